@@ -1,0 +1,156 @@
+"""Atomic writes, locks, digests, and foreign text made safe to print."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from emotify.errors import WriteError
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    r"""Return `text` with control, bidirectional and undecodable characters escaped as `\x1b`, `\u202e`, `\udce9`.
+
+    The one place that makes file names, metadata and other foreign text safe for a terminal. What Rich reads as
+    markup is not touched: print the result without markup.
+    """
+    text = os.fspath(text)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(character if _is_shown(character) else _escape(character) for character in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character == " " or (character.isprintable() and unicodedata.category(character) not in {"Cf", "Cs", "Co"})
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
+    """Give a binary file that becomes `path` when the block ends without an error, and vanishes otherwise.
+
+    The file is made beside `path` under a random name, exclusively and without following links; it is synced before it
+    takes its place. Raises WriteError naming the path.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    with explain_write_errors(path):
+        if not overwrite and path.exists():
+            raise exists_error(path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes, *, overwrite: bool = True) -> None:
+    """Write `content` to `path` atomically."""
+    with atomic_write(path, overwrite=overwrite) as file:
+        file.write(content)
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write `document` to `path` atomically as indented JSON; NaN and infinities are refused with ValueError."""
+    write_bytes(path, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - a JSON document is anything
+    """Read a JSON document. Raises OSError, or ValueError when it is no JSON."""
+    return json.loads(path.read_bytes())
+
+
+def exists_error(path: Path) -> WriteError:
+    return WriteError(f"{printable(path)} already exists; choose another name, or overwrite it with --force")
+
+
+@contextlib.contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError inside the block into a WriteError that says what is wrong with `path`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            reason = f"the disk is full ({_free_space(path)} free); free some space and run the command again"
+        elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            reason = "no permission to write there; choose another place with --out, or change the permissions"
+        else:
+            reason = error.strerror or str(error)
+        raise WriteError(f"cannot write {printable(path)}: {reason}") from error
+
+
+def make_folder(path: Path, *, exist_ok: bool = False) -> None:
+    """Create a folder and its parents. Raises WriteError."""
+    with explain_write_errors(path):
+        try:
+            path.mkdir(parents=True, exist_ok=exist_ok)
+        except FileExistsError:
+            raise exists_error(path) from None
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; the lock is gone with its process, however that ends.
+
+    Raises WriteError with the holder's process id when another process holds it.
+    """
+    import fcntl
+
+    with explain_write_errors(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = file.read().strip() or "unknown"
+            raise WriteError(f"{printable(path.parent)} is in use by process {holder}; wait for it to end") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _free_space(path: Path) -> str:
+    for folder in (path, *path.absolute().parents):
+        if folder.exists():
+            return f"{shutil.disk_usage(folder).free / 1e6:.1f} MB"
+    return "unknown space"
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a power cut may forget the rename; folders cannot be opened on Windows.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+Progress = Callable[[int, int], None]  # called with (done, total)

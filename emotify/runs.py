@@ -1,0 +1,71 @@
+"""Run folders and ensemble folders: what is in them, and finding the newest."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from emotify.errors import ModelError
+from emotify.files import make_folder, printable, read_json, write_json
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one training. Its files are CONTRACT's; `record` is its run.json."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return self.record.get("status") == "finished"
+
+
+def new_folder(parent: Path, label: str) -> Path:
+    """Make `parent`/<UTC time>-<label>-<4 hex> and return it; two made in one second differ. Raises WriteError."""
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    folder = parent / f"{time}-{label}-{secrets.token_hex(2)}"
+    make_folder(folder)
+    return folder
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder. Raises ModelError when it is none."""
+    try:
+        record = read_json(folder / "run.json")
+    except (OSError, ValueError) as error:
+        msg = f"{printable(folder)} is not a run: it has no readable run.json"
+        raise ModelError(msg) from error
+    if not isinstance(record, dict) or record.get("schema") != 1:
+        msg = f"{printable(folder)}: run.json is not of a form this version knows"
+        raise ModelError(msg)
+    return Run(folder, record)
+
+
+def update_record(folder: Path, **changes: object) -> None:
+    """Write `changes` into run.json."""
+    path = folder / "run.json"
+    record = json.loads(path.read_bytes()) if path.exists() else {"schema": 1}
+    write_json(path, {**record, **changes})
+
+
+def finished_runs(parent: Path) -> list[Path]:
+    """Return the folders of finished runs in `parent`, oldest first."""
+    folders = sorted(path.parent for path in parent.glob("*/run.json"))
+    return [folder for folder in folders if read_run(folder).finished]
+
+
+def ensembles(parent: Path) -> list[Path]:
+    """Return the ensemble folders in `parent`, oldest first."""
+    return sorted(path.parent for path in parent.glob("*/ensemble.json"))
+
+
+def exports(parent: Path) -> list[Path]:
+    """Return the .onnx files in `parent` and its folders, oldest first."""
+    return sorted([*parent.glob("*.onnx"), *parent.glob("*/*.onnx")], key=lambda path: path.stat().st_mtime_ns)

@@ -1,0 +1,86 @@
+"""What several folders of tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.data import LabelledImages, Split
+from emotify.data.synthetic import synthetic_splits
+from emotify.emotions import EMOTIONS
+
+REPO = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real faces and photographs: $EMOTIFY_SHARED, else `shared` beside the repository."""
+    folder = Path(os.environ.get("EMOTIFY_SHARED", REPO.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("no folder with real data; name it in EMOTIFY_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def faces() -> dict[Split, LabelledImages]:
+    """Drawn faces: 40 of each expression to train on, 10 to choose on, 10 to report on."""
+    return synthetic_splits(seed=0, counts=(280, 70, 70))
+
+
+@pytest.fixture(scope="session")
+def tiny_csv(faces, tmp_path_factory) -> Path:
+    """The drawn faces as the challenge's csv."""
+    usages = {Split.TRAIN: "Training", Split.VALID: "PublicTest", Split.TEST: "PrivateTest"}
+    lines = ["emotion,pixels,Usage"]
+    for split, drawn in faces.items():
+        for image, label in zip(drawn.images, drawn.labels, strict=True):
+            lines.append(f"{label},{' '.join(map(str, image.ravel()))},{usages[split]}")
+    path = tmp_path_factory.mktemp("data") / "fer2013.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def class_folder(faces, tmp_path_factory) -> Path:
+    """The first two valid faces of each expression, as PNG in folders named by it."""
+    folder = Path(tmp_path_factory.mktemp("classes"))
+    valid = faces[Split.VALID]
+    for index, emotion in enumerate(EMOTIONS):
+        (folder / emotion).mkdir()
+        for number, image in enumerate(valid.images[valid.labels == index][:2]):
+            Image.fromarray(image[0]).save(folder / emotion / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runs(tiny_csv, tmp_path_factory) -> list[Path]:
+    """Two finished runs of the smallest model."""
+    out = tmp_path_factory.mktemp("runs")
+    options = ["--model", "fnn", "--epochs", "2", "--batch-size", "32", "--out", str(out)]
+    return [_command("train", "--data", str(tiny_csv), *options, "--seed", str(seed)) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="session")
+def ensemble(runs, tiny_csv, tmp_path_factory) -> Path:
+    """The two runs, combined."""
+    folder = tmp_path_factory.mktemp("ensembles") / "both"
+    return _command("ensemble", *map(str, runs), "--data", str(tiny_csv), "--out", str(folder))
+
+
+@pytest.fixture(scope="session")
+def onnx_file(ensemble, tiny_csv, tmp_path_factory) -> Path:
+    """The ensemble, exported."""
+    path = tmp_path_factory.mktemp("exports") / "model.onnx"
+    return _command("export", str(ensemble), "--data", str(tiny_csv), "--out", str(path))
+
+
+def _command(*words: str) -> Path:
+    """Run a command and return the path on the last line of its stdout."""
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    return Path(result.stdout.splitlines()[-1])

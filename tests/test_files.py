@@ -1,0 +1,82 @@
+"""Writing that leaves the old file or the new one, and text that cannot paint a terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from emotify.errors import WriteError
+from emotify.files import atomic_write, locked, printable, write_bytes
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    """F5: an error while writing changes nothing."""
+    path = tmp_path / "a.json"
+    write_bytes(path, b"old")
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
+        file.writelines(b"half" if share else bytes(1 // share) for share in (1, 0))
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"old"]
+
+
+def test_f6_unwritable_places_are_write_errors(tmp_path):
+    """F6: the error names the path."""
+    with pytest.raises(WriteError, match=r"a\.json"):
+        write_bytes(tmp_path / "missing" / "a.json", b"")
+
+
+@pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")
+def test_f4_a_full_disk_is_told_and_leaves_no_rest(tmp_path):
+    """F4: exit 6 naming path and free space; the previous file stays."""
+    program = (
+        "import sys; from pathlib import Path; from emotify.files import write_bytes\n"
+        "path = Path(sys.argv[1], 'a'); write_bytes(path, b'old')\n"
+        "try: write_bytes(path, bytes(2_000_000))\n"
+        "except Exception as error: print(error)\n"
+        "print(path.read_bytes(), [p.name for p in path.parent.iterdir()])"
+    )
+    shell = 'mount -t tmpfs -o size=1m none "$0" && exec "$1" -c "$2" "$0"'
+    command = ["unshare", "-rm", "sh", "-c", shell, str(tmp_path), sys.executable, program]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in result.stderr or "mount" in result.stderr:
+        pytest.skip(f"no private mounts here: {result.stderr.strip()}")
+    told, left = result.stdout.splitlines()
+    assert "disk is full" in told
+    assert str(tmp_path / "a") in told
+    assert left == "b'old' ['a']"
+
+
+def test_f7_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
+    """F7: the second is told the holder's process id; after kill -9 the lock is free."""
+    path = tmp_path / ".lock"
+    program = (
+        "import sys, time; from pathlib import Path; from emotify.files import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(WriteError, match=str(holder.pid)), locked(path):
+            pass
+        holder.kill()
+    with locked(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain.png", "plain.png"),
+        ("käse 表情 😀.png", "käse 表情 😀.png"),
+        ("a\x1b[31m.png", r"a\x1b[31m.png"),
+        ("a\u202eb", r"a\u202eb"),
+        ("a\u2028b", r"a\u2028b"),
+        ("a\x9bb\r\n", r"a\x9bb\x0d\x0a"),
+        ("caf\udce9", r"caf\udce9"),
+    ],
+)
+def test_m7_foreign_text_is_made_printable(text, shown):
+    """M7: nothing that a terminal obeys, or that cannot be encoded, is printed."""
+    assert printable(text) == shown
