@@ -1,0 +1,19 @@
+"""What is on disk -> LabelledImages: the challenge's csv, archives, folders of classes, and drawn faces."""
+
+from emotify.data.duplicates import also_in, describe_duplicates, nearly_in
+from emotify.data.ferplus import VOTES
+from emotify.data.read import find_data, read_dataset
+from emotify.data.types import IMAGE_SIZE, Dataset, LabelledImages, Split
+
+__all__ = [
+    "IMAGE_SIZE",
+    "VOTES",
+    "Dataset",
+    "LabelledImages",
+    "Split",
+    "also_in",
+    "describe_duplicates",
+    "find_data",
+    "nearly_in",
+    "read_dataset",
+]

@@ -1,0 +1,161 @@
+"""A csv inside a .zip, .tar.gz, .tar or .csv.gz, as a stream: nothing is ever written to the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import lzma
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Final, Protocol, TypeVar
+
+from emotify.data.lines import has_columns
+from emotify.errors import InputError
+from emotify.files import printable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+MAX_BYTES: Final = 2 << 30  # unpacked; FER-2013 has 0.3e9
+MAX_RATIO: Final = 400  # FER-2013 packs to a third, the same line again and again to a 200th
+MAX_MEMBERS: Final = 65_000  # a zip with more says 65,535, whatever their number
+_SMALL: Final = 64 << 20  # so few bytes do no harm, whatever their ratio
+_ZIP_END: Final = 22 + 0xFFFF  # bytes of a zip's last record with the longest comment
+CSV_NAMES: Final = ("fer2013.csv", "icml_face_data.csv")
+_DAMAGE: Final = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, NotImplementedError),
+)
+
+Member = TypeVar("Member")
+
+
+@contextlib.contextmanager
+def open_csv(path: Path, columns: Sequence[str]) -> Iterator[io.BufferedReader]:
+    """Open a csv, or the one in an archive whose header has these columns (the challenge's own names first).
+
+    Raises InputError, also when reading the stream fails later. What a file is shows in its first bytes, not in its
+    name.
+    """
+    name = printable(path)
+    try:
+        chosen = _choose(path, columns)
+        with contextlib.closing(_members(path)) as members:
+            yield next(stream for place, (_, stream) in enumerate(members) if place == chosen)
+    except _DAMAGE as error:
+        raise InputError(f"{name} is damaged, or packed in a way that cannot be read: {error}") from error
+
+
+def _choose(path: Path, columns: Sequence[str]) -> int:
+    """Return which of the csv files in `path` to read."""
+    names, fitting = [], []
+    with contextlib.closing(_members(path)) as members:
+        for place, (name, stream) in enumerate(members):
+            names.append(name)
+            if has_columns(stream, name, columns):
+                fitting.append((_rank(name), place))
+                if _rank(name) == 0:
+                    break
+    if fitting:
+        return min(fitting)[1]
+    if len(names) == 1:
+        return 0  # its reader says what is wrong with it
+    found = f"only {printable(', '.join(names[:5]))}" if names else "no csv; unpack it if it holds folders of images"
+    raise InputError(f"{printable(path)} has no csv with the columns {', '.join(columns)}: {found}")
+
+
+def _rank(name: str) -> int:
+    basename = PurePosixPath(name).name.casefold()
+    return CSV_NAMES.index(basename) if basename in CSV_NAMES else len(CSV_NAMES)
+
+
+def _members(path: Path) -> Generator[tuple[str, io.BufferedReader], None, None]:
+    """Yield (name, stream) of each csv in an archive, or of the file itself; a stream is good until the next one."""
+    name = printable(path)
+    with path.open("rb") as file:
+        head = file.peek(4)
+        if head.startswith(b"PK"):
+            yield from _zip_members(file, name)
+            return
+        packed = gzip.GzipFile(fileobj=file) if head.startswith(b"\x1f\x8b") else file
+        stream = _limited(packed, name, path.stat().st_size)
+        if stream.peek(512)[257:262] == b"ustar":
+            yield from _tar_members(stream, name)
+        else:
+            yield name, stream
+
+
+def _zip_members(file: IO[bytes], name: str) -> Iterator[tuple[str, io.BufferedReader]]:
+    # ZipFile would read the whole table of members, which may be huge, before it says how many there are.
+    file.seek(-min(os.fstat(file.fileno()).st_size, _ZIP_END), os.SEEK_END)
+    _, signature, record = file.read().rpartition(b"PK\5\6")
+    if signature and int.from_bytes(record[6:8], "little") > MAX_MEMBERS:
+        raise _too_many_members(name)
+    with zipfile.ZipFile(file) as archive:
+        for member in _counted(archive.infolist(), name):
+            if not _is_csv(member.filename):
+                continue
+            if member.flag_bits & 1:
+                raise InputError(f"{name} is encrypted; unpack it with its password first")
+            with archive.open(member) as stream:
+                yield member.filename, _limited(stream, name, member.compress_size)
+
+
+def _tar_members(file: IO[bytes], name: str) -> Iterator[tuple[str, io.BufferedReader]]:
+    with tarfile.open(fileobj=file, mode="r|") as archive:
+        for member in _counted(archive, name):
+            if _is_csv(member.name) and member.isreg():  # no link, no device
+                stream = archive.extractfile(member)
+                assert isinstance(stream, io.BufferedReader)
+                yield member.name, stream
+
+
+def _counted(members: Iterable[Member], name: str) -> Iterator[Member]:
+    for count, member in enumerate(members, 1):
+        if count > MAX_MEMBERS:
+            raise _too_many_members(name)
+        yield member
+
+
+def _too_many_members(name: str) -> InputError:
+    return InputError(f"{name} has more than {MAX_MEMBERS:,} members; unpack it and give what it holds")
+
+
+def _is_csv(name: str) -> bool:
+    basename = PurePosixPath(name).name
+    return basename.casefold().endswith(".csv") and not basename.startswith(".")  # ._x.csv is a Mac's, not a csv
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def _limited(stream: _Readable, name: str, packed_size: int) -> io.BufferedReader:
+    return io.BufferedReader(_Limited(stream, name, packed_size), 1 << 16)
+
+
+class _Limited(io.RawIOBase):
+    """A stream that refuses to become much larger than a data set, or than what it was unpacked from."""
+
+    def __init__(self, stream: _Readable, name: str, packed_size: int) -> None:
+        self._stream = stream
+        self._name = name
+        self._limit = min(MAX_BYTES, max(_SMALL, MAX_RATIO * packed_size))
+        self._count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        with memoryview(buffer) as view:
+            chunk = self._stream.read(len(view))
+            view[: len(chunk)] = chunk
+        self._count += len(chunk)
+        if self._count > self._limit:
+            raise InputError(f"{self._name} unpacks to more than {self._limit:,} bytes, which no FER-2013 does")
+        return len(chunk)

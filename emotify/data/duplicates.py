@@ -1,0 +1,103 @@
+"""Images that are there more than once: FER-2013 has many, also across its splits, which flatters every score."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotify.data.notes import amount
+from emotify.data.types import IMAGE_SIZE, Float32Array, LabelledImages, Split, UInt8Array
+from emotify.emotions import EMOTIONS
+
+UInt64Array: TypeAlias = NDArray[np.uint64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+# The correlation of two crops, sizes or watermarks of one picture: in FER-2013 nearly all pairs above are the same
+# picture (by eye), and below it ever fewer.
+NEAR: Final = 0.9
+_COARSE: Final = 6  # pixels a block: enough to find the nearest image, and 36 times fewer numbers to compare
+_TABLE: Final = 1 << 22  # correlations at once: few large products, as many small ones wait for BLAS's threads
+
+
+def pixel_keys(images: UInt8Array) -> UInt64Array:
+    """Return a number for each image, (N,), that is the same only for the same pixels."""
+    digests = (hashlib.blake2b(image, digest_size=8).digest() for image in np.ascontiguousarray(images))
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+
+
+def also_in(images: UInt8Array, others: UInt8Array) -> BoolArray:
+    """Return which of `images` (N,) are also among `others`, pixel for pixel."""
+    found: BoolArray = np.isin(pixel_keys(images), pixel_keys(others))
+    return found
+
+
+def nearly_in(images: UInt8Array, others: UInt8Array) -> BoolArray:
+    """Return which of `images` (N,) look nearly the same as one of `others`: another crop of the picture, say."""
+    coarse, coarse_others = _standardize(images, _COARSE), _standardize(others, _COARSE)
+    near = np.zeros(len(images), np.bool_)
+    rows = max(1, _TABLE // len(others))
+    for start in range(0, len(images), rows):
+        correlations = coarse[start : start + rows] @ coarse_others.T
+        likely = np.flatnonzero(correlations.max(axis=1) > NEAR)
+        nearest = correlations[likely].argmax(axis=1)
+        fine = _standardize(images[start + likely], 1) * _standardize(others[nearest], 1)
+        near[start + likely] = fine.sum(axis=1) > NEAR
+    return near
+
+
+def _standardize(images: UInt8Array, block: int) -> Float32Array:
+    """Return the sums of blocks of pixels (N, F) with mean 0 and length 1, whose products are correlations."""
+    rows = images.reshape(-1, block, IMAGE_SIZE).sum(axis=1, dtype=np.uint16)
+    blocks = rows.reshape(-1, block).sum(axis=1, dtype=np.uint16)
+    features: Float32Array = blocks.reshape(len(images), (IMAGE_SIZE // block) ** 2).astype(np.float32)
+    features -= features.mean(axis=1, keepdims=True)
+    features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-6)
+    return features
+
+
+def describe_duplicates(splits: Mapping[Split, LabelledImages]) -> list[str]:
+    """Return a sentence for each kind: repeated in train, with unlike labels, and of other splits in train."""
+    if Split.TRAIN not in splits:
+        return []
+    train = splits[Split.TRAIN]
+    _, group, sizes = np.unique(pixel_keys(train.images), return_inverse=True, return_counts=True)
+    notes = []
+    repeated = sizes[sizes > 1]
+    if len(repeated):
+        notes.append(f"train has {amount(len(repeated), 'picture')} more than once, in {repeated.sum():,} images.")
+    labels_of_groups = np.unique(group * len(EMOTIONS) + train.labels) // len(EMOTIONS)
+    if conflicting := np.count_nonzero(np.bincount(labels_of_groups) > 1):
+        notes.append(f"train has {amount(conflicting, 'picture')} under more than one label.")
+    for split in (Split.VALID, Split.TEST):
+        if split not in splits:
+            continue
+        images = splits[split].images
+        exact = also_in(images, train.images)
+        if exact.any():
+            found = amount(exact.sum(), "image")
+            notes.append(f"{split} has {found} ({exact.mean():.1%}) that train has too, pixel for pixel.")
+        near = nearly_in(images, train.images) & ~exact
+        if near.any():
+            found = amount(near.sum(), "other image")
+            notes.append(f"{split} has {found} ({near.mean():.1%}) nearly the same as one of train.")
+    return notes
+
+
+def drop_duplicates(splits: Mapping[Split, LabelledImages]) -> tuple[dict[Split, LabelledImages], list[str]]:
+    """Drop from train what is also, or nearly, in another split, and all but the first of what is repeated."""
+    if Split.TRAIN not in splits:
+        return dict(splits), []
+    train = splits[Split.TRAIN]
+    leaked = np.zeros(len(train), np.bool_)
+    for split, others in splits.items():
+        if split != Split.TRAIN:
+            leaked |= also_in(train.images, others.images) | nearly_in(train.images, others.images)
+    repeated = ~leaked
+    repeated[np.unique(pixel_keys(train.images), return_index=True)[1]] = False
+    dropped = amount(np.count_nonzero(leaked | repeated), "image")
+    note = f"train lost {dropped}: {leaked.sum():,} for being (nearly) in another split, {repeated.sum():,} repeated."
+    return {**splits, Split.TRAIN: train.take(~leaked & ~repeated)}, [note]

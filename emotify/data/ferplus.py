@@ -1,0 +1,57 @@
+"""FER+: ten people's votes for each image of FER-2013, in `fer2013new.csv`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from emotify.data.archives import open_csv
+from emotify.data.fer2013 import parse_usage
+from emotify.data.lines import parse_rows, quote
+from emotify.data.notes import amount
+from emotify.data.types import LabelledImages, Split, UInt8Array
+from emotify.errors import InputError
+from emotify.files import printable
+
+VOTES: Final = (
+    *("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"),
+    *("unknown", "NF"),  # not an expression; NF: not a face
+)
+_COLUMNS: Final = ("Usage", *VOTES)
+
+
+def add_votes(splits: Mapping[Split, LabelledImages], path: Path) -> tuple[dict[Split, LabelledImages], list[str]]:
+    """Return the splits with the votes in `path`, which go by the order of the images within each Usage, and notes."""
+    votes = _read_votes(path)
+    voted = {}
+    notes = []
+    for split, images in splits.items():
+        if len(votes[split]) != len(images):
+            counts = f"{len(votes[split]):,} rows for {split}, but the data has {len(images):,} images"
+            raise InputError(f"{printable(path)} has {counts}: they do not belong together")
+        voted[split] = dataclasses.replace(images, votes=votes[split])
+        if voteless := np.count_nonzero(votes[split].sum(axis=1) == 0):
+            notes.append(f"{split} has {amount(voteless, 'image')} without a vote in FER+, kept all the same.")
+        if faceless := np.count_nonzero(votes[split].argmax(axis=1) >= VOTES.index("unknown")):
+            notes.append(f"{split} has {amount(faceless, 'image')} of no expression or no face to FER+, kept.")
+    return voted, notes
+
+
+def _read_votes(path: Path) -> dict[Split, UInt8Array]:
+    rows: dict[Split, list[list[int]]] = {split: [] for split in Split}
+    with open_csv(path, _COLUMNS) as stream:
+        for split, votes in parse_rows(stream, printable(path), _COLUMNS, _parse):
+            rows[split].append(votes)
+    return {split: np.array(votes, np.uint8).reshape(-1, len(VOTES)) for split, votes in rows.items()}
+
+
+def _parse(fields: list[bytes]) -> tuple[Split, list[int]]:
+    usage, *votes = fields
+    for column, vote in zip(VOTES, votes, strict=True):
+        if not vote.isdigit() or len(vote) > 3 or int(vote) > 255:
+            raise ValueError(f"{column} is {quote(vote)}, expected a number of votes")
+    return parse_usage(usage), [int(vote) for vote in votes]

@@ -1,0 +1,65 @@
+"""Picture files -> 48x48 grey images, as FER-2013 has them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from emotify.data.types import IMAGE_SIZE, UInt8Array
+from emotify.errors import InputError
+from emotify.files import printable
+
+SUFFIXES: Final = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+)
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of all Pillow's; its EPS runs Ghostscript
+
+
+def read_images(paths: Sequence[Path]) -> UInt8Array:
+    """Return the pictures (N, 1, 48, 48), upright, grey, and stretched to a square where they are none.
+
+    Raises InputError for the first that cannot be read.
+    """
+    images = np.empty((len(paths), 1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for image, path in zip(images, paths, strict=True):
+            image[0] = _read_image(path)
+    return images
+
+
+def _read_image(path: Path) -> UInt8Array:
+    name = printable(path)
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{name} is not a regular file")
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            grey = _to_grey(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is not an image in one of the formats {', '.join(_FORMATS)}") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputError(f"{name} has too many pixels; make it smaller") from error
+    except Exception as error:  # on hostile bytes Pillow's readers raise nearly everything there is
+        raise InputError(f"{name} cannot be read: {printable(str(error))}") from error
+    if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
+        grey = grey.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
+    return np.asarray(grey)
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    # Pillow's own conversion clips 16 bits to white, and shows the colours that hide below transparent pixels.
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in {"I", "F"}:
+        raise ValueError("its pixels have 32 bits; save it as an ordinary PNG or JPEG")
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, (128, 128, 128, 255))
+        ground.alpha_composite(image.convert("RGBA"))
+        return ground.convert("L")
+    return image.convert("L")

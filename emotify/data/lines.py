@@ -1,0 +1,102 @@
+"""Rows of a csv that somebody else wrote: bounded, in whatever encoding, every mistake with its line."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from emotify.errors import InputError
+from emotify.files import printable
+
+MAX_LINE = 1 << 16  # bytes; an image's line takes at most 9,300
+_SHOWN = 5  # of the lines that are wrong
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+Row = TypeVar("Row")
+
+
+def parse_rows(
+    stream: io.BufferedReader, name: str, columns: Sequence[str], parse: Callable[[list[bytes]], Row]
+) -> Iterator[Row]:
+    """Yield what `parse` makes of the fields of each row, which it gets in the order of `columns`.
+
+    A row that `parse` refuses with a ValueError is left out; after the last row, one InputError tells the first of
+    them and how many there are. `name` is what it calls the file.
+    """
+    lines = _read_lines(stream, name)
+    header = _read_header(lines)
+    missing = [column for column in columns if column.casefold() not in header]
+    if missing:
+        found = printable(", ".join(header))[:200] or "none"
+        raise InputError(f"{name}: line 1: no column {', '.join(missing)}; the columns are: {found}")
+    places = [header.index(column.casefold()) for column in columns]
+    bad: list[str] = []
+    bad_count = 0
+    for number, line in lines:
+        try:
+            fields = _split(line, columns=len(header))
+            row = parse([fields[place] for place in places])
+        except ValueError as error:
+            bad_count += 1
+            if len(bad) < _SHOWN:
+                bad.append(f"line {number}: {error}")
+        else:
+            yield row
+    if bad_count == 1:
+        raise InputError(f"{name}: {bad[0]}")
+    if bad:
+        heading = f"{name}: {bad_count:,} bad lines" + (f", the first {_SHOWN}:" if bad_count > _SHOWN else ":")
+        raise InputError("\n  ".join([heading, *bad]))
+
+
+def has_columns(stream: io.BufferedReader, name: str, columns: Sequence[str]) -> bool:
+    """Tell whether a stream begins with a header that has these columns."""
+    try:
+        header = _read_header(_read_lines(stream, name))
+    except InputError:
+        return False
+    return {column.casefold() for column in columns} <= set(header)
+
+
+def quote(field: bytes) -> str:
+    """Return a field cut short and made safe, to show in an error."""
+    text = field.decode("utf-8", "backslashreplace")
+    return f"'{printable(text[:20])}{'...' if len(text) > 20 else ''}'"
+
+
+def _read_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, line) of the lines that are not blank, as UTF-8 without its byte order mark."""
+    if stream.peek(2)[:2] in _UTF16:
+        text = io.TextIOWrapper(stream, "utf-16", newline="\n")
+        lines = iter(lambda: text.readline(MAX_LINE).encode(), b"")
+    else:
+        lines = iter(lambda: stream.readline(MAX_LINE), b"")
+    number = 0
+    try:
+        for number, line in enumerate(lines, 1):
+            if len(line) >= MAX_LINE:
+                raise InputError(f"{name}: line {number}: longer than {MAX_LINE:,} bytes, which no image is")
+            if not line.isspace():
+                yield number, line.removeprefix(codecs.BOM_UTF8)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: line {number + 1}, or soon after it: not UTF-16, {error.reason}") from error
+
+
+def _read_header(lines: Iterator[tuple[int, bytes]]) -> list[str]:
+    """Return the names of the columns in lower case; some of the challenge's files have spaces before them."""
+    _, line = next(lines, (1, b""))
+    return [field.decode("utf-8", "replace").casefold() for field in _split(line)]
+
+
+def _split(line: bytes, *, columns: int | None = None) -> list[bytes]:
+    """Return the fields of a line, without quotes and the white space around them. Raises ValueError."""
+    fields = line.split(b",")
+    if b'"' in line:
+        text = line.decode("latin-1").replace("\r", " ")  # in the middle of a line, csv takes it for another line
+        fields = [field.encode("latin-1") for field in next(csv.reader([text], skipinitialspace=True))]
+    if columns not in {None, len(fields)}:
+        raise ValueError(f"{len(fields)} columns, expected {columns}")
+    return [field.strip() for field in fields]

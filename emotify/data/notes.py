@@ -1,0 +1,35 @@
+"""What a reader noticed, in short sentences for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from emotify.data.types import LabelledImages, Split
+from emotify.emotions import EMOTIONS
+
+
+def amount(number: int | np.integer, noun: str) -> str:
+    """Return `1 image`, `2 images`, `1,033 images`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def describe_blanks(splits: Mapping[Split, LabelledImages]) -> list[str]:
+    """Return a sentence for each split that has images of one grey all over."""
+    notes = []
+    for split, images in splits.items():
+        pixels = images.images.reshape(len(images), -1)
+        if blank := np.count_nonzero(pixels.min(axis=1) == pixels.max(axis=1)):
+            notes.append(f"{split} has {amount(blank, 'blank image')}.")
+    return notes
+
+
+def describe_absent_classes(splits: Mapping[Split, LabelledImages]) -> list[str]:
+    """Return a sentence for each class that a split has no image of."""
+    return [
+        f"{split} has no image of {emotion}."
+        for split, images in splits.items()
+        for emotion, count in zip(EMOTIONS, images.counts(), strict=True)
+        if count == 0
+    ]

@@ -1,0 +1,72 @@
+"""Labelled images in memory: the one form that every reader makes and everything else takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotify.emotions import EMOTIONS
+
+IMAGE_SIZE = 48
+
+UInt8Array: TypeAlias = NDArray[np.uint8]
+Int64Array: TypeAlias = NDArray[np.int64]
+Float32Array: TypeAlias = NDArray[np.float32]
+
+
+class Split(StrEnum):
+    """`train` fits weights, `valid` chooses everything, `test` is reported and never chosen on."""
+
+    TRAIN = "train"
+    VALID = "valid"
+    TEST = "test"
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Grey faces with their classes, and the crowd's votes where FER+ is there."""
+
+    images: UInt8Array  # (N, 1, 48, 48)
+    labels: Int64Array  # (N,), 0..6
+    votes: UInt8Array | None = None  # (N, 10), FER+'s columns in their order
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE):
+            msg = f"images must be uint8 (N, 1, 48, 48), not {self.images.dtype} {self.images.shape}"
+            raise ValueError(msg)
+        if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
+            msg = f"labels must be int64 ({len(self.images)},), not {self.labels.dtype} {self.labels.shape}"
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Int64Array | NDArray[np.bool_]) -> LabelledImages:
+        """Return the images that `rows` (indices, or a mask) selects."""
+        votes = None if self.votes is None else self.votes[rows]
+        return LabelledImages(self.images[rows], self.labels[rows], votes)
+
+    def counts(self) -> Int64Array:
+        """Return how many images each class has, int64 (7,)."""
+        return np.bincount(self.labels, minlength=len(EMOTIONS)).astype(np.int64)
+
+    def sha256(self) -> str:
+        """Return a digest of pixels and labels; votes do not count."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The splits that a source holds, and what a reader noticed while reading it."""
+
+    source: str
+    splits: Mapping[Split, LabelledImages]
+    notes: tuple[str, ...] = field(default=())  # whole sentences, for the user

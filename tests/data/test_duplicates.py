@@ -1,0 +1,104 @@
+"""Images that are there more than once are counted, and dropped when asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emotify.data import Split, also_in, nearly_in, read_dataset
+
+
+@pytest.fixture
+def read(tmp_path, to_csv):
+    def read(rows, **options):
+        path = tmp_path / "fer2013.csv"
+        path.write_bytes(to_csv(rows))
+        return read_dataset(path, **options)
+
+    return read
+
+
+def copy(row, **changes):
+    return dataclasses.replace(row, **changes)
+
+
+def test_d6_images_of_other_splits_in_train_are_counted(rows, read):
+    rows += [copy(rows[0], usage="PrivateTest"), copy(rows[1], usage="PrivateTest"), copy(rows[2], usage="PublicTest")]
+    assert read(rows).notes == (
+        "valid has 1 image (6.7%) that train has too, pixel for pixel.",
+        "test has 2 images (12.5%) that train has too, pixel for pixel.",
+    )
+
+
+def test_d6_nearly_the_same_images_are_counted_and_dropped(rows, read):
+    """A picture cut a little tighter and made darker is found again; other pictures, as smooth, are not."""
+    generator = np.random.default_rng(1)
+    pictures = [
+        Image.fromarray(generator.integers(0, 256, (6, 6), dtype=np.uint8)).resize((48, 48), Image.Resampling.BICUBIC)
+        for _ in rows
+    ]
+    rows = [copy(row, pixels=text(np.asarray(picture))) for row, picture in zip(rows, pictures, strict=True)]
+    tighter = pictures[0].resize((48, 48), box=(1, 1, 47, 47))
+    rows.append(copy(rows[0], usage="PrivateTest", pixels=text(np.asarray(tighter) // 2 + 20)))
+    assert read(rows).notes == ("test has 1 other image (6.7%) nearly the same as one of train.",)
+    assert len(read(rows, dedupe=True).splits[Split.TRAIN]) == 13
+
+
+def test_d6_dedupe_drops_from_train_what_is_elsewhere_or_repeated(rows, read):
+    """The other splits stay as they are, and of what is repeated the first stays."""
+    changed = [
+        *rows,
+        copy(rows[0], usage="PrivateTest"),
+        *[copy(rows[place]) for place in (0, 1)],
+        copy(rows[1], emotion="5"),
+    ]
+    dataset = read(changed, dedupe=True)
+    train = dataset.splits[Split.TRAIN]
+    np.testing.assert_array_equal(train.images, [row.image for row in rows[1:14]])
+    assert train.labels.tolist() == [int(row.emotion) for row in rows[1:14]]
+    assert len(dataset.splits[Split.TEST]) == 15
+    assert dataset.notes[-1] == "train lost 4 images: 2 for being (nearly) in another split, 2 repeated."
+
+
+def test_d6_dedupe_changes_nothing_where_nothing_is_repeated(rows, read):
+    assert read(rows, dedupe=True).splits[Split.TRAIN].sha256() == read(rows).splits[Split.TRAIN].sha256()
+
+
+def test_d7_identical_pixels_with_unlike_labels_are_counted(rows, read):
+    rows += [copy(rows[0]), copy(rows[1], emotion="5"), copy(rows[1], emotion="6"), copy(rows[2])]
+    assert read(rows).notes == (
+        "train has 3 pictures more than once, in 7 images.",
+        "train has 1 picture under more than one label.",
+    )
+
+
+def test_also_in_and_nearly_in_by_hand():
+    """Brightness and contrast do not matter to what looks nearly the same; noise is no likeness."""
+    images = np.random.default_rng(0).integers(0, 100, (3, 1, 48, 48), dtype=np.uint8)
+    others = np.stack([images[1], images[2] * 2 + 7])
+    assert also_in(images, others).tolist() == [False, True, False]
+    assert nearly_in(images, others).tolist() == [False, True, True]
+
+
+@pytest.mark.slow
+def test_d6_d7_what_is_known_of_fer2013_is_found(shared, tmp_path):
+    """The counts that the data's own description gives."""
+    path = tmp_path / "fer2013.csv"
+    subprocess.run([sys.executable, shared / "fer2013" / "unpack.py", "--csv", path], check=True, capture_output=True)
+    dataset = read_dataset(path)
+    assert dataset.splits[Split.TRAIN].counts().tolist() == [3995, 436, 4096, 7215, 4831, 3171, 4965]
+    assert dataset.splits[Split.VALID].counts().tolist() == [467, 56, 496, 895, 653, 415, 607]
+    assert dataset.notes[:3] == (
+        "train has 1,033 pictures more than once, in 2,265 images.",
+        "train has 38 pictures under more than one label.",
+        "valid has 281 images (7.8%) that train has too, pixel for pixel.",
+    )
+
+
+def text(image):
+    return " ".join(map(str, image.ravel().tolist()))

@@ -1,0 +1,275 @@
+"""Folders of classes: what is read, in which order, and how a part of train becomes valid."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emotify.data import Split, read_dataset
+from emotify.emotions import EMOTIONS
+from emotify.errors import InputError
+
+
+@pytest.fixture
+def noise():
+    """Pictures that are all different, 48x48 grey."""
+    generator = np.random.default_rng(0)
+    return lambda: Image.fromarray(generator.integers(0, 256, (48, 48), dtype=np.uint8))
+
+
+@pytest.fixture
+def fill(noise):
+    """Make folders of classes with `each` pictures in them."""
+
+    def make(folder, names=EMOTIONS, each=10):
+        for name in names:
+            (folder / name).mkdir(parents=True)
+            for number in range(each):
+                noise().save(folder / name / f"{number}.png")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path, fill):
+    """`train/` and `test/`, as most have it."""
+    fill(tmp_path / "fer" / "train")
+    fill(tmp_path / "fer" / "test", each=2)
+    return tmp_path / "fer"
+
+
+def refusal(folder) -> str:
+    with pytest.raises(InputError) as caught:
+        read_dataset(folder)
+    return str(caught.value)
+
+
+def sizes(dataset):
+    return {str(split): images.counts().tolist() for split, images in dataset.splits.items()}
+
+
+def test_d5_train_and_test_are_read_and_a_tenth_of_each_class_becomes_valid(folder):
+    dataset = read_dataset(folder)
+    assert sizes(dataset) == {"train": [9] * 7, "valid": [1] * 7, "test": [2] * 7}
+    assert dataset.notes == ("train gave 7 images, a tenth of each class, to valid (seed 0).",)
+
+
+def test_pixels_and_labels_come_in_the_order_of_the_names(tmp_path, fill):
+    fill(tmp_path / "test", EMOTIONS[::-1], each=12)
+    test = read_dataset(tmp_path).splits[Split.TEST]
+    paths = sorted((tmp_path / "test").rglob("*.png"))
+    np.testing.assert_array_equal(test.images[:, 0], [np.asarray(Image.open(path)) for path in paths])
+    assert test.labels.tolist() == [EMOTIONS.index(path.parent.name) for path in paths]
+
+
+@pytest.mark.parametrize("name", ["valid", "val", "validation", "Validation"])
+def test_d5_a_valid_folder_is_taken_as_it_is(folder, fill, name):
+    fill(folder / name, each=3)
+    assert sizes(read_dataset(folder)) == {"train": [10] * 7, "valid": [3] * 7, "test": [2] * 7}
+
+
+def test_d5_one_folder_of_classes_gives_train_and_valid(tmp_path, fill):
+    assert sizes(read_dataset(fill(tmp_path / "mine", each=20))) == {"train": [18] * 7, "valid": [2] * 7}
+
+
+def test_test_alone_is_read_to_be_scored(tmp_path, fill):
+    fill(tmp_path / "test", each=2)
+    assert sizes(read_dataset(tmp_path)) == {"test": [2] * 7}
+
+
+def test_an_archives_own_folder_around_it_does_not_matter(folder):
+    assert sizes(read_dataset(folder.parent)) == sizes(read_dataset(folder))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("anger", "disgusted", "fearful", "happiness", "sadness", "Surprised", "NEUTRAL"),
+        ("0", "1", "2", "3", "4", "5", "6"),
+        ("0_angry", "1_disgust", "2_fear", "3_happy", "4_sad", "5_surprise", "6_neutral"),
+    ],
+)
+def test_d5_other_spellings_mean_the_same_classes(tmp_path, fill, names):
+    fill(tmp_path / "test", names[:1], each=3)
+    fill(tmp_path / "test", names[1:], each=2)
+    assert sizes(read_dataset(tmp_path)) == {"test": [3, 2, 2, 2, 2, 2, 2]}
+
+
+def test_d5_two_spellings_of_one_class_are_one_class(folder, fill):
+    fill(folder / "test", ["happiness"], each=5)
+    assert sizes(read_dataset(folder))["test"] == [2, 2, 2, 7, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("hapy", "did you mean happy?"), ("contempt", "move it away, or rename it"), ("7", "move it")]
+)
+def test_d5_an_unknown_class_is_refused_with_a_suggestion(folder, fill, name, advice):
+    fill(folder / "train", [name], each=1)
+    message = refusal(folder)
+    assert str(folder / "train" / name) in message
+    assert advice in message
+
+
+def test_d5_a_folder_beside_the_splits_is_not_read_and_this_is_said(folder, fill):
+    fill(folder / "runs", ["whatever"], each=1)
+    assert f"{folder / 'runs'} was not read: it is none of train, valid and test." in read_dataset(folder).notes
+
+
+def test_d5_a_split_that_is_misspelt_is_refused(folder, fill):
+    """It must not be taken for something else, and a tenth of train for valid."""
+    fill(folder / "vaild", each=1)
+    assert "did you mean valid?" in refusal(folder)
+
+
+def test_d5_two_folders_for_one_split_are_refused(folder, fill):
+    fill(folder / "training", each=1)
+    assert "second folder for train" in refusal(folder)
+
+
+def test_d5_images_in_deeper_folders_are_read(folder, noise):
+    (folder / "test" / "sad" / "more" / "still").mkdir(parents=True)
+    noise().save(folder / "test" / "sad" / "more" / "still" / "x.png")
+    assert sizes(read_dataset(folder))["test"] == [2, 2, 2, 2, 3, 2, 2]
+
+
+def test_d5_an_empty_class_is_refused_with_the_counts(folder):
+    for path in (folder / "train" / "fear").iterdir():
+        path.unlink()
+    message = refusal(folder)
+    assert "train has images of 6 of the 7 classes" in message
+    assert "fear 0" in message
+
+
+def test_d4_a_class_with_one_image_is_refused(folder):
+    """It cannot be in train and in valid."""
+    for path in sorted((folder / "train" / "fear").iterdir())[1:]:
+        path.unlink()
+    message = refusal(folder)
+    assert "valid has images of 6 of the 7 classes" in message
+    assert "train: angry 9, disgust 9, fear 1" in message
+
+
+def test_d4_an_empty_folder_is_refused(tmp_path):
+    assert "0 of the 7 classes" in refusal(tmp_path)
+
+
+def test_hidden_files_are_skipped_and_others_that_are_no_images_are_noted(folder):
+    (folder / "test" / "sad" / ".DS_Store").write_bytes(b"x")
+    (folder / "test" / "sad" / "._0.png").write_bytes(b"x")
+    (folder / "test" / ".hidden").mkdir()
+    (folder / "__MACOSX").mkdir()
+    (folder / "README.txt").write_text("x")
+    (folder / "test" / "sad" / "Thumbs.db").write_bytes(b"x")
+    notes = read_dataset(folder).notes
+    assert notes[0] == f"{folder / 'test'} has 1 file without an image's suffix, not read."
+    assert len(notes) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_an_image_that_cannot_be_read_is_refused_with_its_path(folder, content):
+    path = folder / "train" / "happy" / "5.png"
+    path.write_bytes(content)
+    assert str(path) in refusal(folder)
+
+
+def test_an_image_that_is_cut_off_is_refused(folder):
+    path = folder / "train" / "happy" / "5.png"
+    path.write_bytes(path.read_bytes()[:1500])
+    assert str(path) in refusal(folder)
+
+
+def test_an_image_of_very_many_pixels_is_refused_before_it_is_decoded(folder):
+    path = folder / "train" / "happy" / "5.png"
+    Image.new("1", (20_000, 20_000)).save(path)
+    assert f"{path} has too many pixels" in refusal(folder)
+
+
+def test_a_pipe_among_the_images_is_refused_and_not_waited_for(folder):
+    os.mkfifo(folder / "train" / "happy" / "x.png")
+    assert "x.png is not a regular file" in refusal(folder)
+
+
+def test_a_name_that_would_command_the_terminal_is_escaped(folder, fill):
+    fill(folder / "train", ["\x1b[2J"], each=1)
+    assert r"\x1b[2J is none of the classes" in refusal(folder)
+
+
+def save_first_sad(folder, picture, name="0.png", **options):
+    """Put `picture` first among the sad images of test, and return what is read of it."""
+    (folder / "test" / "sad" / "0.png").unlink()
+    picture.save(folder / "test" / "sad" / name, **options)
+    test = read_dataset(folder).splits[Split.TEST]
+    return test.images[test.labels == EMOTIONS.index("sad")][0, 0]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "CMYK"])
+def test_colours_become_grey(folder, mode):
+    white = Image.new("RGB", (48, 48), "white").convert(mode)
+    assert (save_first_sad(folder, white, "0.tiff") == 255).all()
+
+
+def test_16_bits_become_8(folder):
+    """Pillow alone would make nearly all of it white."""
+    pixels = np.arange(48 * 48, dtype=np.uint16).reshape(48, 48) * 28
+    np.testing.assert_array_equal(save_first_sad(folder, Image.fromarray(pixels)), pixels >> 8)
+
+
+def test_pixels_of_32_bits_are_refused(folder):
+    Image.fromarray(np.full((48, 48), 0.5, np.float32)).save(folder / "train" / "sad" / "x.tiff")
+    assert "its pixels have 32 bits" in refusal(folder)
+
+
+def test_what_is_transparent_is_grey_whatever_hides_below(folder):
+    palette = Image.new("P", (48, 48))
+    palette.putpalette([255, 255, 255, 0, 0, 0])
+    assert (save_first_sad(folder, palette, transparency=b"\0\xff") == 128).all()
+
+
+def test_other_sizes_are_resized(folder):
+    """A picture whose left half is black stays so, at any size, and at any size of either side."""
+    pixels = np.zeros((300, 200), np.uint8)
+    pixels[:, 100:] = 255
+    image = save_first_sad(folder, Image.fromarray(pixels))
+    assert image[:, :22].max() < 20
+    assert image[:, 26:].min() > 235
+
+
+def test_a_photograph_is_turned_upright(folder, noise):
+    """EXIF says how the camera was held."""
+    picture = noise()
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180 degrees
+    np.testing.assert_array_equal(save_first_sad(folder, picture, exif=exif), np.asarray(picture)[::-1, ::-1])
+
+
+def test_broken_exif_does_not_cost_the_picture(folder, noise):
+    """Nor does Pillow's warning of it reach the terminal."""
+    assert save_first_sad(folder, noise(), "0.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01").shape == (48, 48)
+
+
+def test_valid_depends_on_the_seed_and_the_pixels_alone(folder):
+    """Not on the names of the files, nor their order."""
+    valid = read_dataset(folder).splits[Split.VALID]
+    assert read_dataset(folder, seed=0).splits[Split.VALID].sha256() == valid.sha256()
+    assert read_dataset(folder, seed=1).splits[Split.VALID].sha256() != valid.sha256()
+    for path in (folder / "train").rglob("*.png"):
+        path.rename(path.with_name(f"{9 - int(path.stem)}-renamed.png"))
+    assert read_dataset(folder).splits[Split.VALID].sha256() == valid.sha256()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_identical_images_stay_on_one_side(tmp_path, fill, noise, seed):
+    """Also when their labels differ."""
+    folder = fill(tmp_path / "mine", each=12)
+    for _ in range(5):
+        picture = noise()
+        for copy in ("happy/a", "happy/b", "happy/c", "sad/d"):
+            picture.save(folder / f"{copy}{_}.png")
+    dataset = read_dataset(folder, seed=seed)
+    assert not any("that train has too" in note for note in dataset.notes)
+    assert dataset.splits[Split.VALID].counts().min() > 0
+    assert sum(map(len, dataset.splits.values())) == 7 * 12 + 20
