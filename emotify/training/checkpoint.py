@@ -1,0 +1,82 @@
+"""Tensors on disk: safetensors whose header carries what they mean and a digest of what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from emotify.emotions import EMOTIONS
+from emotify.errors import ModelError
+from emotify.files import printable, write_bytes, write_json
+from emotify.models import NETWORKS, Network, build_network
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+    """Write tensors and the JSON document that belongs to them to `path`, and the document again to `path`.json.
+
+    The two are one file, so a crash leaves either the old pair or the new one; the .json is for people.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    document = {**document, "sha256": _digest(tensors)}
+    write_bytes(path, save(tensors, metadata={"emotify": json.dumps(document)}))
+    write_json(path.with_suffix(".json"), document)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote. Raises ModelError when it is missing, damaged or something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        document = json.loads(metadata["emotify"])
+        intact = document["sha256"] == _digest(tensors)
+    except FileNotFoundError:
+        msg = f"no checkpoint at {printable(path)}; expected the folder of a run, as emotify train makes it"
+        raise ModelError(msg) from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{printable(path)} is damaged or not a checkpoint of emotify"
+        raise ModelError(msg) from error
+    if not intact:
+        msg = f"{printable(path)} is damaged: its weights do not match their digest"
+        raise ModelError(msg)
+    return tensors, document
+
+
+def save_checkpoint(path: Path, network: Network, name: str, details: Mapping[str, Any]) -> None:
+    """Write a network's weights with its name in the table of models and the order of its classes."""
+    save_tensors(path, network.state_dict(), {"schema": 1, "model": name, "classes": EMOTIONS, **details})
+
+
+def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
+    """Return the network that `save_checkpoint` wrote, ready to predict, and its document. Raises ModelError."""
+    tensors, document = load_tensors(path)
+    if document.get("model") not in NETWORKS:
+        msg = f"{printable(path)} holds a model named {document.get('model')!r}; known are {', '.join(NETWORKS)}"
+        raise ModelError(msg)
+    if tuple(document.get("classes", ())) != EMOTIONS:
+        msg = f"{printable(path)} has other classes: {document.get('classes')!r}; expected {', '.join(EMOTIONS)}"
+        raise ModelError(msg)
+    network = build_network(document["model"])
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        msg = f"{printable(path)} does not fit this version's {document['model']}; train it again"
+        raise ModelError(msg) from error
+    return network.eval(), document
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

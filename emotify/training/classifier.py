@@ -1,0 +1,37 @@
+"""A finished run as a classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from emotify.data.types import Float32Array, UInt8Array
+from emotify.errors import ModelError
+from emotify.files import printable
+from emotify.models import Network
+from emotify.models.inference import predict_probabilities
+from emotify.runs import read_run
+from emotify.training.checkpoint import load_checkpoint
+from emotify.training.device import available_cpus, pick_device
+
+
+class NetworkClassifier:
+    """A network on a device, under the name of its run."""
+
+    def __init__(self, name: str, network: Network, *, device: torch.device) -> None:
+        self.name, self.network, self._device = name, network, device
+
+    def probabilities(self, images: UInt8Array) -> Float32Array:
+        """Return probabilities (N, 7) of uint8 images (N, 1, 48, 48)."""
+        return predict_probabilities(self.network, images, device=self._device)
+
+
+def open_run(folder: Path, *, device: str = "auto", threads: int = 0) -> NetworkClassifier:
+    """Open a finished run. Raises ModelError, or UnavailableError for a device that is not there."""
+    if not read_run(folder).finished:
+        msg = f"{printable(folder)} has not finished; go on with: emotify train --resume {printable(folder)}"
+        raise ModelError(msg)
+    torch.set_num_threads(threads or available_cpus())
+    network, _ = load_checkpoint(folder / "checkpoint.safetensors")
+    return NetworkClassifier(folder.name, network, device=torch.device(pick_device(device)))

@@ -1,0 +1,119 @@
+"""Everything that decides what a training does, in one place, checked when it is made and saved with the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from emotify.errors import UsageError
+from emotify.files import printable
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+_LARGEST_CONFIG = 1_000_000  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The options of one training. `auto` and 0 threads are resolved before the run starts."""
+
+    model: str = "cnn"
+    augment: bool = False
+    dedupe: bool = False  # leave out of train what is there twice, or in valid or test
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 0.12  # peak
+    warmup: float = 0.15  # share of all steps in which the rate rises to its peak
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # on weights, not on biases and normalisation
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.998
+    grow: bool = True  # train on smaller images first
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0  # of the CPU; 0: as many as this process may use
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_type(field.name, getattr(self, field.name), type(field.default))
+        checks = {
+            "epochs": 1 <= self.epochs <= 100_000,
+            "batch_size": 2 <= self.batch_size <= 65_536,
+            "learning_rate": math.isfinite(self.learning_rate) and self.learning_rate > 0,
+            "warmup": 0 <= self.warmup < 1,
+            "momentum": 0 < self.momentum < 1,
+            "weight_decay": math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "ema_decay": 0 <= self.ema_decay < 1,
+            "seed": 0 <= self.seed < 2**63,
+            "device": self.device in DEVICES or self.device.startswith("cuda:"),
+            "precision": self.precision in PRECISIONS,
+            "threads": 0 <= self.threads <= 1024,
+        }
+        for name, fine in checks.items():
+            if not fine:
+                msg = f"{option(name)} cannot be {getattr(self, name)!r}; see emotify train --help"
+                raise UsageError(msg)
+
+    def document(self) -> dict[str, Any]:
+        """Return the options as JSON has them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_document(cls, document: object, *, source: str = "the configuration") -> Self:
+        """Make a configuration from what `document` returned. Raises UsageError naming the key that is wrong."""
+        if not isinstance(document, dict):
+            msg = f"{source}: expected a JSON object of options"
+            raise UsageError(msg)
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in document:
+            if key not in names:
+                msg = f"{source}: unknown key {printable(str(key)[:80])!r}; known are {', '.join(names)}"
+                raise UsageError(msg)
+        return cls(**document)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a config.json. Raises UsageError saying what is wrong with it."""
+    source = printable(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_CONFIG + 1)
+        if len(content) > _LARGEST_CONFIG:
+            msg = f"{source}: larger than any configuration; expected the config.json of a run"
+            raise UsageError(msg)
+        document = json.loads(content, object_pairs_hook=lambda pairs: _unique(pairs, source))
+    except OSError as error:
+        msg = f"cannot read {source}: {error.strerror}"
+        raise UsageError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{source} is not JSON; expected the config.json of a run"
+        raise UsageError(msg) from error
+    return TrainConfig.from_document(document, source=source)
+
+
+def option(name: str) -> str:
+    """Return the command-line spelling of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        msg = f"{option(name)} takes {kind.__name__}, not {str(value)[:80]!r}"
+        raise UsageError(msg)
+
+
+def _unique(pairs: list[tuple[str, Any]], source: str) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        msg = f"{source}: the key {printable(twice[:80])!r} is there twice"
+        raise UsageError(msg)
+    return document

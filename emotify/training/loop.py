@@ -1,0 +1,235 @@
+"""The training loop: batch, logits, loss, backward, step, average."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emotify.data.types import LabelledImages, Split
+from emotify.errors import GateError, ModelError
+from emotify.files import write_bytes
+from emotify.models import Network, build_network
+from emotify.models.inference import autocast, place, predict_logits
+from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment
+from emotify.training.chance import derive_seed, make_generator
+from emotify.training.checkpoint import load_tensors, save_checkpoint, save_tensors
+from emotify.training.config import TrainConfig
+
+STATE_INTERVAL = 30.0  # seconds between two states on disk, at the least
+# Smaller images first, as shares of the network's input size, each until that share of all epochs.
+GROWTH = ((0.35, 0.73), (0.65, 0.86), (1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer update has been made."""
+
+    number: int  # from 1
+    loss: Tensor  # mean over the epoch so far, on the device
+    images: int  # in this batch
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over `train` has ended: a line of metrics.jsonl."""
+
+    epoch: int  # from 1
+    step: int
+    learning_rate: float
+    train_loss: float
+    valid_loss: float
+    valid_accuracy: float
+
+
+class Training:
+    """One training in one run folder: what it is, what it has reached, and how it goes on.
+
+    `config` is resolved (`emotify.training.device.resolve`). Every random draw is a function of seed and step, so what
+    is saved at any step goes on to the same weights, bit for bit.
+    """
+
+    def __init__(self, config: TrainConfig, splits: Mapping[Split, LabelledImages], folder: Path) -> None:
+        torch.set_num_threads(config.threads)
+        torch.backends.cudnn.deterministic = True
+        self.config, self.folder, self.device = config, folder, torch.device(config.device)
+        train, self.valid = splits[Split.TRAIN], splits[Split.VALID]
+        self.images = torch.from_numpy(train.images).to(self.device)
+        self.labels = torch.from_numpy(train.labels).to(self.device)
+        self.data_sha256 = {split.value: images.sha256() for split, images in splits.items() if split != Split.TEST}
+
+        torch.manual_seed(derive_seed(config.seed, "weights", 0))
+        self.network = place(build_network(config.model), self.device)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
+        self.optimizer = _make_optimizer(self.network, config)
+        self.step = 0
+        self.loss_sum = torch.zeros((), device=self.device)  # over the steps of this epoch
+        self.history: list[Epoch] = []
+        self._saved_at = time.monotonic()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches only: fixed shapes are faster, and the order changes every epoch."""
+        return max(len(self.labels) // self.config.batch_size, 1)
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.epochs * self.steps_per_epoch
+
+    def run(self) -> Iterator[Step | Epoch]:
+        """Train to the end, reporting each step and each epoch.
+
+        Between two reports the caller may save the state and leave. Raises GateError when the loss is not a number.
+        """
+        while (epoch := len(self.history)) < self.config.epochs:
+            first = epoch * self.steps_per_epoch
+            for batch in self._order(epoch)[self.step - first :]:
+                self.loss_sum += self._update(batch, size=self._size(epoch))
+                self.step += 1
+                yield Step(self.step, self.loss_sum / (self.step - first), len(batch))
+            yield self._end_epoch(epoch)
+
+    def _update(self, batch: Tensor, *, size: int) -> Tensor:
+        """Make one step on the images that `batch` names, and return its loss."""
+        config = self.config
+        amounts = Augmentation() if config.augment else NO_AUGMENTATION
+        chance = make_generator(config.seed, "augmentation", self.step, device=self.device)
+        pixels = augment(self.images[batch], chance, amounts, field=self.network.input_size, size=size)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(self.step)
+
+        torch.manual_seed(derive_seed(config.seed, "dropout", self.step))
+        with autocast(self.device, config.precision):
+            logits = self.network(pixels)
+        loss = F.cross_entropy(logits.float(), self.labels[batch], label_smoothing=config.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        update_average(self.average, self.network, decay=min(config.ema_decay, (1 + self.step) / (10 + self.step)))
+        return loss.detach()
+
+    def _end_epoch(self, epoch: int) -> Epoch:
+        train_loss = float(self.loss_sum) / self.steps_per_epoch
+        if not math.isfinite(train_loss):
+            msg = f"the loss is {train_loss} in epoch {epoch + 1}; lower --learning-rate and train again"
+            raise GateError(msg)
+        self.loss_sum.zero_()
+        valid_loss, valid_accuracy = self._score_valid()
+        learning_rate = self._learning_rate(self.step - 1)
+        report = Epoch(epoch + 1, self.step, learning_rate, train_loss, valid_loss, valid_accuracy)
+        self.history.append(report)
+        self._write_metrics()
+        if time.monotonic() - self._saved_at > STATE_INTERVAL:
+            self.save_state()
+        return report
+
+    def _score_valid(self) -> tuple[float, float]:
+        logits = predict_logits(self.average, self.valid.images, device=self.device, precision=self.config.precision)
+        labels = torch.from_numpy(self.valid.labels)
+        return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+
+    def _order(self, epoch: int) -> list[Tensor]:
+        """Return the batches of an epoch, each a tensor of image indices."""
+        chance = make_generator(self.config.seed, "order", epoch, device=torch.device("cpu"))
+        order = torch.randperm(len(self.labels), generator=chance).to(self.device)
+        return list(order.split(self.config.batch_size))[: self.steps_per_epoch]
+
+    def _size(self, epoch: int) -> int:
+        """Return the side of the images in an epoch, in pixels."""
+        full = self.network.input_size
+        if not self.config.grow or self.config.model == "fnn":
+            return full
+        share = next(share for until, share in GROWTH if epoch < until * self.config.epochs or until == 1.0)
+        return min(round(full * share / 2) * 2, full)
+
+    def _learning_rate(self, step: int) -> float:
+        """Rise in a line to the peak, then fall along a cosine to zero (Smith & Topin 2018, arXiv:1708.07120)."""
+        warmup = self.config.warmup * self.total_steps
+        if step < warmup:
+            return self.config.learning_rate * (step + 1) / (warmup + 1)
+        progress = (step - warmup) / max(self.total_steps - warmup, 1)
+        return self.config.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+
+    def save_checkpoint(self, scores: Mapping[str, Any]) -> None:
+        """Write the final weights, which are the average ones."""
+        save_checkpoint(
+            self.folder / "checkpoint.safetensors", self.average, self.config.model, {"valid": dict(scores)}
+        )
+
+    def save_state(self) -> None:
+        """Write everything that `load_state` needs to go on from this step."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        tensors |= {f"momentum.{name}": tensor for name, tensor in self._momentum().items()}
+        document = {
+            "schema": 1,
+            "step": self.step,
+            "config": self.config.document(),
+            "data_sha256": self.data_sha256,
+            "history": [dataclasses.asdict(epoch) for epoch in self.history],
+        }
+        save_tensors(self.folder / "state.safetensors", {**tensors, "loss_sum": self.loss_sum}, document)
+        self._saved_at = time.monotonic()
+
+    def load_state(self) -> None:
+        """Go on from the state in the run folder. Raises ModelError when it is damaged or of another training."""
+        path = self.folder / "state.safetensors"
+        tensors, document = load_tensors(path)
+        if document["data_sha256"] != self.data_sha256:
+            msg = f"{self.folder} was trained on other data; resume it with the --data that it began with"
+            raise ModelError(msg)
+        try:
+            self.network.load_state_dict(_below("network.", tensors))
+            self.average.load_state_dict(_below("average.", tensors))
+        except RuntimeError as error:
+            msg = f"{path} does not fit this version's {self.config.model}; train it again"
+            raise ModelError(msg) from error
+        momentum = _below("momentum.", tensors)
+        for name, parameter in self.network.named_parameters():
+            if name in momentum:
+                self.optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(parameter)
+        self.loss_sum = tensors["loss_sum"].to(self.device)
+        self.step = document["step"]
+        self.history = [Epoch(**epoch) for epoch in document["history"]]
+        self._write_metrics()
+
+    def _momentum(self) -> dict[str, Tensor]:
+        states = {name: self.optimizer.state.get(parameter, {}) for name, parameter in self.network.named_parameters()}
+        return {name: state["momentum_buffer"] for name, state in states.items() if "momentum_buffer" in state}
+
+    def _write_metrics(self) -> None:
+        lines = [json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in self.history]
+        write_bytes(self.folder / "metrics.jsonl", "".join(lines).encode())
+
+
+def update_average(average: Network, network: Network, *, decay: float) -> None:
+    """Move the exponential moving average of weights and batch statistics towards the network's."""
+    targets, sources = average.state_dict().values(), network.state_dict().values()
+    pairs = [(target, source) for target, source in zip(targets, sources, strict=True)]
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_([target for target, _ in floats], [source for _, source in floats], 1 - decay)
+    for target, source in pairs:
+        if not target.is_floating_point():
+            target.copy_(source)
+
+
+def _make_optimizer(network: Network, config: TrainConfig) -> torch.optim.SGD:
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,138 @@
+"""The life of a run folder: opened, gone on with, finished."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
+
+from emotify import __version__
+from emotify.data.types import Dataset, Split
+from emotify.emotions import EMOTIONS
+from emotify.errors import InputError, ModelError, UsageError, WriteError
+from emotify.evaluation.metrics import Scores, score
+from emotify.files import locked, printable, write_json
+from emotify.models import check_name, count_macs, count_parameters
+from emotify.models.inference import predict_probabilities
+from emotify.runs import new_folder, read_run, update_record
+from emotify.training.config import TrainConfig, read_config
+from emotify.training.device import describe, resolve
+from emotify.training.loop import Training
+
+
+@contextlib.contextmanager
+def new_run(config: TrainConfig, dataset: Dataset, *, out: Path, argv: Sequence[str] = ()) -> Iterator[Training]:
+    """Make a run folder below `out` and give its training, not yet begun.
+
+    Raises InputError when the data cannot be trained on, UnavailableError for a device that is not there, WriteError.
+    """
+    config = resolve(config)
+    check_name(config.model)
+    _check_data(dataset, config)
+    folder = new_folder(out, f"{config.model}-s{config.seed}")
+    with locked(folder / ".lock"):
+        write_json(folder / "config.json", config.document())
+        training = Training(config, dataset.splits, folder)
+        update_record(
+            folder,
+            status="running",
+            model=config.model,
+            parameters=count_parameters(training.average),
+            macs=count_macs(training.average),
+            classes=EMOTIONS,
+            device=describe(config.device),
+            threads=config.threads,
+            precision=config.precision,
+            versions=_versions(),
+            data={
+                "name": PurePath(dataset.source).name,
+                "sha256": training.data_sha256,
+                "counts": {split.value: images.counts().tolist() for split, images in dataset.splits.items()},
+            },
+            argv=[PurePath(word).name if PurePath(word).is_absolute() else word for word in argv],
+            wall_seconds=0.0,
+        )
+        with _keeping_record(training):
+            yield training
+
+
+@contextlib.contextmanager
+def resumed_run(folder: Path, dataset: Dataset) -> Iterator[Training]:
+    """Give the training of an unfinished run, where its last state left it.
+
+    Raises ModelError when the folder, its state or the data do not fit, WriteError when another process trains it.
+    """
+    run = read_run(folder)
+    if run.finished:
+        msg = f"{printable(folder)} has finished; score it with: emotify evaluate {printable(folder)}"
+        raise UsageError(msg)
+    with locked(folder / ".lock"):
+        training = Training(resolve(read_config(folder / "config.json")), dataset.splits, folder)
+        if (folder / "state.safetensors").exists():
+            training.load_state()
+        elif run.record["data"]["sha256"] != training.data_sha256:
+            msg = f"{printable(folder)} was begun on other data; resume it with the --data that it began with"
+            raise ModelError(msg)
+        update_record(folder, status="running")
+        with _keeping_record(training):
+            yield training
+
+
+def finish_run(training: Training) -> Scores:
+    """Write the final weights and their scores on `valid`, which are returned."""
+    scores = score(
+        predict_probabilities(training.average, training.valid.images, device=training.device), training.valid.labels
+    )
+    training.save_checkpoint({"accuracy": scores.accuracy, "nll": scores.nll})
+    update_record(training.folder, status="finished", valid=scores.document())
+    for name in ("state.safetensors", "state.json"):
+        (training.folder / name).unlink(missing_ok=True)
+    return scores
+
+
+@contextlib.contextmanager
+def _keeping_record(training: Training) -> Iterator[None]:
+    """Keep run.json true, however the block ends: time and speed, and the status when the run is not finished."""
+    begun, first, before = time.monotonic(), training.step, read_run(training.folder).record["wall_seconds"]
+    failed = False
+    try:
+        yield
+    except Exception:
+        failed = True
+        raise
+    finally:
+        seconds = time.monotonic() - begun
+        images = (training.step - first) * training.config.batch_size
+        speed = {"wall_seconds": round(before + seconds, 1), "images_per_second": round(images / seconds, 1)}
+        with contextlib.suppress(WriteError):  # what went wrong first is what is told
+            if not read_run(training.folder).finished:
+                update_record(training.folder, status="failed" if failed else "interrupted")
+            update_record(training.folder, **speed)
+
+
+def _check_data(dataset: Dataset, config: TrainConfig) -> None:
+    for split in (Split.TRAIN, Split.VALID):
+        if split not in dataset.splits or not len(dataset.splits[split]):
+            msg = f"{printable(dataset.source)} has no images of the {split} split; training needs train and valid"
+            raise InputError(msg)
+    train = dataset.splits[Split.TRAIN]
+    if np.count_nonzero(train.counts()) < 2:
+        msg = f"{printable(dataset.source)} has one class only in train; a classifier needs two"
+        raise InputError(msg)
+    if config.batch_size > len(train):
+        msg = f"--batch-size {config.batch_size} is more than the {len(train)} images of train; lower it"
+        raise UsageError(msg)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "emotify": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }

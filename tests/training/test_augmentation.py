@@ -1,0 +1,76 @@
+"""Augmentation of whole batches: what it keeps, what it changes, and that chance alone decides."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment
+
+IMAGES = torch.randint(0, 256, (64, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def vary(amounts, seed=0, **sizes):
+    sizes = {"field": 48, "size": 48, **sizes}
+    return augment(IMAGES, torch.Generator().manual_seed(seed), amounts, **sizes)
+
+
+def only(**changes) -> Augmentation:
+    return dataclasses.replace(NO_AUGMENTATION, **changes)
+
+
+def test_nothing_asked_nothing_changed():
+    assert torch.allclose(vary(NO_AUGMENTATION), IMAGES.float(), atol=0.1)
+
+
+def test_a_smaller_field_is_the_centre():
+    """What the network would crop is what is sampled."""
+    assert torch.allclose(vary(NO_AUGMENTATION, field=44, size=44), IMAGES[..., 2:-2, 2:-2].float(), atol=0.1)
+
+
+def test_flip_mirrors_about_half():
+    varied = vary(only(flip=0.5))
+    same = ((varied - IMAGES).abs() < 0.1).flatten(1).all(1)
+    flipped = ((varied - IMAGES.flip(-1)).abs() < 0.1).flatten(1).all(1)
+    assert bool((same ^ flipped).all())
+    assert 16 < int(flipped.sum()) < 48
+
+
+def test_shift_moves_by_whole_or_part_pixels_at_most_so_far():
+    """A single bright column ends at most `shift` pixels away."""
+    column = torch.zeros(32, 1, 48, 48, dtype=torch.uint8)
+    column[..., 24] = 255
+    varied = augment(column, torch.Generator().manual_seed(0), only(shift=4.0), field=48, size=48)
+    places = torch.arange(48.0)
+    centres = (varied[:, 0, 24] * places).sum(1) / varied[:, 0, 24].sum(1)
+    assert float((centres - 24).abs().max()) <= 4.01
+    assert float((centres - 24).abs().max()) > 2
+
+
+def test_erasing_touches_one_square_of_about_half_of_the_images():
+    changed = (vary(only(erase=0.5)) - IMAGES).abs() > 0.5
+    touched = changed.flatten(1).any(1)
+    assert 16 < int(touched.sum()) < 48
+    rows, columns = changed.any(3).sum(2), changed.any(2).sum(2)
+    assert int(rows.max()) <= 17
+    assert int(columns.max()) <= 17
+
+
+def test_light_stays_in_range():
+    varied = vary(only(brightness=200.0, contrast=0.9, gamma=3.0))
+    assert float(varied.min()) >= 0
+    assert float(varied.max()) <= 255
+    assert not torch.allclose(varied, IMAGES.float(), atol=5)
+
+
+@pytest.mark.parametrize("size", [32, 44, 48])
+def test_all_of_it_together(size):
+    """Shape, type and range hold, the same seed repeats, another does not."""
+    first = vary(Augmentation(), size=size, field=44)
+    assert first.shape == (64, 1, size, size)
+    assert first.dtype == torch.float32
+    assert bool(((first >= 0) & (first <= 255)).all())
+    assert torch.equal(first, vary(Augmentation(), size=size, field=44))
+    assert not torch.equal(first, vary(Augmentation(), seed=1, size=size, field=44))

@@ -1,0 +1,189 @@
+"""Training: the same seed gives the same weights, from any step on; it learns; it stops when it cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from emotify.data import Dataset, Split
+from emotify.errors import GateError, ModelError, UsageError, WriteError
+from emotify.training.checkpoint import load_checkpoint, load_tensors
+from emotify.training.config import TrainConfig
+from emotify.training.loop import Epoch, Step
+from emotify.training.run import finish_run, new_run, resumed_run
+
+CONFIG = TrainConfig(
+    model="fnn", augment=True, epochs=3, batch_size=64, seed=5, device="cpu", precision="fp32", threads=2
+)
+
+
+@pytest.fixture(scope="session")
+def dataset(faces) -> Dataset:
+    return Dataset("synthetic", faces)
+
+
+def train(config, dataset, out, *, stop_at=None):
+    """Train in a new folder, to the end or until the state is saved at step `stop_at`; return the folder."""
+    with new_run(config, dataset, out=out) as training:
+        for event in training.run():
+            if isinstance(event, Step) and event.number == stop_at:
+                training.save_state()
+                return training.folder
+        finish_run(training)
+    return training.folder
+
+
+def resume(folder, dataset):
+    with resumed_run(folder, dataset) as training:
+        list(training.run())
+        finish_run(training)
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    """A run that was never interrupted."""
+    return train(CONFIG, dataset, tmp_path_factory.mktemp("whole"))
+
+
+def weights(folder):
+    return load_file(folder / "checkpoint.safetensors")
+
+
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_r1_same_seed_same_weights(dataset, whole, tmp_path):
+    """R1: bit for bit, and the same metrics."""
+    again = train(CONFIG, dataset, tmp_path)
+    assert same(weights(again), weights(whole))
+    assert (again / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_r2_another_seed_other_weights(dataset, whole, tmp_path):
+    """R2: chance comes from the seed."""
+    assert not same(weights(train(dataclasses.replace(CONFIG, seed=6), dataset, tmp_path)), weights(whole))
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 5, 8, 12])
+def test_f1_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
+    """F1: weights, average and metrics equal the uninterrupted run's, within an epoch, at its end, at the very end."""
+    folder = train(CONFIG, dataset, tmp_path, stop_at=step)
+    assert not (folder / "checkpoint.safetensors").exists()
+    resume(folder, dataset)
+    assert same(weights(folder), weights(whole))
+    assert (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert not (folder / "state.safetensors").exists()
+
+
+def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):
+    """Killed before the first state: resuming trains from the first step, to the same weights."""
+    with new_run(CONFIG, dataset, out=tmp_path) as training:
+        next(iter(training.run()))
+    resume(training.folder, dataset)
+    assert same(weights(training.folder), weights(whole))
+
+
+def test_f14_other_data_is_refused(dataset, tmp_path):
+    """F14: a run goes on with the data it began with."""
+    folder = train(CONFIG, dataset, tmp_path, stop_at=2)
+    valid = dataset.splits[Split.VALID]
+    other = Dataset("other", {**dataset.splits, Split.TRAIN: valid})
+    with pytest.raises(ModelError, match="other data"):
+        resume(folder, other)
+    resume(folder, dataset)
+
+
+def test_a_finished_run_is_not_resumed(dataset, whole):
+    with pytest.raises(UsageError, match="finished"):
+        resume(whole, dataset)
+
+
+def test_f7_two_processes_cannot_train_one_run(dataset, tmp_path):
+    """F7: the second is told who trains."""
+    with new_run(CONFIG, dataset, out=tmp_path) as training:
+        pass
+    with resumed_run(training.folder, dataset), pytest.raises(WriteError, match="in use"):
+        resume(training.folder, dataset)
+
+
+def test_f15_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path):
+    """F15: exit 7, no checkpoint, and run.json says failed."""
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, augment=False)
+    with pytest.raises(GateError, match="--learning-rate"):
+        train(config, dataset, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "run.json").read_text())["status"] == "failed"
+    assert not (folder / "checkpoint.safetensors").exists()
+
+
+def test_it_learns(dataset, tmp_path):
+    """Within a few epochs the average is right twice as often as chance, and surer than it."""
+    config = dataclasses.replace(CONFIG, augment=False, epochs=10, batch_size=32)
+    with new_run(config, dataset, out=tmp_path) as training:
+        epochs = [event for event in training.run() if isinstance(event, Epoch)]
+    assert [epoch.epoch for epoch in epochs] == list(range(1, 11))
+    assert epochs[-1].valid_accuracy > 2 / 7
+    assert epochs[-1].valid_loss < math.log(7)
+
+
+def test_the_rate_rises_and_falls_to_zero(dataset, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=10, warmup=0.25)
+    with new_run(config, dataset, out=tmp_path) as training:
+        rates = [training._learning_rate(step) for step in range(training.total_steps)]
+    peak = rates.index(max(rates))
+    assert peak == pytest.approx(training.total_steps / 4, abs=1)
+    assert max(rates) == pytest.approx(config.learning_rate)
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
+    assert rates[-1] < 0.01 * config.learning_rate
+
+
+def test_images_grow(dataset, tmp_path):
+    """`cnn` is trained at 32, then 38, then 44 pixels."""
+    config = dataclasses.replace(CONFIG, model="cnn", epochs=20)
+    with new_run(config, dataset, out=tmp_path) as training:
+        sizes = [training._size(epoch) for epoch in range(20)]
+    assert sizes == [32] * 7 + [38] * 6 + [44] * 7
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 0.5, -1])
+def test_f9_a_truncated_checkpoint_is_told(cut, whole, tmp_path):
+    """F9, D13: exit 5, never a traceback or other weights."""
+    content = (whole / "checkpoint.safetensors").read_bytes()
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(content[: int(cut * len(content)) if isinstance(cut, float) else cut])
+    with pytest.raises(ModelError, match=r"checkpoint\.safetensors"):
+        load_checkpoint(path)
+
+
+def test_f9_flipped_bits_are_told(whole, tmp_path):
+    """F9: any changed byte of the weights breaks the digest."""
+    content = bytearray((whole / "checkpoint.safetensors").read_bytes())
+    path = tmp_path / "checkpoint.safetensors"
+    header = 8 + int.from_bytes(content[:8], "little")
+    for place in range(header, len(content), len(content) // 20):
+        content[place] ^= 4
+        path.write_bytes(content)
+        with pytest.raises(ModelError):
+            load_tensors(path)
+        content[place] ^= 4
+
+
+def test_m1_a_pickle_is_refused_and_not_run(tmp_path):
+    """M1: nothing in a file is executed."""
+    import pickle
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "boom"), "w"))
+
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ModelError):
+        load_checkpoint(path)
+    assert not (tmp_path / "boom").exists()
