@@ -1,0 +1,104 @@
+"""Scores of a classifier, from its probabilities and the true labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emotify.data.types import Float32Array, Int64Array
+from emotify.emotions import EMOTIONS
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How one class fares: precision and recall in 0..1, 0 where there is nothing to divide by."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is known of a classifier on one split."""
+
+    n: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]  # Wilson 1927
+    balanced_accuracy: float  # mean recall of the classes that are present
+    macro_f1: float
+    nll: float  # mean negative log-likelihood, nats
+    brier: float  # mean squared distance to the one-hot label, 0..2 (Brier 1950)
+    ece: float  # expected calibration error, equal-width bins (Naeini et al. 2015)
+    per_class: dict[str, ClassScores]
+    confusion: Int64Array  # (7, 7), rows are the truth
+
+    def document(self) -> dict[str, Any]:
+        """Return the scores as CONTRACT's JSON has them."""
+        return {
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "accuracy_ci95": list(self.accuracy_ci95),
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "nll": self.nll,
+            "brier": self.brier,
+            "ece": self.ece,
+            "per_class": {name: vars(scores) for name, scores in self.per_class.items()},
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def score(probabilities: Float32Array, labels: Int64Array) -> Scores:
+    """Score probabilities (N, 7) against labels (N,); N >= 1."""
+    from scipy.stats import binomtest
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    predictions = probabilities.argmax(1)
+    classes = np.arange(len(EMOTIONS))
+    columns = precision_recall_fscore_support(labels, predictions, labels=classes, zero_division=0.0)
+    present = columns[3] > 0
+    right = int((predictions == labels).sum())
+    interval = binomtest(right, len(labels)).proportion_ci(method="wilson")
+    return Scores(
+        n=len(labels),
+        accuracy=right / len(labels),
+        accuracy_ci95=(float(interval.low), float(interval.high)),
+        balanced_accuracy=float(columns[1][present].mean()),
+        macro_f1=float(columns[2][present].mean()),
+        nll=negative_log_likelihood(probabilities, labels),
+        brier=brier_score(probabilities, labels),
+        ece=calibration_error(probabilities, labels),
+        per_class={
+            name: ClassScores(float(precision), float(recall), float(f1), int(support))
+            for name, precision, recall, f1, support in zip(EMOTIONS, *columns, strict=True)
+        },
+        confusion=confusion_matrix(labels, predictions, labels=classes).astype(np.int64),
+    )
+
+
+def negative_log_likelihood(probabilities: Float32Array, labels: Int64Array) -> float:
+    """Return the mean negative log-likelihood of labels (N,) in nats."""
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+
+def brier_score(probabilities: Float32Array, labels: Int64Array) -> float:
+    """Return the mean squared distance between probabilities (N, K) and one-hot labels (N,), in 0..2."""
+    wanted = np.eye(probabilities.shape[1])[labels]
+    return float(((probabilities - wanted) ** 2).sum(1).mean())
+
+
+def calibration_error(probabilities: Float32Array, labels: Int64Array, bins: int = CALIBRATION_BINS) -> float:
+    """Return the expected calibration error: the mean gap of confidence and accuracy over equal-width bins."""
+    confidence = probabilities.max(1).astype(np.float64)
+    right = probabilities.argmax(1) == labels
+    # Bin 15 would hold only confidence == 1.0, so it joins the last one.
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(place, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))

@@ -1,0 +1,117 @@
+"""Scores: cases worked by hand, and scikit-learn as the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from emotify.data import LabelledImages, Split
+from emotify.emotions import EMOTIONS
+from emotify.evaluation.classifier import Mirrored, pool_probabilities
+from emotify.evaluation.evaluate import evaluate
+from emotify.evaluation.metrics import brier_score, calibration_error, negative_log_likelihood, score
+from emotify.evaluation.significance import compare
+
+
+def certain(predictions):
+    return np.eye(7, dtype=np.float32)[predictions]
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 200))
+def test_r7_scores_agree_with_scikit_learn(seed, n):
+    """R7: on random answers, also where classes are missing."""
+    chance = np.random.default_rng(seed)
+    labels = chance.integers(0, chance.integers(1, 8), n)
+    probabilities = chance.dirichlet(np.ones(7), n).astype(np.float32)
+    scores = score(probabilities, labels)
+    predictions = probabilities.argmax(1)
+    present = np.unique(labels)
+    assert scores.accuracy == pytest.approx(metrics.accuracy_score(labels, predictions), abs=1e-12)
+    recall = metrics.recall_score(labels, predictions, labels=present, average="macro", zero_division=0)
+    assert scores.balanced_accuracy == pytest.approx(recall, abs=1e-12)
+    f1 = metrics.f1_score(labels, predictions, labels=present, average="macro", zero_division=0)
+    assert scores.macro_f1 == pytest.approx(f1, abs=1e-12)
+    wide = probabilities.astype(np.float64) / probabilities.sum(1, keepdims=True, dtype=np.float64)
+    assert scores.nll == pytest.approx(metrics.log_loss(labels, wide, labels=range(7)), abs=1e-5)
+    low, high = scores.accuracy_ci95
+    assert 0 <= low <= scores.accuracy <= high <= 1
+
+
+def test_confusion_rows_are_the_truth():
+    scores = score(certain([0, 0, 3]), np.array([0, 3, 3]))
+    assert scores.confusion[3, 0] == 1
+    assert scores.confusion[0, 3] == 0
+    assert scores.per_class["happy"].recall == 0.5
+    assert scores.per_class["happy"].precision == 1
+    assert [row.support for row in scores.per_class.values()] == [1, 0, 0, 2, 0, 0, 0]
+
+
+def test_calibration_by_hand():
+    """Two answers of confidence 0.8, one right: the gap is 0.3. Certain and right: none."""
+    answers = np.full((2, 7), 0.2 / 6, np.float32)
+    answers[:, 0] = 0.8
+    assert calibration_error(answers, np.array([0, 1])) == pytest.approx(0.3, abs=1e-6)
+    assert calibration_error(certain([0, 1]), np.array([0, 1])) == 0
+
+
+def test_brier_and_nll_by_hand():
+    half = np.array([[0.5, 0.5, 0, 0, 0, 0, 0]], np.float32)
+    assert brier_score(half, np.array([0])) == pytest.approx(0.5)
+    assert brier_score(certain([1]), np.array([0])) == pytest.approx(2)
+    assert negative_log_likelihood(half, np.array([0])) == pytest.approx(np.log(2))
+
+
+def test_mcnemar_by_hand():
+    """Five differences, all one way: p = 2 / 2**5. None: 1."""
+    a, b = np.array([True] * 10), np.array([False] * 5 + [True] * 5)
+    assert compare("a", a, "b", b).mcnemar_p == pytest.approx(2 / 2**5)
+    assert compare("a", a, "b", b).difference == pytest.approx(0.5)
+    assert compare("a", a, "a", a).mcnemar_p == 1
+
+
+class Fixed:
+    """A classifier that answers by the image's first pixel, so that a mirrored image gets another answer."""
+
+    name = "fixed"
+
+    def probabilities(self, images):
+        return certain(images[:, 0, 0, 0].astype(np.int64))
+
+
+def labelled(first, labels, last=None) -> LabelledImages:
+    images = np.zeros((len(labels), 1, 48, 48), np.uint8)
+    images[:, 0, 0, 0] = first
+    images[:, 0, 0, -1] = first if last is None else last
+    return LabelledImages(images, np.array(labels))
+
+
+def test_clean_leaves_out_what_is_in_train():
+    """Accuracy over all is 3 of 4; without the two that are in train, 1 of 2."""
+    board = evaluate(
+        [Fixed()], labelled([0, 1, 2, 3], [0, 1, 2, 4]), Split.VALID, in_train=np.array([True, True, False, False])
+    )
+    (result,) = board.results
+    assert result.scores.accuracy == 0.75
+    assert (result.clean_n, result.clean_accuracy) == (2, 0.5)
+
+
+def test_mirrored_pools_both_views():
+    """An image that looks the same mirrored keeps its answer; else two certain answers share."""
+    both = Mirrored(Fixed()).probabilities(labelled([3, 3], [3, 3], last=[3, 5]).images)
+    assert both[0, 3] == pytest.approx(1)
+    assert both[1, 3] == pytest.approx(both[1, 5]) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_pooling_one_member_changes_nothing_and_order_does_not_matter():
+    answers = np.random.default_rng(0).dirichlet(np.ones(7), (3, 20)).astype(np.float32)
+    assert np.allclose(pool_probabilities(answers[:1]), answers[0], atol=1e-6)
+    assert np.allclose(pool_probabilities(answers), pool_probabilities(answers[::-1]), atol=1e-6)
+    assert np.allclose(pool_probabilities(answers).sum(1), 1, atol=1e-6)
+
+
+def test_documents_use_the_names_of_the_classes():
+    assert tuple(score(certain([0]), np.array([0])).document()["per_class"]) == EMOTIONS
