@@ -1,0 +1,1 @@
+"""Picture -> faces -> batches -> onnxruntime -> results; never torch."""

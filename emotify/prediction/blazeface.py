@@ -1,0 +1,188 @@
+"""MediaPipe's full-range BlazeFace, shown a picture in the ways in which it finds the most faces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from emotify.prediction.boxes import Box, Boxes, average_overlapping, best_scores, drop_inner, sides
+from emotify.prediction.detection import LONGEST_SIDE
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+SMALLEST_FACE: Final = 16  # pixels a side, after shrinking; expressions of smaller faces cannot be told
+
+_INPUT: Final = 192  # pixels a side
+_CELLS: Final = 48  # a side of the grid that it answers on
+_BATCH: Final = 4  # views at once; more are slower, as they leave the processor's cache
+
+_BORDER: Final = 0.8  # of the longer side, around the bordered copy
+_TILE: Final = 400  # pixels; a face of 24 is one of 12 to the network, which it may just see
+_TILES_OVERLAP: Final = 0.25
+_MAYBE: Final = 0.2  # score from which a second look is worth its time
+_FRAME: Final = 4.5  # side of the second look, in sides of the face
+_MOST_LOOKS: Final = 16
+_SURE: Final = 0.55  # mean of the two looks' scores
+_SAME_FACE: Final = 0.3  # intersection over union
+_WITHIN: Final = 0.6  # intersection over the smaller box
+# Its boxes sit a little low and are a little small for the forehead-to-chin boxes that crops.py expects. Measured by
+# its own key points: with this, crops have eyes and mouth where FER-2013's images have them.
+_LOWERED: Final = 0.03  # of the height
+_GROWN: Final = 1.04
+
+
+class Window(NamedTuple):
+    """A square part of a picture that the network is shown; where it leaves the picture, it is black."""
+
+    x: float
+    y: float
+    side: float
+
+
+class BlazeFace:
+    """A detector: RGB pixels (H, W, 3) -> boxes, the surest first.
+
+    Shown the whole picture, the network misses faces that fill it and those that are small in it: a copy with a border
+    is for the first, tiles are for the second. What may be a face is then shown to it once more, framed as it likes
+    faces best. The mean of both scores decides: this finds more faces than one look with a lower threshold would, and
+    takes far fewer other things for faces.
+    """
+
+    LAYOUT: Final = (("input", 3, 192, 192), ("boxes", 2304, 16), ("scores", 2304, 1))
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+
+    def __call__(self, picture: npt.NDArray[np.uint8]) -> list[Box]:
+        image = Image.fromarray(picture)
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
+        first = self._look(image, list(first_windows(*image.size)))
+        second = self._look(image, list(second_windows(first)))
+        faces = _forehead_to_chin(_judge(first, second))
+        faces[:, :4] *= max(picture.shape[:2]) / max(image.size)
+        return [Box(*face) for face in faces.tolist()]
+
+    def _look(self, image: Image.Image, windows: list[Window]) -> Boxes:
+        """Return what may be faces in any of the windows."""
+        found = [np.empty((0, 5))]
+        for start in range(0, len(windows), _BATCH):
+            batch = windows[start : start + _BATCH]
+            views = np.stack([_view(image, window) for window in batch])
+            outputs = self._session.run(["boxes", "scores"], {"input": views})
+            for window, boxes, scores in zip(batch, *outputs, strict=True):
+                found.append(_drop_cut(_decode(boxes, scores[:, 0], window), window, image.size))
+        return np.concatenate(found)
+
+
+def first_windows(width: int, height: int) -> Iterator[Window]:
+    """Yield the windows that a picture of this size is searched through: itself, itself with a border, and tiles."""
+    longer = max(width, height)
+    for side in (longer, longer * (1 + 2 * _BORDER)):
+        yield Window((width - side) / 2, (height - side) / 2, side)
+    # In a picture not much larger than a tile the tiles would show nothing that the whole does not.
+    if longer > _TILE * 1.05:
+        side = min(_TILE, longer)
+        for y in _steps(height, side):
+            for x in _steps(width, side):
+                yield Window(x, y, side)
+
+
+def _steps(length: int, side: float) -> list[float]:
+    """Return where tiles of one side start along a length, evenly spread."""
+    if length <= side:
+        return [(length - side) / 2]
+    count = math.ceil((length - side) / (side * (1 - _TILES_OVERLAP))) + 1
+    return [float(start) for start in np.linspace(0, length - side, count)]
+
+
+def second_windows(candidates: Boxes) -> Iterator[Window]:
+    """Yield windows that frame what may be faces, the likeliest first; neighbours of one size share a window."""
+    left = drop_inner(average_overlapping(candidates, _SAME_FACE), _WITHIN)
+    left = left[sides(left) >= 0.8 * SMALLEST_FACE]
+    for _ in range(_MOST_LOOKS):
+        if not len(left):
+            return
+        face, all_sides = left[0], sides(left)
+        side = _FRAME * all_sides[0]
+        window = Window((face[0] + face[2] - side) / 2, (face[1] + face[3] - side) / 2, side)
+        yield window
+        margins = all_sides / 2
+        framed = (all_sides > 0.6 * all_sides[0]) & (all_sides < 1.6 * all_sides[0])
+        framed &= (left[:, 0] > window.x + margins) & (left[:, 2] < window.x + side - margins)
+        framed &= (left[:, 1] > window.y + margins) & (left[:, 3] < window.y + side - margins)
+        framed[0] = True
+        left = left[~framed]
+
+
+def _view(image: Image.Image, window: Window) -> npt.NDArray[np.float32]:
+    """Return what a window shows as the network's input (3, 192, 192), -1 to 1."""
+    pixel = window.side / _INPUT
+    view = np.full((3, _INPUT, _INPUT), -1, np.float32)
+    # Only whole pixels of the view are filled, from exactly their part of the picture: nothing is shifted.
+    left, right = _filled(window.x, image.width, pixel)
+    top, bottom = _filled(window.y, image.height, pixel)
+    if left < right and top < bottom:
+        part = (window.x + left * pixel, window.y + top * pixel, window.x + right * pixel, window.y + bottom * pixel)
+        part = (max(part[0], 0), max(part[1], 0), min(part[2], image.width), min(part[3], image.height))
+        shown = np.asarray(image.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=part), np.float32)
+        view[:, top:bottom, left:right] = (shown / 127.5 - 1).transpose(2, 0, 1)
+    return view
+
+
+def _filled(start: float, length: int, pixel: float) -> tuple[int, int]:
+    """Return the first and the last but one pixel of a view that lie in the picture, along one axis."""
+    tiny = 1e-6  # a rounding error must not cost a row
+    first = max(0, math.ceil(-start / pixel - tiny))
+    return first, min(_INPUT, math.floor((length - start) / pixel + tiny))
+
+
+def _centres() -> npt.NDArray[np.float64]:
+    centres = (np.arange(_CELLS) + 0.5) / _CELLS
+    return np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
+
+
+_CENTRES: Final = _centres()
+
+
+def _decode(boxes: npt.NDArray[np.float32], logits: npt.NDArray[np.float32], window: Window) -> Boxes:
+    """Turn the network's output for one view, (2304, 16) and (2304,), into what may be faces of the picture."""
+    cells = np.flatnonzero(logits > math.log(_MAYBE / (1 - _MAYBE)))
+    centres = _CENTRES[cells] + boxes[cells, 0:2] / _INPUT
+    halves = boxes[cells, 2:4] / _INPUT / 2
+    corners = np.hstack([centres - halves, centres + halves]) * window.side + (window.x, window.y) * 2
+    scores = 1 / (1 + np.exp(-np.clip(logits[cells].astype(np.float64), -80, 80)))
+    valid = (halves > 0).all(axis=1)
+    return average_overlapping(np.column_stack([corners, scores])[valid], _SAME_FACE)
+
+
+def _drop_cut(boxes: Boxes, window: Window, size: tuple[int, int]) -> Boxes:
+    """Drop boxes at a border of the window inside the picture: another window shows the whole face."""
+    near = 0.02 * window.side
+    cut = np.zeros(len(boxes), bool)
+    for axis, (start, length) in enumerate(zip(window[:2], size, strict=True)):
+        if start > 1:
+            cut |= boxes[:, axis] < start + near
+        if start + window.side < length - 1:
+            cut |= boxes[:, axis + 2] > start + window.side - near
+    return boxes[~cut]
+
+
+def _judge(first: Boxes, second: Boxes) -> Boxes:
+    """Return the faces that both looks together are sure of, each box the mean of all views of it."""
+    faces = average_overlapping(np.concatenate([first, second]), _SAME_FACE)
+    looks = [best_scores(faces, look, _SAME_FACE) for look in (first, second)]
+    faces[:, 4] = np.mean(looks, axis=0)
+    faces = faces[(faces[:, 4] >= _SURE) & (sides(faces) >= SMALLEST_FACE)]
+    return drop_inner(faces, _WITHIN)
+
+
+def _forehead_to_chin(faces: Boxes) -> Boxes:
+    sizes = faces[:, 2:4] - faces[:, 0:2]
+    centres = (faces[:, 0:2] + faces[:, 2:4]) / 2 - sizes * (0, _LOWERED)
+    return np.hstack([centres - sizes * _GROWN / 2, centres + sizes * _GROWN / 2, faces[:, 4:]])

@@ -1,0 +1,201 @@
+"""Bytes of a picture file -> an upright RGB picture, whatever Pillow does with them on the way."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError, features
+
+from emotify.files import printable
+from emotify.prediction.formats import describe_foreign, fails_checksum, identify, is_cut_short, unsupported_format
+
+Status = Literal[
+    "not_found", "permission", "empty", "not_an_image", "truncated", "corrupt", "unsupported", "too_large",
+    "too_small", "bad_aspect", "not_regular", "nonfinite", "memory",
+]  # fmt: skip
+
+MAX_PIXELS: Final = 50_000_000
+MIN_SIDE: Final = 16
+MAX_ASPECT: Final = 20
+# JPEG files can be decoded at a half, a quarter or an eighth of their size, which is faster and takes less memory.
+# At twice the side that faces are sought at, even the smallest face keeps the pixels that a classifier wants.
+ENOUGH_SIDE: Final = 2560
+
+_GREY: Final = (128, 128, 128, 255)
+_ORIENTATION: Final = 0x0112
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS: Final = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An upright picture. `image` is RGB and may be smaller than `width` x `height`, the size of the file's picture."""
+
+    image: Image.Image
+    width: int
+    height: int
+    frames: int = 1
+    note: str = ""  # what was wrong with the file and could be passed over
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a picture cannot be read, and what to do about it, in one line that does not repeat the path."""
+
+    status: Status
+    message: str
+
+
+def decode(content: bytes) -> Picture | Failure:
+    """Decode the first frame of a picture file's content. Raises nothing but MemoryError."""
+    kind = identify(content)
+    if kind is None:
+        if name := unsupported_format(content):
+            return Failure("unsupported", f"{name} files are not read; convert it to PNG or JPEG")
+        return Failure("not_an_image", describe_foreign(content))
+    if failure := _missing_reader(kind):
+        return failure
+    _silence_pillow()
+    try:
+        with Image.open(io.BytesIO(content), formats=(kind,)) as image:
+            failure = _check_size(*image.size)
+            if kind == "PNG" and not failure and fails_checksum(content):
+                failure = Failure("corrupt", "damaged PNG file (wrong checksum); get the picture again")
+            return failure or _load(image)
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:
+        return _too_large("far too many pixels")
+    except Exception as error:  # noqa: BLE001 - on hostile bytes Pillow's readers raise nearly everything there is
+        return _explain(kind, content, error)
+
+
+def _missing_reader(kind: str) -> Failure | None:
+    """Load Pillow's reader of one format; the others stay unloaded."""
+    if kind == "HEIF":
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            return Failure("unsupported", 'HEIC needs an extra: pip install "emotify[heic]"; or convert it to JPEG')
+        register_heif_opener()
+        return None
+    if kind in {"AVIF", "WEBP"} and not features.check(kind.lower()):
+        return Failure("unsupported", f"this Pillow was built without {kind}; convert it to PNG or JPEG")
+    importlib.import_module(f"PIL.{kind.title() if kind != 'WEBP' else 'WebP'}ImagePlugin")
+    return None
+
+
+def _silence_pillow() -> None:
+    # What Pillow warns of is either passed over or becomes a status. `catch_warnings` would be neater, but it swaps
+    # the process's filters and threads read pictures at the same time; adding one filter, once, does no harm.
+    if not any(
+        action == "ignore" and module and module.pattern == "PIL" for action, _, _, module, _ in warnings.filters
+    ):
+        warnings.filterwarnings("ignore", module="PIL")
+
+
+def _check_size(width: int, height: int) -> Failure | None:
+    if min(width, height) < 1:
+        return Failure("corrupt", f"its header says {width}x{height} pixels; get the picture again")
+    if width * height > MAX_PIXELS:
+        return _too_large(f"{width}x{height}")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        return Failure(
+            "bad_aspect", f"{width}x{height} is more than {MAX_ASPECT} times longer than wide; cut out a part"
+        )
+    if min(width, height) < MIN_SIDE:
+        return Failure("too_small", f"{width}x{height}, fewer than {MIN_SIDE} pixels a side; get a larger picture")
+    return None
+
+
+def _too_large(what: str) -> Failure:
+    return Failure("too_large", f"{what}, more than {MAX_PIXELS // 10**6} megapixels; make the picture smaller")
+
+
+def _load(image: Image.Image) -> Picture | Failure:
+    size = image.size
+    frames = _count_frames(image)
+    shrink = ENOUGH_SIDE / max(size)
+    drafted = image.draft("RGB", (max(1, int(size[0] * shrink)), max(1, int(size[1] * shrink))))
+    image.load()
+    width, height = size if drafted else image.size
+    turn, note = _turn(image)
+    rgb = _to_rgb(image)
+    if isinstance(rgb, Failure):
+        return rgb
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    if turn in _SIDEWAYS:
+        width, height = height, width
+    return Picture(rgb, width, height, frames, note)
+
+
+def _count_frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # noqa: BLE001 - the first frame, all that is used, may be fine in a file damaged further on
+        return 1
+
+
+def _turn(image: Image.Image) -> tuple[Image.Transpose | None, str]:
+    """Return what makes a picture upright. After load(): some of Pillow's readers turn it themselves, and say so."""
+    broken = "its EXIF data are broken and were passed over"
+    try:
+        exif = image.getexif()
+        orientation = exif.get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - broken EXIF data must not cost the picture
+        return None, broken
+    return _UPRIGHT.get(orientation), broken if image.info.get("exif") and not exif else ""
+
+
+def _to_rgb(image: Image.Image) -> Image.Image | Failure:
+    if image.mode in {"I", "F"} or image.mode.startswith("I;"):
+        return _numbers_to_rgb(np.asarray(image))
+    if image.mode == "LAB":
+        return Failure("unsupported", "colours in CIE Lab are not read; convert it to an RGB PNG or JPEG")
+    if image.has_transparency_data:
+        # `convert` alone would show the colours that hide below transparent pixels.
+        ground = Image.new("RGBA", image.size, _GREY)
+        seen = image.convert("LA") if image.mode == "La" else image
+        ground.alpha_composite(seen if seen.mode == "RGBA" else seen.convert("RGBA"))
+        return ground.convert("RGB")
+    return image.convert("RGB")
+
+
+def _numbers_to_rgb(values: npt.NDArray[np.floating | np.integer]) -> Image.Image | Failure:
+    """Show grey values of 16 bits, 32 bits or floating point as 8 bits; `convert` would clip them to white."""
+    if not np.isfinite(values).all():
+        return Failure("nonfinite", "some of its pixels are NaN or infinite; save it as an ordinary PNG or JPEG")
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1 and values.dtype.kind == "f":
+        grey = values * 255
+    elif low >= 0 and high <= 255:
+        grey = values
+    elif low >= 0 and high <= 65535:
+        grey = values // 256
+    else:
+        grey = (values.astype(np.float64) - low) * (255 / (high - low) if high > low else 0.0)
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
+def _explain(kind: str, content: bytes, error: Exception) -> Failure:
+    text = str(error).lower()
+    if is_cut_short(kind, content) or any(words in text for words in ("truncat", "eof", "not enough image data")):
+        return Failure("truncated", f"the {kind} file ends too early; get the picture again")
+    # Pillow's words for a header that it makes no sense of hold an address in memory.
+    reason = "its header makes no sense" if isinstance(error, UnidentifiedImageError) else printable(text[:100])
+    return Failure("corrupt", f"damaged {kind} file ({reason}); get the picture again")

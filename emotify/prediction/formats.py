@@ -1,0 +1,119 @@
+"""Tell picture formats, and what passes for them, by the first bytes of a file."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Final, Literal
+
+# Pillow is asked for exactly one of these, so that no file can start another of its readers (EPS runs Ghostscript).
+_SIGNATURES: Final = (
+    ("JPEG", re.compile(rb"\xff\xd8\xff")),
+    ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    ("WEBP", re.compile(rb"RIFF....WEBP", re.DOTALL)),
+    ("GIF", re.compile(rb"GIF8[79]a")),
+    ("BMP", re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)),
+    ("TIFF", re.compile(rb"II\*\0|MM\0\*|II\+\0\x08|MM\0\+\0\x08")),
+    ("PPM", re.compile(rb"P(?:[1-6]|f)[ \t\r\n]")),
+    ("AVIF", re.compile(rb".{4}ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4})*?avi[fs])", re.DOTALL)),
+    ("HEIF", re.compile(rb".{4}ftyp(?:he[iv][cxms]|m[is]f1)", re.DOTALL)),
+)
+
+_UNSUPPORTED: Final = (
+    ("EPS", re.compile(rb"%!PS|\xc5\xd0\xd3\xc6")),
+    ("PDF", re.compile(rb"\s*%PDF-")),
+    ("PSD", re.compile(rb"8BPS")),
+    ("ICO", re.compile(rb"\0\0[\1\2]\0[^\0]\0")),
+    ("JPEG 2000", re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51")),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
+)
+_NO_PICTURES: Final = (
+    ("a Git LFS pointer; fetch the picture with: git lfs pull", re.compile(rb"version https://git-lfs")),
+    ("a gzip archive; unpack it first", re.compile(rb"\x1f\x8b")),
+    ("a zip archive; unpack it first", re.compile(rb"PK\x03\x04")),
+    ("a video; save a frame of it as PNG or JPEG", re.compile(rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3", re.DOTALL)),
+)
+_HEAD: Final = 4096  # bytes in which a signature must lie; hostile files cannot make the search longer
+
+
+def identify(content: bytes) -> str | None:
+    """Return Pillow's name of the picture format of a file's content, or None when it is none we read."""
+    head = content[:_HEAD]
+    return next((name for name, signature in _SIGNATURES if signature.match(head)), None)
+
+
+def unsupported_format(content: bytes) -> str | None:
+    """Return the name of a known picture format that is not read here, or None."""
+    head = content[:_HEAD]
+    if _is_markup(head, b"<svg"):
+        return "SVG"
+    return next((name for name, signature in _UNSUPPORTED if signature.match(head)), None)
+
+
+def describe_foreign(content: bytes) -> str:
+    """Say in a few words what a file that is no picture is, and what to do about it."""
+    head = content[:_HEAD]
+    if _is_markup(head, b"<html", b"<!doctype html", b"<head", b"<body"):
+        return "a web page (HTML); download the picture itself"
+    known = (words for words, signature in _NO_PICTURES if signature.match(head))
+    return next(known, "no picture format that is known here; check what the file is")
+
+
+def _is_markup(head: bytes, *tags: bytes) -> bool:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return text.startswith(b"<") and any(tag in text for tag in tags)
+
+
+def is_cut_short(kind: str, content: bytes) -> bool:
+    """Tell whether content in format `kind` stops before its own headers say that it ends."""
+    size = len(content)
+    match kind:
+        case "JPEG":
+            return b"\xff\xd9" not in content
+        case "PNG":
+            return b"IEND" not in content
+        case "GIF":
+            return not content.rstrip(b"\0").endswith(b";")
+        case "WEBP":
+            return int.from_bytes(content[4:8], "little") + 8 > size
+        case "BMP":
+            return max(int.from_bytes(content[2:6], "little"), 26) > size
+        case "TIFF":
+            return _directory_end(content) > size
+        case "AVIF" | "HEIF":
+            return _boxes_end(content) > size
+        case _:
+            return False
+
+
+def fails_checksum(content: bytes) -> bool:
+    """Tell whether a PNG's header, palette or pixels do not match their checksums, which Pillow only checks in part."""
+    position = 8
+    while position + 12 <= len(content):
+        length = int.from_bytes(content[position : position + 4], "big")
+        end = position + 8 + length
+        if content[position + 4 : position + 8] in {b"IHDR", b"PLTE", b"IDAT"} and end + 4 <= len(content):
+            checksum = int.from_bytes(content[end : end + 4], "big")
+            if zlib.crc32(memoryview(content)[position + 4 : end]) != checksum:
+                return True
+        position = end + 4
+    return False
+
+
+def _boxes_end(content: bytes) -> int:
+    """Return where the last top-level ISO box says that it ends."""
+    position = 0
+    while position < len(content):
+        length = int.from_bytes(content[position : position + 4], "big")
+        if length < 8:  # 0: to the end of the file; 1: a 64-bit length, larger than what is read here
+            break
+        position += length
+    return position
+
+
+def _directory_end(content: bytes) -> int:
+    """Return where the first directory of a (classic) TIFF file ends."""
+    order: Literal["little", "big"] = "little" if content.startswith(b"II") else "big"
+    start = max(8, int.from_bytes(content[4:8], order))
+    entries = int.from_bytes(content[start : start + 2], order)
+    return start + 2 + 12 * entries + 4

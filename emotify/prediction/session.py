@@ -1,0 +1,113 @@
+"""An exported model in onnxruntime: images in, probabilities out, and what the file says of itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emotify.emotions import EMOTIONS
+from emotify.errors import ModelError
+from emotify.files import printable
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+LARGEST_MODEL: Final = 512 * 1024 * 1024  # bytes
+SCHEMA: Final = "1"
+_BATCH: Final = 64  # images at once: larger batches are no faster on a CPU
+
+
+class Session:
+    """A classifier exported by `emotify export`, from the bytes of its file.
+
+    Raises ModelError when they are no such model, or one made for other classes.
+    """
+
+    def __init__(self, content: bytes, *, name: str, threads: int = 0) -> None:
+        import onnxruntime as ort
+
+        self.name = name
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or available_cpus()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised, and told once
+        try:
+            # Bytes and not a path: what a model names as data outside itself is then never opened.
+            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            reason = str(error).partition("\n")[0][:200]
+            msg = f"{printable(name)} is not a model that onnxruntime can load: {printable(reason)}"
+            raise ModelError(msg) from error
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        _check(self._session, self.metadata, printable(name))
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return float32 probabilities (N, 7) of uint8 images (N, 1, 48, 48); N may be 0."""
+        batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+        answers = [self._session.run(["probabilities"], {"images": batch})[0] for batch in batches]
+        return np.concatenate(answers) if answers else np.zeros((0, len(EMOTIONS)), np.float32)
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """What the file says of its scores on `valid`; empty when it says nothing."""
+        try:
+            return dict(json.loads(self.metadata.get("emotify.scores", "{}")))
+        except (ValueError, TypeError):
+            return {}
+
+
+def open_session(path: Path, *, threads: int = 0) -> Session:
+    """Open an exported .onnx file. Raises ModelError when it is missing or no such model."""
+    try:
+        if path.stat().st_size > LARGEST_MODEL:
+            msg = f"{printable(path)} is larger than any model of emotify ({LARGEST_MODEL >> 20} MiB)"
+            raise ModelError(msg)
+        content = path.read_bytes()
+    except OSError as error:
+        msg = f"cannot read the model {printable(path)}: {error.strerror}; make one with: emotify export RUN"
+        raise ModelError(msg) from error
+    return Session(content, name=path.name, threads=threads)
+
+
+def packaged_model() -> Path:
+    """Return the path of the model inside the package."""
+    with as_file(files("emotify") / "assets" / "model.onnx") as path:
+        return path
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) -> None:
+    """Raise ModelError unless the model is of the form that CONTRACT promises."""
+    if "emotify.schema" not in metadata:
+        msg = f"{name} was not made by emotify export: its metadata has no emotify.schema"
+        raise ModelError(msg)
+    if metadata["emotify.schema"] != SCHEMA:
+        found = printable(metadata["emotify.schema"][:20])
+        msg = f"{name} has schema {found}, this version reads {SCHEMA}; update emotify"
+        raise ModelError(msg)
+    inputs = [(value.name, value.type, value.shape[1:]) for value in session.get_inputs()]
+    if inputs != [("images", "tensor(uint8)", [1, 48, 48])]:
+        msg = f"{name} takes {inputs}; expected one input: images, uint8 (N, 1, 48, 48)"
+        raise ModelError(msg)
+    outputs = [(value.name, value.type, value.shape[1:]) for value in session.get_outputs()]
+    if outputs != [("probabilities", "tensor(float)", [len(EMOTIONS)])]:
+        msg = f"{name} gives {outputs}; expected one output: probabilities, float32 (N, 7)"
+        raise ModelError(msg)
+    try:
+        classes = tuple(json.loads(metadata["emotify.classes"]))
+    except (KeyError, ValueError, TypeError):
+        classes = ()
+    if classes != EMOTIONS:
+        msg = f"{name} has the classes {printable(str(classes)[:100])}; expected {', '.join(EMOTIONS)}"
+        raise ModelError(msg)

@@ -1,0 +1,133 @@
+"""Find the pictures below files and folders, in a fixed order and in little memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+# What a walk takes for a picture by its name. Some cannot be read: better a row that says so than silence.
+IMAGE_EXTENSIONS: Final = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".pfm",
+        ".avif",
+        ".avifs",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".jp2",
+        ".jxl",
+        ".svg",
+        ".eps",
+        ".psd",
+        ".ico",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A path to read: `explicit` when it was named by the user, not met in a folder."""
+
+    path: Path
+    explicit: bool
+
+
+@dataclass
+class Tally:
+    """What a walk passed over."""
+
+    ignored: int = 0  # files without an image extension
+    links: int = 0  # links inside folders, which are never followed
+
+
+def find_pictures(paths: Iterable[Path], tally: Tally | None = None) -> Iterator[Found]:
+    """Yield the pictures in `paths`, in that order; folders are walked with their names sorted.
+
+    A named file is always yielded, missing or not, and so is a folder that cannot be listed: reading it says what is
+    wrong. In folders, files without an image extension are counted in `tally`, hidden ones are not even that, links
+    are not followed, and no folder is walked twice.
+    """
+    tally = tally if tally is not None else Tally()
+    walked: set[tuple[int, int]] = set()
+    for path in paths:
+        yield from _find(path, tally, walked)
+
+
+def _find(path: Path, tally: Tally, walked: set[tuple[int, int]]) -> Iterator[Found]:
+    # A stack instead of recursion: the depth of a tree is not ours to limit. Only names are kept, so that a folder
+    # of a million files costs some tens of bytes a file, and no folder stays open.
+    folders = [_list(path, tally, walked)]
+    if folders[0] is None:
+        yield Found(path, explicit=True)
+    while folders:
+        listing = folders[-1]
+        if listing is None or not listing.names:
+            folders.pop()
+            continue
+        name = listing.names.pop()
+        below = listing.folder / name
+        if name not in listing.folders:
+            yield Found(below, explicit=False)
+            continue
+        folders.append(_list(below, tally, walked))
+        if folders[-1] is None:
+            yield Found(below, explicit=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    folder: Path
+    names: list[str]  # of pictures and folders, the next one last
+    folders: set[str]
+
+
+def _list(folder: Path, tally: Tally, walked: set[tuple[int, int]]) -> _Listing | None:
+    """List a folder, or return None when `folder` is none or cannot be read."""
+    listing = _Listing(folder, [], set())
+    try:
+        with os.scandir(folder) as entries:
+            status = folder.stat()
+            identity = (status.st_dev, status.st_ino)
+            if identity in walked:
+                return listing
+            walked.add(identity)
+            for entry in entries:
+                _sort_in(entry, listing, tally)
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        return None
+    listing.names.sort(reverse=True)
+    return listing
+
+
+def _sort_in(entry: os.DirEntry[str], listing: _Listing, tally: Tally) -> None:
+    if entry.name.startswith(".") or entry.name.casefold() in {"thumbs.db", "desktop.ini"}:
+        return
+    if entry.is_symlink():
+        tally.links += 1
+    elif entry.is_dir(follow_symlinks=False):
+        listing.names.append(entry.name)
+        listing.folders.add(entry.name)
+    elif os.path.splitext(entry.name)[1].casefold() in IMAGE_EXTENSIONS:  # noqa: PTH122 - a Path per file costs more
+        listing.names.append(entry.name)
+    else:
+        tally.ignored += 1

@@ -1,0 +1,122 @@
+"""Which faces are classified and what the classifier sees of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emotify.prediction.boxes import Box
+from emotify.prediction.crops import crop_face, cut_face, find_faces, is_tight_crop, whole_face
+from emotify.prediction.pictures import Picture
+
+
+def picture_of(grey: np.ndarray, *, width: int = 0, height: int = 0) -> Picture:
+    image = Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    return Picture(image, width or image.width, height or image.height)
+
+
+def slope(width: int, height: int) -> np.ndarray:
+    return np.add.outer(np.linspace(0, 100, height), np.linspace(0, 150, width))
+
+
+def no_detector():
+    raise AssertionError("no detector is needed here")
+
+
+def test_a_48x48_picture_is_taken_pixel_for_pixel():
+    """FER-2013's own images reach the classifier as they are, in modes auto and whole, without a detector."""
+    image = np.random.default_rng(0).integers(0, 256, (48, 48))
+    picture = picture_of(image)
+    for mode in ("auto", "whole"):
+        (face,) = find_faces(picture, mode, no_detector)
+        assert (face.box, face.detection) == ((0, 0, 48, 48), None)
+        assert np.array_equal(cut_face(picture, face), image)
+
+
+def test_the_square_frames_the_box_as_fer2013_does():
+    """Side 1.10 times the root of the area, raised by 1 % of the height: here 110 pixels around (200, 149)."""
+    lit = np.zeros((300, 400))
+    lit[94:204, 145:255] = 255
+    seen = crop_face(picture_of(lit), (150, 100, 250, 200))
+    assert seen.shape == (48, 48)
+    assert seen.dtype == np.uint8
+    assert seen.min() > 240
+    assert crop_face(picture_of(255 - lit), (150, 100, 250, 200)).max() < 15
+    narrow = crop_face(picture_of(lit), (175, 50, 225, 250))  # as large, but not as wide: aspect is kept
+    assert narrow[2:-2, 2:-2].min() > 240
+
+
+def test_corners_are_not_rounded():
+    """Shifting a box by half a pixel shifts what is seen by half a pixel."""
+    picture = picture_of(slope(200, 100))
+    seen = [crop_face(picture, (50 + shift, 30, 70 + shift, 50)).mean() for shift in (0, 0.5, 1)]
+    assert seen[1] - seen[0] == pytest.approx(seen[2] - seen[1], abs=0.1)
+
+
+@pytest.mark.parametrize("box", [(-40, -30, 20, 30), (180, 80, 240, 140), (-10, 20, 210, 90), (90, 40, 91, 41)])
+def test_the_edge_is_repeated_outside_the_picture(box):
+    grey = slope(200, 100).astype(np.uint8)
+    padded = np.pad(grey, 300, mode="edge")
+    seen = crop_face(picture_of(grey), box)
+    expected = crop_face(picture_of(padded), [edge + 300 for edge in box])
+    assert np.abs(seen.astype(int) - expected).max() <= 1
+
+
+def test_boxes_are_pixels_of_the_file_also_when_it_was_read_smaller():
+    full = picture_of(slope(400, 400))
+    half = Picture(full.image.resize((200, 200), Image.Resampling.BOX), 400, 400)
+    seen = [crop_face(picture, (120, 100, 320, 300)).astype(int) for picture in (full, half)]
+    assert np.abs(seen[0] - seen[1]).max() <= 2
+    assert find_faces(half, "whole", no_detector)[0].box == (0, 0, 400, 400)
+
+
+def test_a_whole_picture_keeps_its_aspect():
+    """Of a picture twice as wide as high: a square as large, so that above and below the edge is repeated."""
+    grey = np.full((100, 200), 50)
+    grey[:, 80:120] = 250
+    seen = whole_face(picture_of(grey))
+    assert np.ptp(seen, axis=0).max() == 0  # each column of one grey, up to the edge
+    assert (seen[0] > 150).sum() == round(48 * 40 / np.sqrt(200 * 100))
+
+
+def test_a_tight_crop_is_one_face_that_fills_the_picture():
+    fills, half = Box(10, 10, 190, 190, 0.9), Box(50, 50, 150, 150, 0.9)
+    assert is_tight_crop(64, 40, [])
+    assert not is_tight_crop(65, 40, [])
+    assert is_tight_crop(200, 200, [fills])
+    assert not is_tight_crop(200, 200, [half])
+    assert not is_tight_crop(200, 200, [fills, half])
+    assert not is_tight_crop(400, 200, [fills])
+
+
+def test_auto_takes_tight_crops_whole_and_photographs_apart():
+    box = Box(10, 10, 190, 190, 0.9)
+    tight, photograph = picture_of(slope(200, 200)), picture_of(slope(600, 400))
+    assert find_faces(tight, "auto", lambda: lambda _: [box])[0].detection is None
+    assert find_faces(tight, "detect", lambda: lambda _: [box])[0].square == pytest.approx((1, -0.8, 198))
+    (face,) = find_faces(photograph, "auto", lambda: lambda _: [box])
+    assert np.array_equal(cut_face(photograph, face), crop_face(photograph, box))
+    assert find_faces(photograph, "auto", lambda: lambda _: []) == []
+
+
+def test_reported_boxes_stay_in_the_picture():
+    """What the classifier sees is still framed by the detector's own box."""
+    picture, box = picture_of(slope(600, 400)), Box(-20, 300, 120, 440, 0.8)
+    (face,) = find_faces(picture, "detect", lambda: lambda _: [box])
+    assert face.box == (0, 300, 120, 400)
+    assert np.array_equal(cut_face(picture, face), crop_face(picture, box))
+
+
+def test_faces_are_sought_in_a_smaller_copy():
+    """The detector sees at most 1280 pixels a side; its boxes come back in pixels of the file."""
+    seen: list[tuple[int, ...]] = []
+
+    def detect(pixels: np.ndarray) -> list[Box]:
+        seen.append(pixels.shape)
+        return [Box(100, 200, 300, 400, 0.9)]
+
+    picture = picture_of(np.zeros((1280, 2560)), width=5120, height=2560)
+    (face,) = find_faces(picture, "detect", lambda: detect)
+    assert seen == [(640, 1280, 3)]
+    assert face.box == (400, 800, 1200, 1600)
