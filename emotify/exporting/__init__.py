@@ -1,0 +1,1 @@
+"""Checkpoint or ensemble -> one ONNX file, proved equal before it is kept."""

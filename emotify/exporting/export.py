@@ -1,0 +1,132 @@
+"""Write a model and prove it: the file must answer as torch does, or there is no file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnx import ModelProto
+
+from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
+from emotify.errors import GateError, UsageError
+from emotify.evaluation.metrics import Scores, score
+from emotify.exporting.graph import ExportedClassifier
+from emotify.exporting.onnx_file import PRECISIONS, describe, to_onnx, with_half_weights, with_int8
+from emotify.files import exists_error, explain_write_errors, printable, write_bytes
+from emotify.models import Network
+from emotify.prediction.session import Session
+
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.5}  # largest difference of a probability
+LARGEST_LOSS = 0.005  # of accuracy on valid, for fp16 and int8
+PARITY_IMAGES = 280  # drawn ones, 40 of each expression
+CALIBRATION_IMAGES = 512
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written and proved."""
+
+    path: Path
+    bytes: int
+    difference: float  # largest, of a probability, from torch in float32
+    images: int  # that this was measured on
+    torch_scores: Scores | None  # on valid, when it was there
+    file_scores: Scores | None
+
+
+def export(
+    members: Sequence[tuple[str, Network]],
+    path: Path,
+    *,
+    temperature: float,
+    precision: str = "fp32",
+    tta: bool = False,
+    valid: LabelledImages | None = None,
+    calibration: UInt8Array | None = None,
+    overwrite: bool = False,
+) -> Export:
+    """Write members (name, network) as one classifier to `path`.
+
+    valid: scores written into the file are measured on it; fp16 and int8 need it. calibration: train images, which
+    int8 needs. Raises GateError, leaving no file, when the file does not answer as torch does.
+    """
+    if precision not in PRECISIONS:
+        msg = f"--precision {precision!r}: there are {', '.join(PRECISIONS)}"
+        raise UsageError(msg)
+    if path.exists() and not overwrite:
+        raise exists_error(path)
+    networks = [network for _, network in members]
+    classifier = ExportedClassifier(networks, temperature=temperature, mirror=tta).eval()
+    images = _drawn_faces() if valid is None else valid.images
+    expected = _torch_probabilities(classifier, images)
+    torch_scores = None if valid is None else score(expected, valid.labels)
+
+    model = to_onnx(classifier)
+    if precision == "fp16":
+        with_half_weights(model)
+    elif precision == "int8":
+        assert calibration is not None
+        model = with_int8(model, calibration[:: max(len(calibration) // CALIBRATION_IMAGES, 1)])
+    names = [name for name, _ in members]
+    about = partial(describe, model, members=names, temperature=temperature, precision=precision, tta=tta)
+    about(scores={})
+    answers = Session(_bytes(model), name=path.name).probabilities(images)
+    file_scores = None if valid is None else score(answers, valid.labels)
+    difference = float(np.abs(answers - expected).max())
+    _check_parity(path, precision, difference, torch_scores, file_scores)
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    about(scores=_summary(file_scores))
+    content = _bytes(model)
+    write_bytes(path, content, overwrite=overwrite)
+    return Export(path, len(content), difference, len(images), torch_scores, file_scores)
+
+
+def _check_parity(path: Path, precision: str, difference: float, before: Scores | None, after: Scores | None) -> None:
+    if not difference <= TOLERANCE[precision]:
+        msg = (
+            f"{printable(path)} was not written: its probabilities differ from torch by {difference:.2g} "
+            f"(allowed {TOLERANCE[precision]:.0e} for {precision}); export with --precision fp32"
+        )
+        raise GateError(msg)
+    lost = before.accuracy - after.accuracy if before is not None and after is not None else 0.0
+    if lost > LARGEST_LOSS:
+        msg = (
+            f"{printable(path)} was not written: {precision} loses {lost:.2%} of accuracy on "
+            f"valid (allowed {LARGEST_LOSS:.1%}); export with --precision fp16 or fp32"
+        )
+        raise GateError(msg)
+
+
+def _summary(scores: Scores | None) -> dict[str, object]:
+    if scores is None:
+        return {}
+    recalls = {name: round(row.recall, 4) for name, row in scores.per_class.items()}
+    return {
+        "split": "valid",
+        "n": scores.n,
+        "accuracy": round(scores.accuracy, 4),
+        "nll": round(scores.nll, 4),
+        "ece": round(scores.ece, 4),
+        "recall": recalls,
+    }
+
+
+def _torch_probabilities(classifier: ExportedClassifier, images: UInt8Array) -> Float32Array:
+    with torch.inference_mode():
+        return torch.cat([classifier(batch) for batch in torch.from_numpy(images).split(256)]).numpy()
+
+
+def _drawn_faces() -> UInt8Array:
+    """Return images to compare on where there is no data."""
+    from emotify.data.synthetic import synthetic_splits
+
+    return synthetic_splits(seed=0, counts=(PARITY_IMAGES, 7, 7))[Split.TRAIN].images
+
+
+def _bytes(model: ModelProto) -> bytes:
+    return bytes(model.SerializeToString(deterministic=True))

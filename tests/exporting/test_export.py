@@ -1,0 +1,142 @@
+"""The exported file: equal to torch, described, the same twice, and never kept when it is wrong."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from emotify.emotions import EMOTIONS
+from emotify.errors import GateError
+from emotify.evaluation.classifier import pool_probabilities
+from emotify.evaluation.metrics import score
+from emotify.exporting import export as export_module
+from emotify.exporting.export import export
+from emotify.models import build_network
+from emotify.models.inference import predict_probabilities
+from emotify.prediction.session import open_session
+
+
+def lively(name: str, seed: int):
+    """Return a network whose batch statistics are not the initial ones, as after training."""
+    torch.manual_seed(seed)
+    network = build_network(name).train()
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.randint(0, 256, (32, 1, 48, 48), dtype=torch.uint8))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def members():
+    return [(f"{name}-{seed}", lively(name, seed)) for name, seed in (("cnn", 0), ("fnn", 1))]
+
+
+@pytest.fixture(scope="module")
+def exported(members, faces, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "model.onnx"
+    return export(members, path, temperature=1.3, valid=faces["train"])
+
+
+def test_f16_r6_the_file_is_the_mean_of_its_members(exported, members, faces):
+    """F16, R6: within 1e-5 of the members' pooled log-probabilities over the temperature, on odd batch sizes too."""
+    images = faces["train"].images[:77]
+    device = torch.device("cpu")
+    pooled = pool_probabilities(np.stack([predict_probabilities(net, images, device=device) for _, net in members]))
+    expected = pool_probabilities(pooled[None] ** (1 / 1.3))
+    session = open_session(exported.path)
+    assert np.abs(session.probabilities(images) - expected).max() < 1e-5
+    assert np.abs(session.probabilities(images[:1]) - expected[:1]).max() < 1e-5
+    assert session.probabilities(images[:0]).shape == (0, 7)
+    assert exported.images >= 256
+
+
+def test_the_mirrored_view_is_in_the_graph(members, faces, tmp_path):
+    """With tta the file answers the same for an image and its mirror image."""
+    path = export(members, tmp_path / "m.onnx", temperature=1.0, tta=True, valid=faces["train"]).path
+    images = faces["train"].images[:9]
+    session = open_session(path)
+    mirrored = session.probabilities(np.ascontiguousarray(images[..., ::-1]))
+    assert np.abs(session.probabilities(images) - mirrored).max() < 1e-5
+
+
+def test_the_file_is_what_the_contract_says(exported):
+    """Input, output, opset and metadata."""
+    model = onnx.load(exported.path)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.opset_import[0].version >= 17
+    (images,), (probabilities,) = model.graph.input, model.graph.output
+    assert (images.name, images.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
+    assert [size.dim_value for size in images.type.tensor_type.shape.dim] == [0, 1, 48, 48]
+    assert (probabilities.name, probabilities.type.tensor_type.elem_type) == ("probabilities", onnx.TensorProto.FLOAT)
+    assert [size.dim_value for size in probabilities.type.tensor_type.shape.dim] == [0, 7]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["emotify.schema"] == "1"
+    assert tuple(json.loads(metadata["emotify.classes"])) == EMOTIONS
+    assert json.loads(metadata["emotify.members"]) == ["cnn-0", "fnn-1"]
+    assert float(metadata["emotify.temperature"]) == 1.3
+    assert json.loads(metadata["emotify.scores"])["split"] == "valid"
+
+
+def test_r8_exported_twice_the_same_bytes(exported, members, faces, tmp_path):
+    """R8: nothing in the file depends on when or where it was made."""
+    again = export(members, tmp_path / "other.onnx", temperature=1.3, valid=faces["train"])
+    assert again.path.read_bytes() == exported.path.read_bytes()
+
+
+def test_m23_the_file_does_not_tell_where_it_was_made(exported):
+    """M23: no path, user or host name."""
+    content = exported.path.read_bytes()
+    for secret in (
+        str(Path.home()),
+        str(Path.cwd()),
+        str(exported.path.parent),
+        getpass.getuser(),
+        socket.gethostname(),
+    ):
+        if len(secret) > 2:
+            assert secret.encode() not in content
+
+
+def test_half_weights_halve_the_file(exported, members, faces, tmp_path):
+    half = export(members, tmp_path / "half.onnx", temperature=1.3, precision="fp16", valid=faces["train"])
+    assert half.bytes < 0.52 * exported.bytes
+    assert half.difference < 1e-2
+
+
+def test_int8_is_measured(exported, members, faces, tmp_path):
+    """Either it holds its accuracy within the bound, or there is no file."""
+    valid = faces["train"]
+    path = tmp_path / "int8.onnx"
+    try:
+        result = export(members, path, temperature=1.3, precision="int8", valid=valid, calibration=valid.images)
+    except GateError:
+        assert not path.exists()
+        return
+    assert result.bytes < 0.8 * exported.bytes
+    answers = open_session(path).probabilities(valid.images)
+    assert result.file_scores is not None
+    assert score(answers, valid.labels).accuracy == pytest.approx(result.file_scores.accuracy)
+
+
+def test_a_file_that_differs_is_not_kept(members, faces, tmp_path, monkeypatch):
+    """F16: out of bounds is exit 7 and no file. The bound is moved, not the file."""
+    monkeypatch.setitem(export_module.TOLERANCE, "fp32", 0.0)
+    with pytest.raises(GateError, match="differ from torch"):
+        export(members, tmp_path / "m.onnx", temperature=1.3, valid=faces["train"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_data_drawn_faces_prove_it(members, tmp_path):
+    result = export(members, tmp_path / "m.onnx", temperature=1.0)
+    assert result.images >= 256
+    assert result.file_scores is None
