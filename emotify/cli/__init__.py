@@ -1,0 +1,56 @@
+"""The `emotify` command. Nothing heavy is imported here, so that --help is instant."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from emotify import __version__
+from emotify.cli.ensemble import ensemble
+from emotify.cli.errors import Commands
+from emotify.cli.evaluate import evaluate
+from emotify.cli.export import export
+from emotify.cli.predict import predict
+from emotify.cli.train import train
+
+app = typer.Typer(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    rich_markup_mode=None,  # plain help: quick, and nothing that a pipe would have to strip
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"emotify {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _emotify(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Read facial expressions: angry, disgust, fear, happy, sad, surprise, neutral.
+
+    \b
+    Examples:
+      emotify predict photos/                    label every face in a folder
+      emotify train --model cnn --augment        train on FER-2013
+      emotify evaluate                           score every finished run
+      emotify ensemble                           combine them
+      emotify export --onnx                      write one .onnx file
+    """
+
+
+for command in (train, evaluate, ensemble, export, predict):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,69 @@
+"""The one place that turns exceptions into a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from emotify.cli.console import print_error
+from emotify.errors import EmotifyError, ExitCode
+from emotify.files import printable
+
+CRASH_LOG = Path("emotify.crash.log")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the command, after what could be saved was saved."""
+
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.INTERRUPTED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Commands(TyperGroup):
+    """The commands of emotify, and what becomes of their errors."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - what TyperGroup says
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except (EmotifyError, Interrupted) as error:
+            if "--debug" in sys.argv:
+                traceback.print_exc()
+            print_error(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print_error("interrupted")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read us has left, as `| head` does; python would complain once more when it closes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(ExitCode.OK) from None
+        except (MemoryError, Exception) as error:
+            if type(error).__module__.startswith("typer"):
+                raise
+            raise typer.Exit(_report_bug(error)) from None
+        return result
+
+
+def _report_bug(error: BaseException) -> ExitCode:
+    text = "".join(traceback.format_exception(error))
+    if "--debug" in sys.argv:
+        print(text, file=sys.stderr)
+    log = CRASH_LOG
+    try:
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} emotify\n{text}\n")
+        where = f"the traceback is in {printable(log.absolute())}"
+    except OSError:
+        print(text, file=sys.stderr)
+        where = "the traceback is above"
+    print_error(f"a bug in emotify: {type(error).__name__}: {str(error)[:300]}; {where}")
+    return ExitCode.BUG

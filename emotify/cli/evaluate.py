@@ -1,0 +1,99 @@
+"""`emotify evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emotify.cli.console import Talk, print_json
+from emotify.cli.models import open_classifier, runs_and_ensembles
+from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
+from emotify.errors import GateError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from emotify.data import Split
+    from emotify.evaluation.evaluate import Leaderboard
+
+
+def evaluate(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="MODEL", help="Runs, ensembles, .onnx files. Default: all of runs/.", show_default=False
+        ),
+    ] = None,
+    data: Data = None,
+    split: Annotated[str, typer.Option("--split", metavar="NAME", help="valid, test or train.")] = "valid",
+    tta: Annotated[bool, typer.Option("--tta", help="Also look at the mirrored image, and average.")] = False,
+    min_accuracy: Annotated[
+        float | None, typer.Option("--min-accuracy", metavar="X", min=0, max=1, help="Exit 7 if the best is below X.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Score models on one split: several make a leaderboard with paired tests.
+
+    \b
+    Examples:
+      emotify evaluate                                  every finished run and ensemble in runs/
+      emotify evaluate runs/20260131-120000-cnn-s0-1a2b --split test
+      emotify evaluate model.onnx --tta --json
+      emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts
+    """
+    talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
+    paths = runs_and_ensembles(models, talk, with_ensembles=True)
+
+    from emotify.data import Split, also_in, find_data, read_dataset
+    from emotify.evaluation.classifier import Mirrored
+    from emotify.evaluation.evaluate import evaluate as evaluate_all
+
+    wanted = parse_split(split)
+    classifiers = [open_classifier(path, device=device, threads=threads) for path in paths]
+    dataset = read_dataset(find_data(data))
+    if wanted not in dataset.splits or not len(dataset.splits[wanted]):
+        msg = f"{dataset.source} has no images of the {wanted} split; it has: {', '.join(dataset.splits)}"
+        raise InputError(msg)
+    images = dataset.splits[wanted]
+    in_train = None
+    if wanted != Split.TRAIN and Split.TRAIN in dataset.splits:
+        in_train = also_in(images.images, dataset.splits[Split.TRAIN].images)
+    leaderboard = evaluate_all(
+        [Mirrored(classifier) for classifier in classifiers] if tta else classifiers, images, wanted, in_train=in_train
+    )
+    if json:
+        print_json(leaderboard.document())
+    else:
+        _show(leaderboard, talk)
+    best = leaderboard.results[0].scores.accuracy
+    if min_accuracy is not None and best < min_accuracy:
+        msg = f"accuracy {best:.4f} on {wanted} is below --min-accuracy {min_accuracy}"
+        raise GateError(msg)
+
+
+def parse_split(name: str) -> Split:
+    """Return the split of that name. Raises UsageError."""
+    from emotify.data import Split
+
+    try:
+        return Split(name)
+    except ValueError:
+        msg = f"--split {name!r}: there are {', '.join(Split)}"
+        raise UsageError(msg) from None
+
+
+def _show(leaderboard: Leaderboard, talk: Talk) -> None:
+    from emotify.reports.tables import class_table, confusion_table, leaderboard_table, pairs_table, scores_text
+
+    best = leaderboard.results[0]
+    if leaderboard.pairs:
+        talk.show(leaderboard_table(leaderboard))
+        talk.show(pairs_table(leaderboard.pairs))
+    talk.out.print(scores_text(best), end="\n\n")
+    talk.show(class_table(best.scores, title="By expression"))
+    talk.show(confusion_table(best.scores.confusion, title="Confusion matrix"))

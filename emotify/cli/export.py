@@ -1,0 +1,132 @@
+"""`emotify export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emotify.cli.console import Talk, print_json
+from emotify.cli.options import Data, Debug, Force, Json, Quiet, Threads, Verbose
+from emotify.errors import InputError, ModelError, UsageError
+from emotify.files import printable
+from emotify.runs import RUNS, ensembles, finished_runs
+
+if TYPE_CHECKING:
+    from emotify.data import LabelledImages
+    from emotify.models import Network
+
+
+def export(
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="MODEL", help="A run or ensemble. Default: the newest ensemble, else the newest run."),
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, which is the only format and the default.")] = True,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Default: model.onnx in the model's own folder.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help="fp32; fp16 halves the file; int8 is fastest.")
+    ] = "fp32",
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Also look at the mirrored image: more accurate, twice the time.")
+    ] = False,
+    data: Data = None,
+    threads: Threads = 0,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Write a run or an ensemble as one self-contained .onnx file, proved equal before it is kept.
+
+    \b
+    Examples:
+      emotify export --onnx                             the newest ensemble, else the newest run
+      emotify export runs/best --tta --precision fp16 --out model.onnx
+    """
+    talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
+    path = model or _newest(talk)
+
+    from emotify.exporting.export import export as write
+
+    name, members, temperature = _open_members(path, threads=threads)
+    splits = _read_splits(data, required=precision != "fp32")
+    valid, train = splits.get("valid"), splits.get("train")
+    if precision != "fp32" and (valid is None or train is None):
+        msg = (
+            f"--precision {precision} needs the train and valid images, to measure what it costs; name them with --data"
+        )
+        raise InputError(msg)
+    talk.notice(f"exporting {name}")
+    result = write(
+        members,
+        out or path / _file_name(precision, tta=tta),
+        temperature=temperature,
+        precision=precision,
+        tta=tta,
+        valid=valid,
+        calibration=None if train is None else train.images,
+        overwrite=force,
+    )
+    before, after = result.torch_scores, result.file_scores
+    if json:
+        document = {"schema": 1, "file": str(result.path), "bytes": result.bytes, "images": result.images}
+        scores = None if after is None else after.document()
+        print_json({**document, "largest_difference": result.difference, "valid": scores})
+        return
+    print(printable(result.path))
+    talk.notice(
+        f"{result.bytes / 1e6:.2f} MB; differs from torch by at most {result.difference:.1e} on {result.images} images"
+    )
+    if before is not None and after is not None:
+        change = 100 * (after.accuracy - before.accuracy)
+        talk.notice(f"valid accuracy {after.accuracy:.2%} ({change:+.2f} points from torch), NLL {after.nll:.3f}")
+    talk.notice(f"next: emotify predict photos/ --model {result.path}")
+
+
+def _newest(talk: Talk) -> Path:
+    found = ensembles(RUNS) or finished_runs(RUNS)
+    if not found:
+        msg = f"no ensemble and no finished run in {RUNS}/; make one with: emotify train"
+        raise ModelError(msg)
+    talk.notice(f"taking the newest: {found[-1]}")
+    return found[-1]
+
+
+def _file_name(precision: str, *, tta: bool) -> str:
+    return "-".join(["model", *(["tta"] if tta else []), *([precision] if precision != "fp32" else [])]) + ".onnx"
+
+
+def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Network]], float]:
+    """Return the name, the members with their names, and the temperature of a run or ensemble."""
+    from emotify.cli.models import open_classifier
+    from emotify.ensembling.members import Ensemble
+    from emotify.training.classifier import NetworkClassifier
+
+    classifier = open_classifier(path, device="cpu", threads=threads)
+    if isinstance(classifier, Ensemble):
+        members, temperature = classifier.members, classifier.temperature
+    else:
+        members, temperature = (classifier,), 1.0
+    networks = [(member.name, member.network) for member in members if isinstance(member, NetworkClassifier)]
+    if len(networks) != len(members):
+        msg = f"{printable(path)} is exported already; expected a run or an ensemble"
+        raise UsageError(msg)
+    return classifier.name, networks, temperature
+
+
+def _read_splits(data: str | None, *, required: bool) -> dict[str, LabelledImages]:
+    """Return the splits by name; without data, and where it is not required, none: drawn faces prove the file then."""
+    from emotify.data import find_data, read_dataset
+
+    try:
+        source = find_data(data)
+    except InputError:
+        if required:
+            raise
+        return {}
+    return {split.value: images for split, images in read_dataset(source).splits.items()}

@@ -1,0 +1,49 @@
+"""Run folders, ensemble folders and .onnx files, opened alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emotify.cli.console import Talk
+from emotify.errors import ModelError
+from emotify.files import printable
+from emotify.runs import RUNS, ensembles, finished_runs
+
+if TYPE_CHECKING:
+    from emotify.evaluation.classifier import Classifier
+
+
+def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Classifier:
+    """Open what is at `path`. Raises ModelError when it is neither a run, an ensemble nor an .onnx file."""
+    if path.suffix.casefold() == ".onnx":
+        from emotify.prediction.session import open_session
+
+        return open_session(path, threads=threads)
+    if (path / "ensemble.json").exists():
+        from emotify.ensembling.members import open_ensemble
+
+        return open_ensemble(path, lambda run: open_classifier(run, device=device, threads=threads))
+    if (path / "run.json").exists():
+        from emotify.training.classifier import open_run
+
+        return open_run(path, device=device, threads=threads)
+    if not path.exists():
+        msg = f"no model at {printable(path)}; make one with: emotify train"
+        raise ModelError(msg)
+    msg = f"{printable(path)} is neither a run, an ensemble nor an .onnx file"
+    raise ModelError(msg)
+
+
+def runs_and_ensembles(given: Sequence[Path] | None, talk: Talk, *, with_ensembles: bool) -> list[Path]:
+    """Return the models that were given, else every finished run (and ensemble) in runs/, and say which."""
+    if given:
+        return list(given)
+    found = finished_runs(RUNS) + (ensembles(RUNS) if with_ensembles else [])
+    kinds = "run or ensemble" if with_ensembles else "run"
+    if not found:
+        msg = f"no finished {kinds} in {RUNS}/; make one with: emotify train"
+        raise ModelError(msg)
+    talk.notice(f"taking every finished {kinds} in {RUNS}/: {', '.join(path.name for path in found)}")
+    return found

@@ -1,0 +1,30 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")]
+Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show the traceback of any error.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
+Data: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="fer2013.csv or icml_face_data.csv, also zipped; a folder of classes; or 'synthetic'. "
+        "Default: $EMOTIFY_DATA, else the usual names below this folder.",
+    ),
+]
+Ferplus: TypeAlias = Annotated[
+    Path | None, typer.Option("--ferplus", metavar="FILE", help="fer2013new.csv, the FER+ votes of the same images.")
+]
+Device: TypeAlias = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1.")]
+Threads: TypeAlias = Annotated[
+    int, typer.Option("--threads", metavar="N", min=0, help="CPU threads; 0: as many as this process may use.")
+]

@@ -1,0 +1,119 @@
+"""How a training looks while it runs: a bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from emotify.cli.console import Talk
+from emotify.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from emotify.training.loop import Epoch, Step, Training
+
+_REFRESH = 0.25  # seconds
+
+
+class Stop:
+    """Remembers that a signal asked the training to stop; a second one ends the process at once."""
+
+    def __init__(self, talk: Talk) -> None:
+        self.signal: int | None = None
+        self._talk = talk
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if self.signal is not None:
+            raise SystemExit(self.exit_code)
+        self.signal = number
+        self._talk.notice("stopping after this step, to keep what is trained; once more to leave at once")
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.TERMINATED if self.signal == signal.SIGTERM else ExitCode.INTERRUPTED
+
+
+@contextlib.contextmanager
+def catching_signals(talk: Talk) -> Iterator[Stop]:
+    """Let Ctrl-C and SIGTERM set the Stop that is given, until the block ends."""
+    stop = Stop(talk)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def training_display(training: Training, talk: Talk) -> Iterator[Display]:
+    """Give what shows a training's steps and epochs."""
+    if talk.quiet or not sys.stderr.isatty():
+        yield Display(training, talk, None)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("[cyan]{task.fields[speed]:.0f}[/] images/s"),
+        TextColumn("loss [yellow]{task.fields[loss]}[/]"),
+        TextColumn("valid [green]{task.fields[accuracy]}[/]"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=talk.err, refresh_per_second=4, expand=True) as bar:
+        yield Display(training, talk, bar)
+
+
+class Display:
+    """Shows the steps and epochs of one training."""
+
+    def __init__(self, training: Training, talk: Talk, bar: Progress | None) -> None:
+        self._training, self._talk, self._bar = training, talk, bar
+        self._shown = self._epoch_begun = time.monotonic()
+        self._images = 0
+        if bar is not None:
+            self._task = bar.add_task(
+                "train",
+                total=training.total_steps,
+                completed=training.step,
+                epoch=self._epoch_of(len(training.history) + 1),
+                speed=0.0,
+                loss="-",
+                accuracy=f"{training.history[-1].valid_accuracy:.1%}" if training.history else "-",
+            )
+
+    def step(self, step: Step) -> None:
+        """Show a step, a few times a second: reading the loss makes a GPU wait."""
+        self._images += step.images
+        now = time.monotonic()
+        if self._bar is not None and now - self._shown > _REFRESH:
+            self._shown = now
+            speed = self._images / (now - self._epoch_begun)
+            self._bar.update(self._task, completed=step.number, speed=speed, loss=f"{float(step.loss):.3f}")
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Show an epoch that has ended."""
+        now = time.monotonic()
+        speed = self._images / (now - self._epoch_begun)
+        self._images, self._epoch_begun = 0, now
+        if self._bar is not None:
+            shown = self._epoch_of(min(epoch.epoch + 1, self._training.config.epochs))
+            self._bar.update(self._task, completed=epoch.step, epoch=shown, accuracy=f"{epoch.valid_accuracy:.1%}")
+        else:
+            self._talk.notice(
+                f"epoch {self._epoch_of(epoch.epoch)}: train loss {epoch.train_loss:.3f}, "
+                f"valid loss {epoch.valid_loss:.3f}, valid accuracy {epoch.valid_accuracy:.2%}, {speed:.0f} images/s"
+            )
+
+    def _epoch_of(self, number: int) -> str:
+        return f"{number}/{self._training.config.epochs}"

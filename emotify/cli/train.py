@@ -1,0 +1,164 @@
+"""`emotify train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emotify.cli.console import Talk, print_json
+from emotify.cli.errors import Interrupted
+from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
+from emotify.cli.progress import catching_signals, training_display
+from emotify.errors import UsageError
+from emotify.files import printable
+from emotify.runs import RUNS
+from emotify.training.config import TrainConfig, read_config
+
+if TYPE_CHECKING:
+    from emotify.evaluation.metrics import Scores
+    from emotify.training.loop import Training
+
+_DEFAULTS = TrainConfig()
+
+
+def train(
+    ctx: typer.Context,
+    data: Data = None,
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="See --list-models.")] = _DEFAULTS.model,
+    augment: Annotated[
+        bool, typer.Option("--augment/--no-augment", help="Vary every image at random: place, light, erased squares.")
+    ] = _DEFAULTS.augment,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over train.")] = _DEFAULTS.epochs,
+    batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Images a step.")] = _DEFAULTS.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", "--lr", metavar="X", help="Peak of the schedule.")
+    ] = _DEFAULTS.learning_rate,
+    weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X")] = _DEFAULTS.weight_decay,
+    label_smoothing: Annotated[float, typer.Option("--label-smoothing", metavar="X")] = _DEFAULTS.label_smoothing,
+    grow: Annotated[
+        bool, typer.Option("--grow/--no-grow", help="Train on smaller images first, which is faster.")
+    ] = _DEFAULTS.grow,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Same seed, same weights.")] = _DEFAULTS.seed,
+    device: Device = _DEFAULTS.device,
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help="auto, fp32 or bf16.")
+    ] = _DEFAULTS.precision,
+    threads: Threads = _DEFAULTS.threads,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run's new folder is made.")] = RUNS,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="A config.json; options given beside it win.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with an unfinished run.")
+    ] = None,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Leave out of train what is there twice, or in valid or test.")
+    ] = False,
+    list_models: Annotated[bool, typer.Option("--list-models", help="Print the models and leave.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Train one model; make one new folder in runs/.
+
+    \b
+    Examples:
+      emotify train --model cnn --augment
+      emotify train --data synthetic --epochs 2        try it without FER-2013
+      emotify train --model cnn --augment --seed 1     another member for an ensemble
+      emotify train --resume runs/20260131-120000-cnn-s0-1a2b
+      emotify train --list-models
+    """
+    talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
+    if list_models:
+        _list_models(talk, as_json=json)
+        return
+    given = _given_options(ctx)
+    if resume is not None and (given or config is not None):
+        msg = "--resume goes on with the run's own options; only --data can be given with it"
+        raise UsageError(msg)
+    options = dataclasses.replace(read_config(config) if config else TrainConfig(), **given)
+
+    from emotify.data import find_data, read_dataset
+    from emotify.training.run import new_run, resumed_run
+
+    source = find_data(data)
+    talk.detail(f"data: {source}")
+    if resume is not None:
+        dataset = read_dataset(source, dedupe=read_config(resume / "config.json").dedupe)
+        opened = resumed_run(resume, dataset)
+    else:
+        dataset = read_dataset(source, dedupe=options.dedupe)
+        opened = new_run(options, dataset, out=out, argv=sys.argv)
+    for note in dataset.notes:
+        talk.notice(f"data: {note}")
+    with opened as training:
+        talk.notice(f"training {_describe(training.config)} in {training.folder}")
+        _run(training, talk, resume_command=f"emotify train --resume {training.folder} --data {source}")
+        scores = _finish(training)
+    if json:
+        print_json({"schema": 1, "folder": str(training.folder), "valid": scores.document()})
+        return
+    print(printable(training.folder))
+    talk.notice(f"valid accuracy {scores.accuracy:.2%}, NLL {scores.nll:.3f}")
+    talk.notice(f"next: emotify evaluate {training.folder}")
+
+
+def _run(training: Training, talk: Talk, *, resume_command: str) -> None:
+    """Train to the end, showing it; a signal keeps the state and says how to go on."""
+    from emotify.training.loop import Step
+
+    with catching_signals(talk) as stop, training_display(training, talk) as display:
+        for event in training.run():
+            if isinstance(event, Step):
+                display.step(event)
+            else:
+                display.epoch(event)
+            if stop.signal is not None:
+                training.save_state()
+                break
+    if stop.signal is not None:
+        raise Interrupted(f"stopped at step {training.step}; go on with: {resume_command}", stop.exit_code)
+
+
+def _finish(training: Training) -> Scores:
+    from emotify.reports.plots import plot_confusion, plot_history
+    from emotify.training.run import finish_run
+
+    scores = finish_run(training)
+    epochs = [dataclasses.asdict(epoch) for epoch in training.history]
+    title = f"{training.config.model}, seed {training.config.seed}"
+    plot_history(epochs, training.folder / "history.png", title=title)
+    plot_confusion(scores.confusion, training.folder / "confusion.png", title=f"{title}, valid: {scores.accuracy:.1%}")
+    return scores
+
+
+def _list_models(talk: Talk, *, as_json: bool) -> None:
+    from emotify.models import describe_networks
+    from emotify.reports.tables import models_table
+
+    networks = describe_networks()
+    if as_json:
+        print_json({"schema": 1, "models": [vars(network) for network in networks]})
+    else:
+        talk.show(models_table(networks))
+
+
+def _given_options(ctx: typer.Context) -> dict[str, Any]:
+    """Return the training options that stand on the command line."""
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    sources = {name: ctx.get_parameter_source(name) for name in names if name in ctx.params}
+    return {name: ctx.params[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
+def _describe(config: TrainConfig) -> str:
+    augmented = "augmented" if config.augment else "not augmented"
+    return (
+        f"{config.model}, {augmented}, seed {config.seed}, {config.epochs} epochs, "
+        f"{config.device}, {config.precision}, {config.threads} threads,"
+    )

@@ -1,0 +1,309 @@
+"""The five commands from outside: what they print, write and return."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.emotions import EMOTIONS
+
+runner = CliRunner()
+
+
+def invoke(*words: object, code: int = 0):
+    result = runner.invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_train_makes_one_run_folder(runs):
+    """The folder holds what CONTRACT lists, nothing to resume is left, and its name tells model and seed."""
+    run = runs[0]
+    assert re.fullmatch(r"\d{8}-\d{6}-fnn-s0-[0-9a-f]{4}", run.name)
+    assert {path.name for path in run.iterdir()} - {".lock"} == {
+        "config.json", "run.json", "metrics.jsonl", "checkpoint.safetensors", "checkpoint.json", "history.png",
+        "confusion.png",
+    }  # fmt: skip
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["data"]["counts"]["train"] == [40] * 7
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+    for name in ("history.png", "confusion.png"):
+        with Image.open(run / name) as image:
+            assert image.width > 500
+
+
+def test_train_prints_the_folder_alone_on_stdout(tiny_csv, tmp_path):
+    """Scripts can take stdout as the folder; the talk goes to stderr."""
+    result = invoke("train", "--data", tiny_csv, "--model", "fnn", "--epochs", 1, "--batch-size", 32, "--out", tmp_path)
+    assert Path(result.stdout.strip()).parent == tmp_path
+    assert "next: emotify evaluate" in result.stderr
+
+
+def test_train_takes_a_saved_configuration(runs, tiny_csv, tmp_path):
+    """config.json reads back, and an option beside it wins."""
+    options = ("--data", tiny_csv, "--config", runs[0] / "config.json", "--seed", 7, "--out", tmp_path)
+    folder = Path(invoke("train", *options).stdout.strip())
+    before, after = (json.loads((run / "config.json").read_text()) for run in (runs[0], folder))
+    assert after == {**before, "seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--epochs", "0"], "--epochs"),
+        (["--epochs", "-1"], "--epochs"),
+        (["--epochs", "1000000000"], "--epochs"),
+        (["--learning-rate", "nan"], "--learning-rate"),
+        (["--lr", "inf"], "--learning-rate"),
+        (["--lr", "0"], "--learning-rate"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--batch-size", "281"], "--batch-size"),
+        (["--model", "vit"], "fnn, cnn"),
+    ],
+)
+def test_d10_options_that_cannot_be_meant(words, told, tiny_csv, tmp_path):
+    """D10: exit 2, naming the option, and no folder."""
+    result = invoke("train", "--data", tiny_csv, "--out", tmp_path / "runs", *words, code=2)
+    assert told in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"epoch": 3}', "'epoch'"),
+        (b'{"epochs": "3"}', "--epochs"),
+        (b'{"augment": 1}', "--augment"),
+        (b'{"epochs": 3, "epochs": 4}', "'epochs' is there twice"),
+        (b"\x00\xff\x00", "not JSON"),
+        (b"[1]", "JSON object"),
+        (b" " * 1_000_001, "larger"),
+    ],
+)
+def test_d9_configurations_that_cannot_be_meant(content, told, tiny_csv, tmp_path):
+    """D9: unknown key, wrong type, key twice, not JSON, huge: exit 2 naming it."""
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    assert told in invoke("train", "--data", tiny_csv, "--config", path, code=2).stderr
+
+
+def test_resume_refuses_other_options(runs):
+    """A resumed run goes on with its own options."""
+    assert "--data" in invoke("train", "--resume", runs[0], "--epochs", 3, code=2).stderr
+
+
+def test_f2_sigint_keeps_the_state_and_resume_is_exact(tiny_csv, tmp_path):
+    """F2: Ctrl-C exits 130 with the resume command, and what is resumed equals what was never interrupted."""
+    options = ["--data", str(tiny_csv), "--model", "fnn", "--augment", "--epochs", "60", "--batch-size", "16"]
+    command = [sys.executable, "-m", "emotify", "train", *options]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "a")], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "epoch 3/" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    talk = process.stderr.read()
+    assert process.wait(timeout=60) == 130, talk
+    resume = re.search(r"go on with: emotify (train --resume \S+ --data \S+)", talk)
+    assert resume, talk
+    stopped = Path(resume[1].split()[2])
+    assert json.loads((stopped / "run.json").read_text())["status"] == "interrupted"
+
+    resumed = Path(invoke(*resume[1].split()).stdout.strip())
+    straight = Path(invoke("train", *options, "--out", tmp_path / "b").stdout.strip())
+    for name in ("checkpoint.safetensors", "metrics.jsonl"):
+        assert (resumed / name).read_bytes() == (straight / name).read_bytes()
+
+
+def test_evaluate_json_is_the_contract(runs, tiny_csv):
+    """`--json` has the promised keys, the most accurate first, and a pair for every two models."""
+    document = json.loads(invoke("evaluate", *runs, "--data", tiny_csv, "--json").stdout)
+    assert document["schema"] == 1
+    accuracies = [result["accuracy"] for result in document["results"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    for result in document["results"]:
+        assert {
+            "model",
+            "split",
+            "n",
+            "accuracy",
+            "accuracy_ci95",
+            "balanced_accuracy",
+            "macro_f1",
+            "nll",
+            "brier",
+        } < set(result)
+        assert result["n"] == 70 == np.sum(result["confusion"])
+        assert result["accuracy"] == np.trace(result["confusion"]) / 70
+        assert list(result["per_class"]) == list(EMOTIONS)
+        assert result["clean"] == {"n": 70, "accuracy": result["accuracy"]}
+    assert [set(pair) for pair in document["pairs"]] == [{"a", "b", "difference", "mcnemar_p"}]
+
+
+def test_evaluate_shows_tables_without_colour_or_trailing_blanks(runs, tiny_csv):
+    """Off a terminal nothing must be stripped."""
+    text = invoke("evaluate", *runs, "--data", tiny_csv).stdout
+    assert "Confusion matrix" in text
+    assert "Leaderboard" in text
+    assert "\x1b" not in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_evaluate_gate(runs, tiny_csv):
+    """`--min-accuracy` turns a score into exit 7."""
+    assert "--min-accuracy" in invoke("evaluate", runs[0], "--data", tiny_csv, "--min-accuracy", 1, code=7).stderr
+
+
+def test_ensemble_is_the_mean_of_its_members(ensemble, runs, tiny_csv):
+    """Its scores do not depend on the members' order, and its folder names them with digests."""
+    document = json.loads((ensemble / "ensemble.json").read_text())
+    assert [Path(member["run"]).name for member in document["members"]] == [run.name for run in runs]
+    assert all(re.fullmatch("[0-9a-f]{64}", member["sha256"]) for member in document["members"])
+    other = ensemble.parent / "reversed"
+    invoke("ensemble", *reversed(runs), "--data", tiny_csv, "--out", other)
+    assert json.loads((other / "ensemble.json").read_text())["valid"]["nll"] == pytest.approx(document["valid"]["nll"])
+
+
+def test_ensemble_says_whether_it_helped(runs, tiny_csv, tmp_path):
+    """The report ends in a sentence, and the folder is never overwritten."""
+    text = invoke("ensemble", *runs, "--data", tiny_csv, "--out", tmp_path / "e").stdout
+    assert "members disagree on" in text
+    invoke("ensemble", *runs, "--data", tiny_csv, "--out", tmp_path / "e", code=6)
+
+
+def test_a_changed_member_is_refused(runs, tiny_csv, tmp_path):
+    """An ensemble is what was combined, or exit 5."""
+    import shutil
+
+    copies = [Path(shutil.copytree(run, tmp_path / run.name)) for run in runs]
+    invoke("ensemble", *copies, "--data", tiny_csv, "--out", tmp_path / "e")
+    shutil.copy(copies[1] / "checkpoint.safetensors", copies[0] / "checkpoint.safetensors")
+    assert "no longer what was combined" in invoke("evaluate", tmp_path / "e", "--data", tiny_csv, code=5).stderr
+
+
+def test_exported_file_scores_as_the_ensemble(onnx_file, ensemble, tiny_csv):
+    """The .onnx file and the folder it came from get the same scores."""
+    results = json.loads(invoke("evaluate", onnx_file, ensemble, "--data", tiny_csv, "--json").stdout)["results"]
+    assert results[0]["nll"] == pytest.approx(results[1]["nll"], abs=1e-5)
+    assert results[0]["confusion"] == results[1]["confusion"]
+
+
+def test_export_refuses_to_overwrite(onnx_file, ensemble, tiny_csv):
+    """Exit 6 without --force, and the file stays as it was."""
+    before = onnx_file.read_bytes()
+    invoke("export", ensemble, "--data", tiny_csv, "--out", onnx_file, code=6)
+    assert onnx_file.read_bytes() == before
+
+
+def test_predict_prints_one_json_object_per_picture(onnx_file, class_folder):
+    """`--jsonl` output is machine-readable, in order, and nothing else is on stdout."""
+    lines = invoke("predict", class_folder, "--model", onnx_file, "--jsonl").stdout.splitlines()
+    documents = [json.loads(line) for line in lines]
+    assert [document["path"] for document in documents] == sorted(str(path) for path in class_folder.rglob("*.png"))
+    for document in documents:
+        (face,) = document["faces"]
+        assert face["box"] == [0, 0, 48, 48]
+        assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+        assert face["probability"] == max(face["probabilities"].values()) == face["probabilities"][face["label"]]
+
+
+def test_predict_scores_folders_named_as_expressions(onnx_file, class_folder):
+    """The accuracy against the folders' names is that of the rows, in --json and in the table."""
+    document = json.loads(invoke("predict", class_folder, "--model", onnx_file, "--json").stdout)
+    right = [Path(row["path"]).parent.name == row["faces"][0]["label"] for row in document["pictures"]]
+    assert document["truth"]["accuracy"] == pytest.approx(np.mean(right))
+    assert document["summary"]["faces"] == len(right) == 14
+    text = invoke("predict", class_folder, "--model", onnx_file).stdout
+    assert "accuracy against the folders' names" in text
+    assert "accuracy" not in invoke("predict", class_folder, "--model", onnx_file, "--truth", "none").stdout
+
+
+def test_predict_survives_bad_pictures(onnx_file, class_folder, tmp_path):
+    """One status a file, the others are predicted, exit 3; exit 4 when none could be read."""
+    bad = tmp_path / "bad.png"
+    bad.write_text("no picture")
+    good = next(class_folder.rglob("*.png"))
+    lines = invoke("predict", bad, good, tmp_path / "none.jpg", "--model", onnx_file, "--jsonl", code=3).stdout
+    assert [json.loads(line)["status"] for line in lines.splitlines()] == ["not_an_image", "ok", "not_found"]
+    invoke("predict", bad, "--model", onnx_file, code=4)
+    (tmp_path / "empty").mkdir()
+    assert "no images found" in invoke("predict", tmp_path / "empty", "--model", onnx_file, code=4).stderr
+
+
+def test_m9_csv_cells_are_no_formulas(onnx_file, class_folder, tmp_path, monkeypatch):
+    """M9: a name that begins like a formula is text to a spreadsheet; one row a face."""
+    import csv
+
+    monkeypatch.chdir(tmp_path)
+    good = next(class_folder.rglob("*.png"))
+    for name in ("=1+1.png", "@x.png", "plain.png"):
+        Path(name).write_bytes(good.read_bytes())
+    invoke("predict", "=1+1.png", "@x.png", "plain.png", "--model", onnx_file, "--csv", "out.csv")
+    with Path("out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["'=1+1.png", "'@x.png", "plain.png"]
+    assert rows[0]["label"] in EMOTIONS
+    invoke("predict", "plain.png", "--model", onnx_file, "--csv", "out.csv", code=6)
+
+
+def test_b38_names_that_are_no_text(onnx_file, class_folder, tmp_path):
+    """B37, B38: any name goes through JSON and back, and reaches the screen with its control characters escaped."""
+    good = next(class_folder.rglob("*.png")).read_bytes()
+    names = [b"caf\xe9.png", b"[red]x.png", b"a\x1b[31mb.png", b"new\nline.png", "r\u202etl.png".encode()]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(good)
+    result = invoke("predict", tmp_path, "--model", onnx_file, "--jsonl")
+    found = {os.fsencode(Path(json.loads(line)["path"]).name) for line in result.stdout.splitlines()}
+    assert found == set(names)
+    text = invoke("predict", tmp_path, "--model", onnx_file).stdout
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "[red]x.png" in text
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x00" * 9])
+def test_d11_files_that_are_no_model(content, class_folder, tmp_path):
+    """D11: empty, text, garbage: exit 5 naming the file."""
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    assert "x.onnx" in invoke("predict", class_folder, "--model", path, code=5).stderr
+
+
+def test_missing_things_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
+    """4 for data, 5 for models, 8 for devices, each in one line that says what to do."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EMOTIFY_DATA", raising=False)
+    assert "--data synthetic" in invoke("train", code=4).stderr
+    assert "emotify train" in invoke("evaluate", code=5).stderr
+    assert "emotify train" in invoke("export", "--onnx", code=5).stderr
+    assert "cpu" in invoke("train", "--data", "synthetic", "--device", "cuda:99", code=8).stderr
+    for words in (["evaluate", onnx_file, "--split", "x"], ["predict", ".", "--faces", "x"], ["export", "--nope"]):
+        invoke(*words, code=2)
+
+
+def test_a_closed_pipe_is_silent(onnx_file, class_folder):
+    """L6: `| head -1` ends the command with 0 and without a traceback."""
+    command = f"{sys.executable} -m emotify predict {class_folder} {class_folder} --model {onnx_file} --jsonl -q"
+    shell = f"set -o pipefail; {command} | head -1"
+    result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 1
+    assert not result.stderr
+
+
+def test_help_shows_examples_first():
+    """Every command's help has its examples above its options, and -h is --help."""
+    for command in ("train", "evaluate", "ensemble", "export", "predict"):
+        text = invoke(command, "-h").stdout
+        assert text.index("Examples:") < text.index("Options:"), text
