@@ -1,0 +1,29 @@
+"""What the documentation says is what the program does."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_r9_the_commands_page_is_not_stale():
+    """R9: docs/commands.md is what `python docs/make_commands.py` writes."""
+    made = runpy.run_path(str(DOCS / "make_commands.py"))["page"]()
+    assert (DOCS / "commands.md").read_text() == made
+
+
+def test_links_lead_somewhere():
+    """Every relative link of README and docs names a file that is there."""
+    for page in (DOCS.parent / "README.md", DOCS.parent / "CHANGELOG.md", *DOCS.glob("*.md")):
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_r10_the_test_command_of_readme_is_what_ci_runs():
+    """R10: .ci/run finds one command under the mark in README."""
+    readme = (DOCS.parent / "README.md").read_text()
+    (command,) = re.findall(r"<!-- tests -->\n```sh\n(.+)\n```", readme)
+    assert command.endswith(".venv/bin/pytest")
