@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Final
 
 # FER-2013's classes 0..6. Everything that holds seven numbers holds them in this order.
@@ -36,5 +35,7 @@ def emotion_index(name: str) -> int | None:
 
 def suggest_emotion(name: str) -> str | None:
     """Return the expression whose spelling is nearest to `name`, or None when none is near."""
+    from difflib import get_close_matches
+
     near = get_close_matches(name.strip().casefold(), _INDEX, n=1, cutoff=0.6)
     return EMOTIONS[_INDEX[near[0]]] if near else None

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
-import secrets
-import shutil
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +44,7 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     The file is made beside `path` under a random name, exclusively and without following links; it is synced before it
     takes its place. Raises WriteError naming the path.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.tmp")
     with explain_write_errors(path):
         if not overwrite and path.exists():
             raise exists_error(path)
@@ -112,6 +109,8 @@ def make_folder(path: Path, *, exist_ok: bool = False) -> None:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -137,6 +136,8 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _free_space(path: Path) -> str:
+    import shutil
+
     for folder in (path, *path.absolute().parents):
         if folder.exists():
             return f"{shutil.disk_usage(folder).free / 1e6:.1f} MB"

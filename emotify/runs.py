@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ class Run:
 def new_folder(parent: Path, label: str) -> Path:
     """Make `parent`/<UTC time>-<label>-<4 hex> and return it; two made in one second differ. Raises WriteError."""
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = parent / f"{time}-{label}-{secrets.token_hex(2)}"
+    folder = parent / f"{time}-{label}-{os.urandom(2).hex()}"
     make_folder(folder)
     return folder
 

@@ -15,11 +15,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
 from emotify.prediction.crops import Face, FaceMode, cut_face, find_faces
 from emotify.prediction.detection import Detector, load_detector
 from emotify.prediction.pictures import Failure, read_picture
-from emotify.prediction.session import Session, available_cpus, open_session, packaged_model
+from emotify.prediction.session import Session, open_session, packaged_model
 
 _AHEAD: Final = 4  # pictures read ahead, for each thread
 _BATCH: Final = 64  # faces classified at once

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,11 +13,11 @@ import numpy.typing as npt
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
 from emotify.files import printable
+from emotify.prediction.runtime import ASSETS, read_model, start_session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-LARGEST_MODEL: Final = 512 * 1024 * 1024  # bytes
 SCHEMA: Final = "1"
 _BATCH: Final = 64  # images at once: larger batches are no faster on a CPU
 
@@ -31,20 +29,8 @@ class Session:
     """
 
     def __init__(self, content: bytes, *, name: str, threads: int = 0) -> None:
-        import onnxruntime as ort
-
         self.name = name
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or available_cpus()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised, and told once
-        try:
-            # Bytes and not a path: what a model names as data outside itself is then never opened.
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            reason = str(error).partition("\n")[0][:200]
-            msg = f"{printable(name)} is not a model that onnxruntime can load: {printable(reason)}"
-            raise ModelError(msg) from error
+        self._session = start_session(content, name=name, threads=threads)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         _check(self._session, self.metadata, printable(name))
 
@@ -65,26 +51,12 @@ class Session:
 
 def open_session(path: Path, *, threads: int = 0) -> Session:
     """Open an exported .onnx file. Raises ModelError when it is missing or no such model."""
-    try:
-        if path.stat().st_size > LARGEST_MODEL:
-            msg = f"{printable(path)} is larger than any model of emotify ({LARGEST_MODEL >> 20} MiB)"
-            raise ModelError(msg)
-        content = path.read_bytes()
-    except OSError as error:
-        msg = f"cannot read the model {printable(path)}: {error.strerror}; make one with: emotify export RUN"
-        raise ModelError(msg) from error
-    return Session(content, name=path.name, threads=threads)
+    return Session(read_model(path, hint="make one with: emotify export RUN"), name=path.name, threads=threads)
 
 
 def packaged_model() -> Path:
     """Return the path of the model inside the package."""
-    with as_file(files("emotify") / "assets" / "model.onnx") as path:
-        return path
-
-
-def available_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ASSETS / "model.onnx"
 
 
 def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) -> None:

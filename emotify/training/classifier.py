@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from emotify.cpus import available_cpus
 from emotify.data.types import Float32Array, UInt8Array
 from emotify.errors import ModelError
 from emotify.files import printable
@@ -13,7 +14,7 @@ from emotify.models import Network
 from emotify.models.inference import predict_probabilities
 from emotify.runs import read_run
 from emotify.training.checkpoint import load_checkpoint
-from emotify.training.device import available_cpus, pick_device
+from emotify.training.device import pick_device
 
 
 class NetworkClassifier:

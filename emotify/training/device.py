@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import torch
 
+from emotify.cpus import available_cpus
 from emotify.errors import UnavailableError
 from emotify.training.config import TrainConfig
 
@@ -34,11 +34,6 @@ def pick_device(device: str) -> str:
         msg = f"--device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0"
         raise UnavailableError(msg)
     return device
-
-
-def available_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(device: str) -> str:

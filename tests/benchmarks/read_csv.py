@@ -56,7 +56,7 @@ def measure(reader: str, path: Path) -> None:
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     pixels = int(sum(part.sum(dtype=np.int64) for part in images))
-    print(json.dumps({"seconds": seconds, "peak": peak, "rows": sum(map(len, images)), "sum": pixels}))  # noqa: T201
+    print(json.dumps({"seconds": seconds, "peak": peak, "rows": sum(map(len, images)), "sum": pixels}))
 
 
 def main() -> None:
@@ -75,10 +75,10 @@ def main() -> None:
             result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             seconds[reader].append(result["seconds"])
             facts = f"{result['rows']:,} rows, peak {result['peak']:.0f} MB, sum of pixels {result['sum']:,}"
-            print(f"turn {turn + 1}  {reader:<12}  {result['seconds']:6.2f} s  {facts}")  # noqa: T201
+            print(f"turn {turn + 1}  {reader:<12}  {result['seconds']:6.2f} s  {facts}")
     pandas = statistics.median(seconds.pop("pandas"))
     for reader, times in seconds.items():
-        print(f"{reader} takes {statistics.median(times) / pandas:.2f} of pandas' time (medians)")  # noqa: T201
+        print(f"{reader} takes {statistics.median(times) / pandas:.2f} of pandas' time (medians)")
 
 
 if __name__ == "__main__":
