@@ -78,7 +78,7 @@ def confusion_table(confusion: Int64Array, *, title: str) -> Table:
         shares = confusion[row] / max(totals[row], 1)
         cells = [_share_cell(float(share), diagonal=row == column) for column, share in enumerate(shares)]
         table.add_row(name, *cells, f"{totals[row]:,}")
-    table.caption = Text("rows: the truth; columns: what was predicted, in per cent of the row; [right answers]")
+    table.caption = Text("rows: truth; columns: predicted, per cent of the row; [right]")
     return table
 
 
