@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,20 +46,22 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     takes its place. Raises WriteError naming the path.
     """
     temporary = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.tmp")
+    if not overwrite and path.exists():
+        raise exists_error(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with explain_write_errors(path):
-        if not overwrite and path.exists():
-            raise exists_error(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        try:
-            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+        descriptor = os.open(temporary, flags, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file, explain_write_errors(path):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with explain_write_errors(path):
             temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = True) -> None:
@@ -121,18 +124,30 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises WriteError with the holder's process id when another process holds it.
     """
-    import fcntl
-
     with explain_write_errors(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _take_lock(file.fileno())
+        except (BlockingIOError, PermissionError):
             holder = file.read().strip() or "unknown"
             raise WriteError(f"{printable(path.parent)} is in use by process {holder}; wait for it to end") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _take_lock(descriptor: int) -> None:
+    """Lock an open file for this process. Raises BlockingIOError or PermissionError when another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a byte nobody reads: locked bytes cannot be read on Windows
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _free_space(path: Path) -> str:

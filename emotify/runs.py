@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,16 +57,30 @@ def update_record(folder: Path, **changes: object) -> None:
 
 
 def finished_runs(parent: Path) -> list[Path]:
-    """Return the folders of finished runs in `parent`, oldest first."""
-    folders = sorted(path.parent for path in parent.glob("*/run.json"))
-    return [folder for folder in folders if read_run(folder).finished]
+    """Return the folders of finished runs in `parent`, oldest first; what is not readable as a run is passed over."""
+    return [folder for folder in _holding(parent, "run.json") if _is_finished(folder)]
 
 
 def ensembles(parent: Path) -> list[Path]:
     """Return the ensemble folders in `parent`, oldest first."""
-    return sorted(path.parent for path in parent.glob("*/ensemble.json"))
+    return _holding(parent, "ensemble.json")
 
 
 def exports(parent: Path) -> list[Path]:
     """Return the .onnx files in `parent` and its folders, oldest first."""
-    return sorted([*parent.glob("*.onnx"), *parent.glob("*/*.onnx")], key=lambda path: path.stat().st_mtime_ns)
+    return _oldest_first([*parent.glob("*.onnx"), *parent.glob("*/*.onnx")])
+
+
+def _holding(parent: Path, name: str) -> list[Path]:
+    return [path.parent for path in _oldest_first(parent.glob(f"*/{name}"))]
+
+
+def _oldest_first(paths: Iterable[Path]) -> list[Path]:
+    return sorted((path for path in paths if path.is_file()), key=lambda path: (path.stat().st_mtime_ns, path))
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return read_run(folder).finished
+    except ModelError:
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -23,7 +24,10 @@ def test_links_lead_somewhere():
 
 
 def test_r10_the_test_command_of_readme_is_what_ci_runs():
-    """R10: .ci/run finds one command under the mark in README."""
+    """R10: what .ci/run takes out of README is the one command that stands there."""
     readme = (DOCS.parent / "README.md").read_text()
     (command,) = re.findall(r"<!-- tests -->\n```sh\n(.+)\n```", readme)
+    (extract,) = re.findall(r"^tests=\$\((.+)\)$", (DOCS.parent / ".ci" / "run").read_text(), re.MULTILINE)
+    found = subprocess.run(["bash", "-c", extract], cwd=DOCS.parent, capture_output=True, text=True, check=True).stdout
+    assert found.strip() == command
     assert command.endswith(".venv/bin/pytest")

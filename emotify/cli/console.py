@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +15,9 @@ from emotify.files import printable
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-_PIPE_WIDTH = 200  # columns: nothing is folded there
+_PIPE_WIDTH = 1000  # columns: nothing is folded there
 
 
 @dataclass(frozen=True)
@@ -39,31 +42,39 @@ class Talk:
 
         return Console(stderr=True, highlight=False)
 
-    def show(self, table: Table) -> None:
-        """Print a table on stdout; without borders and padding where no terminal is."""
+    def show(self, content: Table | Text) -> None:
+        """Print a table or a text on stdout, and a blank line; a pipe gets no borders and nothing folded."""
         if sys.stdout.isatty():
-            self.out.print(table)
+            self.out.print(content)
+            self.out.print()
             return
         from rich import box
+        from rich.table import Table
 
-        table.box, table.pad_edge = box.SIMPLE, False
+        if isinstance(content, Table):
+            content.box, content.pad_edge = box.SIMPLE, False
         with self.out.capture() as capture:
-            self.out.print(table)
+            self.out.print(content)
         print(*(line.rstrip() for line in capture.get().splitlines() if line.strip(" ─━")), sep="\n", end="\n\n")
 
     def notice(self, text: str) -> None:
         """Tell on stderr what the user would want to know, unless --quiet."""
         if not self.quiet:
-            print(printable(text), file=sys.stderr, flush=True)
+            _print_lines(text)
 
     def error(self, text: str) -> None:
         """Tell on stderr what went wrong with a part of the work, --quiet or not."""
-        print(printable(text), file=sys.stderr, flush=True)
+        _print_lines(text)
 
     def detail(self, text: str) -> None:
         """Tell on stderr what only --verbose asks for."""
         if self.verbose:
             self.notice(text)
+
+
+def next_command(*words: object, data: object = None) -> str:
+    """Return an emotify command to show, quoted for a shell, with the --data that was given."""
+    return shlex.join(["emotify", *map(str, words), *([] if data is None else ["--data", str(data)])])
 
 
 def print_json(document: object) -> None:
@@ -77,12 +88,17 @@ def print_json_line(document: object) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error's one line on stderr."""
-    label = "\x1b[1;31merror:\x1b[0m" if _has_colour() else "error:"
-    print(label, printable(text), file=sys.stderr, flush=True)
+    """Print an error on stderr: one line, and the details that some have below it."""
+    _print_lines(text, label="\x1b[1;31merror:\x1b[0m " if _has_colour() else "error: ")
+
+
+def _print_lines(text: str, *, label: str = "") -> None:
+    try:
+        print(label + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        # Nobody listens any more; the work itself goes on.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the rest of the process
 
 
 def _has_colour() -> bool:
-    import os
-
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

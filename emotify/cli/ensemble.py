@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from emotify.cli.console import Talk, print_json
+from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.models import open_classifier, runs_and_ensembles
 from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
-from emotify.errors import InputError, UsageError
+from emotify.errors import InputError, UsageError, WriteError
 from emotify.files import make_folder, printable
 from emotify.runs import RUNS, new_folder
 
@@ -49,6 +49,10 @@ def ensemble(
             msg = f"{printable(path)} is not the folder of a run; members are runs, as emotify train makes them"
             raise UsageError(msg)
 
+    if out is not None and out.exists():
+        msg = f"{printable(out)} already exists; choose another --out"
+        raise WriteError(msg)
+
     from emotify.data import Split, find_data, read_dataset
     from emotify.ensembling.members import combine, save_ensemble
 
@@ -78,6 +82,6 @@ def ensemble(
     talk.show(members_table(names, combination))
     if len(names) > 1:
         talk.show(diversity_table(names, combination.diversity))
-    talk.out.print(combination.diversity.conclusion(), markup=False)
-    talk.out.print(printable(folder), markup=False)
-    talk.notice(f"next: emotify export {folder}")
+    print(combination.diversity.conclusion())
+    print(printable(folder))
+    talk.notice(f"next: {next_command('export', folder, data=data)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -16,6 +17,7 @@ from emotify.cli.console import print_error
 from emotify.errors import EmotifyError, ExitCode
 from emotify.files import printable
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 CRASH_LOG = Path("emotify.crash.log")
 
 
@@ -43,25 +45,36 @@ class Commands(TyperGroup):
             print_error("interrupted")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read us has left, as `| head` does; python would complain once more when it closes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Whoever read us has left, as `| head` does.
+            _forget_stdout()
             raise typer.Exit(ExitCode.OK) from None
-        except (MemoryError, Exception) as error:
+        except MemoryError:
+            print_error("not enough memory; close other programs, or lower --batch-size or --threads")
+            raise typer.Exit(ExitCode.BUG) from None
+        except Exception as error:
             if type(error).__module__.startswith("typer"):
                 raise
+            if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+                print_error(f"cannot write to standard output: {error.strerror}")
+                _forget_stdout()
+                raise typer.Exit(ExitCode.WRITE) from None
             raise typer.Exit(_report_bug(error)) from None
         return result
+
+
+def _forget_stdout() -> None:
+    """Send what is still unwritten nowhere: python would complain once more when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report_bug(error: BaseException) -> ExitCode:
     text = "".join(traceback.format_exception(error))
     if "--debug" in sys.argv:
         print(text, file=sys.stderr)
-    log = CRASH_LOG
     try:
-        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        with CRASH_LOG.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} emotify\n{text}\n")
-        where = f"the traceback is in {printable(log.absolute())}"
+        where = f"the traceback is in {printable(CRASH_LOG.absolute())}"
     except OSError:
         print(text, file=sys.stderr)
         where = "the traceback is above"

@@ -9,7 +9,7 @@ import typer
 
 from emotify.cli.console import Talk, print_json
 from emotify.cli.models import open_classifier, runs_and_ensembles
-from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
+from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Verbose
 from emotify.errors import GateError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def evaluate(
         ),
     ] = None,
     data: Data = None,
+    ferplus: Ferplus = None,
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="valid, test or train.")] = "valid",
     tta: Annotated[bool, typer.Option("--tta", help="Also look at the mirrored image, and average.")] = False,
     min_accuracy: Annotated[
@@ -55,7 +56,7 @@ def evaluate(
 
     wanted = parse_split(split)
     classifiers = [open_classifier(path, device=device, threads=threads) for path in paths]
-    dataset = read_dataset(find_data(data))
+    dataset = read_dataset(find_data(data), ferplus=ferplus)
     if wanted not in dataset.splits or not len(dataset.splits[wanted]):
         msg = f"{dataset.source} has no images of the {wanted} split; it has: {', '.join(dataset.splits)}"
         raise InputError(msg)
@@ -94,6 +95,6 @@ def _show(leaderboard: Leaderboard, talk: Talk) -> None:
     if leaderboard.pairs:
         talk.show(leaderboard_table(leaderboard))
         talk.show(pairs_table(leaderboard.pairs))
-    talk.out.print(scores_text(best), end="\n\n")
+    talk.show(scores_text(best))
     talk.show(class_table(best.scores, title="By expression"))
     talk.show(confusion_table(best.scores.confusion, title="Confusion matrix"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emotify.cli.console import Talk, print_json
+from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.options import Data, Debug, Force, Json, Quiet, Threads, Verbose
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import printable
@@ -51,8 +51,11 @@ def export(
     talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
     path = model or _newest(talk)
 
+    from emotify.exporting.export import check_target
     from emotify.exporting.export import export as write
 
+    target = out or path / _file_name(precision, tta=tta)
+    check_target(target, precision=precision, overwrite=force)
     name, members, temperature = _open_members(path, threads=threads)
     splits = _read_splits(data, required=precision != "fp32")
     valid, train = splits.get("valid"), splits.get("train")
@@ -64,7 +67,7 @@ def export(
     talk.notice(f"exporting {name}")
     result = write(
         members,
-        out or path / _file_name(precision, tta=tta),
+        target,
         temperature=temperature,
         precision=precision,
         tta=tta,
@@ -79,13 +82,15 @@ def export(
         print_json({**document, "largest_difference": result.difference, "valid": scores})
         return
     print(printable(result.path))
-    talk.notice(
-        f"{result.bytes / 1e6:.2f} MB; differs from torch by at most {result.difference:.1e} on {result.images} images"
-    )
+    kind = "valid images" if valid is not None and len(valid) == result.images else "images, drawn ones among them"
+    size = f"{result.bytes / 1e6:.2f} MB"
+    talk.notice(f"{size}; differs from torch by at most {result.difference:.1e} on {result.images} {kind}")
+    if valid is None:
+        talk.notice("no data found, so the file says nothing of its scores; name the data with --data")
     if before is not None and after is not None:
         change = 100 * (after.accuracy - before.accuracy)
         talk.notice(f"valid accuracy {after.accuracy:.2%} ({change:+.2f} points from torch), NLL {after.nll:.3f}")
-    talk.notice(f"next: emotify predict photos/ --model {result.path}")
+    talk.notice(f"next: {next_command('predict', 'photos/', '--model', result.path)}")
 
 
 def _newest(talk: Talk) -> Path:

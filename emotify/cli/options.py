@@ -22,7 +22,10 @@ Data: TypeAlias = Annotated[
     ),
 ]
 Ferplus: TypeAlias = Annotated[
-    Path | None, typer.Option("--ferplus", metavar="FILE", help="fer2013new.csv, the FER+ votes of the same images.")
+    Path | None,
+    typer.Option(
+        "--ferplus", metavar="FILE", help="fer2013new.csv: also score against what most of FER+'s annotators saw."
+    ),
 ]
 Device: TypeAlias = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1.")]
 Threads: TypeAlias = Annotated[

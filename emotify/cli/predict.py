@@ -89,7 +89,8 @@ def predict(
         sinks = [summary.add, _screen_sink(kept, talk, json=json, jsonl=jsonl)]
         if csv is not None:
             sinks.append(stack.enter_context(_csv_sink(csv)))
-        for result in _with_progress(predictor.predict(found), talk):
+        results = predictor.predict(found)
+        for result in results if jsonl else _with_progress(results, talk):
             if result.note:
                 talk.detail(f"{printable(result.path)}: {result.note}")
             for sink in sinks:
@@ -105,7 +106,7 @@ def predict(
     if json:
         print_json(_document(predictor.session.name, kept, summary, scores))
     else:
-        _show(kept, summary, scores, talk)
+        _show(kept, summary, scores, talk, tables=not jsonl)
     _tell_failures(summary, talk)
     if summary.failed:
         raise typer.Exit(ExitCode.SOME_FAILED if summary.failed < summary.pictures else ExitCode.INPUT)
@@ -170,9 +171,9 @@ def _with_progress(results: Iterator[PictureResult], talk: Talk) -> Iterator[Pic
     if talk.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
         yield from results
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures"), TextColumn("[dim]{task.speed:.0f} a second"))
+    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures"), TimeElapsedColumn())
     with Progress(*columns, console=talk.err, transient=True) as progress:
         task = progress.add_task("predict", total=None)
         for result in results:
@@ -209,23 +210,30 @@ def _document(model: str, kept: list[PictureResult], summary: Summary, scores: S
     }
 
 
-def _show(kept: list[PictureResult], summary: Summary, scores: Scores | None, talk: Talk) -> None:
+def _show(kept: list[PictureResult], summary: Summary, scores: Scores | None, talk: Talk, *, tables: bool) -> None:
+    """Show what is left to show at the end; without `tables` all of it goes to stderr."""
     if kept:
         from emotify.reports.faces import faces_table
 
         talk.show(faces_table(kept[:_ROWS_SHOWN]))
         if len(kept) > _ROWS_SHOWN:
             talk.notice(f"{len(kept) - _ROWS_SHOWN} more pictures; --csv FILE or --jsonl gives all of them")
-    if scores is not None:
+    if scores is not None and not tables:
+        talk.notice(_truth_line(scores))
+    elif scores is not None:
         from emotify.reports.tables import class_table, confusion_table
 
-        low, high = scores.accuracy_ci95
-        print(f"accuracy against the folders' names: {scores.accuracy:.2%} of {scores.n} ({low:.1%} to {high:.1%})\n")
+        print(f"{_truth_line(scores)}\n")
         talk.show(class_table(scores, title="By expression"))
         talk.show(confusion_table(scores.confusion, title="Confusion matrix"))
     counts = ", ".join(f"{count} {name}" for name, count in summary.expressions.most_common())
     without = f"; {summary.without_face} without a face" if summary.without_face else ""
     talk.notice(f"{summary.pictures} pictures, {summary.faces} faces{': ' if counts else ''}{counts}{without}")
+
+
+def _truth_line(scores: Scores) -> str:
+    low, high = scores.accuracy_ci95
+    return f"accuracy against the folders' names: {scores.accuracy:.2%} of {scores.n} ({low:.1%} to {high:.1%})"
 
 
 def _tell_failures(summary: Summary, talk: Talk) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emotify.cli.console import Talk, print_json
+from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.errors import Interrupted
 from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
 from emotify.cli.progress import catching_signals, training_display
@@ -79,62 +79,59 @@ def train(
         _list_models(talk, as_json=json)
         return
     given = _given_options(ctx)
-    if resume is not None and (given or config is not None):
+    if resume is not None and (given or config is not None or out != RUNS):
         msg = "--resume goes on with the run's own options; only --data can be given with it"
         raise UsageError(msg)
     options = dataclasses.replace(read_config(config) if config else TrainConfig(), **given)
 
     from emotify.data import find_data, read_dataset
-    from emotify.training.run import new_run, resumed_run
+    from emotify.training.run import check_options, check_resumable, new_run, resumed_run
 
+    if resume is None:
+        check_options(options)
+    else:
+        check_resumable(resume)
+        options = read_config(resume / "config.json")
     source = find_data(data)
     talk.detail(f"data: {source}")
-    if resume is not None:
-        dataset = read_dataset(source, dedupe=read_config(resume / "config.json").dedupe)
-        opened = resumed_run(resume, dataset)
-    else:
-        dataset = read_dataset(source, dedupe=options.dedupe)
-        opened = new_run(options, dataset, out=out, argv=sys.argv)
+    dataset = read_dataset(source, dedupe=options.dedupe)
     for note in dataset.notes:
         talk.notice(f"data: {note}")
+    opened = resumed_run(resume, dataset) if resume else new_run(options, dataset, out=out, argv=sys.argv)
     with opened as training:
         talk.notice(f"training {_describe(training.config)} in {training.folder}")
-        _run(training, talk, resume_command=f"emotify train --resume {training.folder} --data {source}")
-        scores = _finish(training)
+        scores = _run(training, talk, resume_command=next_command("train", "--resume", training.folder, data=source))
     if json:
         print_json({"schema": 1, "folder": str(training.folder), "valid": scores.document()})
         return
     print(printable(training.folder))
     talk.notice(f"valid accuracy {scores.accuracy:.2%}, NLL {scores.nll:.3f}")
-    talk.notice(f"next: emotify evaluate {training.folder}")
+    talk.notice(f"next: {next_command('evaluate', training.folder, data=data)}")
 
 
-def _run(training: Training, talk: Talk, *, resume_command: str) -> None:
-    """Train to the end, showing it; a signal keeps the state and says how to go on."""
-    from emotify.training.loop import Step
-
-    with catching_signals(talk) as stop, training_display(training, talk) as display:
-        for event in training.run():
-            if isinstance(event, Step):
-                display.step(event)
-            else:
-                display.epoch(event)
-            if stop.signal is not None:
-                training.save_state()
-                break
-    if stop.signal is not None:
-        raise Interrupted(f"stopped at step {training.step}; go on with: {resume_command}", stop.exit_code)
-
-
-def _finish(training: Training) -> Scores:
+def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
+    """Train to the end, showing it, and score; a signal keeps the state and says how to go on."""
     from emotify.reports.plots import plot_confusion, plot_history
-    from emotify.training.run import finish_run
+    from emotify.training.loop import Step
+    from emotify.training.run import close_run, finish_run
 
-    scores = finish_run(training)
-    epochs = [dataclasses.asdict(epoch) for epoch in training.history]
-    title = f"{training.config.model}, seed {training.config.seed}"
-    plot_history(epochs, training.folder / "history.png", title=title)
-    plot_confusion(scores.confusion, training.folder / "confusion.png", title=f"{title}, valid: {scores.accuracy:.1%}")
+    with catching_signals(talk) as stop:
+        with training_display(training, talk) as display:
+            for event in training.run():
+                if isinstance(event, Step):
+                    display.step(event)
+                else:
+                    display.epoch(event)
+                if stop.signal is not None:
+                    training.save_state()
+                    raise Interrupted(f"stopped at step {training.step}; go on with: {resume_command}", stop.exit_code)
+        scores = finish_run(training)
+        config, folder = training.config, training.folder
+        title = f"{config.model}{' + augmentation' if config.augment else ''}, seed {config.seed}"
+        epochs = [dataclasses.asdict(epoch) for epoch in training.history]
+        plot_history(epochs, folder / "history.png", title=title)
+        plot_confusion(scores.confusion, folder / "confusion.png", title=f"{title}, valid: {scores.accuracy:.1%}")
+        close_run(folder, scores)
     return scores
 
 

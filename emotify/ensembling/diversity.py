@@ -64,7 +64,8 @@ class Diversity:
                 f"The ensemble is {points:.2f} points above its best member, which could be chance "
                 f"(p = {self.mcnemar_p:.2g}): {why}."
             )
-        return f"The ensemble is {-points:.2f} points below its best member, which alone is the better choice: {why}."
+        how = "which could be chance" if self.mcnemar_p >= 0.05 else "which alone is the better choice"
+        return f"The ensemble is {-points:.2f} points below its best member, {how} (p = {self.mcnemar_p:.2g}): {why}."
 
 
 def measure_diversity(probabilities: Float32Array, labels: Int64Array) -> Diversity:

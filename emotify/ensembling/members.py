@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) 
     """Write ensemble.json into `folder`; runs are named relative to it, with the digest of their checkpoint."""
     members = [
         {
-            "run": PurePath(os.path.relpath(run, folder)).as_posix(),
+            "run": _relative(run, folder),
             "sha256": file_sha256(run / CHECKPOINT),
             "weight": 1 / len(runs),
             "valid": scores.document(),
@@ -90,12 +91,25 @@ def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> En
         document = read_json(path)
         members = [(folder / member["run"], str(member["sha256"])) for member in document["members"]]
         temperature = float(document["temperature"])
+        known = document["schema"] == 1 and temperature > 0 and math.isfinite(temperature)
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{printable(path)} is damaged or of a form this version does not know"
         raise ModelError(msg) from error
+    if not known:
+        msg = f"{printable(path)} is of a form this version does not know; combine again with: emotify ensemble"
+        raise ModelError(msg)
     for run, digest in members:
         _check_member(run / CHECKPOINT, digest)
-    return Ensemble(folder.name, tuple(open_member(run) for run, _ in members), temperature)
+    return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), temperature)
+
+
+def _relative(run: Path, folder: Path) -> str:
+    """Return the way from `folder` to `run`, so that both can be moved together."""
+    run, folder = run.resolve(), folder.resolve()
+    try:
+        return PurePath(os.path.relpath(run, folder)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return str(run)
 
 
 def _check_member(checkpoint: Path, digest: str) -> None:

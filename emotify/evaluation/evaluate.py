@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from emotify.data.types import Float32Array, LabelledImages, Split
 from emotify.evaluation.classifier import Classifier
+from emotify.evaluation.crowd import crowd_labels
 from emotify.evaluation.metrics import Scores, score
 from emotify.evaluation.significance import Comparison, compare
 
@@ -25,11 +26,16 @@ class Result:
     scores: Scores
     clean_n: int | None  # images whose pixels are not in train; None when train is not there or is the split
     clean_accuracy: float | None
+    crowd_n: int | None = None  # images on which FER+'s majority is one of the seven; None without FER+
+    crowd_accuracy: float | None = None  # against that majority
 
     def document(self) -> dict[str, Any]:
         """Return the result as CONTRACT's JSON has it."""
         clean = None if self.clean_n is None else {"n": self.clean_n, "accuracy": self.clean_accuracy}
-        return {"model": self.model, "split": self.split.value, **self.scores.document(), "clean": clean}
+        document = {"model": self.model, "split": self.split.value, **self.scores.document(), "clean": clean}
+        if self.crowd_n is not None:
+            document["crowd"] = {"n": self.crowd_n, "accuracy": self.crowd_accuracy}
+        return document
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,16 @@ def evaluate(
 def _result(
     name: str, probabilities: Float32Array, images: LabelledImages, split: Split, in_train: NDArray[np.bool_] | None
 ) -> Result:
-    scores = score(probabilities, images.labels)
-    if in_train is None or in_train.all():
-        return Result(name, split, scores, None, None)
-    clean = _right(probabilities, images)[~in_train]
-    return Result(name, split, scores, len(clean), float(clean.mean()))
+    result = Result(name, split, score(probabilities, images.labels), None, None)
+    if in_train is not None and not in_train.all():
+        clean = _right(probabilities, images)[~in_train]
+        result = replace(result, clean_n=len(clean), clean_accuracy=float(clean.mean()))
+    if images.votes is not None:
+        labels = crowd_labels(images.votes)
+        agreed = labels >= 0
+        right = probabilities.argmax(1)[agreed] == labels[agreed]
+        result = replace(result, crowd_n=len(right), crowd_accuracy=float(right.mean()) if len(right) else 0.0)
+    return result
 
 
 def _right(probabilities: Float32Array, images: LabelledImages) -> NDArray[np.bool_]:

@@ -54,16 +54,14 @@ def export(
     valid: scores written into the file are measured on it; fp16 and int8 need it. calibration: train images, which
     int8 needs. Raises GateError, leaving no file, when the file does not answer as torch does.
     """
-    if precision not in PRECISIONS:
-        msg = f"--precision {precision!r}: there are {', '.join(PRECISIONS)}"
-        raise UsageError(msg)
-    if path.exists() and not overwrite:
-        raise exists_error(path)
+    check_target(path, precision=precision, overwrite=overwrite)
     networks = [network for _, network in members]
     classifier = ExportedClassifier(networks, temperature=temperature, mirror=tta).eval()
     images = _drawn_faces() if valid is None else valid.images
+    if len(images) < PARITY_IMAGES:
+        images = np.concatenate([images, _drawn_faces()])
     expected = _torch_probabilities(classifier, images)
-    torch_scores = None if valid is None else score(expected, valid.labels)
+    torch_scores = None if valid is None else score(expected[: len(valid)], valid.labels)
 
     model = to_onnx(classifier)
     if precision == "fp16":
@@ -75,7 +73,7 @@ def export(
     about = partial(describe, model, members=names, temperature=temperature, precision=precision, tta=tta)
     about(scores={})
     answers = Session(_bytes(model), name=path.name).probabilities(images)
-    file_scores = None if valid is None else score(answers, valid.labels)
+    file_scores = None if valid is None else score(answers[: len(valid)], valid.labels)
     difference = float(np.abs(answers - expected).max())
     _check_parity(path, precision, difference, torch_scores, file_scores)
     with explain_write_errors(path):
@@ -84,6 +82,15 @@ def export(
     content = _bytes(model)
     write_bytes(path, content, overwrite=overwrite)
     return Export(path, len(content), difference, len(images), torch_scores, file_scores)
+
+
+def check_target(path: Path, *, precision: str, overwrite: bool) -> None:
+    """Raise UsageError for a precision there is not, WriteError when `path` exists and must stay."""
+    if precision not in PRECISIONS:
+        msg = f"--precision {precision!r}: there are {', '.join(PRECISIONS)}"
+        raise UsageError(msg)
+    if path.exists() and not overwrite:
+        raise exists_error(path)
 
 
 def _check_parity(path: Path, precision: str, difference: float, before: Scores | None, after: Scores | None) -> None:

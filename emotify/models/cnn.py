@@ -14,6 +14,7 @@ class Cnn(Network):
     """
 
     input_size = 44
+    any_size = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -24,7 +24,9 @@ def predict_logits(
 
 def predict_probabilities(network: Network, images: UInt8Array, *, device: torch.device) -> Float32Array:
     """Return float32 probabilities (N, 7) of uint8 images (N, 1, 48, 48), computed in float32."""
-    return np.asarray(predict_logits(network, images, device=device).softmax(1).numpy())
+    # Convolutions on a GPU would otherwise round to TF32, which has 10 bits where float32 has 23.
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        return np.asarray(predict_logits(network, images, device=device).softmax(1).numpy())
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:

@@ -14,6 +14,7 @@ class Network(nn.Module):
     """A classifier of faces. Subclasses set `input_size` and implement `logits`."""
 
     input_size: ClassVar[int] = 48  # pixels; larger images are cropped to their centre
+    any_size: ClassVar[bool] = False  # whether smaller images do as well
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn images (N, 1, S, S), uint8 or float in 0..255, into logits (N, 7)."""

@@ -70,7 +70,7 @@ def _too_many_bytes() -> Failure:
 def _not_regular(mode: int) -> Failure:
     kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
     kind = kinds.get(stat.S_IFMT(mode), "device")
-    return Failure("not_regular", f"a {kind}, not a file; name a picture file, or `-` to read standard input")
+    return Failure("not_regular", f"a {kind}, not a file; name a picture file")
 
 
 def _file_failure(path: Path, error: OSError | ValueError) -> Failure:

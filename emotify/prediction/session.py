@@ -51,7 +51,11 @@ class Session:
 
 def open_session(path: Path, *, threads: int = 0) -> Session:
     """Open an exported .onnx file. Raises ModelError when it is missing or no such model."""
-    return Session(read_model(path, hint="make one with: emotify export RUN"), name=path.name, threads=threads)
+    return Session(
+        read_model(path, hint="make one with: emotify export RUN"),
+        name="/".join(path.resolve().parts[-2:]),
+        threads=threads,
+    )
 
 
 def packaged_model() -> Path:

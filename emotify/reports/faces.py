@@ -23,7 +23,7 @@ _COLOURS = {
     "surprise": "cyan",
     "neutral": "white",
 }
-_BAR = 12  # characters
+_BAR = 8  # characters
 
 
 def faces_table(results: Sequence[PictureResult]) -> Table:
@@ -43,7 +43,7 @@ def faces_table(results: Sequence[PictureResult]) -> Table:
         for number, face in enumerate(result.faces):
             colour = _COLOURS[face.label]
             filled = round(face.probability * _BAR)
-            bar = Text.assemble(("█" * filled, colour), ("░" * (_BAR - filled), "dim"), f" {face.probability:4.0%}")
+            bar = Text.assemble(("━" * filled, colour), ("─" * (_BAR - filled), "dim"), f" {face.probability:4.0%}")
             share, second = sorted(zip(face.probabilities, _COLOURS, strict=True))[-2]
             x0, y0, x1, y1 = face.box
             where = "whole" if face.detection is None else f"{x1 - x0:.0f}x{y1 - y0:.0f} at {x0:.0f},{y0:.0f}"

@@ -102,7 +102,7 @@ def members_table(names: Sequence[str], combination: Combination) -> Table:
 def diversity_table(names: Sequence[str], diversity: Diversity) -> Table:
     """Show on how many images each pair of members differs, and how many both get wrong."""
     table = _table(
-        "Pairs of members, on valid: images they answer differently / both get wrong",
+        "Pairs of members, on valid: per cent of images answered differently / both wrong",
         ("member", *(f"#{number}" for number in range(1, len(names) + 1))),
     )
     table.columns[0].justify = "left"
@@ -110,7 +110,9 @@ def diversity_table(names: Sequence[str], diversity: Diversity) -> Table:
         cells = [
             Text("-", style="dim")
             if column == row
-            else Text(f"{diversity.disagreement[row, column]:.1%} / {diversity.double_fault[row, column]:.1%}")
+            else Text(
+                f"{100 * diversity.disagreement[row, column]:.0f}/{100 * diversity.double_fault[row, column]:.0f}"
+            )
             for column in range(len(names))
         ]
         table.add_row(Text(f"#{row + 1} ").append(_name(name)), *cells)
@@ -130,6 +132,8 @@ def scores_text(result: Result) -> Text:
     )
     if result.clean_n is not None:
         line.append(f"; clean {result.clean_accuracy:.2%} of the {result.clean_n:,} images not also in train")
+    if result.crowd_n is not None:
+        line.append(f"; against FER+'s majority {result.crowd_accuracy:.2%} of {result.crowd_n:,}")
     return line
 
 
@@ -147,15 +151,13 @@ def _table(title: str, numbers: Sequence[str], texts: Sequence[str] = ()) -> Tab
 def _share_cell(share: float, *, diagonal: bool) -> Text:
     per_cent = f"{100 * share:.0f}"
     text = f"[{per_cent}]" if diagonal else per_cent
-    # From the terminal's own background towards blue; the number itself tells the same without colour.
-    strength = round(share * 5)
-    style = ("", "on #d6e4f7", "on #a6c8ec", "on #6ba3da", "on #3778bf", "on #174a94")[strength]
-    foreground = "" if not strength else "black " if strength < 3 else "bold white "
-    return Text(text, style=foreground + style)
+    # More saturated, not darker: that reads the same on light and dark terminals, and the number needs no colour.
+    shade = ("", "#66717f", "#58789c", "#4377b5", "#2c70cd", "#0b62e6")[round(share * 5)]
+    return Text(text, style=f"white on {shade}" if shade else "")
 
 
 def _bar(share: float, *, width: int) -> str:
-    return "█" * round(share * width)
+    return "━" * round(share * width)
 
 
 def _headline(scores: Scores) -> list[str]:

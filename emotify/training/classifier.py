@@ -35,4 +35,4 @@ def open_run(folder: Path, *, device: str = "auto", threads: int = 0) -> Network
         raise ModelError(msg)
     torch.set_num_threads(threads or available_cpus())
     network, _ = load_checkpoint(folder / "checkpoint.safetensors")
-    return NetworkClassifier(folder.name, network, device=torch.device(pick_device(device)))
+    return NetworkClassifier(folder.resolve().name, network, device=torch.device(pick_device(device)))

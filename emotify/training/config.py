@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -51,7 +52,7 @@ class TrainConfig:
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "ema_decay": 0 <= self.ema_decay < 1,
             "seed": 0 <= self.seed < 2**63,
-            "device": self.device in DEVICES or self.device.startswith("cuda:"),
+            "device": self.device in DEVICES or re.fullmatch(r"cuda:\d+", self.device) is not None,
             "precision": self.precision in PRECISIONS,
             "threads": 0 <= self.threads <= 1024,
         }

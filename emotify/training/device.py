@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import torch
 
 from emotify.cpus import available_cpus
-from emotify.errors import UnavailableError
+from emotify.errors import UnavailableError, UsageError
 from emotify.training.config import TrainConfig
 
 
@@ -21,16 +22,19 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def pick_device(device: str) -> str:
-    """Return `device`, or the best there is for `auto`. Raises UnavailableError when it is not there."""
+    """Return `device`, or the best there is for `auto`. Raises UsageError, UnavailableError when it is not there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if not device.startswith("cuda"):
+    if device == "cpu":
         return device
+    if not re.fullmatch(r"cuda(:\d+)?", device):
+        msg = f"--device {device!r}: there are auto, cpu, cuda, cuda:1"
+        raise UsageError(msg)
     if not torch.cuda.is_available():
         msg = f"--device {device}: no GPU that this torch ({torch.__version__}) can use; take --device cpu"
         raise UnavailableError(msg)
     index = device.partition(":")[2] or "0"
-    if not index.isdecimal() or int(index) >= torch.cuda.device_count():
+    if int(index) >= torch.cuda.device_count():
         msg = f"--device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0"
         raise UnavailableError(msg)
     return device

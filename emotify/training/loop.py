@@ -18,7 +18,7 @@ from torch import Tensor
 
 from emotify.data.types import LabelledImages, Split
 from emotify.errors import GateError, ModelError
-from emotify.files import write_bytes
+from emotify.files import printable, write_bytes
 from emotify.models import Network, build_network
 from emotify.models.inference import autocast, place, predict_logits
 from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment
@@ -148,9 +148,9 @@ class Training:
     def _size(self, epoch: int) -> int:
         """Return the side of the images in an epoch, in pixels."""
         full = self.network.input_size
-        if not self.config.grow or self.config.model == "fnn":
+        if not self.config.grow or not self.network.any_size:
             return full
-        share = next(share for until, share in GROWTH if epoch < until * self.config.epochs or until == 1.0)
+        share = next(share for until, share in GROWTH if epoch + 1 <= until * self.config.epochs or until == 1.0)
         return min(round(full * share / 2) * 2, full)
 
     def _learning_rate(self, step: int) -> float:
@@ -186,19 +186,24 @@ class Training:
         """Go on from the state in the run folder. Raises ModelError when it is damaged or of another training."""
         path = self.folder / "state.safetensors"
         tensors, document = load_tensors(path)
+        if document["config"] != self.config.document():
+            msg = f"{printable(self.folder)}: config.json is not what the run began with; put it back to resume"
+            raise ModelError(msg)
         if document["data_sha256"] != self.data_sha256:
-            msg = f"{self.folder} was trained on other data; resume it with the --data that it began with"
+            msg = f"{printable(self.folder)} was trained on other data; resume it with the --data that it began with"
             raise ModelError(msg)
         try:
             self.network.load_state_dict(_below("network.", tensors))
             self.average.load_state_dict(_below("average.", tensors))
         except RuntimeError as error:
-            msg = f"{path} does not fit this version's {self.config.model}; train it again"
+            msg = f"{printable(path)} does not fit this version's {self.config.model}; train it again"
             raise ModelError(msg) from error
         momentum = _below("momentum.", tensors)
         for name, parameter in self.network.named_parameters():
             if name in momentum:
-                self.optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(parameter)
+                # In the parameter's own memory layout: the fused step reads both as they lie in memory.
+                buffer = torch.empty_like(parameter, requires_grad=False).copy_(momentum[name])
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer
         self.loss_sum = tensors["loss_sum"].to(self.device)
         self.step = document["step"]
         self.history = [Epoch(**epoch) for epoch in document["history"]]

@@ -14,7 +14,7 @@ import torch
 from emotify import __version__
 from emotify.data.types import Dataset, Split
 from emotify.emotions import EMOTIONS
-from emotify.errors import InputError, ModelError, UsageError, WriteError
+from emotify.errors import InputError, ModelError, UnavailableError, UsageError, WriteError
 from emotify.evaluation.metrics import Scores, score
 from emotify.files import locked, printable, write_json
 from emotify.models import check_name, count_macs, count_parameters
@@ -31,8 +31,8 @@ def new_run(config: TrainConfig, dataset: Dataset, *, out: Path, argv: Sequence[
 
     Raises InputError when the data cannot be trained on, UnavailableError for a device that is not there, WriteError.
     """
+    check_options(config)
     config = resolve(config)
-    check_name(config.model)
     _check_data(dataset, config)
     folder = new_folder(out, f"{config.model}-s{config.seed}")
     with locked(folder / ".lock"):
@@ -67,15 +67,13 @@ def resumed_run(folder: Path, dataset: Dataset) -> Iterator[Training]:
 
     Raises ModelError when the folder, its state or the data do not fit, WriteError when another process trains it.
     """
-    run = read_run(folder)
-    if run.finished:
-        msg = f"{printable(folder)} has finished; score it with: emotify evaluate {printable(folder)}"
-        raise UsageError(msg)
+    check_resumable(folder)
     with locked(folder / ".lock"):
+        check_resumable(folder)  # once more: another process may have finished it in between
         training = Training(resolve(read_config(folder / "config.json")), dataset.splits, folder)
         if (folder / "state.safetensors").exists():
             training.load_state()
-        elif run.record["data"]["sha256"] != training.data_sha256:
+        elif read_run(folder).record["data"]["sha256"] != training.data_sha256:
             msg = f"{printable(folder)} was begun on other data; resume it with the --data that it began with"
             raise ModelError(msg)
         update_record(folder, status="running")
@@ -83,16 +81,34 @@ def resumed_run(folder: Path, dataset: Dataset) -> Iterator[Training]:
             yield training
 
 
+def check_options(config: TrainConfig) -> None:
+    """Raise what `new_run` would for a model or a device that is not there, before any data is read."""
+    check_name(config.model)
+    resolve(config)
+
+
+def check_resumable(folder: Path) -> None:
+    """Raise ModelError when `folder` is no run, UsageError when there is nothing left to train in it."""
+    if read_run(folder).finished:
+        msg = f"{printable(folder)} has finished; score it with: emotify evaluate {printable(folder)}"
+        raise UsageError(msg)
+
+
 def finish_run(training: Training) -> Scores:
-    """Write the final weights and their scores on `valid`, which are returned."""
+    """Write the final weights and return their scores on `valid`. The run can be resumed until `close_run`."""
+    training.save_state()
     scores = score(
         predict_probabilities(training.average, training.valid.images, device=training.device), training.valid.labels
     )
     training.save_checkpoint({"accuracy": scores.accuracy, "nll": scores.nll})
-    update_record(training.folder, status="finished", valid=scores.document())
-    for name in ("state.safetensors", "state.json"):
-        (training.folder / name).unlink(missing_ok=True)
     return scores
+
+
+def close_run(folder: Path, scores: Scores) -> None:
+    """Declare a run finished, and remove what only resuming it needs."""
+    update_record(folder, status="finished", valid=scores.document())
+    for name in ("state.safetensors", "state.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -102,6 +118,10 @@ def _keeping_record(training: Training) -> Iterator[None]:
     failed = False
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        failed = True
+        msg = f"{training.config.device} has too little memory; lower --batch-size {training.config.batch_size}"
+        raise UnavailableError(msg) from error
     except Exception:
         failed = True
         raise

@@ -11,6 +11,7 @@ from sklearn import metrics
 from emotify.data import LabelledImages, Split
 from emotify.emotions import EMOTIONS
 from emotify.evaluation.classifier import Mirrored, pool_probabilities
+from emotify.evaluation.crowd import crowd_labels
 from emotify.evaluation.evaluate import evaluate
 from emotify.evaluation.metrics import brier_score, calibration_error, negative_log_likelihood, score
 from emotify.evaluation.significance import compare
@@ -115,3 +116,22 @@ def test_pooling_one_member_changes_nothing_and_order_does_not_matter():
 
 def test_documents_use_the_names_of_the_classes():
     assert tuple(score(certain([0]), np.array([0])).document()["per_class"]) == EMOTIONS
+
+
+def test_the_crowd_by_hand():
+    """FER+'s columns become FER-2013's classes; contempt, unknown, no face and ties are none of them."""
+    #              neutral happy surprise sad anger disgust fear contempt unknown NF
+    votes = np.array(
+        [
+            [8, 1, 0, 0, 0, 0, 0, 0, 1, 0],
+            [0, 0, 0, 1, 9, 0, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 0, 0, 6, 4, 0],
+            [5, 5, 0, 0, 0, 0, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 0, 1, 0, 0, 9],
+        ],
+        np.uint8,
+    )
+    assert crowd_labels(votes).tolist() == [6, 0, -1, -1, -1]
+    labelled_votes = LabelledImages(labelled([6, 3, 0, 0, 0], [0] * 5).images, np.zeros(5, np.int64), votes)
+    (result,) = evaluate([Fixed()], labelled_votes, Split.VALID).results
+    assert (result.crowd_n, result.crowd_accuracy) == (2, 0.5)

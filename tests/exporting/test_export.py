@@ -113,15 +113,13 @@ def test_half_weights_halve_the_file(exported, members, faces, tmp_path):
     assert half.difference < 1e-2
 
 
-def test_int8_is_measured(exported, members, faces, tmp_path):
-    """Either it holds its accuracy within the bound, or there is no file."""
+def test_int8_is_measured(exported, members, faces, tmp_path, monkeypatch):
+    """The convolutions shrink, and the scores told are the file's own; random weights may lose any accuracy."""
     valid = faces["train"]
     path = tmp_path / "int8.onnx"
-    try:
-        result = export(members, path, temperature=1.3, precision="int8", valid=valid, calibration=valid.images)
-    except GateError:
-        assert not path.exists()
-        return
+    monkeypatch.setattr(export_module, "LARGEST_LOSS", 1.0)
+    result = export(members, path, temperature=1.3, precision="int8", valid=valid, calibration=valid.images)
+    assert result.difference > 0
     assert result.bytes < 0.8 * exported.bytes
     answers = open_session(path).probabilities(valid.images)
     assert result.file_scores is not None

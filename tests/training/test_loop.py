@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,7 +16,7 @@ from emotify.errors import GateError, ModelError, UsageError, WriteError
 from emotify.training.checkpoint import load_checkpoint, load_tensors
 from emotify.training.config import TrainConfig
 from emotify.training.loop import Epoch, Step
-from emotify.training.run import finish_run, new_run, resumed_run
+from emotify.training.run import close_run, finish_run, new_run, resumed_run
 
 CONFIG = TrainConfig(
     model="fnn", augment=True, epochs=3, batch_size=64, seed=5, device="cpu", precision="fp32", threads=2
@@ -34,14 +35,14 @@ def train(config, dataset, out, *, stop_at=None):
             if isinstance(event, Step) and event.number == stop_at:
                 training.save_state()
                 return training.folder
-        finish_run(training)
+        close_run(training.folder, finish_run(training))
     return training.folder
 
 
 def resume(folder, dataset):
     with resumed_run(folder, dataset) as training:
         list(training.run())
-        finish_run(training)
+        close_run(folder, finish_run(training))
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,25 @@ def test_f1_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
     assert same(weights(folder), weights(whole))
     assert (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert not (folder / "state.safetensors").exists()
+
+
+def test_f1_convolutions_resume_exactly_too(faces, tmp_path):
+    """F1: their momentum comes back in the memory layout that their weights have."""
+    few = {split: images.take(np.arange(0, len(images), 7)) for split, images in faces.items()}
+    dataset = Dataset("synthetic", few)
+    config = dataclasses.replace(CONFIG, model="cnn", epochs=2, batch_size=16)
+    stopped = train(config, dataset, tmp_path / "a", stop_at=3)
+    resume(stopped, dataset)
+    assert same(weights(stopped), weights(train(config, dataset, tmp_path / "b")))
+
+
+def test_an_edited_configuration_is_refused(dataset, tmp_path):
+    """What a run began with is what it goes on with."""
+    folder = train(CONFIG, dataset, tmp_path, stop_at=2)
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"epochs": 3', '"epochs": 4'))
+    with pytest.raises(ModelError, match=r"config\.json"):
+        resume(folder, dataset)
 
 
 def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):
@@ -149,6 +169,9 @@ def test_images_grow(dataset, tmp_path):
     with new_run(config, dataset, out=tmp_path) as training:
         sizes = [training._size(epoch) for epoch in range(20)]
     assert sizes == [32] * 7 + [38] * 6 + [44] * 7
+    for epochs in (1, 2, 3):
+        with new_run(dataclasses.replace(config, epochs=epochs), dataset, out=tmp_path) as training:
+            assert training._size(epochs - 1) == 44
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 0.5, -1])

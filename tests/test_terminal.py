@@ -1,0 +1,54 @@
+"""What people see: every command once on a real terminal of 92 columns."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+CAPTURE = Path(__file__).parent.parent / "docs" / "capture.py"
+
+
+@pytest.fixture(scope="module")
+def on_terminal():
+    """Run an emotify command in a pseudo-terminal and return what it shows, without colours."""
+    run = runpy.run_path(str(CAPTURE))["run_in_terminal"]
+
+    def show(*words: object) -> str:
+        shown = run([sys.executable, "-m", "emotify", *map(str, words)])
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+        assert "error" not in text, text
+        return text
+
+    return show
+
+
+def test_predict_shows_a_row_a_face(on_terminal, class_folder, onnx_file):
+    text = on_terminal("predict", class_folder / "happy", class_folder / "sad", "--model", onnx_file)
+    assert text.count("whole") == 4
+    assert "━" in text
+    assert "4 pictures, 4 faces" in text
+    assert "Confusion matrix" in text
+
+
+def test_train_shows_a_bar(on_terminal, tiny_csv, tmp_path):
+    options = ("--model", "fnn", "--epochs", 3, "--batch-size", 16, "--out", tmp_path)
+    text = on_terminal("train", "--data", tiny_csv, *options)
+    assert "epoch 3/3" in text
+    assert "images/s" in text
+    assert "51/51 steps" in text
+    assert "valid accuracy" in text
+
+
+def test_evaluate_and_ensemble_show_tables_that_fit(on_terminal, runs, tiny_csv, tmp_path):
+    """No line is wider than the terminal, and no name is broken over lines."""
+    for text in (
+        on_terminal("evaluate", *runs, "--data", tiny_csv),
+        on_terminal("ensemble", *runs, "--data", tiny_csv, "--out", tmp_path / "e", "-q"),
+    ):
+        assert "fnn-s0-" in text
+        tables = [line for line in text.splitlines() if line.startswith(" ")]
+        assert max(len(line.rstrip()) for line in tables) <= 92
