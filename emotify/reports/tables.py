@@ -102,7 +102,7 @@ def members_table(names: Sequence[str], combination: Combination) -> Table:
 def diversity_table(names: Sequence[str], diversity: Diversity) -> Table:
     """Show on how many images each pair of members differs, and how many both get wrong."""
     table = _table(
-        "Pairs of members, on valid: per cent of images answered differently / both wrong",
+        "Pairs, on valid: % answered differently / both wrong",
         ("member", *(f"#{number}" for number in range(1, len(names) + 1))),
     )
     table.columns[0].justify = "left"
