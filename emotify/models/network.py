@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from emotify.emotions import EMOTIONS
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A classifier of faces. Subclasses set `input_size` and implement `logits`."""
 
     input_size: ClassVar[int] = 48  # pixels; larger images are cropped to their centre
@@ -20,9 +21,9 @@ class Network(nn.Module):
         """Turn images (N, 1, S, S), uint8 or float in 0..255, into logits (N, 7)."""
         return self.logits(normalise(centre_crop(images, self.input_size)))
 
+    @abstractmethod
     def logits(self, pixels: Tensor) -> Tensor:
         """Turn normalised pixels (N, 1, S, S) with S <= input_size into logits (N, 7)."""
-        raise NotImplementedError
 
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
