@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from emotify.cli.console import Talk, next_command, print_json
+from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
 from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
 from emotify.errors import InputError, UsageError, WriteError
@@ -53,11 +54,11 @@ def ensemble(
         msg = f"{printable(out)} already exists; choose another --out"
         raise WriteError(msg)
 
-    from emotify.data import Split, find_data, read_dataset
+    from emotify.data import Split
     from emotify.ensembling.members import combine, save_ensemble
 
     members = [open_classifier(path, device=device, threads=threads) for path in paths]
-    dataset = read_dataset(find_data(data))
+    dataset = load_dataset(data, talk)
     if Split.VALID not in dataset.splits:
         msg = f"{dataset.source} has no valid split, on which an ensemble is chosen"
         raise InputError(msg)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotify.cli.console import Talk, print_json
+from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
 from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Verbose
 from emotify.errors import GateError, InputError, UsageError
@@ -50,13 +51,13 @@ def evaluate(
     talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
-    from emotify.data import Split, also_in, find_data, read_dataset
+    from emotify.data import Split, also_in
     from emotify.evaluation.classifier import Mirrored
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
     wanted = parse_split(split)
     classifiers = [open_classifier(path, device=device, threads=threads) for path in paths]
-    dataset = read_dataset(find_data(data), ferplus=ferplus)
+    dataset = load_dataset(data, talk, ferplus=ferplus)
     if wanted not in dataset.splits or not len(dataset.splits[wanted]):
         msg = f"{dataset.source} has no images of the {wanted} split; it has: {', '.join(dataset.splits)}"
         raise InputError(msg)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotify.cli.console import Talk, next_command, print_json
+from emotify.cli.datasets import load_dataset
 from emotify.cli.options import Data, Debug, Force, Json, Quiet, Threads, Verbose
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import printable
@@ -57,7 +58,7 @@ def export(
     target = out or path / _file_name(precision, tta=tta)
     check_target(target, precision=precision, overwrite=force)
     name, members, temperature = _open_members(path, threads=threads)
-    splits = _read_splits(data, required=precision != "fp32")
+    splits = _read_splits(data, talk, required=precision != "fp32")
     valid, train = splits.get("valid"), splits.get("train")
     if precision != "fp32" and (valid is None or train is None):
         msg = (
@@ -124,14 +125,14 @@ def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Net
     return classifier.name, networks, temperature
 
 
-def _read_splits(data: str | None, *, required: bool) -> dict[str, LabelledImages]:
+def _read_splits(data: str | None, talk: Talk, *, required: bool) -> dict[str, LabelledImages]:
     """Return the splits by name; without data, and where it is not required, none: drawn faces prove the file then."""
-    from emotify.data import find_data, read_dataset
+    from emotify.data import find_data
 
     try:
-        source = find_data(data)
+        find_data(data)
     except InputError:
         if required:
             raise
         return {}
-    return {split.value: images for split, images in read_dataset(source).splits.items()}
+    return {split.value: images for split, images in load_dataset(data, talk).splits.items()}

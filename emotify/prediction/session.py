@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -39,14 +39,6 @@ class Session:
         batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
         answers = [self._session.run(["probabilities"], {"images": batch})[0] for batch in batches]
         return np.concatenate(answers) if answers else np.zeros((0, len(EMOTIONS)), np.float32)
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """What the file says of its scores on `valid`; empty when it says nothing."""
-        try:
-            return dict(json.loads(self.metadata.get("emotify.scores", "{}")))
-        except (ValueError, TypeError):
-            return {}
 
 
 def open_session(path: Path, *, threads: int = 0) -> Session:

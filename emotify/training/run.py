@@ -122,7 +122,7 @@ def _keeping_record(training: Training) -> Iterator[None]:
         failed = True
         msg = f"{training.config.device} has too little memory; lower --batch-size {training.config.batch_size}"
         raise UnavailableError(msg) from error
-    except Exception:
+    except Exception:  # whatever it was: it is raised again, and the record says that the run failed
         failed = True
         raise
     finally:
