@@ -148,9 +148,10 @@ class Training:
     def _size(self, epoch: int) -> int:
         """Return the side of the images in an epoch, in pixels."""
         full = self.network.input_size
-        if not self.config.grow or not self.network.any_size:
+        last = self.config.epochs - 1  # always at full size, which is what the network is used at
+        if not self.config.grow or not self.network.any_size or epoch == last:
             return full
-        share = next(share for until, share in GROWTH if epoch + 1 <= until * self.config.epochs or until == 1.0)
+        share = next(share for until, share in GROWTH if epoch < until * self.config.epochs)
         return min(round(full * share / 2) * 2, full)
 
     def _learning_rate(self, step: int) -> float:
