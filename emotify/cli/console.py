@@ -26,7 +26,6 @@ class Talk:
 
     quiet: bool = False
     verbose: bool = False
-    debug: bool = False
 
     @cached_property
     def out(self) -> Console:

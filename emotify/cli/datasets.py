@@ -11,13 +11,20 @@ if TYPE_CHECKING:
     from emotify.data import Dataset
 
 
-def load_dataset(data: str | None, talk: Talk, *, ferplus: Path | None = None, dedupe: bool = False) -> Dataset:
-    """Read the data that was named, else that of the usual places; --verbose tells what was noticed in it."""
+def load_dataset(
+    data: str | None, talk: Talk, *, ferplus: Path | None = None, dedupe: bool = False, aloud: bool = False
+) -> Dataset:
+    """Read the data that was named, else that of the usual places.
+
+    What was noticed in it is told `aloud`, else to --verbose only, and else not looked for.
+    """
     from emotify.data import find_data, read_dataset
 
     source = find_data(data)
-    dataset = read_dataset(source, ferplus=ferplus, dedupe=dedupe)
+    wanted = aloud or talk.verbose
+    dataset = read_dataset(source, ferplus=ferplus, dedupe=dedupe, look_for_duplicates=wanted)
     talk.detail(f"data: {source}")
-    for note in dataset.notes:
-        talk.detail(f"data: {note}")
+    if wanted:
+        for note in dataset.notes:
+            talk.notice(f"data: {note}")
     return dataset

@@ -43,7 +43,7 @@ def ensemble(
       emotify ensemble runs/*-cnn-s0-* runs/*-cnn-s1-*
       emotify ensemble --out runs/best --json
     """
-    talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
+    talk = Talk(quiet=quiet, verbose=verbose)
     paths = runs_and_ensembles(runs, talk, with_ensembles=False)
     for path in paths:
         if not (path / "run.json").exists():
@@ -70,16 +70,15 @@ def ensemble(
         make_folder(folder)
     save_ensemble(folder, paths, combination)
 
+    names = [member.name for member in members]
     if json:
         summary = {"accuracy": combination.scores.accuracy, "nll": combination.scores.nll}
         diversity = combination.diversity.document()
-        names = [member.name for member in members]
         document = {"schema": 1, "folder": str(folder), "members": names, "temperature": combination.temperature}
         print_json({**document, "valid": summary, "diversity": diversity})
         return
     from emotify.reports.tables import diversity_table, members_table
 
-    names = [member.name for member in members]
     talk.show(members_table(names, combination))
     if len(names) > 1:
         talk.show(diversity_table(names, combination.diversity))

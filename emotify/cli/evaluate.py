@@ -48,7 +48,7 @@ def evaluate(
       emotify evaluate model.onnx --tta --json
       emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts
     """
-    talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
+    talk = Talk(quiet=quiet, verbose=verbose)
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
     from emotify.data import Split, also_in

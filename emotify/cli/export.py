@@ -49,7 +49,7 @@ def export(
       emotify export --onnx                             the newest ensemble, else the newest run
       emotify export runs/best --tta --precision fp16 --out model.onnx
     """
-    talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
+    talk = Talk(quiet=quiet, verbose=verbose)
     path = model or _newest(talk)
 
     from emotify.exporting.export import check_target

@@ -68,7 +68,7 @@ def predict(
       emotify predict faces48/ --faces whole --jsonl | head
       emotify predict test/ --model runs/best/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
-    talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
+    talk = Talk(quiet=quiet, verbose=verbose)
     _check_choice("--faces", faces, _FACES)
     _check_choice("--truth", truth, _TRUTH)
     if json and jsonl:

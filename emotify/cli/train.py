@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotify.cli.console import Talk, next_command, print_json
+from emotify.cli.datasets import load_dataset
 from emotify.cli.errors import Interrupted
 from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
 from emotify.cli.progress import catching_signals, training_display
@@ -74,7 +75,7 @@ def train(
       emotify train --resume runs/20260131-120000-cnn-s0-1a2b
       emotify train --list-models
     """
-    talk = Talk(quiet=quiet, verbose=verbose, debug=debug)
+    talk = Talk(quiet=quiet, verbose=verbose)
     if list_models:
         _list_models(talk, as_json=json)
         return
@@ -84,7 +85,6 @@ def train(
         raise UsageError(msg)
     options = dataclasses.replace(read_config(config) if config else TrainConfig(), **given)
 
-    from emotify.data import find_data, read_dataset
     from emotify.training.run import check_options, check_resumable, new_run, resumed_run
 
     if resume is None:
@@ -92,15 +92,12 @@ def train(
     else:
         check_resumable(resume)
         options = read_config(resume / "config.json")
-    source = find_data(data)
-    talk.detail(f"data: {source}")
-    dataset = read_dataset(source, dedupe=options.dedupe)
-    for note in dataset.notes:
-        talk.notice(f"data: {note}")
+    dataset = load_dataset(data, talk, dedupe=options.dedupe, aloud=True)
     opened = resumed_run(resume, dataset) if resume else new_run(options, dataset, out=out, argv=sys.argv)
     with opened as training:
         talk.notice(f"training {_describe(training.config)} in {training.folder}")
-        scores = _run(training, talk, resume_command=next_command("train", "--resume", training.folder, data=source))
+        resume_command = next_command("train", "--resume", training.folder, data=dataset.source)
+        scores = _run(training, talk, resume_command=resume_command)
     if json:
         print_json({"schema": 1, "folder": str(training.folder), "valid": scores.document()})
         return

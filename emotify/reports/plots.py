@@ -16,7 +16,7 @@ from emotify.files import write_bytes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TRAIN_COLOUR, VALID_COLOUR, RATE_COLOUR = "#8b8fa3", "#2457c5", "#d9822b"
+TRAIN_COLOUR, VALID_COLOUR = "#8b8fa3", "#2457c5"
 
 
 def plot_history(epochs: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
