@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from emotify.errors import UsageError
 from emotify.models.cnn import Cnn
 from emotify.models.fnn import FeedForward
 from emotify.models.network import Network, count_macs, count_parameters
+from emotify.models.resnet18 import ResNet18
+from emotify.models.small import Small
+from emotify.models.vgg import Vgg
+from emotify.models.whitened import Whitened
 
 NETWORKS: dict[str, Callable[[], Network]] = {
     "fnn": FeedForward,
+    "small": Small,
     "cnn": Cnn,
+    "whitened": Whitened,
+    "vgg": Vgg,
+    "resnet18": ResNet18,
+    # The same networks for other pixels: of equalised histograms, of the middle 44x44.
+    "small-eq": partial(Small, equalise=True),
+    "cnn-eq": partial(Cnn, equalise=True),
+    "vgg-eq": partial(Vgg, equalise=True),
+    "resnet18-eq": partial(ResNet18, equalise=True),
+    "resnet18-44": partial(ResNet18, input_size=44),
 }
 
 
@@ -43,9 +58,13 @@ def describe_networks() -> list[NetworkSize]:
     """Return name, size and description of every network."""
     networks = {name: build_network(name) for name in NETWORKS}
     return [
-        NetworkSize(name, count_parameters(network), count_macs(network), (network.__doc__ or "").partition("\n")[0])
+        NetworkSize(name, count_parameters(network), count_macs(network), _describe(network))
         for name, network in networks.items()
     ]
+
+
+def _describe(network: Network) -> str:
+    return (network.__doc__ or "").partition("\n")[0] + (" Equalised pixels." if network.equalise else "")
 
 
 __all__ = [

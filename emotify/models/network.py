@@ -1,4 +1,4 @@
-"""What every network shares: pixels in, logits out, and the first step that knows what pixels are."""
+"""What every network shares: pixels in, logits out, and the first steps that know what pixels are."""
 
 from __future__ import annotations
 
@@ -12,24 +12,50 @@ from emotify.emotions import EMOTIONS
 
 
 class Network(nn.Module, ABC):
-    """A classifier of faces. Subclasses set `input_size` and implement `logits`."""
+    """A classifier of faces. Subclasses implement `logits`.
 
-    input_size: ClassVar[int] = 48  # pixels; larger images are cropped to their centre
+    input_size: pixels; larger images are cropped to their centre. equalise: spread each image's grey levels first.
+    Two members that differ in these make other mistakes, which is what an ensemble lives on.
+    """
+
     any_size: ClassVar[bool] = False  # whether smaller images do as well
+
+    def __init__(self, *, input_size: int = 48, equalise: bool = False) -> None:
+        super().__init__()
+        self.input_size, self.equalise = input_size, equalise
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn images (N, 1, S, S), uint8 or float in 0..255, into logits (N, 7)."""
+        if self.equalise:
+            images = equalise(images)
         return self.logits(normalise(centre_crop(images, self.input_size)))
 
     @abstractmethod
     def logits(self, pixels: Tensor) -> Tensor:
         """Turn normalised pixels (N, 1, S, S) with S <= input_size into logits (N, 7)."""
 
+    @torch.no_grad()
+    def learn_statistics(self, images: Tensor) -> None:
+        """Set what is computed from train images, uint8 (N, 1, 48, 48), once and before any step. Most need nothing."""
+
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
     """Cut the middle `size` x `size` out of images (N, 1, S, S); smaller images stay whole."""
     margin = max(images.shape[-1] - size, 0) // 2
     return images[..., margin : margin + size, margin : margin + size]
+
+
+def equalise(images: Tensor) -> Tensor:
+    """Replace every pixel of 0..255 by 255 times the share of its image's pixels that are no brighter.
+
+    images: (N, 1, S, S), uint8 or float, which is rounded. Returns float32. Light and contrast of a picture are gone
+    after it, whatever they were: histogram equalisation, Gonzalez & Woods, Digital Image Processing, 3.3.
+    """
+    levels = images.round().clamp(0, 255).long().flatten(1) if images.is_floating_point() else images.long().flatten(1)
+    ones = torch.ones(levels.shape, device=images.device)
+    counts = torch.zeros(len(levels), 256, device=images.device).scatter_add(1, levels, ones)
+    curve = counts.cumsum(1) * (255 / levels.shape[1])
+    return curve.gather(1, levels).view(images.shape)
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ from torch import nn
 
 from emotify.errors import UsageError
 from emotify.models import NETWORKS, build_network, count_macs, count_parameters, describe_networks
-from emotify.models.network import Network, centre_crop
+from emotify.models.layers import ResidualBlock, set_drop_path
+from emotify.models.network import Network, centre_crop, equalise, normalise
+from emotify.models.whitened import PATCH, Whitened
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -56,9 +58,51 @@ def test_the_table_has_what_recipes_promise():
     sizes = {network.name: network for network in describe_networks()}
     assert sizes["cnn"].macs == pytest.approx(126e6, rel=0.01)
     assert sizes["cnn"].parameters == pytest.approx(1.95e6, rel=0.01)
+    assert sizes["small"].macs <= 35e6
+    assert sizes["resnet18"].macs == pytest.approx(1.15e9, rel=0.01)
     assert all(network.description for network in sizes.values())
 
 
+def test_equalised_pixels_do_not_depend_on_light():
+    """Any rising curve over the grey levels gives the same pixels, spread evenly over 0..255."""
+    images = torch.randint(0, 128, (3, 1, 48, 48), dtype=torch.uint8)
+    brighter = (images + images % 2 + images).to(torch.uint8)  # strictly rising in the grey level
+    curve = torch.arange(128).mul(3).div(2, rounding_mode="floor").to(torch.uint8)
+    assert torch.equal(equalise(images), equalise(curve[images.long()]))
+    assert torch.equal(equalise(images), equalise(images.float()))
+    assert float(equalise(brighter).max()) == 255
+    histogram = equalise(torch.arange(256, dtype=torch.uint8).repeat(9).view(1, 1, 48, 48)).flatten().unique()
+    assert torch.allclose(histogram, (torch.arange(256.0) + 1) * 255 / 256)
+
+
+def test_whitened_patches_are_uncorrelated():
+    """The stem's answers to train images have a covariance close to the identity."""
+    network = Whitened()
+    images = torch.rand(200, 1, 12, 12).mul(255).repeat_interleave(4, 2).repeat_interleave(4, 3).to(torch.uint8)
+    network.learn_statistics(images)
+    answers = network.whiten(normalise(images.float()))[:, : PATCH**2, 1:-1, 1:-1]
+    covariance = torch.cov(answers.transpose(0, 1).flatten(1))
+    assert float((covariance.diagonal() - 1).abs().max()) < 0.3
+    assert float((covariance - torch.diag(covariance.diagonal())).abs().max()) < 0.15
+    assert not network.whiten.weight.requires_grad
+
+
+def test_blocks_are_left_out_in_training_alone():
+    """Stochastic depth: the first block always stays, the last is left out for its share of images."""
+    network = build_network("resnet18")
+    set_drop_path(network, 0.5)
+    rates = [module.drop_path for module in network.modules() if isinstance(module, ResidualBlock)]
+    assert rates[0] == 0
+    assert rates[-1] == 0.5
+    assert rates == sorted(rates)
+    block = ResidualBlock(8, drop_path=0.5)
+    torch.nn.init.ones_(block.second[1].weight)  # type: ignore[arg-type]
+    features = torch.rand(400, 8, 3, 3)
+    unchanged = (block.train()(features) == features).flatten(1).all(1)
+    assert 120 < int(unchanged.sum()) < 280
+    assert not bool((block.eval()(features) == features).flatten(1).all(1).any())
+
+
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(UsageError, match="fnn, cnn"):
+    with pytest.raises(UsageError, match="fnn, small, cnn"):
         build_network("resnet")

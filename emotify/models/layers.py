@@ -1,0 +1,59 @@
+"""The layers that several networks are built of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions whose result, weighted by channel, is added to the input; it starts as the identity.
+
+    He et al. 2016, arXiv:1512.03385. drop_path: share of images for which a training step leaves the block out
+    (stochastic depth, Huang et al. 2016, arXiv:1603.09382).
+    """
+
+    def __init__(self, channels: int, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.first = conv_bn_relu(channels, channels)
+        normalise = nn.BatchNorm2d(channels)
+        nn.init.zeros_(normalise.weight)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), normalise)
+        self.excitation = SqueezeExcitation(channels)
+        self.drop_path = drop_path
+
+    def forward(self, features: Tensor) -> Tensor:
+        change = self.excitation(self.second(self.first(features)))
+        if self.training and self.drop_path:
+            kept = torch.rand(len(features), 1, 1, 1, device=features.device) >= self.drop_path
+            change = change * (kept / (1 - self.drop_path)).to(change.dtype)
+        return nn.functional.relu(features + change)
+
+
+class SqueezeExcitation(nn.Module):
+    """Weigh each channel by a number in 0..1 that all channels' averages decide (Hu et al. 2018, arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction)
+        self.excite = nn.Linear(channels // reduction, channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        weights = self.excite(self.squeeze(features.mean((2, 3))).relu()).sigmoid()
+        return features * weights[:, :, None, None]
+
+
+def conv_bn_relu(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+    """Return a 3x3 convolution, batch normalisation and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+def set_drop_path(network: nn.Module, rate: float) -> None:
+    """Let residual blocks be left out, the first never and the last with probability `rate`, rising in a line."""
+    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+    for place, block in enumerate(blocks):
+        block.drop_path = rate * place / max(len(blocks) - 1, 1)
