@@ -70,7 +70,10 @@ def test_train_takes_a_saved_configuration(runs, tiny_csv, tmp_path):
         (["--lr", "0"], "--learning-rate"),
         (["--batch-size", "0"], "--batch-size"),
         (["--batch-size", "281"], "--batch-size"),
-        (["--model", "vit"], "fnn, cnn"),
+        (["--model", "vit"], "fnn, small, cnn"),
+        (["--mixup", "0.9"], "--mixup"),
+        (["--schedule", "steps"], "--schedule"),
+        (["--recipe", "slow"], "fast, standard, best"),
     ],
 )
 def test_d10_options_that_cannot_be_meant(words, told, tiny_csv, tmp_path):

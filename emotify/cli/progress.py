@@ -22,13 +22,18 @@ _REFRESH = 0.25  # seconds
 
 
 class Stop:
-    """Remembers that a signal asked the training to stop; a second one ends the process at once."""
+    """Remembers that a signal asked the training to stop; a second one ends the process at once.
 
-    def __init__(self, talk: Talk) -> None:
+    patient: not so under torchrun, which passes on a Ctrl-C that every process had already.
+    """
+
+    def __init__(self, talk: Talk, *, patient: bool = False) -> None:
         self.signal: int | None = None
-        self._talk = talk
+        self._talk, self._patient = talk, patient
 
     def __call__(self, number: int, _: FrameType | None) -> None:
+        if self.signal is not None and self._patient:
+            return
         if self.signal is not None:
             raise SystemExit(self.exit_code)
         self.signal = number
@@ -40,9 +45,9 @@ class Stop:
 
 
 @contextlib.contextmanager
-def catching_signals(talk: Talk) -> Iterator[Stop]:
+def catching_signals(talk: Talk, *, patient: bool = False) -> Iterator[Stop]:
     """Let Ctrl-C and SIGTERM set the Stop that is given, until the block ends."""
-    stop = Stop(talk)
+    stop = Stop(talk, patient=patient)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop

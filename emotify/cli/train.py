@@ -13,6 +13,7 @@ from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.errors import Interrupted
 from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
+from emotify.cli.processes import follow, together
 from emotify.cli.progress import catching_signals, training_display
 from emotify.errors import UsageError
 from emotify.files import printable
@@ -33,11 +34,45 @@ def train(
     augment: Annotated[
         bool, typer.Option("--augment/--no-augment", help="Vary every image at random: place, light, erased squares.")
     ] = _DEFAULTS.augment,
+    strength: Annotated[
+        float, typer.Option("--strength", metavar="X", help="Of the augmentation: every amount times X.")
+    ] = _DEFAULTS.strength,
+    mixup: Annotated[
+        float, typer.Option("--mixup", metavar="X", help="Blend half of each batch with up to a share X of others.")
+    ] = _DEFAULTS.mixup,
+    drop_path: Annotated[
+        float, typer.Option("--drop-path", metavar="X", help="Leave residual blocks out, the last with chance X.")
+    ] = _DEFAULTS.drop_path,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME", help="fast, standard or best; options given beside it win."),
+    ] = None,
+    distill: Annotated[
+        str, typer.Option("--distill", metavar="MODEL", help="Learn from a run or an ensemble as well.")
+    ] = _DEFAULTS.distill,
+    distill_weight: Annotated[
+        float, typer.Option("--distill-weight", metavar="X", help="Share of the teacher in the loss.")
+    ] = _DEFAULTS.distill_weight,
+    distill_temperature: Annotated[float, typer.Option("--distill-temperature", metavar="X")] = (
+        _DEFAULTS.distill_temperature
+    ),
+    start_from: Annotated[
+        str, typer.Option("--start-from", metavar="RUN", help="Begin with the weights of a finished run.")
+    ] = _DEFAULTS.start_from,
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over train.")] = _DEFAULTS.epochs,
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Images a step.")] = _DEFAULTS.batch_size,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", "--lr", metavar="X", help="Peak of the schedule.")
     ] = _DEFAULTS.learning_rate,
+    warmup: Annotated[
+        float, typer.Option("--warmup", metavar="X", help="Share of all steps in which the rate rises.")
+    ] = _DEFAULTS.warmup,
+    schedule: Annotated[
+        str, typer.Option("--schedule", metavar="NAME", help="How the rate falls: cosine or linear.")
+    ] = _DEFAULTS.schedule,
+    ema_decay: Annotated[
+        float, typer.Option("--ema-decay", metavar="X", help="Of the average of the weights, which is what is kept.")
+    ] = _DEFAULTS.ema_decay,
     weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X")] = _DEFAULTS.weight_decay,
     label_smoothing: Annotated[float, typer.Option("--label-smoothing", metavar="X")] = _DEFAULTS.label_smoothing,
     grow: Annotated[
@@ -48,6 +83,12 @@ def train(
     precision: Annotated[
         str, typer.Option("--precision", metavar="NAME", help="auto, fp32 or bf16.")
     ] = _DEFAULTS.precision,
+    layout: Annotated[
+        str, typer.Option("--layout", metavar="NAME", help="Of memory: auto, channels_last or contiguous.")
+    ] = _DEFAULTS.layout,
+    compile: Annotated[  # noqa: A002 - the option's name
+        str, typer.Option("--compile", metavar="NAME", help="torch.compile: on, off, or auto, which is on a GPU.")
+    ] = _DEFAULTS.compile,
     threads: Threads = _DEFAULTS.threads,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run's new folder is made.")] = RUNS,
     config: Annotated[
@@ -72,32 +113,49 @@ def train(
       emotify train --model cnn --augment
       emotify train --data synthetic --epochs 2        try it without FER-2013
       emotify train --model cnn --augment --seed 1     another member for an ensemble
+      emotify train --model resnet18 --recipe best     on a GPU
+      emotify train --model small --augment --distill runs/20260131-130000-ensemble-5e6f
+      torchrun --nproc-per-node 2 -m emotify train --model resnet18 --recipe best
       emotify train --resume runs/20260131-120000-cnn-s0-1a2b
       emotify train --list-models
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
     if list_models:
-        _list_models(talk, as_json=json)
+        _list_models(Talk(quiet=quiet, verbose=verbose), as_json=json)
         return
     given = _given_options(ctx)
-    if resume is not None and (given or config is not None or out != RUNS):
-        msg = "--resume goes on with the run's own options; only --data can be given with it"
+    if resume is not None and (given.keys() - {"device", "threads"} or config or recipe or out != RUNS):
+        msg = "--resume goes on with the run's own options; only --data, --device and --threads can be given with it"
         raise UsageError(msg)
-    options = dataclasses.replace(read_config(config) if config else TrainConfig(), **given)
 
-    from emotify.training.run import check_options, check_resumable, new_run, resumed_run
+    from emotify.training.distributed import joined, torchrun_world
+    from emotify.training.recipes import recipe as options_of
+    from emotify.training.run import changes_since, check_options, check_resumable, new_run, resumed_run
 
+    world = torchrun_world()
+    talk = Talk(quiet=quiet or not world.leads, verbose=verbose)
     if resume is None:
+        named = options_of(recipe) if recipe else {}
+        options = dataclasses.replace(read_config(config) if config else TrainConfig(), **{**named, **given})
         check_options(options)
     else:
         check_resumable(resume)
         options = read_config(resume / "config.json")
+        for change in changes_since(resume, **given, world=world):
+            talk.notice(f"not bit for bit the same from here on: {change}")
     dataset = load_dataset(data, talk, dedupe=options.dedupe, aloud=True)
-    opened = resumed_run(resume, dataset) if resume else new_run(options, dataset, out=out, argv=sys.argv)
-    with opened as training:
-        talk.notice(f"training {_describe(training.config)} in {training.folder}")
-        resume_command = next_command("train", "--resume", training.folder, data=dataset.source)
-        scores = _run(training, talk, resume_command=resume_command)
+    with joined(world, device=options.device):
+        opened = (
+            resumed_run(resume, dataset, **given, world=world)
+            if resume
+            else new_run(options, dataset, out=out, argv=sys.argv, world=world)
+        )
+        with opened as training:
+            if not world.leads:
+                follow(training)
+                return
+            talk.notice(f"training {_describe(training.config)} in {training.folder}")
+            resume_command = next_command("train", "--resume", training.folder, data=dataset.source)
+            scores = _run(training, talk, resume_command=resume_command)
     if json:
         print_json({"schema": 1, "folder": str(training.folder), "valid": scores.document()})
         return
@@ -112,9 +170,9 @@ def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
     from emotify.training.loop import Step
     from emotify.training.run import close_run, finish_run
 
-    with catching_signals(talk) as stop:
+    with catching_signals(talk, patient=training.world.size > 1) as stop:
         with training_display(training, talk) as display:
-            for event in training.run():
+            for event in together(training):
                 if isinstance(event, Step):
                     display.step(event)
                 else:
@@ -152,7 +210,9 @@ def _given_options(ctx: typer.Context) -> dict[str, Any]:
 
 def _describe(config: TrainConfig) -> str:
     augmented = "augmented" if config.augment else "not augmented"
-    return (
-        f"{config.model}, {augmented}, seed {config.seed}, {config.epochs} epochs, "
-        f"{config.device}, {config.precision}, {config.threads} threads,"
+    teacher = f"taught by {config.distill}, " if config.distill else ""
+    compiled = ", compiled" if config.compile == "on" else ""
+    return printable(
+        f"{config.model}, {augmented}, {teacher}seed {config.seed}, {config.epochs} epochs, "
+        f"{config.device}, {config.precision} {config.layout}{compiled}, {config.threads} threads,"
     )

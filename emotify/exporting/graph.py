@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from emotify.models import Network
+from emotify.models.inference import fused
 
 
 class ExportedClassifier(nn.Module):
@@ -17,7 +17,7 @@ class ExportedClassifier(nn.Module):
 
     def __init__(self, members: Sequence[Network], *, temperature: float, mirror: bool) -> None:
         super().__init__()
-        self.members = nn.ModuleList(_fused(_fresh(member)) for member in members)
+        self.members = nn.ModuleList(fused(_fresh(member)) for member in members)
         self.temperature, self.mirror = temperature, mirror
 
     def forward(self, images: Tensor) -> Tensor:
@@ -32,21 +32,3 @@ class ExportedClassifier(nn.Module):
 def _fresh(network: Network) -> Network:
     """Return a copy on the CPU in the plain memory layout, so that the graph does not depend on what was run before."""
     return copy.deepcopy(network).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-
-
-def _fused(network: nn.Module) -> nn.Module:
-    """Return the network in evaluation mode, each batch normalisation folded into the layer before it."""
-    network.eval()
-    for module in network.modules():
-        if isinstance(module, nn.Sequential):
-            for place in range(len(module) - 1):
-                _fuse_pair(module, place)
-    return network
-
-
-def _fuse_pair(layers: nn.Sequential, place: int) -> None:
-    before, after = layers[place], layers[place + 1]
-    if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
-        layers[place], layers[place + 1] = fuse_conv_bn_eval(before, after), nn.Identity()
-    elif isinstance(before, nn.Linear) and isinstance(after, nn.BatchNorm1d):
-        layers[place], layers[place + 1] = fuse_linear_bn_eval(before, after), nn.Identity()

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emotify.training.chance import Draws
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -23,57 +25,86 @@ class Augmentation:
     erase: float = 0.5  # share with one square replaced by noise
     erase_size: tuple[int, int] = (8, 16)  # pixels of 48, side of that square
 
+    def at(self, strength: float) -> Augmentation:
+        """Return these amounts times `strength`; at 0 nothing is left but mirroring."""
+        return Augmentation(
+            flip=self.flip,
+            rotation=self.rotation * strength,
+            scale=self.scale**strength,
+            shift=self.shift * strength,
+            brightness=self.brightness * strength,
+            contrast=min(self.contrast * strength, 1.0),
+            gamma=self.gamma**strength,
+            erase=min(self.erase * strength, 1.0),
+            erase_size=self.erase_size,
+        )
+
 
 NO_AUGMENTATION = Augmentation(
     flip=0.0, rotation=0.0, scale=1.0, shift=0.0, brightness=0.0, contrast=0.0, gamma=1.0, erase=0.0
 )
 
 
-def augment(images: Tensor, generator: torch.Generator, amounts: Augmentation, *, field: int, size: int) -> Tensor:
+def augment(images: Tensor, draws: Draws, amounts: Augmentation, *, field: int, size: int) -> Tensor:
     """Return a random variant of each image: flipped, turned, scaled, shifted, relit, partly erased.
 
-    images: uint8 (N, 1, 48, 48), on the generator's device. The middle `field` pixels are sampled at `size` x `size`
+    images: uint8 (N, 1, 48, 48), on the device of `draws`. The middle `field` pixels are sampled at `size` x `size`
     in one bilinear step, repeating mirrored edges. Returns float32 (N, 1, size, size) in 0..255.
     """
-    pixels = _move(images.float(), generator, amounts, field=field, size=size)
-    pixels = _relight(pixels, generator, amounts)
-    return _erase(pixels, generator, amounts, scale=size / images.shape[-1])
+    pixels = _move(images.float(), draws, amounts, field=field, size=size)
+    pixels = _relight(pixels, draws, amounts)
+    return _erase(pixels, draws, amounts, scale=size / images.shape[-1])
 
 
-def _move(images: Tensor, generator: torch.Generator, amounts: Augmentation, *, field: int, size: int) -> Tensor:
+def mix(pixels: Tensor, targets: Tensor, draws: Draws, *, most: float) -> tuple[Tensor, Tensor]:
+    """Blend each image of the first half of a batch with another one, and their targets alike.
+
+    pixels: (N, 1, S, S); targets: (N, 7). `most` is the largest share of the other image; shares are drawn uniformly.
+    mixup, Zhang et al. 2018, arXiv:1710.09412.
+    """
+    half = len(pixels) // 2
+    share = draws.uniform(0, most)[:half]
+    mixed_pixels = torch.lerp(pixels[:half], pixels[:half].flip(0), share.view(-1, 1, 1, 1))
+    mixed_targets = torch.lerp(targets[:half], targets[:half].flip(0), share.view(-1, 1))
+    return torch.cat([mixed_pixels, pixels[half:]]), torch.cat([mixed_targets, targets[half:]])
+
+
+def shrink(pixels: Tensor, size: int) -> Tensor:
+    """Return images (N, 1, S, S) at `size` x `size`, smoothed before they are sampled; at S nothing is done."""
+    if pixels.shape[-1] == size:
+        return pixels
+    return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+
+
+def _move(images: Tensor, draws: Draws, amounts: Augmentation, *, field: int, size: int) -> Tensor:
     count, side = len(images), images.shape[-1]
-    mirror = 1 - 2 * (_uniform(count, 0, 1, generator) < amounts.flip).float()
-    angle = torch.deg2rad(_uniform(count, -amounts.rotation, amounts.rotation, generator))
-    zoom = amounts.scale ** _uniform(count, -1, 1, generator) * (field / side)
-    shift = _uniform(2 * count, -amounts.shift, amounts.shift, generator).view(count, 2) * (2 / side)
+    mirror = 1 - 2 * (draws.uniform(0, 1) < amounts.flip).float()
+    angle = torch.deg2rad(draws.uniform(-amounts.rotation, amounts.rotation))
+    zoom = amounts.scale ** draws.uniform(-1, 1) * (field / side)
+    shift = draws.uniform(-amounts.shift, amounts.shift, each=2) * (2 / side)
     cosine, sine = zoom * angle.cos(), zoom * angle.sin()
     rows = torch.stack([mirror * cosine, -sine, shift[:, 0], mirror * sine, cosine, shift[:, 1]], dim=1)
     grid = F.affine_grid(rows.view(count, 2, 3), [count, 1, size, size], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def _relight(pixels: Tensor, generator: torch.Generator, amounts: Augmentation) -> Tensor:
-    count = len(pixels)
-    gamma = (amounts.gamma ** _uniform(count, -1, 1, generator)).view(-1, 1, 1, 1)
-    contrast = 1 + _uniform(count, -amounts.contrast, amounts.contrast, generator).view(-1, 1, 1, 1)
-    brightness = _uniform(count, -amounts.brightness, amounts.brightness, generator).view(-1, 1, 1, 1)
+def _relight(pixels: Tensor, draws: Draws, amounts: Augmentation) -> Tensor:
+    gamma = (amounts.gamma ** draws.uniform(-1, 1)).view(-1, 1, 1, 1)
+    contrast = 1 + draws.uniform(-amounts.contrast, amounts.contrast).view(-1, 1, 1, 1)
+    brightness = draws.uniform(-amounts.brightness, amounts.brightness).view(-1, 1, 1, 1)
     curved = 255 * (pixels / 255).clamp(1e-4, 1) ** gamma
     mean = curved.mean((1, 2, 3), keepdim=True)
     return ((curved - mean) * contrast + mean + brightness).clamp(0, 255)
 
 
-def _erase(pixels: Tensor, generator: torch.Generator, amounts: Augmentation, *, scale: float) -> Tensor:
+def _erase(pixels: Tensor, draws: Draws, amounts: Augmentation, *, scale: float) -> Tensor:
     # Random erasing, Zhong et al. 2020, arXiv:1708.04896, with one square of noise.
-    count, size = len(pixels), pixels.shape[-1]
+    size = pixels.shape[-1]
     low, high = amounts.erase_size
-    side = _uniform(count, low, high, generator) * scale * (_uniform(count, 0, 1, generator) < amounts.erase)
-    corner = _uniform(2 * count, 0, 1, generator).view(2, count) * (size - side)
+    side = draws.uniform(low, high) * scale * (draws.uniform(0, 1) < amounts.erase)
+    corner = draws.uniform(0, 1, each=2).T * (size - side)
     place = torch.arange(size, device=pixels.device) + 0.5
     inside = (place >= corner[..., None]) & (place < (corner + side)[..., None])  # (2, N, size)
     square = inside[0, :, None, :, None] & inside[1, :, None, None, :]
-    noise = torch.randn(pixels.shape, generator=generator, device=pixels.device).mul_(64).add_(128).clamp_(0, 255)
+    noise = draws.normal(size * size).view(pixels.shape).mul_(64).add_(128).clamp_(0, 255)
     return torch.where(square, noise, pixels)
-
-
-def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=generator, device=generator.device) * (high - low) + low

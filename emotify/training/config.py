@@ -15,6 +15,9 @@ from emotify.files import printable
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
+LAYOUTS = ("auto", "channels_last", "contiguous")
+COMPILE = ("auto", "on", "off")
+SCHEDULES = ("cosine", "linear")
 _LARGEST_CONFIG = 1_000_000  # bytes
 
 
@@ -24,6 +27,9 @@ class TrainConfig:
 
     model: str = "cnn"
     augment: bool = False
+    strength: float = 1.0  # of the augmentation: every amount times this
+    mixup: float = 0.0  # at most this share of another image, in half of each batch, but for the last epochs
+    drop_path: float = 0.0  # share of images for which the last residual block is left out
     dedupe: bool = False  # leave out of train what is there twice, or in valid or test
     epochs: int = 20
     batch_size: int = 128
@@ -33,10 +39,17 @@ class TrainConfig:
     weight_decay: float = 5e-4  # on weights, not on biases and normalisation
     label_smoothing: float = 0.1
     ema_decay: float = 0.998
+    schedule: str = "cosine"  # how the learning rate falls
+    start_from: str = ""  # a finished run whose weights are the first ones
+    distill: str = ""  # a run or an ensemble to learn from
+    distill_weight: float = 0.7  # share of the teacher in the loss
+    distill_temperature: float = 2.0  # of teacher and student in that share
     grow: bool = True  # train on smaller images first
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    layout: str = "auto"  # of tensors in memory
+    compile: str = "auto"  # torch.compile; auto: on a GPU
     threads: int = 0  # of the CPU; 0: as many as this process may use
 
     def __post_init__(self) -> None:
@@ -44,6 +57,9 @@ class TrainConfig:
             _check_type(field.name, getattr(self, field.name), type(field.default))
         checks = {
             "epochs": 1 <= self.epochs <= 100_000,
+            "strength": 0 <= self.strength <= 3,
+            "mixup": 0 <= self.mixup <= 0.5,
+            "drop_path": 0 <= self.drop_path < 1,
             "batch_size": 2 <= self.batch_size <= 65_536,
             "learning_rate": math.isfinite(self.learning_rate) and self.learning_rate > 0,
             "warmup": 0 <= self.warmup < 1,
@@ -51,9 +67,14 @@ class TrainConfig:
             "weight_decay": math.isfinite(self.weight_decay) and self.weight_decay >= 0,
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "ema_decay": 0 <= self.ema_decay < 1,
+            "schedule": self.schedule in SCHEDULES,
+            "distill_weight": 0 <= self.distill_weight <= 1,
+            "distill_temperature": 0.1 <= self.distill_temperature <= 100,
             "seed": 0 <= self.seed < 2**63,
             "device": self.device in DEVICES or re.fullmatch(r"cuda:\d+", self.device) is not None,
             "precision": self.precision in PRECISIONS,
+            "layout": self.layout in LAYOUTS,
+            "compile": self.compile in COMPILE,
             "threads": 0 <= self.threads <= 1024,
         }
         for name, fine in checks.items():

@@ -1,4 +1,4 @@
-"""Which device, precision and threads a training gets when it is left to choose."""
+"""Which device, precision, memory layout and threads a training gets when it is left to choose."""
 
 from __future__ import annotations
 
@@ -10,15 +10,29 @@ import torch
 from emotify.cpus import available_cpus
 from emotify.errors import UnavailableError, UsageError
 from emotify.training.config import TrainConfig
+from emotify.training.timing import WORTH_STEPS, fastest
 
 
-def resolve(config: TrainConfig) -> TrainConfig:
-    """Return `config` with nothing left open. Raises UnavailableError when the device is not there."""
+def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
+    """Return `config` with nothing left open. Raises UnavailableError when the device is not there.
+
+    steps: of the whole training; a long one on a CPU tries precisions and layouts first.
+    """
     device = pick_device(config.device)
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if _has_native_bf16(device) else "fp32"
-    return dataclasses.replace(config, device=device, precision=precision, threads=config.threads or available_cpus())
+    on_gpu = device.startswith("cuda")
+    config = dataclasses.replace(
+        config,
+        device=device,
+        threads=config.threads or available_cpus(),
+        compile=config.compile if config.compile != "auto" else "on" if on_gpu else "off",
+    )
+    precisions = ["bf16", "fp32"] if _has_native_bf16(device) else ["fp32"]
+    if not on_gpu and steps >= WORTH_STEPS:
+        torch.set_num_threads(config.threads)
+        return fastest(config, precisions=precisions)
+    precision = config.precision if config.precision != "auto" else precisions[0]
+    layout = config.layout if config.layout != "auto" else "channels_last"
+    return dataclasses.replace(config, precision=precision, layout=layout)
 
 
 def pick_device(device: str) -> str:
@@ -48,7 +62,6 @@ def describe(device: str) -> str:
 
 
 def _has_native_bf16(device: str) -> bool:
-    # A rule and not a stopwatch: the same machine must always choose the same, or a seed would not fix the weights.
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001

@@ -14,19 +14,25 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from emotify.data.types import LabelledImages, Split
-from emotify.errors import GateError, ModelError
+from emotify.emotions import EMOTIONS
+from emotify.errors import GateError, ModelError, UsageError
 from emotify.files import printable, write_bytes
 from emotify.models import Network, build_network
-from emotify.models.inference import autocast, place, predict_logits
-from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment
-from emotify.training.chance import derive_seed, make_generator
-from emotify.training.checkpoint import load_tensors, save_checkpoint, save_tensors
+from emotify.models.inference import autocast, memory_format, place, predict_logits
+from emotify.models.layers import set_drop_path
+from emotify.models.network import centre_crop
+from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
+from emotify.training.chance import Draws, derive_seed, make_generator
+from emotify.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from emotify.training.config import TrainConfig
+from emotify.training.distributed import ALONE, World, on_own_device, wrap
+from emotify.training.teacher import distillation_loss, open_teacher
 
-STATE_INTERVAL = 30.0  # seconds between two states on disk, at the least
+STATE_INTERVAL = 60.0  # seconds between two states on disk, at the least
+MIXED_UNTIL = 0.85  # share of all epochs after which images are no longer mixed
 # Smaller images first, as shares of the network's input size, each until that share of all epochs.
 GROWTH = ((0.35, 0.73), (0.65, 0.86), (1.0, 1.0))
 
@@ -59,19 +65,26 @@ class Training:
     is saved at any step goes on to the same weights, bit for bit.
     """
 
-    def __init__(self, config: TrainConfig, splits: Mapping[Split, LabelledImages], folder: Path) -> None:
+    def __init__(
+        self, config: TrainConfig, splits: Mapping[Split, LabelledImages], folder: Path, world: World = ALONE
+    ) -> None:
         torch.set_num_threads(config.threads)
         torch.backends.cudnn.deterministic = True
-        self.config, self.folder, self.device = config, folder, torch.device(config.device)
+        self.config, self.folder, self.world = config, folder, world
+        self.device = torch.device(on_own_device(config.device, world))
         train, self.valid = splits[Split.TRAIN], splits[Split.VALID]
         self.images = torch.from_numpy(train.images).to(self.device)
         self.labels = torch.from_numpy(train.labels).to(self.device)
         self.data_sha256 = {split.value: images.sha256() for split, images in splits.items() if split != Split.TEST}
 
-        torch.manual_seed(derive_seed(config.seed, "weights", 0))
-        self.network = place(build_network(config.model), self.device)
+        self.network = place(first_weights(config, train), config.layout).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
+        self.teacher = open_teacher(Path(config.distill), device=self.device) if config.distill else None
         self.optimizer = _make_optimizer(self.network, config)
+        set_drop_path(self.network, config.drop_path)
+        self._forward: nn.Module = wrap(self.network, world, self.device)
+        if config.compile == "on":
+            self._forward.compile(dynamic=False)
         self.step = 0
         self.loss_sum = torch.zeros((), device=self.device)  # over the steps of this epoch
         self.history: list[Epoch] = []
@@ -96,28 +109,49 @@ class Training:
             for batch in self._order(epoch)[self.step - first :]:
                 self.loss_sum += self._update(batch, size=self._size(epoch))
                 self.step += 1
+                if time.monotonic() - self._saved_at > STATE_INTERVAL:
+                    self.save_state()
                 yield Step(self.step, self.loss_sum / (self.step - first), len(batch))
             yield self._end_epoch(epoch)
 
     def _update(self, batch: Tensor, *, size: int) -> Tensor:
-        """Make one step on the images that `batch` names, and return its loss."""
+        """Make one step on the images that `batch` names, and return its loss, the mean of all processes'."""
         config = self.config
-        amounts = Augmentation() if config.augment else NO_AUGMENTATION
         chance = make_generator(config.seed, "augmentation", self.step, device=self.device)
-        pixels = augment(self.images[batch], chance, amounts, field=self.network.input_size, size=size)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        draws = Draws(chance, len(batch), own := self.world.share(len(batch)))
+        pixels, targets = self._view(batch[own], draws, size=size)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(self.step)
 
-        torch.manual_seed(derive_seed(config.seed, "dropout", self.step))
+        torch.manual_seed(derive_seed(config.seed, "dropout", self.step) + self.world.rank)
         with autocast(self.device, config.precision):
-            logits = self.network(pixels)
-        loss = F.cross_entropy(logits.float(), self.labels[batch], label_smoothing=config.label_smoothing)
+            seen = shrink(centre_crop(pixels, self.network.input_size), size)
+            logits = self._forward(seen.contiguous(memory_format=memory_format(config.layout)))
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+        if self.teacher is not None:
+            with autocast(self.device, config.precision):
+                answers = self.teacher(pixels.contiguous(memory_format=torch.channels_last))
+            taught = distillation_loss(logits.float(), answers, temperature=config.distill_temperature)
+            loss = torch.lerp(loss, taught, config.distill_weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         update_average(self.average, self.network, decay=min(config.ema_decay, (1 + self.step) / (10 + self.step)))
-        return loss.detach()
+        return self.world.mean(loss.detach())
+
+    def _view(self, batch: Tensor, draws: Draws, *, size: int) -> tuple[Tensor, Tensor]:
+        """Return the pixels that are trained on, (N, 1, S, S) in 0..255, and their targets, (N, 7).
+
+        A teacher sees the whole image at full size; without one the pixels are sampled at `size` at once.
+        """
+        config, images = self.config, self.images[batch]
+        amounts = Augmentation().at(config.strength) if config.augment else NO_AUGMENTATION
+        field, size = (images.shape[-1],) * 2 if self.teacher else (self.network.input_size, size)
+        pixels = augment(images, draws, amounts, field=field, size=size)
+        targets = F.one_hot(self.labels[batch], len(EMOTIONS)).float()
+        if config.mixup and len(self.history) < MIXED_UNTIL * config.epochs:
+            pixels, targets = mix(pixels, targets, draws, most=config.mixup)
+        return pixels, targets
 
     def _end_epoch(self, epoch: int) -> Epoch:
         train_loss = float(self.loss_sum) / self.steps_per_epoch
@@ -130,8 +164,6 @@ class Training:
         report = Epoch(epoch + 1, self.step, learning_rate, train_loss, valid_loss, valid_accuracy)
         self.history.append(report)
         self._write_metrics()
-        if time.monotonic() - self._saved_at > STATE_INTERVAL:
-            self.save_state()
         return report
 
     def _score_valid(self) -> tuple[float, float]:
@@ -155,12 +187,13 @@ class Training:
         return min(round(full * share / 2) * 2, full)
 
     def _learning_rate(self, step: int) -> float:
-        """Rise in a line to the peak, then fall along a cosine to zero (Smith & Topin 2018, arXiv:1708.07120)."""
+        """Rise in a line to the peak, then fall to zero (Smith & Topin 2018, arXiv:1708.07120)."""
         warmup = self.config.warmup * self.total_steps
         if step < warmup:
             return self.config.learning_rate * (step + 1) / (warmup + 1)
         progress = (step - warmup) / max(self.total_steps - warmup, 1)
-        return self.config.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+        left = 1 - progress if self.config.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
+        return self.config.learning_rate * left
 
     def save_checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Write the final weights, which are the average ones."""
@@ -170,6 +203,9 @@ class Training:
 
     def save_state(self) -> None:
         """Write everything that `load_state` needs to go on from this step."""
+        self._saved_at = time.monotonic()
+        if not self.world.leads:
+            return
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         tensors |= {f"momentum.{name}": tensor for name, tensor in self._momentum().items()}
@@ -178,20 +214,23 @@ class Training:
             "step": self.step,
             "config": self.config.document(),
             "data_sha256": self.data_sha256,
+            "teacher_sha256": self.teacher.sha256 if self.teacher else None,
             "history": [dataclasses.asdict(epoch) for epoch in self.history],
         }
         save_tensors(self.folder / "state.safetensors", {**tensors, "loss_sum": self.loss_sum}, document)
-        self._saved_at = time.monotonic()
 
     def load_state(self) -> None:
         """Go on from the state in the run folder. Raises ModelError when it is damaged or of another training."""
         path = self.folder / "state.safetensors"
         tensors, document = load_tensors(path)
-        if document["config"] != self.config.document():
+        if not _same_training(document["config"], self.config.document()):
             msg = f"{printable(self.folder)}: config.json is not what the run began with; put it back to resume"
             raise ModelError(msg)
         if document["data_sha256"] != self.data_sha256:
             msg = f"{printable(self.folder)} was trained on other data; resume it with the --data that it began with"
+            raise ModelError(msg)
+        if self.teacher and document["teacher_sha256"] != self.teacher.sha256:
+            msg = f"{printable(self.config.distill)} is no longer the teacher that {printable(self.folder)} began with"
             raise ModelError(msg)
         try:
             self.network.load_state_dict(_below("network.", tensors))
@@ -206,6 +245,7 @@ class Training:
                 buffer = torch.empty_like(parameter, requires_grad=False).copy_(momentum[name])
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer
         self.loss_sum = tensors["loss_sum"].to(self.device)
+        self._saved_at = time.monotonic()
         self.step = document["step"]
         self.history = [Epoch(**epoch) for epoch in document["history"]]
         self._write_metrics()
@@ -215,8 +255,16 @@ class Training:
         return {name: state["momentum_buffer"] for name, state in states.items() if "momentum_buffer" in state}
 
     def _write_metrics(self) -> None:
+        if not self.world.leads:
+            return
         lines = [json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in self.history]
         write_bytes(self.folder / "metrics.jsonl", "".join(lines).encode())
+
+
+def _same_training(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two configurations are of the same training, on whatever machine."""
+    machine = ("device", "threads")
+    return all(first.get(name) == second.get(name) for name in {*first, *second} if name not in machine)
 
 
 def update_average(average: Network, network: Network, *, decay: float) -> None:
@@ -230,9 +278,28 @@ def update_average(average: Network, network: Network, *, decay: float) -> None:
             target.copy_(source)
 
 
+def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> Network:
+    """Return the network that the first step finds: fresh from the seed, or that of a finished run.
+
+    Raises ModelError when there is no such run, UsageError when its model is another one.
+    """
+    if config.start_from:
+        network, document = load_checkpoint(Path(config.start_from) / "checkpoint.safetensors")
+        if document["model"] != config.model:
+            msg = f"--start-from {printable(config.start_from)} is a {document['model']}, not a {config.model}"
+            raise UsageError(msg)
+        return network.train()
+    torch.manual_seed(derive_seed(config.seed, "weights", 0))
+    network = build_network(config.model)
+    if train is not None:
+        network.learn_statistics(torch.from_numpy(train.images))
+    return network
+
+
 def _make_optimizer(network: Network, config: TrainConfig) -> torch.optim.SGD:
-    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    weights = [parameter for parameter in trained if parameter.ndim > 1]
+    others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True)
 

@@ -6,6 +6,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -21,23 +22,33 @@ from emotify.models import check_name, count_macs, count_parameters
 from emotify.models.inference import predict_probabilities
 from emotify.runs import new_folder, read_run, update_record
 from emotify.training.config import TrainConfig, read_config
-from emotify.training.device import describe, resolve
-from emotify.training.loop import Training
+from emotify.training.device import describe, pick_device, resolve
+from emotify.training.distributed import ALONE, World
+from emotify.training.loop import Training, first_weights
+from emotify.training.teacher import open_teacher
 
 
 @contextlib.contextmanager
-def new_run(config: TrainConfig, dataset: Dataset, *, out: Path, argv: Sequence[str] = ()) -> Iterator[Training]:
+def new_run(
+    config: TrainConfig, dataset: Dataset, *, out: Path, argv: Sequence[str] = (), world: World = ALONE
+) -> Iterator[Training]:
     """Make a run folder below `out` and give its training, not yet begun.
 
+    Of several processes rank 0 makes the folder, and the others train with it.
     Raises InputError when the data cannot be trained on, UnavailableError for a device that is not there, WriteError.
     """
     check_options(config)
-    config = resolve(config)
-    _check_data(dataset, config)
+    _check_data(dataset, config, world)
+    if not world.leads:
+        theirs: tuple[TrainConfig, Path] = world.from_leader(None)
+        yield Training(theirs[0], dataset.splits, theirs[1], world)
+        return
+    config = resolve(config, steps=config.epochs * (len(dataset.splits[Split.TRAIN]) // config.batch_size))
     folder = new_folder(out, f"{config.model}-s{config.seed}")
     with locked(folder / ".lock"):
         write_json(folder / "config.json", config.document())
-        training = Training(config, dataset.splits, folder)
+        world.from_leader((config, folder))
+        training = Training(config, dataset.splits, folder, world)
         update_record(
             folder,
             status="running",
@@ -46,6 +57,7 @@ def new_run(config: TrainConfig, dataset: Dataset, *, out: Path, argv: Sequence[
             macs=count_macs(training.average),
             classes=EMOTIONS,
             device=describe(config.device),
+            processes=world.size,
             threads=config.threads,
             precision=config.precision,
             versions=_versions(),
@@ -62,29 +74,54 @@ def new_run(config: TrainConfig, dataset: Dataset, *, out: Path, argv: Sequence[
 
 
 @contextlib.contextmanager
-def resumed_run(folder: Path, dataset: Dataset) -> Iterator[Training]:
+def resumed_run(
+    folder: Path, dataset: Dataset, *, device: str = "", threads: int = 0, world: World = ALONE
+) -> Iterator[Training]:
     """Give the training of an unfinished run, where its last state left it.
 
-    Raises ModelError when the folder, its state or the data do not fit, WriteError when another process trains it.
+    device, threads: instead of the run's own. Raises ModelError when the folder, its state or the data do not fit,
+    WriteError when another process trains it.
     """
     check_resumable(folder)
-    with locked(folder / ".lock"):
+    config = read_config(folder / "config.json")
+    config = resolve(replace(config, device=device or config.device, threads=threads or config.threads))
+    with locked(folder / ".lock") if world.leads else contextlib.nullcontext():
         check_resumable(folder)  # once more: another process may have finished it in between
-        training = Training(resolve(read_config(folder / "config.json")), dataset.splits, folder)
+        training = Training(config, dataset.splits, folder, world)
         if (folder / "state.safetensors").exists():
             training.load_state()
         elif read_run(folder).record["data"]["sha256"] != training.data_sha256:
             msg = f"{printable(folder)} was begun on other data; resume it with the --data that it began with"
             raise ModelError(msg)
+        if not world.leads:
+            yield training
+            return
         update_record(folder, status="running")
         with _keeping_record(training):
             yield training
 
 
+def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: World = ALONE) -> list[str]:
+    """Return what is no longer as it was when the run in `folder` began, and keeps it from going on bit for bit."""
+    record = read_run(folder).record
+    now = {
+        "torch": torch.__version__,
+        "device": describe(pick_device(device)) if device else record["device"],
+        "threads": threads or record["threads"],
+        "processes": world.size,
+    }
+    before = {**record, "torch": record["versions"]["torch"], "processes": record.get("processes", 1)}
+    return [f"{name} {before[name]}, now {value}" for name, value in now.items() if before[name] != value]
+
+
 def check_options(config: TrainConfig) -> None:
-    """Raise what `new_run` would for a model or a device that is not there, before any data is read."""
+    """Raise what `new_run` would for a model, a teacher or a device that is not there, before any data is read."""
     check_name(config.model)
-    resolve(config)
+    device = resolve(config).device
+    if config.distill:
+        open_teacher(Path(config.distill), device=torch.device(device))
+    if config.start_from:
+        first_weights(config)
 
 
 def check_resumable(folder: Path) -> None:
@@ -135,7 +172,10 @@ def _keeping_record(training: Training) -> Iterator[None]:
             update_record(training.folder, **speed)
 
 
-def _check_data(dataset: Dataset, config: TrainConfig) -> None:
+def _check_data(dataset: Dataset, config: TrainConfig, world: World) -> None:
+    if config.batch_size % world.size:
+        msg = f"--batch-size {config.batch_size} cannot be shared by {world.size} processes; take a multiple of it"
+        raise UsageError(msg)
     for split in (Split.TRAIN, Split.VALID):
         if split not in dataset.splits or not len(dataset.splits[split]):
             msg = f"{printable(dataset.source)} has no images of the {split} split; training needs train and valid"

@@ -7,14 +7,15 @@ import dataclasses
 import pytest
 import torch
 
-from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment
+from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
+from emotify.training.chance import Draws
 
 IMAGES = torch.randint(0, 256, (64, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
 def vary(amounts, seed=0, **sizes):
     sizes = {"field": 48, "size": 48, **sizes}
-    return augment(IMAGES, torch.Generator().manual_seed(seed), amounts, **sizes)
+    return augment(IMAGES, Draws(torch.Generator().manual_seed(seed), len(IMAGES)), amounts, **sizes)
 
 
 def only(**changes) -> Augmentation:
@@ -42,7 +43,7 @@ def test_shift_moves_by_whole_or_part_pixels_at_most_so_far():
     """A single bright column ends at most `shift` pixels away."""
     column = torch.zeros(32, 1, 48, 48, dtype=torch.uint8)
     column[..., 24] = 255
-    varied = augment(column, torch.Generator().manual_seed(0), only(shift=4.0), field=48, size=48)
+    varied = augment(column, Draws(torch.Generator().manual_seed(0), 32), only(shift=4.0), field=48, size=48)
     places = torch.arange(48.0)
     centres = (varied[:, 0, 24] * places).sum(1) / varied[:, 0, 24].sum(1)
     assert float((centres - 24).abs().max()) <= 4.01
@@ -74,3 +75,38 @@ def test_all_of_it_together(size):
     assert bool(((first >= 0) & (first <= 255)).all())
     assert torch.equal(first, vary(Augmentation(), size=size, field=44))
     assert not torch.equal(first, vary(Augmentation(), seed=1, size=size, field=44))
+
+
+def test_processes_share_a_batch_as_one_would_have_it():
+    """R11: two halves of a batch, each drawn for all and kept for itself, are the batch."""
+    whole = vary(Augmentation())
+    halves = [
+        augment(IMAGES[own], Draws(torch.Generator().manual_seed(0), 64, own), Augmentation(), field=48, size=48)
+        for own in (slice(0, 32), slice(32, 64))
+    ]
+    assert torch.equal(torch.cat(halves), whole)
+
+
+def test_strength_scales_every_amount():
+    assert Augmentation().at(1.0) == Augmentation()
+    assert Augmentation().at(0.0) == dataclasses.replace(NO_AUGMENTATION, flip=0.5)
+    assert Augmentation().at(0.5).rotation == 7.5
+    assert Augmentation().at(3.0).erase == 1.0
+
+
+def test_mixing_blends_half_of_a_batch_and_its_targets():
+    """The share that a pixel has of another image is the share that the target has of its class."""
+    pixels = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
+    targets = torch.eye(8)
+    mixed, shares = mix(pixels, targets, Draws(torch.Generator().manual_seed(0), 8), most=0.4)
+    assert torch.equal(mixed[4:], pixels[4:])
+    assert torch.allclose(shares.sum(1), torch.ones(8))
+    assert torch.allclose(mixed[:, 0, 0, 0], shares @ torch.arange(8.0))
+    own = shares.diagonal()[:4]
+    assert bool(((own >= 0.6) & (own < 1)).all())
+
+
+def test_shrinking_keeps_what_is_even_and_leaves_the_full_size_alone():
+    assert torch.allclose(shrink(torch.full((2, 1, 44, 44), 7.0), 32), torch.full((2, 1, 32, 32), 7.0))
+    images = torch.rand(2, 1, 44, 44)
+    assert shrink(images, 44) is images

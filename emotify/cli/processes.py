@@ -1,0 +1,43 @@
+"""Training with several processes under torchrun: what each does when another one is gone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from emotify.cli.errors import Interrupted
+from emotify.errors import UnavailableError
+from emotify.files import printable
+
+if TYPE_CHECKING:
+    from emotify.training.loop import Epoch, Step, Training
+
+
+def together(training: Training) -> Iterator[Step | Epoch]:
+    """Yield what `training.run` does. Raises UnavailableError when another process of the training is gone."""
+    try:
+        yield from training.run()
+    except RuntimeError as error:
+        if training.world.size == 1 or isinstance(error, NotImplementedError):
+            raise
+        msg = (
+            f"another process of this training is gone ({printable(str(error).partition(chr(10))[0][:200])}); "
+            f"go on under torchrun with: train --resume {printable(training.folder)}"
+        )
+        raise UnavailableError(msg) from error
+
+
+def follow(training: Training) -> None:
+    """Train beside rank 0, without a word, until it ends or leaves.
+
+    Signals are left to rank 0, which finishes its step and keeps the state; a step takes all processes.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        for _ in training.run():
+            pass
+    except RuntimeError as error:
+        msg = "rank 0 has left the training"
+        raise Interrupted(msg) from error

@@ -1,0 +1,56 @@
+"""A run or an ensemble to learn from, on the device that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emotify.ensembling.members import CHECKPOINT, open_ensemble
+from emotify.files import file_sha256
+from emotify.models import Network
+from emotify.models.inference import fused, place
+from emotify.training.classifier import NetworkClassifier, open_run
+
+
+class Teacher(nn.Module):
+    """Finished networks whose log-probabilities are averaged by weight."""
+
+    def __init__(self, members: Sequence[Network], weights: Sequence[float], *, sha256: str) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(place(fused(member)) for member in members)
+        self.weights, self.sha256 = tuple(weights), sha256
+        self.eval().requires_grad_(requires_grad=False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Return log-probabilities (N, 7), not normalised, of images (N, 1, S, S) in 0..255."""
+        answers = [member(images).float().log_softmax(1) for member in self.members]
+        return torch.stack([weight * answer for weight, answer in zip(self.weights, answers, strict=True)]).sum(0)
+
+
+def open_teacher(path: Path, *, device: torch.device) -> Teacher:
+    """Open the run or the ensemble at `path`. Raises ModelError when it is neither, or not finished."""
+
+    def open_member(run: Path) -> NetworkClassifier:
+        return open_run(run, device=str(device), threads=torch.get_num_threads())
+
+    described = path / "ensemble.json"
+    if not described.exists():
+        return Teacher([open_member(path).network], [1.0], sha256=file_sha256(path / CHECKPOINT))
+    members = open_ensemble(path, open_member).members
+    networks = [member.network for member in members if isinstance(member, NetworkClassifier)]
+    return Teacher(networks, [1 / len(networks)] * len(networks), sha256=file_sha256(described))
+
+
+def distillation_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """Return the mean KL divergence of the student from the teacher, both at `temperature`, times its square.
+
+    logits and teacher: (N, 7), the teacher's up to a constant a row. Hinton et al. 2015, arXiv:1503.02531; that both
+    see the same view: Beyer et al. 2022, arXiv:2106.05237.
+    """
+    student, target = (logits / temperature).log_softmax(1), (teacher / temperature).log_softmax(1)
+    return F.kl_div(student, target, log_target=True, reduction="batchmean") * temperature**2

@@ -1,0 +1,60 @@
+"""What a training gets when it is left to choose, and what is said when that changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from emotify.data import Dataset
+from emotify.training import timing
+from emotify.training.config import TrainConfig
+from emotify.training.device import resolve
+from emotify.training.run import changes_since, new_run, resumed_run
+
+CONFIG = TrainConfig(model="fnn", epochs=1, batch_size=16, device="cpu", threads=1)
+
+
+def test_nothing_is_left_open():
+    config = resolve(CONFIG)
+    assert config.precision in ("fp32", "bf16")
+    assert (config.layout, config.compile, config.threads) == ("channels_last", "off", 1)
+    assert resolve(config) == config
+
+
+def test_what_is_given_stays_given():
+    given = dataclasses.replace(CONFIG, precision="fp32", layout="contiguous", compile="on")
+    assert resolve(given, steps=10_000) == given
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [((1.0, 2.0, 0.5, 2.0), 2), ((1.0, 0.9, 0.95, 1.2), 0)])
+def test_the_rule_stands_unless_another_is_clearly_faster(seconds, chosen):
+    """Within the noise the same machine chooses the same."""
+    assert timing.clearly_fastest(seconds) == chosen
+
+
+def test_a_long_training_times_real_steps():
+    """The choice is one of those that there are, and everything else stays."""
+    config = resolve(CONFIG, steps=timing.WORTH_STEPS)
+    assert dataclasses.replace(config, precision="auto", layout="auto", compile="auto") == CONFIG
+
+
+def test_f14_what_changed_since_is_told(faces, tmp_path):
+    """F14: another torch, thread count or device is told, and the run goes on with it."""
+    few = Dataset("few", {split: images.take(np.arange(0, len(images), 4)) for split, images in faces.items()})
+    with new_run(CONFIG, few, out=tmp_path) as training:
+        next(iter(training.run()))
+        training.save_state()
+    folder = training.folder
+    assert changes_since(folder) == []
+    assert changes_since(folder, threads=2) == ["threads 1, now 2"]
+    record = json.loads((folder / "run.json").read_text())
+    record["versions"]["torch"] = "1.0"
+    (folder / "run.json").write_text(json.dumps(record))
+    assert changes_since(folder, device="cpu") == [f"torch 1.0, now {torch.__version__}"]
+    with resumed_run(folder, few, threads=2) as resumed:
+        assert resumed.step == 1
+        assert resumed.config.threads == 2

@@ -1,0 +1,109 @@
+"""Two processes under torchrun train what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from emotify.training.distributed import ALONE, World, torchrun_world
+
+WORKER = Path(__file__).with_name("distributed_worker.py")
+OPTIONS = (
+    "--model",
+    "linear",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "64",
+    "--threads",
+    "1",
+    "--augment",
+    "--precision",
+    "fp32",
+)
+
+
+def torchrun(processes: int, *words: object) -> list[str]:
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [sys.executable, *run, str(WORKER), "train", *map(str, words)]
+
+
+def train(command: list[str], folder: Path) -> Path:
+    """Run the command in `folder`, and return the run that it made there."""
+    folder.mkdir()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = (folder / "runs").iterdir()
+    assert done.stdout.split() == [f"runs/{run.name}"]
+    return run
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_csv, tmp_path_factory):
+    """The run of one process, without torchrun."""
+    command = [sys.executable, str(WORKER), "train", *OPTIONS, "--data", str(tiny_csv)]
+    return train(command, tmp_path_factory.mktemp("alone") / "run")
+
+
+def largest_difference(first: Path, second: Path) -> float:
+    one, other = (load_file(run / "checkpoint.safetensors") for run in (first, second))
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_r11_a_world_of_any_size_trains_the_same(processes, alone, tiny_csv, tmp_path):
+    """R11: the same global batch, without batch normalisation: equal to 1e-6, and bit for bit in a world of one."""
+    run = train(torchrun(processes, *OPTIONS, "--data", tiny_csv), tmp_path / "run")
+    assert largest_difference(run, alone) <= (1e-6 if processes > 1 else 0)
+    assert json.loads((run / "run.json").read_text())["processes"] == processes
+
+
+def test_f2_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
+    """F2: rank 0 keeps the state, says how to go on, and one process goes on to the same weights."""
+    command = torchrun(2, *OPTIONS, "--data", tiny_csv)
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "EMOTIFY_TEST_PAUSE": "0.5"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("training "):
+                break
+        time.sleep(1.5)
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.stderr.read()
+        assert process.wait(timeout=90) != 0
+    assert "go on with" in told
+    (run,) = (tmp_path / "runs").iterdir()
+    again = [sys.executable, str(WORKER), "train", "--resume", str(run), "--data", str(tiny_csv)]
+    assert subprocess.run(again, cwd=tmp_path, capture_output=True, timeout=120, check=False).returncode == 0
+    assert largest_difference(run, alone) <= 1e-6
+
+
+def test_a_batch_is_shared_in_whole_images():
+    assert [World(rank, 4).share(64) for rank in (0, 3)] == [slice(0, 16), slice(48, 64)]
+
+
+def test_without_torchrun_there_is_one_process(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert torchrun_world() == ALONE
+    assert torch.equal(ALONE.mean(torch.tensor(3.0)), torch.tensor(3.0))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert torchrun_world() == World(1, 2, 1)

@@ -1,0 +1,127 @@
+"""Distillation, warm starts, mixup and drop-path: what they change, and that resuming stays exact with all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from emotify.data import Dataset, Split
+from emotify.ensembling.members import combine, save_ensemble
+from emotify.errors import ModelError, UsageError
+from emotify.models.inference import predict_logits
+from emotify.training.classifier import open_run
+from emotify.training.config import TrainConfig
+from emotify.training.loop import Step
+from emotify.training.recipes import RECIPES, recipe
+from emotify.training.run import check_options, close_run, finish_run, new_run, resumed_run
+from emotify.training.teacher import distillation_loss, open_teacher
+
+CONFIG = TrainConfig(model="fnn", epochs=2, batch_size=32, device="cpu", precision="fp32", threads=1, compile="off")
+
+
+@pytest.fixture(scope="module")
+def dataset(faces) -> Dataset:
+    """A third of the drawn faces."""
+    return Dataset("synthetic", {split: images.take(np.arange(0, len(images), 3)) for split, images in faces.items()})
+
+
+def train(config, dataset, out, *, stop_at=None):
+    with new_run(config, dataset, out=out) as training:
+        for event in training.run():
+            if isinstance(event, Step) and event.number == stop_at:
+                training.save_state()
+                return training.folder
+        close_run(training.folder, finish_run(training))
+    return training.folder
+
+
+@pytest.fixture(scope="module")
+def runs(dataset, tmp_path_factory):
+    """Two finished runs of different seeds."""
+    out = tmp_path_factory.mktemp("teachers")
+    return [train(dataclasses.replace(CONFIG, seed=seed, epochs=4), dataset, out) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def ensemble(runs, dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ensemble")
+    save_ensemble(folder, runs, combine([open_run(run, device="cpu") for run in runs], dataset.splits[Split.VALID]))
+    return folder
+
+
+def test_a_teacher_answers_as_its_ensemble(ensemble, runs, dataset):
+    """The mean of the members' log-probabilities, up to a constant in each row."""
+    images = torch.from_numpy(dataset.splits[Split.VALID].images[:50])
+    answers = open_teacher(ensemble, device=torch.device("cpu"))(images)
+    members = [
+        predict_logits(open_run(run, device="cpu").network, images.numpy(), device=torch.device("cpu")) for run in runs
+    ]
+    pooled = torch.stack([member.log_softmax(1) for member in members]).mean(0)
+    assert torch.allclose(answers.log_softmax(1), pooled.log_softmax(1), atol=1e-4)
+
+
+def test_the_loss_is_the_divergence_by_hand():
+    logits, teacher = torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[0.5, 0.0, 0.1]])
+    student, target = (logits / 2).softmax(1), (teacher / 2).softmax(1)
+    expected = 4 * (target * (target / student).log()).sum()
+    assert float(distillation_loss(logits, teacher, temperature=2.0)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(distillation_loss(teacher + 3, teacher, temperature=2.0)) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_student_comes_closer_to_its_teacher(ensemble, runs, dataset, tmp_path):
+    """Taught alone, a network answers more like the teacher than one that learned from labels with the same seed."""
+    images = torch.from_numpy(dataset.splits[Split.VALID].images)
+    answers = open_teacher(ensemble, device=torch.device("cpu"))(images).softmax(1)
+
+    def distance(config) -> float:
+        network = open_run(train(config, dataset, tmp_path), device="cpu").network
+        logits = predict_logits(network, images.numpy(), device=torch.device("cpu"))
+        return float(F.kl_div(logits.log_softmax(1), answers, reduction="batchmean"))
+
+    config = dataclasses.replace(CONFIG, epochs=4)
+    taught = dataclasses.replace(config, distill=str(ensemble), distill_weight=1.0, distill_temperature=1.0)
+    assert distance(taught) < distance(config)
+
+
+@pytest.mark.parametrize("model", ["small", "whitened"])
+def test_f1_resuming_is_exact_with_everything_on(model, runs, dataset, tmp_path):
+    """F1: distillation, mixup, drop-path and a teacher at full size while the student grows."""
+    few = Dataset(
+        "few", {split: images.take(np.arange(min(len(images), 48))) for split, images in dataset.splits.items()}
+    )
+    config = dataclasses.replace(CONFIG, model=model, batch_size=16, distill=str(runs[0]), schedule="linear")
+    config = dataclasses.replace(config, augment=True, mixup=0.4, drop_path=0.3)
+    stopped = train(config, few, tmp_path / "a", stop_at=4)
+    with resumed_run(stopped, few) as training:
+        list(training.run())
+        close_run(stopped, finish_run(training))
+    whole = train(config, few, tmp_path / "b")
+    assert (stopped / "checkpoint.safetensors").read_bytes() == (whole / "checkpoint.safetensors").read_bytes()
+
+
+def test_a_run_starts_from_a_finished_one(runs, dataset, tmp_path):
+    """With a rate of next to nothing the weights stay what they were; another model's are refused."""
+    config = dataclasses.replace(CONFIG, start_from=str(runs[0]), learning_rate=1e-12, epochs=1, weight_decay=0.0)
+    before, after = (open_run(run).network.state_dict() for run in (runs[0], train(config, dataset, tmp_path)))
+    assert torch.allclose(before["layers.1.weight"], after["layers.1.weight"], atol=1e-6)
+    with pytest.raises(UsageError, match="is a fnn, not a cnn"):
+        check_options(dataclasses.replace(config, model="cnn"))
+
+
+def test_a_teacher_that_is_not_there_is_told_before_any_work(tmp_path):
+    with pytest.raises(ModelError, match="nowhere"):
+        check_options(dataclasses.replace(CONFIG, distill=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_options(name):
+    assert dataclasses.replace(CONFIG, **recipe(name)).augment
+
+
+def test_an_unknown_recipe_lists_the_known():
+    with pytest.raises(UsageError, match="fast, standard, best"):
+        recipe("slow")
