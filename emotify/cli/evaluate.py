@@ -10,7 +10,7 @@ import typer
 from emotify.cli.console import Talk, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
-from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Verbose
+from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Tta, Verbose, Views
 from emotify.errors import GateError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def evaluate(
     data: Data = None,
     ferplus: Ferplus = None,
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="valid, test or train.")] = "valid",
-    tta: Annotated[bool, typer.Option("--tta", help="Also look at the mirrored image, and average.")] = False,
+    tta: Tta = False,
+    views: Views = None,
     min_accuracy: Annotated[
         float | None, typer.Option("--min-accuracy", metavar="X", min=0, max=1, help="Exit 7 if the best is below X.")
     ] = None,
@@ -52,10 +53,12 @@ def evaluate(
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
     from emotify.data import Split, also_in
-    from emotify.evaluation.classifier import Mirrored
+    from emotify.evaluation.classifier import Viewed, check_views
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
     wanted = parse_split(split)
+    seen = views or ("mirror" if tta else "one")
+    check_views(seen)
     classifiers = [open_classifier(path, device=device, threads=threads) for path in paths]
     dataset = load_dataset(data, talk, ferplus=ferplus)
     if wanted not in dataset.splits or not len(dataset.splits[wanted]):
@@ -66,7 +69,7 @@ def evaluate(
     if wanted != Split.TRAIN and Split.TRAIN in dataset.splits:
         in_train = also_in(images.images, dataset.splits[Split.TRAIN].images)
     leaderboard = evaluate_all(
-        [Mirrored(classifier) for classifier in classifiers] if tta else classifiers, images, wanted, in_train=in_train
+        [Viewed(classifier, seen) for classifier in classifiers], images, wanted, in_train=in_train
     )
     if json:
         print_json(leaderboard.document())

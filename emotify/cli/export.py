@@ -9,7 +9,7 @@ import typer
 
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
-from emotify.cli.options import Data, Debug, Force, Json, Quiet, Threads, Verbose
+from emotify.cli.options import Data, Debug, Force, Json, Quiet, Threads, Tta, Verbose, Views
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import printable
 from emotify.runs import RUNS, ensembles, finished_runs
@@ -31,9 +31,8 @@ def export(
     precision: Annotated[
         str, typer.Option("--precision", metavar="NAME", help="fp32; fp16 halves the file; int8 is fastest.")
     ] = "fp32",
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Also look at the mirrored image: more accurate, twice the time.")
-    ] = False,
+    tta: Tta = False,
+    views: Views = None,
     data: Data = None,
     threads: Threads = 0,
     force: Force = False,
@@ -52,10 +51,13 @@ def export(
     talk = Talk(quiet=quiet, verbose=verbose)
     path = model or _newest(talk)
 
+    from emotify.evaluation.classifier import check_views
     from emotify.exporting.export import check_target
     from emotify.exporting.export import export as write
 
-    target = out or path / _file_name(precision, tta=tta)
+    seen = views or ("mirror" if tta else "one")
+    check_views(seen)
+    target = out or path / _file_name(precision, seen)
     check_target(target, precision=precision, overwrite=force)
     name, members, temperature = _open_members(path, threads=threads)
     splits = _read_splits(data, talk, required=precision != "fp32")
@@ -71,7 +73,7 @@ def export(
         target,
         temperature=temperature,
         precision=precision,
-        tta=tta,
+        views=seen,
         valid=valid,
         calibration=None if train is None else train.images,
         overwrite=force,
@@ -103,8 +105,9 @@ def _newest(talk: Talk) -> Path:
     return found[-1]
 
 
-def _file_name(precision: str, *, tta: bool) -> str:
-    return "-".join(["model", *(["tta"] if tta else []), *([precision] if precision != "fp32" else [])]) + ".onnx"
+def _file_name(precision: str, views: str) -> str:
+    parts = ["model", *([views] if views != "one" else []), *([precision] if precision != "fp32" else [])]
+    return "-".join(parts) + ".onnx"
 
 
 def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Network]], float]:

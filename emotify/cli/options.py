@@ -31,3 +31,12 @@ Device: TypeAlias = Annotated[str, typer.Option("--device", metavar="NAME", help
 Threads: TypeAlias = Annotated[
     int, typer.Option("--threads", metavar="N", min=0, help="CPU threads; 0: as many as this process may use.")
 ]
+Tta: TypeAlias = Annotated[
+    bool, typer.Option("--tta", help="Also look at the mirrored image: more accurate, twice the time.")
+]
+Views: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--views", metavar="NAME", help="one; mirror, which is --tta; ten: five places and their mirror images."
+    ),
+]

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from emotify.data.types import Float32Array, UInt8Array
+from emotify.errors import UsageError
+
+
+class View(NamedTuple):
+    """One way to look at an image: from `down` pixels lower and `right` pixels further right (-1..1), or mirrored."""
+
+    down: int
+    right: int
+    mirrored: bool
+
+
+_PLACES = ((0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
+VIEWS: Mapping[str, tuple[View, ...]] = MappingProxyType(
+    {
+        "one": (View(0, 0, mirrored=False),),
+        "mirror": (View(0, 0, mirrored=False), View(0, 0, mirrored=True)),
+        # Five places and their mirror images: Krizhevsky et al. 2012, with one pixel of 48 for their 32 of 256.
+        "ten": tuple(View(*place, mirrored=mirrored) for mirrored in (False, True) for place in _PLACES),
+    }
+)
 
 
 class Classifier(Protocol):
@@ -18,16 +40,31 @@ class Classifier(Protocol):
     def probabilities(self, images: UInt8Array) -> Float32Array: ...
 
 
-class Mirrored:
-    """A classifier that also sees the mirrored image, and answers with the mean of the two log-probabilities."""
+class Viewed:
+    """A classifier that sees several views of an image, and answers with the mean of their log-probabilities."""
 
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
-        self.name = f"{classifier.name} + mirror"
+    def __init__(self, classifier: Classifier, views: str) -> None:
+        self._classifier, self._views = classifier, VIEWS[views]
+        self.name = classifier.name if views == "one" else f"{classifier.name} + {views}"
 
     def probabilities(self, images: UInt8Array) -> Float32Array:
-        views = (images, np.ascontiguousarray(images[..., ::-1]))
-        return pool_probabilities(np.stack([self._classifier.probabilities(view) for view in views]))
+        """Return probabilities (N, 7) of uint8 images (N, 1, 48, 48)."""
+        answers = [self._classifier.probabilities(_show(images, view)) for view in self._views]
+        return answers[0] if len(answers) == 1 else pool_probabilities(np.stack(answers))
+
+
+def check_views(name: str) -> None:
+    """Raise UsageError for views that there are not."""
+    if name not in VIEWS:
+        msg = f"--views {name!r}: there are {', '.join(VIEWS)}"
+        raise UsageError(msg)
+
+
+def _show(images: UInt8Array, view: View) -> UInt8Array:
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    height, width = images.shape[2:]
+    shown = padded[:, :, 1 + view.down : 1 + view.down + height, 1 + view.right : 1 + view.right + width]
+    return np.ascontiguousarray(shown[..., ::-1] if view.mirrored else shown)
 
 
 def pool_probabilities(probabilities: Float32Array) -> Float32Array:

@@ -44,7 +44,7 @@ def export(
     *,
     temperature: float,
     precision: str = "fp32",
-    tta: bool = False,
+    views: str = "one",
     valid: LabelledImages | None = None,
     calibration: UInt8Array | None = None,
     overwrite: bool = False,
@@ -56,7 +56,7 @@ def export(
     """
     check_target(path, precision=precision, overwrite=overwrite)
     networks = [network for _, network in members]
-    classifier = ExportedClassifier(networks, temperature=temperature, mirror=tta).eval()
+    classifier = ExportedClassifier(networks, temperature=temperature, views=views).eval()
     images = _drawn_faces() if valid is None else valid.images
     if len(images) < PARITY_IMAGES:
         images = np.concatenate([images, _drawn_faces()])
@@ -70,7 +70,7 @@ def export(
         assert calibration is not None
         model = with_int8(model, calibration[:: max(len(calibration) // CALIBRATION_IMAGES, 1)])
     names = [name for name, _ in members]
-    about = partial(describe, model, members=names, temperature=temperature, precision=precision, tta=tta)
+    about = partial(describe, model, members=names, temperature=temperature, precision=precision, views=views)
     about(scores={})
     answers = Session(_bytes(model), name=path.name).probabilities(images)
     file_scores = None if valid is None else score(answers[: len(valid)], valid.labels)

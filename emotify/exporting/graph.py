@@ -1,4 +1,4 @@
-"""What goes into the file: every member, the pooling, the temperature and the mirrored view, as one network."""
+"""What goes into the file: every member, the pooling, the temperature and the views, as one network."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import copy
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emotify.evaluation.classifier import VIEWS, View
 from emotify.models import Network
 from emotify.models.inference import fused
 
@@ -15,18 +17,27 @@ from emotify.models.inference import fused
 class ExportedClassifier(nn.Module):
     """Images uint8 (N, 1, 48, 48) in, probabilities float32 (N, 7) out."""
 
-    def __init__(self, members: Sequence[Network], *, temperature: float, mirror: bool) -> None:
+    def __init__(self, members: Sequence[Network], *, temperature: float, views: str = "one") -> None:
         super().__init__()
         self.members = nn.ModuleList(fused(_fresh(member)) for member in members)
-        self.temperature, self.mirror = temperature, mirror
+        self.temperature, self.views = temperature, VIEWS[views]
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.float()
-        views = torch.cat([pixels, pixels.flip(-1)]) if self.mirror else pixels
+        views = torch.cat([_show(pixels, view) for view in self.views]) if len(self.views) > 1 else pixels
         logarithms = torch.stack([member(views).log_softmax(1) for member in self.members]).mean(0)
-        if self.mirror:
-            logarithms = logarithms.unflatten(0, (2, -1)).mean(0)
+        if len(self.views) > 1:
+            logarithms = logarithms.unflatten(0, (len(self.views), -1)).mean(0)
         return (logarithms / self.temperature).softmax(1)
+
+
+def _show(pixels: Tensor, view: View) -> Tensor:
+    """Return the view of pixels (N, 1, 48, 48), their edges repeated outside."""
+    if view.down or view.right:
+        height, width = pixels.shape[2:]
+        padded = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
+        pixels = padded[:, :, 1 + view.down : 1 + view.down + height, 1 + view.right : 1 + view.right + width]
+    return pixels.flip(-1) if view.mirrored else pixels
 
 
 def _fresh(network: Network) -> Network:

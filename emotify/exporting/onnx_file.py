@@ -53,7 +53,7 @@ def describe(
     temperature: float,
     scores: Mapping[str, Any],
     precision: str,
-    tta: bool,
+    views: str,
 ) -> None:
     """Write into the model's metadata what it is; no path, host or user name."""
     model.producer_name, model.producer_version = "emotify", __version__
@@ -66,7 +66,7 @@ def describe(
         "emotify.temperature": repr(temperature),
         "emotify.scores": json.dumps(scores),
         "emotify.precision": precision,
-        "emotify.tta": json.dumps(tta),
+        "emotify.views": views,
     }
     helper.set_model_props(model, metadata)
 

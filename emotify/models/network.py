@@ -52,8 +52,8 @@ def equalise(images: Tensor) -> Tensor:
     after it, whatever they were: histogram equalisation, Gonzalez & Woods, Digital Image Processing, 3.3.
     """
     levels = images.round().clamp(0, 255).long().flatten(1) if images.is_floating_point() else images.long().flatten(1)
-    ones = torch.ones(levels.shape, device=images.device)
-    counts = torch.zeros(len(levels), 256, device=images.device).scatter_add(1, levels, ones)
+    ones = torch.ones_like(levels, dtype=torch.float32)
+    counts = ones.new_zeros(levels.shape[0], 256).scatter_add(1, levels, ones)
     curve = counts.cumsum(1) * (255 / levels.shape[1])
     return curve.gather(1, levels).view(images.shape)
 

@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from emotify.data import LabelledImages, Split
 from emotify.emotions import EMOTIONS
-from emotify.evaluation.classifier import Mirrored, pool_probabilities
+from emotify.evaluation.classifier import Viewed, pool_probabilities
 from emotify.evaluation.crowd import crowd_labels
 from emotify.evaluation.evaluate import evaluate
 from emotify.evaluation.metrics import brier_score, calibration_error, negative_log_likelihood, score
@@ -102,9 +102,27 @@ def test_clean_leaves_out_what_is_in_train():
 
 def test_mirrored_pools_both_views():
     """An image that looks the same mirrored keeps its answer; else two certain answers share."""
-    both = Mirrored(Fixed()).probabilities(labelled([3, 3], [3, 3], last=[3, 5]).images)
+    both = Viewed(Fixed(), "mirror").probabilities(labelled([3, 3], [3, 3], last=[3, 5]).images)
     assert both[0, 3] == pytest.approx(1)
     assert both[1, 3] == pytest.approx(both[1, 5]) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_ten_views_are_five_places_and_their_mirror_images():
+    """A bright pixel is seen in the middle, one pixel off along both diagonals, and mirrored."""
+
+    class Looking:
+        name = "looking"
+        seen: list[tuple[int, int]] = []  # noqa: RUF012
+
+        def probabilities(self, images):
+            self.seen.append(np.unravel_index(images[0, 0].argmax(), (48, 48)))
+            return np.full((len(images), 7), 1 / 7, np.float32)
+
+    images = np.zeros((1, 1, 48, 48), np.uint8)
+    images[0, 0, 10, 20] = 255
+    Viewed(Looking(), "ten").probabilities(images)
+    places = [(10, 20), (11, 21), (11, 19), (9, 21), (9, 19)]
+    assert Looking.seen == places + [(row, 47 - column) for row, column in places]
 
 
 def test_pooling_one_member_changes_nothing_and_order_does_not_matter():

@@ -14,7 +14,7 @@ import torch
 
 from emotify.emotions import EMOTIONS
 from emotify.errors import GateError
-from emotify.evaluation.classifier import pool_probabilities
+from emotify.evaluation.classifier import Viewed, pool_probabilities
 from emotify.evaluation.metrics import score
 from emotify.exporting import export as export_module
 from emotify.exporting.export import export
@@ -61,12 +61,28 @@ def test_f16_r6_the_file_is_the_mean_of_its_members(exported, members, faces):
 
 
 def test_the_mirrored_view_is_in_the_graph(members, faces, tmp_path):
-    """With tta the file answers the same for an image and its mirror image."""
-    path = export(members, tmp_path / "m.onnx", temperature=1.0, tta=True, valid=faces["train"]).path
+    """With two views the file answers the same for an image and its mirror image."""
+    path = export(members, tmp_path / "m.onnx", temperature=1.0, views="mirror", valid=faces["train"]).path
     images = faces["train"].images[:9]
     session = open_session(path)
     mirrored = session.probabilities(np.ascontiguousarray(images[..., ::-1]))
     assert np.abs(session.probabilities(images) - mirrored).max() < 1e-5
+
+
+def test_ten_views_are_in_the_graph(members, faces, tmp_path):
+    """The file answers as its member does when it is shown the ten views one by one."""
+    alone = export(members[:1], tmp_path / "one.onnx", temperature=1.0, valid=faces["train"]).path
+    ten = export(members[:1], tmp_path / "ten.onnx", temperature=1.0, views="ten", valid=faces["train"]).path
+    images = faces["train"].images[:9]
+    expected = Viewed(open_session(alone), "ten").probabilities(images)
+    assert np.abs(open_session(ten).probabilities(images) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["small-eq", "whitened", "vgg"])
+def test_f16_other_networks_export_too(name, faces, tmp_path):
+    """F16: equalised pixels, a whitened stem and plain convolutions answer in the file as in torch."""
+    result = export([(name, lively(name, 2))], tmp_path / "m.onnx", temperature=1.0, valid=faces["valid"])
+    assert result.difference <= 1e-4
 
 
 def test_the_file_is_what_the_contract_says(exported):
