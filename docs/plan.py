@@ -1,0 +1,143 @@
+"""Train everything that docs/results.md speaks of, with the commands of emotify, in order; stopped and started at will.
+
+python docs/plan.py study|cpu|gpu --data fer2013.csv [--out plan] [--epochs N] [--dry]
+
+Each step is one command. What it made is kept in OUT/<plan>.json, and a step that is done is not done again; a training
+that was interrupted goes on. `study` asks when an ensemble helps; `cpu` and `gpu` train what ships. --epochs replaces
+every length, to try a plan; --dry prints the commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PLANS = ("study", "cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command; {name} in it stands for what the step of that name made."""
+
+    name: str
+    command: str
+
+
+def study() -> list[Step]:
+    """Three seeds each of fnn, cnn and augmented cnn, and their ensembles."""
+    kinds = {
+        "fnn": "train --model fnn --epochs 20",
+        "cnn": "train --model cnn --epochs 12",
+        "cnn-augmented": "train --model cnn --augment --epochs 30",
+    }
+    steps = [Step(f"{kind}-{seed}", f"{words} --seed {seed}") for kind, words in kinds.items() for seed in range(3)]
+    members = {
+        "fnn": ["fnn"],
+        "plain": ["cnn"],
+        "augmented": ["cnn-augmented"],
+        "plain+augmented": ["cnn", "cnn-augmented"],
+        "all": list(kinds),
+    }
+    for name, of in members.items():
+        runs = " ".join(f"{{{kind}-{seed}}}" for kind in of for seed in range(3))
+        steps.append(Step(f"ensemble-{name}", f"ensemble {runs}"))
+    every = " ".join(f"{{{step.name}}}" for step in steps)
+    return [*steps, Step("scores", f"evaluate {every} --json")]
+
+
+def cpu() -> list[Step]:
+    """What a CPU trains in some hours: dissimilar members, their ensemble, and one network that learns from it."""
+    train = "train --augment --epochs 40 --strength 0.5 --compile on"
+    steps = [Step(f"cnn-{seed}", f"{train} --model cnn --seed {seed}") for seed in range(3)]
+    steps.append(Step("cnn-eq-0", f"{train} --model cnn-eq --seed 0"))
+    members = " ".join(f"{{{step.name}}}" for step in steps)
+    steps.append(Step("ensemble", f"ensemble {members}"))
+    steps.append(Step("student", f"{train} --model cnn --seed 9 --distill {{ensemble}} --label-smoothing 0"))
+    steps.append(Step("small", f"{train} --model small --seed 9 --distill {{ensemble}} --label-smoothing 0"))
+    steps.append(Step("model", "export {ensemble} --tta --precision fp16 --out {out}/model.onnx --force"))
+    steps.append(Step("fast", "export {student} --precision int8 --out {out}/fast.onnx --force"))
+    return [*steps, Step("scores", f"evaluate {members} {{ensemble}} {{student}} {{small}} {{model}} {{fast}} --json")]
+
+
+def gpu() -> list[Step]:
+    """What a GPU trains in minutes: ten dissimilar members, and networks of three sizes that learn from them."""
+    train = "train --recipe best --device cuda"
+    kinds = ("resnet18", "resnet18-eq", "resnet18-44", "vgg", "vgg-eq")
+    steps = [Step("quick", f"{train} --model resnet18 --epochs 30 --seed 100")]
+    members = [Step(f"{kind}-{seed}", f"{train} --model {kind} --seed {seed}") for kind in kinds for seed in range(2)]
+    steps += [*members, Step("whitened-0", f"{train} --model whitened --seed 0")]
+    runs = " ".join(f"{{{step.name}}}" for step in steps[1:])
+    steps.append(Step("ensemble", f"ensemble {runs} --device cuda"))
+    learn = f"{train} --distill {{ensemble}} --label-smoothing 0 --mixup 0"
+    steps += [
+        Step("student", f"{learn} --model resnet18 --epochs 150 --seed 200"),
+        *(Step(f"{kind}-student", f"{learn} --model {kind} --epochs 300 --seed 200") for kind in ("cnn", "cnn-eq")),
+        Step("cnn-student-2", f"{learn} --model cnn --epochs 300 --seed 201"),
+        Step("small-student", f"{learn} --model small --epochs 300 --seed 200"),
+        Step("shipped", "ensemble {cnn-student} {cnn-student-2} {cnn-eq-student}"),
+        Step("model", "export {shipped} --tta --precision fp16 --out {out}/model.onnx --force"),
+        Step("fast", "export {cnn-student} --precision int8 --out {out}/fast.onnx --force"),
+    ]
+    every = " ".join(f"{{{step.name}}}" for step in steps)
+    return [*steps, Step("scores", f"evaluate {every} --json"), Step("views", "evaluate {student} --views ten --json")]
+
+
+def command_line(step: Step, made: dict[str, str], *, data: str, out: Path, epochs: int | None) -> list[str]:
+    """Return the words of a step's command, names replaced by what was made."""
+    words = [word.format_map({**made, "out": out}) for word in shlex.split(step.command)]
+    words += ["--data", data]
+    if words[0] == "train":
+        words += ["--out", str(out / "runs")]
+        words += ["--epochs", str(epochs)] if epochs else []
+    if words[0] == "ensemble":
+        words += ["--out", str(out / "runs" / step.name)]
+    return [sys.executable, "-m", "emotify", *words]
+
+
+def unfinished(step: Step, out: Path, begun: set[Path]) -> Path | None:
+    """Return the run that this step had begun when it was stopped."""
+    left = [path.parent for path in out.glob("runs/*/state.safetensors") if path.parent not in begun]
+    return left[0] if step.command.startswith("train") and left else None
+
+
+def run(steps: list[Step], path: Path, *, data: str, out: Path, epochs: int | None) -> None:
+    """Run the steps that are not done, keeping in `path` what each printed."""
+    printed: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    for step in steps:
+        if step.name in printed:
+            continue
+        made = {name: text.splitlines()[-1] for name, text in printed.items() if text}
+        words = command_line(step, made, data=data, out=out, epochs=epochs)
+        if stopped := unfinished(step, out, {Path(folder) for folder in made.values()}):
+            words = [*words[:3], "train", "--resume", str(stopped), "--data", data]
+        print(f"== {step.name}: emotify {shlex.join(words[3:])}", flush=True)
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+        printed[step.name] = done.stdout.strip()
+        path.write_text(json.dumps(printed, indent=1))
+    print(f"done; what each step printed is in {path}")
+
+
+def main() -> None:
+    """Run a plan."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plan", choices=PLANS)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=Path, default=Path("plan"))
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--dry", action="store_true")
+    options = parser.parse_args()
+    steps = {"study": study, "cpu": cpu, "gpu": gpu}[options.plan]()
+    if options.dry:
+        print("\n".join(f"{step.name}: emotify {step.command}" for step in steps))
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    run(steps, options.out / f"{options.plan}.json", data=options.data, out=options.out, epochs=options.epochs)
+
+
+if __name__ == "__main__":
+    main()
