@@ -279,20 +279,24 @@ def update_average(average: Network, network: Network, *, decay: float) -> None:
 
 
 def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> Network:
-    """Return the network that the first step finds: fresh from the seed, or that of a finished run.
+    """Return the network that the first step finds: fresh from the seed, or with the weights of a finished run.
 
-    Raises ModelError when there is no such run, UsageError when its model is another one.
+    Raises ModelError when there is no such run, UsageError when its weights do not fit this model.
     """
-    if config.start_from:
-        network, document = load_checkpoint(Path(config.start_from) / "checkpoint.safetensors")
-        if document["model"] != config.model:
-            msg = f"--start-from {printable(config.start_from)} is a {document['model']}, not a {config.model}"
-            raise UsageError(msg)
-        return network.train()
     torch.manual_seed(derive_seed(config.seed, "weights", 0))
     network = build_network(config.model)
-    if train is not None:
-        network.learn_statistics(torch.from_numpy(train.images))
+    if not config.start_from:
+        if train is not None:
+            network.learn_statistics(torch.from_numpy(train.images))
+        return network
+    started, document = load_checkpoint(Path(config.start_from) / "checkpoint.safetensors")
+    try:
+        network.load_state_dict(started.state_dict())
+    except RuntimeError as error:
+        msg = (
+            f"--start-from {printable(config.start_from)}: the weights of {document['model']} do not fit {config.model}"
+        )
+        raise UsageError(msg) from error
     return network
 
 

@@ -108,7 +108,7 @@ def test_a_run_starts_from_a_finished_one(runs, dataset, tmp_path):
     config = dataclasses.replace(CONFIG, start_from=str(runs[0]), learning_rate=1e-12, epochs=1, weight_decay=0.0)
     before, after = (open_run(run).network.state_dict() for run in (runs[0], train(config, dataset, tmp_path)))
     assert torch.allclose(before["layers.1.weight"], after["layers.1.weight"], atol=1e-6)
-    with pytest.raises(UsageError, match="is a fnn, not a cnn"):
+    with pytest.raises(UsageError, match="weights of fnn do not fit cnn"):
         check_options(dataclasses.replace(config, model="cnn"))
 
 
