@@ -39,7 +39,9 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(channels // reduction, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        weights = self.excite(self.squeeze(features.mean((2, 3))).relu()).sigmoid()
+        # A sum and not a mean, whose gradient would come in another memory layout than all others and slow the step.
+        averages = features.sum((2, 3)) / (features.shape[2] * features.shape[3])
+        weights = self.excite(self.squeeze(averages).relu()).sigmoid()
         return features * weights[:, :, None, None]
 
 
