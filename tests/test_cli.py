@@ -148,8 +148,9 @@ def test_evaluate_json_is_the_contract(runs, tiny_csv):
         assert result["n"] == 70 == np.sum(result["confusion"])
         assert result["accuracy"] == np.trace(result["confusion"]) / 70
         assert list(result["per_class"]) == list(EMOTIONS)
-        assert result["clean"] == {"n": 70, "accuracy": result["accuracy"]}
-    assert [set(pair) for pair in document["pairs"]] == [{"a", "b", "difference", "mcnemar_p"}]
+        assert (result["clean"]["n"], result["clean"]["accuracy"]) == (70, result["accuracy"])
+    (pair,) = document["pairs"]
+    assert {"a", "b", "difference", "mcnemar_p"} < set(pair)
 
 
 def test_evaluate_shows_tables_without_colour_or_trailing_blanks(runs, tiny_csv):

@@ -14,7 +14,8 @@ from emotify.data.types import Int64Array
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.diversity import Diversity
 from emotify.ensembling.members import Combination
-from emotify.evaluation.evaluate import Leaderboard, Result
+from emotify.evaluation.bootstrap import Interval
+from emotify.evaluation.evaluate import Clean, Leaderboard, Result
 from emotify.evaluation.metrics import Scores
 from emotify.evaluation.significance import Comparison
 from emotify.files import printable
@@ -22,7 +23,7 @@ from emotify.files import printable
 if TYPE_CHECKING:
     from emotify.models import NetworkSize  # imports torch
 
-SIGNIFICANT = 0.05
+_NAMES = {"nll": "NLL", "brier": "Brier score", "ece": "ECE, equal-width", "ece_adaptive": "ECE, adaptive"}
 
 
 def models_table(networks: Sequence[NetworkSize]) -> Table:
@@ -37,28 +38,74 @@ def models_table(networks: Sequence[NetworkSize]) -> Table:
 def leaderboard_table(leaderboard: Leaderboard) -> Table:
     """Show each classifier's headline scores, the most accurate first."""
     results = leaderboard.results
-    split, n = results[0].split, results[0].scores.n
-    has_clean = results[0].clean_n is not None
+    split, n, clean = results[0].split, results[0].scores.n, results[0].clean
     numbers = ("accuracy", "95 % interval", "macro F1", "NLL", "ECE")
     title = f"Leaderboard: {split} split, {n:,} images"
-    table = _table(title, ("model", *numbers, "clean") if has_clean else ("model", *numbers))
+    table = _table(title, ("model", *numbers) if clean is None else ("model", *numbers, "clean"))
     for result in results:
-        clean = [f"{result.clean_accuracy:.2%}"] if has_clean else []
-        table.add_row(_name(result.model), *_headline(result.scores), *clean)
-    if has_clean:
-        table.caption = f"clean: accuracy on the {results[0].clean_n:,} images whose pixels are not in train"
+        cells = [] if result.clean is None else [f"{result.clean.scores.accuracy:.2%}"]
+        table.add_row(_name(result.model), *_headline(result.scores), *cells)
+    if clean is not None:
+        table.caption = f"clean: accuracy on the {clean.scores.n:,} images whose pixels are not in train"
     return table
 
 
 def pairs_table(pairs: Sequence[Comparison]) -> Table:
     """Show for each pair of classifiers the difference in accuracy and whether it could be chance."""
-    table = _table("Paired differences (McNemar's exact test)", ("model", "points", "p"), ("verdict", "than"))
-    table.columns[0].justify = "left"
+    table = _table("Paired differences", ("model", "points", "95 % interval", "p"), ("verdict", "than"))
     for pair in pairs:
-        better = pair.mcnemar_p < SIGNIFICANT
-        verdict = Text("better", style="green") if better else Text("not told apart", style="dim")
-        table.add_row(_name(pair.a), f"{100 * pair.difference:+.2f}", f"{pair.mcnemar_p:.2g}", verdict, _name(pair.b))
+        verdict = Text("better", style="green") if pair.better else Text("not told apart", style="dim")
+        low, high = (100 * end for end in pair.difference_ci95)
+        numbers = (f"{100 * pair.difference:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{pair.mcnemar_p_holm:.2g}")
+        table.add_row(_name(pair.a), *numbers, verdict, _name(pair.b))
+    many = f", corrected for {len(pairs)} pairs (Holm)" if len(pairs) > 1 else ""
+    table.caption = f"points of accuracy, paired bootstrap over images; p: McNemar's exact test{many}"
     return table
+
+
+def scores_table(result: Result) -> Table:
+    """Show all of a classifier's scores: the interval where there is one, and what a temperature would change."""
+    scores, intervals, after = result.scores, result.intervals, result.calibration
+    title = Text.assemble(printable(result.model), f": {result.split} split, {scores.n:,} images")
+    table = _table(title, ("score", "value", "95 % interval"), ("" if after is None else "after temperature",))
+    table.add_row("accuracy", Text(f"{scores.accuracy:.2%}", style="bold green"), _range(intervals.accuracy))
+    table.add_row("  Wilson's interval", "", _range(scores.accuracy_ci95))
+    table.add_row("balanced accuracy", f"{scores.balanced_accuracy:.2%}", _range(intervals.balanced_accuracy))
+    table.add_row("macro F1", f"{scores.macro_f1:.3f}", " - ".join(f"{end:.3f}" for end in intervals.macro_f1))
+    table.add_row("top-2 accuracy", f"{scores.top2_accuracy:.2%}")
+    for name in ("nll", "brier", "ece", "ece_adaptive"):
+        changed = "" if after is None else f"{getattr(after, name):.3f}"
+        table.add_row(_NAMES[name], f"{getattr(scores, name):.3f}", "", changed)
+    if result.clean is not None:
+        table.add_section()
+        _add_clean(table, result.clean)
+    if result.crowd is not None:
+        table.add_section()
+        table.add_row(
+            "accuracy, FER+", f"{result.crowd.accuracy:.2%}", "", f"{result.crowd.n:,} images with a majority"
+        )
+        least = f"{result.crowd.entropy:.3f} is the least"
+        table.add_row("cross-entropy, FER+", f"{result.crowd.cross_entropy:.3f}", "", least)
+    table.caption = "\n".join(_scores_notes(result))
+    return table
+
+
+def _add_clean(table: Table, clean: Clean) -> None:
+    scores = clean.scores
+    left = f"{scores.n:,} images not in train"
+    table.add_row("accuracy, clean", f"{scores.accuracy:.2%}", _range(scores.accuracy_ci95), left)
+    if clean.near_duplicates and clean.accuracy_without_near is not None:
+        left = f"{scores.n - clean.near_duplicates:,} not nearly in train"
+        table.add_row("  and without near", f"{clean.accuracy_without_near:.2%}", "", left)
+
+
+def _scores_notes(result: Result) -> list[str]:
+    notes = ["95 % interval: bootstrap over images"]
+    if (after := result.calibration) is not None:
+        note = f"temperature {after.temperature:.3f}, fitted on valid"
+        folds = "; these being its images, each fifth is scored with that of the others"
+        notes.append(note + (folds if after.cross_fitted else ""))
+    return notes
 
 
 def class_table(scores: Scores, *, title: str) -> Table:
@@ -119,25 +166,7 @@ def diversity_table(names: Sequence[str], diversity: Diversity) -> Table:
     return table
 
 
-def scores_text(result: Result) -> Text:
-    """Return one line with a classifier's headline scores."""
-    scores = result.scores
-    low, high = scores.accuracy_ci95
-    line = Text.assemble(
-        (printable(result.model), "bold"),
-        f" on {result.split} ({scores.n:,} images): accuracy ",
-        (f"{scores.accuracy:.2%}", "bold green"),
-        f" (95 % interval {low:.1%} to {high:.1%}), balanced {scores.balanced_accuracy:.2%}, "
-        f"macro F1 {scores.macro_f1:.3f}, NLL {scores.nll:.3f}, Brier {scores.brier:.3f}, ECE {scores.ece:.3f}",
-    )
-    if result.clean_n is not None:
-        line.append(f"; clean {result.clean_accuracy:.2%} of the {result.clean_n:,} images not also in train")
-    if result.crowd_n is not None:
-        line.append(f"; against FER+'s majority {result.crowd_accuracy:.2%} of {result.crowd_n:,}")
-    return line
-
-
-def _table(title: str, numbers: Sequence[str], texts: Sequence[str] = ()) -> Table:
+def _table(title: str | Text, numbers: Sequence[str], texts: Sequence[str] = ()) -> Table:
     """Return an empty table: the first column is a name, the other `numbers` are flush right, `texts` left."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left", caption_justify="left")
     table.add_column(numbers[0], justify="left", overflow="fold", min_width=12)
@@ -161,9 +190,13 @@ def _bar(share: float, *, width: int) -> str:
 
 
 def _headline(scores: Scores) -> list[str]:
-    low, high = scores.accuracy_ci95
     numbers = (f"{scores.macro_f1:.3f}", f"{scores.nll:.3f}", f"{scores.ece:.3f}")
-    return [f"{scores.accuracy:.2%}", f"{low:.1%} - {high:.1%}", *numbers]
+    return [f"{scores.accuracy:.2%}", _range(scores.accuracy_ci95), *numbers]
+
+
+def _range(interval: Interval) -> str:
+    low, high = interval
+    return f"{low:.1%} - {high:.1%}"
 
 
 def _name(text: str) -> Text:

@@ -97,7 +97,8 @@ def test_clean_leaves_out_what_is_in_train():
     )
     (result,) = board.results
     assert result.scores.accuracy == 0.75
-    assert (result.clean_n, result.clean_accuracy) == (2, 0.5)
+    assert result.clean is not None
+    assert (result.clean.scores.n, result.clean.scores.accuracy) == (2, 0.5)
 
 
 def test_mirrored_pools_both_views():
@@ -134,4 +135,5 @@ def test_the_crowd_by_hand():
     assert crowd_labels(votes).tolist() == [6, 0, -1, -1, -1]
     labelled_votes = LabelledImages(labelled([6, 3, 0, 0, 0], [0] * 5).images, np.zeros(5, np.int64), votes)
     (result,) = evaluate([Fixed()], labelled_votes, Split.VALID).results
-    assert (result.crowd_n, result.crowd_accuracy) == (2, 0.5)
+    assert result.crowd is not None
+    assert (result.crowd.n, result.crowd.accuracy) == (2, 0.5)
