@@ -101,7 +101,7 @@ def _show(leaderboard: Leaderboard, talk: Talk) -> None:
     best = leaderboard.results[0]
     if leaderboard.pairs:
         talk.show(leaderboard_table(leaderboard))
-        talk.show(pairs_table(leaderboard.pairs))
+        talk.show(pairs_table(leaderboard))
     talk.show(scores_table(best))
     talk.show(class_table(best.scores, title="By expression"))
     talk.show(confusion_table(best.scores.confusion, title="Confusion matrix"))

@@ -121,9 +121,8 @@ def adaptive_calibration_error(probabilities: Float32Array, labels: Int64Array, 
 
 @dataclass(frozen=True)
 class CalibrationBins:
-    """Images binned by their confidence; the numbers of an empty bin are 0."""
+    """Images binned by their confidence, rising; the numbers of an empty bin are 0."""
 
-    edges: Float64Array  # (bins + 1,), rising; a bin is open to the left and closed to the right
     counts: Int64Array  # (bins,)
     confidence: Float64Array  # (bins,), mean
     accuracy: Float64Array  # (bins,)
@@ -140,13 +139,14 @@ def calibration_bins(
     """Bin images by the confidence of probabilities (N, K): equally wide bins, or `adaptive`, with equally many."""
     confidence = probabilities.max(1).astype(np.float64)
     right = probabilities.argmax(1) == labels
-    shares = np.linspace(0, 1, bins + 1)
-    edges = np.quantile(confidence, shares) if adaptive else shares
-    place = np.searchsorted(edges[1:-1], confidence)
+    if adaptive:
+        # By place and not by quantile, whose last digit may tear apart images of the same confidence.
+        place = np.searchsorted(np.sort(confidence), confidence) * bins // len(confidence)
+    else:
+        place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
     counts = np.bincount(place, minlength=bins)
     filled = np.maximum(counts, 1)
     return CalibrationBins(
-        edges,
         counts,
         np.bincount(place, weights=confidence, minlength=bins) / filled,
         np.bincount(place, weights=right, minlength=bins) / filled,
