@@ -52,7 +52,7 @@ def evaluate(
     talk = Talk(quiet=quiet, verbose=verbose)
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
-    from emotify.data import Split, also_in
+    from emotify.data import Split, also_in, nearly_in
     from emotify.evaluation.classifier import Viewed, check_views
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
@@ -65,11 +65,17 @@ def evaluate(
         msg = f"{dataset.source} has no images of the {wanted} split; it has: {', '.join(dataset.splits)}"
         raise InputError(msg)
     images = dataset.splits[wanted]
-    in_train = None
+    in_train = near_train = None
     if wanted != Split.TRAIN and Split.TRAIN in dataset.splits:
-        in_train = also_in(images.images, dataset.splits[Split.TRAIN].images)
+        train = dataset.splits[Split.TRAIN].images
+        in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
     leaderboard = evaluate_all(
-        [Viewed(classifier, seen) for classifier in classifiers], images, wanted, in_train=in_train
+        [Viewed(classifier, seen) for classifier in classifiers],
+        images,
+        wanted,
+        valid=dataset.splits.get(Split.VALID),
+        in_train=in_train,
+        near_train=near_train,
     )
     if json:
         print_json(leaderboard.document())
@@ -93,12 +99,12 @@ def parse_split(name: str) -> Split:
 
 
 def _show(leaderboard: Leaderboard, talk: Talk) -> None:
-    from emotify.reports.tables import class_table, confusion_table, leaderboard_table, pairs_table, scores_text
+    from emotify.reports.tables import class_table, confusion_table, leaderboard_table, pairs_table, scores_table
 
     best = leaderboard.results[0]
     if leaderboard.pairs:
         talk.show(leaderboard_table(leaderboard))
-        talk.show(pairs_table(leaderboard.pairs))
-    talk.show(scores_text(best))
+        talk.show(pairs_table(leaderboard))
+    talk.show(scores_table(best))
     talk.show(class_table(best.scores, title="By expression"))
     talk.show(confusion_table(best.scores.confusion, title="Confusion matrix"))

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotify.data.ferplus import VOTES
-from emotify.data.types import Int64Array, UInt8Array
-from emotify.emotions import emotion_index
+from emotify.data.types import Float32Array, Int64Array, UInt8Array
+from emotify.emotions import EMOTIONS, emotion_index
 
 # FER+'s columns as classes; -1 for contempt, unknown and NF (not a face), which are none of the seven.
 _CLASSES: Final = np.array([-1 if (index := emotion_index(name)) is None else index for name in VOTES])
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """How a classifier agrees with the annotators, on the images whose majority is one of the seven classes."""
+
+    n: int
+    accuracy: float  # against the majority
+    cross_entropy: float  # to the distribution of the votes, nats
+    entropy: float  # of the votes themselves: no classifier's cross-entropy is less
+
+
+def score_crowd(probabilities: Float32Array, votes: UInt8Array) -> Crowd | None:
+    """Score probabilities (N, 7) against votes (N, 10); None when no image's majority is one of the seven."""
+    labels = crowd_labels(votes)
+    agreed = labels >= 0
+    if not agreed.any():
+        return None
+    answers, wanted = probabilities[agreed], crowd_distribution(votes[agreed])
+    return Crowd(
+        n=len(answers),
+        accuracy=float((answers.argmax(1) == labels[agreed]).mean()),
+        cross_entropy=_cross_entropy(wanted, answers),
+        entropy=_cross_entropy(wanted, wanted),
+    )
 
 
 def crowd_labels(votes: UInt8Array) -> Int64Array:
@@ -22,3 +49,15 @@ def crowd_labels(votes: UInt8Array) -> Int64Array:
     most = votes.max(1, keepdims=True)
     shared = (votes == most).sum(1) > 1
     return np.where(shared, -1, _CLASSES[votes.argmax(1)]).astype(np.int64)
+
+
+def crowd_distribution(votes: UInt8Array) -> NDArray[np.float64]:
+    """Return the shares (N, 7) of the seven classes among their votes (N, 10), of which each image has some."""
+    counts = np.zeros((len(votes), len(EMOTIONS)))
+    counts[:, _CLASSES[_CLASSES >= 0]] = votes[:, _CLASSES >= 0]
+    return np.asarray(counts / counts.sum(1, keepdims=True))
+
+
+def _cross_entropy(wanted: NDArray[np.float64], answers: NDArray[np.floating]) -> float:
+    """Return the mean of -sum(wanted * log(answers)) over images (N, 7), nats."""
+    return float(-(wanted * np.log(np.maximum(answers.astype(np.float64), 1e-12))).sum(1).mean())

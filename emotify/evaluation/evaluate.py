@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotify.data.types import Float32Array, LabelledImages, Split
+from emotify.evaluation.bootstrap import Intervals, bootstrap_confusion
+from emotify.evaluation.calibration import FOLDS, Calibration, calibrate
 from emotify.evaluation.classifier import Classifier
-from emotify.evaluation.crowd import crowd_labels
+from emotify.evaluation.crowd import Crowd, score_crowd
 from emotify.evaluation.metrics import Scores, score
-from emotify.evaluation.significance import Comparison, compare
+from emotify.evaluation.significance import Comparison, compare_all
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Scores without the images whose pixels are in train, and what is left of nearly the same ones."""
+
+    scores: Scores
+    near_duplicates: int | None  # of these images, how many look nearly the same as one of train; None: not counted
+    accuracy_without_near: float | None  # without those as well; None when nothing is left
+
+    def document(self) -> dict[str, Any]:
+        """Return the scores as CONTRACT's JSON has them."""
+        near = {"near_duplicates": self.near_duplicates, "accuracy_without_near": self.accuracy_without_near}
+        return {**self.scores.document(), **near}
 
 
 @dataclass(frozen=True)
@@ -24,18 +41,23 @@ class Result:
     model: str
     split: Split
     scores: Scores
-    clean_n: int | None  # images whose pixels are not in train; None when train is not there or is the split
-    clean_accuracy: float | None
-    crowd_n: int | None = None  # images on which FER+'s majority is one of the seven; None without FER+
-    crowd_accuracy: float | None = None  # against that majority
+    intervals: Intervals
+    calibration: Calibration | None  # None without `valid`, or where it has next to no images
+    clean: Clean | None  # None when train is not there, is the split, or has all of its images
+    crowd: Crowd | None  # None without FER+
+    probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), as the classifier answered
 
     def document(self) -> dict[str, Any]:
         """Return the result as CONTRACT's JSON has it."""
-        clean = None if self.clean_n is None else {"n": self.clean_n, "accuracy": self.clean_accuracy}
-        document = {"model": self.model, "split": self.split.value, **self.scores.document(), "clean": clean}
-        if self.crowd_n is not None:
-            document["crowd"] = {"n": self.crowd_n, "accuracy": self.crowd_accuracy}
-        return document
+        return {
+            "model": self.model,
+            "split": self.split.value,
+            **self.scores.document(),
+            "bootstrap_ci95": self.intervals.document(),
+            "calibrated": self.calibration and self.calibration.document(),
+            "clean": self.clean and self.clean.document(),
+            "crowd": self.crowd and vars(self.crowd),
+        }
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,7 @@ class Leaderboard:
         return {
             "schema": 1,
             "results": [result.document() for result in self.results],
-            "pairs": [vars(pair) for pair in self.pairs],
+            "pairs": [pair.document() for pair in self.pairs],
         }
 
 
@@ -59,33 +81,66 @@ def evaluate(
     images: LabelledImages,
     split: Split,
     *,
-    in_train: NDArray[np.bool_] | None = None,
+    valid: LabelledImages | None = None,
+    in_train: BoolArray | None = None,
+    near_train: BoolArray | None = None,
 ) -> Leaderboard:
-    """Score classifiers on the same images; `in_train` (N,) marks those whose pixels are also in train."""
-    answers = [(classifier.name, classifier.probabilities(images.images)) for classifier in classifiers]
-    answers.sort(key=lambda answer: -_right(answer[1], images).mean())
-    pairs = [
-        compare(name_a, _right(a, images), name_b, _right(b, images))
-        for (name_a, a), (name_b, b) in itertools.combinations(answers, 2)
-    ]
-    results = [_result(name, probabilities, images, split, in_train) for name, probabilities in answers]
-    return Leaderboard(tuple(results), tuple(pairs))
+    """Score classifiers on the same images.
+
+    valid: where temperatures are fitted when another split is scored. `in_train` and `near_train` (N,) mark the images
+    whose pixels are in train too, and those that look nearly the same as one of train.
+    """
+    overlap = None if in_train is None else (in_train, near_train)
+    results = [_evaluate_one(classifier, images, split, valid, overlap) for classifier in classifiers]
+    results.sort(key=lambda result: -result.scores.accuracy)
+    pairs = compare_all([(result.model, result.probabilities.argmax(1) == images.labels) for result in results])
+    return Leaderboard(tuple(results), pairs)
 
 
-def _result(
-    name: str, probabilities: Float32Array, images: LabelledImages, split: Split, in_train: NDArray[np.bool_] | None
+def _evaluate_one(
+    classifier: Classifier,
+    images: LabelledImages,
+    split: Split,
+    valid: LabelledImages | None,
+    overlap: tuple[BoolArray, BoolArray | None] | None,
 ) -> Result:
-    result = Result(name, split, score(probabilities, images.labels), None, None)
-    if in_train is not None and not in_train.all():
-        clean = _right(probabilities, images)[~in_train]
-        result = replace(result, clean_n=len(clean), clean_accuracy=float(clean.mean()))
-    if images.votes is not None:
-        labels = crowd_labels(images.votes)
-        agreed = labels >= 0
-        right = probabilities.argmax(1)[agreed] == labels[agreed]
-        result = replace(result, crowd_n=len(right), crowd_accuracy=float(right.mean()) if len(right) else 0.0)
-    return result
+    probabilities = classifier.probabilities(images.images)
+    scores = score(probabilities, images.labels)
+    return Result(
+        classifier.name,
+        split,
+        scores,
+        bootstrap_confusion(scores.confusion),
+        _calibrate(classifier, probabilities, images, split, valid),
+        None if overlap is None else _clean(probabilities, images, *overlap),
+        None if images.votes is None else score_crowd(probabilities, images.votes),
+        probabilities,
+    )
 
 
-def _right(probabilities: Float32Array, images: LabelledImages) -> NDArray[np.bool_]:
-    return np.asarray(probabilities.argmax(1) == images.labels)
+def _calibrate(
+    classifier: Classifier,
+    probabilities: Float32Array,
+    images: LabelledImages,
+    split: Split,
+    valid: LabelledImages | None,
+) -> Calibration | None:
+    if split == Split.VALID:
+        return calibrate(probabilities, images.labels) if len(images) >= FOLDS else None
+    if valid is None or len(valid) < FOLDS:
+        return None
+    return calibrate(probabilities, images.labels, (classifier.probabilities(valid.images), valid.labels))
+
+
+def _clean(
+    probabilities: Float32Array, images: LabelledImages, in_train: BoolArray, near_train: BoolArray | None
+) -> Clean | None:
+    if in_train.all():
+        return None
+    left = ~in_train
+    scores = score(probabilities[left], images.labels[left])
+    if near_train is None:
+        return Clean(scores, None, None)
+    apart = left & ~near_train
+    right = probabilities.argmax(1)[apart] == images.labels[apart]
+    return Clean(scores, int((left & near_train).sum()), float(right.mean()) if len(right) else None)

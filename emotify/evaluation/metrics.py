@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotify.data.types import Float32Array, Int64Array
 from emotify.emotions import EMOTIONS
+
+Float64Array: TypeAlias = NDArray[np.float64]
 
 CALIBRATION_BINS = 15
 
@@ -35,6 +38,8 @@ class Scores:
     nll: float  # mean negative log-likelihood, nats
     brier: float  # mean squared distance to the one-hot label, 0..2 (Brier 1950)
     ece: float  # expected calibration error, equal-width bins (Naeini et al. 2015)
+    ece_adaptive: float  # the same over bins of equally many images (Nguyen & O'Connor 2015)
+    top2_accuracy: float  # share of images whose class is among the two most probable
     per_class: dict[str, ClassScores]
     confusion: Int64Array  # (7, 7), rows are the truth
 
@@ -49,6 +54,8 @@ class Scores:
             "nll": self.nll,
             "brier": self.brier,
             "ece": self.ece,
+            "ece_adaptive": self.ece_adaptive,
+            "top2_accuracy": self.top2_accuracy,
             "per_class": {name: vars(scores) for name, scores in self.per_class.items()},
             "confusion": self.confusion.tolist(),
         }
@@ -74,6 +81,8 @@ def score(probabilities: Float32Array, labels: Int64Array) -> Scores:
         nll=negative_log_likelihood(probabilities, labels),
         brier=brier_score(probabilities, labels),
         ece=calibration_error(probabilities, labels),
+        ece_adaptive=adaptive_calibration_error(probabilities, labels),
+        top2_accuracy=top2_accuracy(probabilities, labels),
         per_class={
             name: ClassScores(float(precision), float(recall), float(f1), int(support))
             for name, precision, recall, f1, support in zip(EMOTIONS, *columns, strict=True)
@@ -94,11 +103,51 @@ def brier_score(probabilities: Float32Array, labels: Int64Array) -> float:
     return float(((probabilities - wanted) ** 2).sum(1).mean())
 
 
+def top2_accuracy(probabilities: Float32Array, labels: Int64Array) -> float:
+    """Return the share of labels (N,) that are among the two most probable classes of probabilities (N, K)."""
+    two = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]
+    return float((two == labels[:, None]).any(1).mean())
+
+
 def calibration_error(probabilities: Float32Array, labels: Int64Array, bins: int = CALIBRATION_BINS) -> float:
     """Return the expected calibration error: the mean gap of confidence and accuracy over equal-width bins."""
+    return calibration_bins(probabilities, labels, bins=bins).error
+
+
+def adaptive_calibration_error(probabilities: Float32Array, labels: Int64Array, bins: int = CALIBRATION_BINS) -> float:
+    """Return the expected calibration error over bins of equally many images."""
+    return calibration_bins(probabilities, labels, bins=bins, adaptive=True).error
+
+
+@dataclass(frozen=True)
+class CalibrationBins:
+    """Images binned by their confidence, rising; the numbers of an empty bin are 0."""
+
+    counts: Int64Array  # (bins,)
+    confidence: Float64Array  # (bins,), mean
+    accuracy: Float64Array  # (bins,)
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error."""
+        return float((np.abs(self.accuracy - self.confidence) * self.counts).sum() / self.counts.sum())
+
+
+def calibration_bins(
+    probabilities: Float32Array, labels: Int64Array, *, bins: int = CALIBRATION_BINS, adaptive: bool = False
+) -> CalibrationBins:
+    """Bin images by the confidence of probabilities (N, K): equally wide bins, or `adaptive`, with equally many."""
     confidence = probabilities.max(1).astype(np.float64)
     right = probabilities.argmax(1) == labels
-    # Bin 15 would hold only confidence == 1.0, so it joins the last one.
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(place, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    if adaptive:
+        # By place and not by quantile, whose last digit may tear apart images of the same confidence.
+        place = np.searchsorted(np.sort(confidence), confidence) * bins // len(confidence)
+    else:
+        place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
+    counts = np.bincount(place, minlength=bins)
+    filled = np.maximum(counts, 1)
+    return CalibrationBins(
+        counts,
+        np.bincount(place, weights=confidence, minlength=bins) / filled,
+        np.bincount(place, weights=right, minlength=bins) / filled,
+    )

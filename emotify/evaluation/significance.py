@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from emotify.evaluation.bootstrap import Interval, bootstrap_difference
+
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,23 @@ class Comparison:
     a: str
     b: str
     difference: float  # accuracy of a minus accuracy of b
+    difference_ci95: Interval  # paired bootstrap over images
+    only_a: int  # images that a alone gets right
+    only_b: int
     mcnemar_p: float  # two-sided, exact
+    mcnemar_p_holm: float  # corrected for how many pairs were compared; the same as above for one pair
+
+    @property
+    def better(self) -> str | None:
+        """The one that is better beyond chance, by the test and by the interval; None when neither is."""
+        low, high = self.difference_ci95
+        if self.mcnemar_p_holm >= SIGNIFICANT or low <= 0 <= high:
+            return None
+        return self.a if self.difference > 0 else self.b
+
+    def document(self) -> dict[str, Any]:
+        """Return the comparison as JSON has it."""
+        return {**vars(self), "difference_ci95": list(self.difference_ci95), "better": self.better}
 
 
 def compare(a: str, right_a: NDArray[np.bool_], b: str, right_b: NDArray[np.bool_]) -> Comparison:
@@ -23,5 +46,22 @@ def compare(a: str, right_a: NDArray[np.bool_], b: str, right_b: NDArray[np.bool
     from scipy.stats import binomtest
 
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-    return Comparison(a, b, float(right_a.mean() - right_b.mean()), float(p))
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    interval = bootstrap_difference(only_a, only_b, len(right_a))
+    return Comparison(a, b, (only_a - only_b) / len(right_a), interval, only_a, only_b, p, p)
+
+
+def compare_all(rights: Sequence[tuple[str, NDArray[np.bool_]]]) -> tuple[Comparison, ...]:
+    """Compare every two of (name, right (N,)), with p-values corrected for all of them (Holm 1979)."""
+    pairs = [compare(*a, *b) for a, b in itertools.combinations(rights, 2)]
+    corrected = holm([pair.mcnemar_p for pair in pairs])
+    return tuple(replace(pair, mcnemar_p_holm=p) for pair, p in zip(pairs, corrected, strict=True))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values so corrected that the chance of any false finding among them stays what it was for one."""
+    order = np.argsort(p_values, kind="stable")
+    steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [float(p) for p in corrected]

@@ -1,0 +1,71 @@
+"""What one temperature would do to a classifier's probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from emotify.data.types import Float32Array, Int64Array
+from emotify.ensembling.combining import fit_temperature, with_temperature
+from emotify.evaluation.metrics import (
+    adaptive_calibration_error,
+    brier_score,
+    calibration_error,
+    negative_log_likelihood,
+)
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores after the logarithms are divided by a temperature fitted on `valid`; predictions stay what they are."""
+
+    temperature: float  # fitted on all of `valid`
+    cross_fitted: bool  # whether `valid` itself is scored: each fifth then has the temperature of the other four
+    nll: float
+    brier: float
+    ece: float
+    ece_adaptive: float
+    probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), after
+
+    def document(self) -> dict[str, Any]:
+        """Return what the temperature does as JSON has it."""
+        names = ("temperature", "cross_fitted", "nll", "brier", "ece", "ece_adaptive")
+        return {name: getattr(self, name) for name in names}
+
+
+def calibrate(
+    probabilities: Float32Array, labels: Int64Array, valid: tuple[Float32Array, Int64Array] | None = None
+) -> Calibration:
+    """Score probabilities (N, 7) after a temperature fitted on `valid` (its probabilities and labels).
+
+    Without it these are `valid`, of at least FOLDS images: as a temperature flatters the images it was fitted on, each
+    fold is then given that of the others.
+    """
+    if valid is None:
+        after, temperature = _cross_fitted(probabilities, labels), fit_temperature(probabilities, labels)
+    else:
+        temperature = fit_temperature(*valid)
+        after = with_temperature(probabilities, temperature)
+    return Calibration(
+        temperature=temperature,
+        cross_fitted=valid is None,
+        nll=negative_log_likelihood(after, labels),
+        brier=brier_score(after, labels),
+        ece=calibration_error(after, labels),
+        ece_adaptive=adaptive_calibration_error(after, labels),
+        probabilities=after,
+    )
+
+
+def _cross_fitted(probabilities: Float32Array, labels: Int64Array) -> Float32Array:
+    """Return probabilities (N, 7), each fold with the temperature of the other folds."""
+    folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    after = np.empty_like(probabilities)
+    for fold in range(FOLDS):
+        here = folds == fold
+        after[here] = with_temperature(probabilities[here], fit_temperature(probabilities[~here], labels[~here]))
+    return after

@@ -1,0 +1,55 @@
+"""'Better' is said only where it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emotify.evaluation.significance import compare, compare_all, holm
+
+
+def right(*shares):
+    """True in runs: right(3, -2) is three images right, then two wrong."""
+    return np.concatenate([np.full(abs(share), share > 0) for share in shares])
+
+
+def test_mcnemar_by_hand():
+    """Five differences, all one way: p = 2 / 2**5. None: 1."""
+    a, b = right(10), right(-5, 5)
+    pair = compare("a", a, "b", b)
+    assert (pair.only_a, pair.only_b, pair.difference) == (5, 0, 0.5)
+    assert pair.mcnemar_p == pair.mcnemar_p_holm == pytest.approx(2 / 2**5)
+    assert compare("a", a, "a", a).mcnemar_p == 1
+
+
+def test_the_better_one_is_named_whichever_comes_first():
+    a, b = right(90, -10), right(60, -40)
+    assert compare("a", a, "b", b).better == "a"
+    assert compare("b", b, "a", a).better == "a"
+    assert compare("a", a, "a too", a).better is None
+    assert compare("a", right(52, -48), "b", right(50, -50)).better is None
+
+
+def test_many_pairs_need_more():
+    """A difference that one pair's p of 0.03 would call better is not told apart among six pairs."""
+    a, b = right(100), right(94, -6)
+    assert compare("a", a, "b", b).better == "a"
+    pairs = compare_all([("a", a), ("b", b), ("c", b), ("d", b)])
+    assert [pair.better for pair in pairs] == [None] * 6
+    assert [pair.mcnemar_p for pair in pairs[:3]] == [pytest.approx(2 / 2**6)] * 3
+
+
+def test_holm_by_hand():
+    """Holm 1979: the smallest p times 4, the next times 3, never falling, never above 1."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_only_ever_raises_and_keeps_the_order(values):
+    corrected = holm(values)
+    assert all(value <= after <= 1 for value, after in zip(values, corrected, strict=True))
+    assert all(np.diff(np.array(corrected)[np.argsort(values, kind="stable")]) >= 0)
+    assert min(corrected) == pytest.approx(min(1, min(values) * len(values)))

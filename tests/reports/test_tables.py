@@ -1,0 +1,85 @@
+"""Tables that a terminal of 80 columns shows whole, and that say the same without colour."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from emotify.data import LabelledImages, Split
+from emotify.evaluation.evaluate import evaluate
+from emotify.reports.tables import class_table, confusion_table, leaderboard_table, pairs_table, scores_table
+
+LABELS = np.repeat(np.arange(7), (467, 56, 496, 895, 653, 415, 607))  # as many as FER-2013's valid has
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """A classifier that is right on about `share` of the images, and sure of nothing."""
+
+    name: str
+    share: float
+
+    def probabilities(self, images):
+        chance = np.random.default_rng(0)
+        hint = (chance.random(len(images)) < self.share)[:, None] * np.eye(7)[LABELS]
+        return np.asarray((chance.dirichlet(np.ones(7), len(images)) + 2 * hint) / (1 + 2 * hint.sum(1)[:, None]), "f4")
+
+
+@pytest.fixture(scope="module")
+def board():
+    votes = np.random.default_rng(0).integers(0, 5, (len(LABELS), 10), np.uint8)
+    images = LabelledImages(np.zeros((len(LABELS), 1, 48, 48), np.uint8), LABELS, votes)
+    models = [Guessing("20260131-120000-cnn-s0-1a2b", 0.6), Guessing("20260131-120000-fnn-s0-1a2b", 0.3)]
+    exact, near = np.arange(len(LABELS)) < 281, np.arange(len(LABELS)) < 489
+    return evaluate(models, images, Split.VALID, in_train=exact, near_train=near)
+
+
+def render(table, width, **options) -> str:
+    screen = Console(width=width, file=io.StringIO(), **options)
+    with screen.capture() as capture:
+        screen.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def tables(board):
+    best = board.results[0]
+    yield leaderboard_table(board)
+    yield pairs_table(board)
+    yield scores_table(best)
+    yield class_table(best.scores, title="By expression")
+    yield confusion_table(best.scores.confusion, title="Confusion matrix")
+
+
+def test_80_columns_show_what_a_wide_terminal_shows(board):
+    """Nothing is folded or cut."""
+    for table in tables(board):
+        assert render(table, 80) == render(table, 200)
+
+
+def test_colour_adds_nothing_but_colour(board):
+    for table in tables(board):
+        coloured = render(table, 80, force_terminal=True, color_system="truecolor")
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+        assert [line.rstrip() for line in plain.splitlines()] == render(table, 80).splitlines()
+    assert "\x1b[37;48;2;" in coloured  # the confusion matrix is shaded
+
+
+def test_the_confusion_matrix_marks_what_is_right(board):
+    """Per cent of each row, the right ones in brackets, and how many images the row has."""
+    confusion = board.results[0].scores.confusion
+    text = render(confusion_table(confusion, title=""), 80)
+    share = round(100 * confusion[3, 3] / 895)
+    assert re.search(rf"happy( +\d+){{3}} +\[{share}\]( +\d+){{3}} +895$", text, re.MULTILINE)
+
+
+def test_better_is_said_only_where_it_is(board):
+    """The winner by its place in the leaderboard; a model and its equal are not told apart."""
+    assert "#1 is better" in render(pairs_table(board), 80)
+    twins = [Guessing("a", 0.5), Guessing("b", 0.5)]
+    images = LabelledImages(np.zeros((len(LABELS), 1, 48, 48), np.uint8), LABELS)
+    assert "not told apart" in render(pairs_table(evaluate(twins, images, Split.VALID)), 80)
