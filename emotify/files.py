@@ -39,6 +39,12 @@ def _escape(character: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
+def safe_stem(text: str) -> str:
+    """Return the letters, digits, `.`, `-` and `_` of a text, to name a file by on any system."""
+    kept = "".join(character if character.isalnum() or character in "._-" else "_" for character in text)
+    return kept.lstrip(".-")[:50] or "_"
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     """Give a binary file that becomes `path` when the block ends without an error, and vanishes otherwise.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from emotify.reports.figures import PALETTE, style
+from emotify.reports.figures import PALETTE, cut, style
 from emotify.reports.plots import figure_bytes, new_figure
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def draw_explanation(picture: npt.NDArray[np.uint8], explanation: Explanation, *
         _legend(panels["bar"], explanation, reach=reach)
         title = f"{explanation.label} {explanation.probability:.0%}"
         panels["face"].set_title(title, loc="left", fontsize=15)
-        panels["heat"].set_title(name, loc="right", fontsize=9, weight="normal", color=PALETTE["quiet"])
+        panels["heat"].set_title(cut(name, 48), loc="right", fontsize=9, weight="normal", color=PALETTE["quiet"])
     return figure_bytes(figure, "png")
 
 

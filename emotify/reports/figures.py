@@ -39,7 +39,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], after: Sequence[Reliability
 
     `after` are the bins after a temperature.
     """
-    with _style():
+    with style():
         figure = new_figure(width=4.2, height=3.9)
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=PALETTE["quiet"], linewidth=1, linestyle=(0, (4, 3)))
@@ -56,7 +56,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], after: Sequence[Reliability
 
 def draw_confidence(right: Int64Array, wrong: Int64Array) -> Figure:
     """Draw how many right and wrong answers (B,) have a confidence in each of B equal parts of 0..1."""
-    with _style():
+    with style():
         figure = new_figure(width=4.2, height=3.9)
         axes = figure.subplots()
         width = 1 / len(right)
@@ -71,7 +71,7 @@ def draw_confidence(right: Int64Array, wrong: Int64Array) -> Figure:
 
 def draw_classes(per_class: dict[str, ClassScores]) -> Figure:
     """Draw precision, recall and F1 of each expression."""
-    with _style():
+    with style():
         figure = new_figure(width=6.4, height=3.9)
         axes = figure.subplots()
         rows = np.arange(len(per_class))
@@ -92,7 +92,7 @@ def draw_classes(per_class: dict[str, ClassScores]) -> Figure:
 
 def draw_leaderboard(results: Sequence[Result], names: Sequence[str]) -> Figure:
     """Draw each classifier's accuracy with its 95 % interval, in the order given."""
-    with _style():
+    with style():
         figure = new_figure(width=6.4, height=1.0 + 0.34 * len(results))
         axes = figure.subplots()
         rows = np.arange(len(results))
@@ -112,7 +112,7 @@ def draw_leaderboard(results: Sequence[Result], names: Sequence[str]) -> Figure:
 def draw_disagreement(disagreement: NDArray[np.float64], names: Sequence[str]) -> Figure:
     """Draw on which share of images each two of M classifiers answer differently, (M, M)."""
     count = len(names)
-    with _style():
+    with style():
         figure = new_figure(width=2.6 + 0.62 * count, height=1.5 + 0.5 * count)
         axes = figure.subplots()
         shown = np.where(np.eye(count, dtype=bool), np.nan, disagreement)
@@ -150,7 +150,8 @@ def _variable(colour: re.Match[str]) -> str:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """Give figures made in the block the house's fonts and colours, and take their texts as they are."""
     from matplotlib import rc_context
 
     quiet, ink, line = PALETTE["quiet"], PALETTE["ink"], PALETTE["line"]
