@@ -93,7 +93,7 @@ def draw_classes(per_class: dict[str, ClassScores]) -> Figure:
 def draw_leaderboard(results: Sequence[Result], names: Sequence[str]) -> Figure:
     """Draw each classifier's accuracy with its 95 % interval, in the order given."""
     with style():
-        figure = new_figure(width=6.4, height=1.0 + 0.34 * len(results))
+        figure = new_figure(width=6.4, height=0.9 + 0.34 * len(results))
         axes = figure.subplots()
         rows = np.arange(len(results))
         low, high = zip(*(result.scores.accuracy_ci95 for result in results), strict=True)
@@ -102,7 +102,7 @@ def draw_leaderboard(results: Sequence[Result], names: Sequence[str]) -> Figure:
         axes.scatter(accuracies, rows, s=40, color=PALETTE["accent"], zorder=3)
         axes.set_yticks(rows, [cut(name) for name in names])
         axes.set_ylim(len(results) - 0.4, -0.6)
-        axes.set(xlabel="accuracy, with 95 % interval")
+        axes.set(title="Accuracy, with 95 % interval")
         _per_cent(axes, x=True, decimals=None)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
