@@ -6,9 +6,10 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +37,12 @@ def _escape(character: str) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def safe_stem(text: str) -> str:
+    """Return the letters, digits, `.`, `-` and `_` of a text, to name a file by on any system."""
+    kept = "".join(character if character.isalnum() or character in "._-" else "_" for character in text)
+    return kept.lstrip(".-")[:50] or "_"
 
 
 @contextlib.contextmanager
@@ -70,6 +77,30 @@ def write_bytes(path: Path, content: bytes, *, overwrite: bool = True) -> None:
         file.write(content)
 
 
+def write_folder(path: Path, contents: Mapping[str, bytes], *, overwrite: bool = False) -> None:
+    """Write a folder of files, by name, that appears whole or not at all. Raises WriteError.
+
+    With `overwrite` it may exist: files of these names are replaced, each of them atomically, and others left alone.
+    """
+    check_folder(path, overwrite=overwrite)
+    path = path.resolve()
+    make_folder(path.parent, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.tmp")
+    try:
+        make_folder(temporary)
+        for name, content in contents.items():
+            write_bytes(temporary / name, content)
+        with explain_write_errors(path):
+            if path.exists():
+                for name in contents:
+                    (temporary / name).replace(path / name)
+            else:
+                temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync_folder(path.parent)
+
+
 def write_json(path: Path, document: object) -> None:
     """Write `document` to `path` atomically as indented JSON; NaN and infinities are refused with ValueError."""
     write_bytes(path, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
@@ -82,6 +113,14 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - a JSON document is anything
 
 def exists_error(path: Path) -> WriteError:
     return WriteError(f"{printable(path)} already exists; choose another name, or overwrite it with --force")
+
+
+def check_folder(path: Path, *, overwrite: bool) -> None:
+    """Raise WriteError when `path` exists and may not be written into, or is no folder."""
+    if path.exists() and not path.is_dir():
+        raise WriteError(f"cannot write {printable(path)}: it is a file; name a folder")
+    if path.exists() and not overwrite:
+        raise exists_error(path)
 
 
 @contextlib.contextmanager
@@ -151,8 +190,6 @@ def _take_lock(descriptor: int) -> None:
 
 
 def _free_space(path: Path) -> str:
-    import shutil
-
     for folder in (path, *path.absolute().parents):
         if folder.exists():
             return f"{shutil.disk_usage(folder).free / 1e6:.1f} MB"

@@ -10,8 +10,9 @@ import typer
 from emotify.cli.console import Talk, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
-from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Tta, Verbose, Views
+from emotify.cli.options import Data, Debug, Device, Ferplus, Force, Json, Quiet, Threads, Tta, Verbose, Views
 from emotify.errors import GateError, InputError, UsageError
+from emotify.files import check_folder
 
 if TYPE_CHECKING:
     from emotify.data import Split
@@ -33,6 +34,14 @@ def evaluate(
     min_accuracy: Annotated[
         float | None, typer.Option("--min-accuracy", metavar="X", min=0, max=1, help="Exit 7 if the best is below X.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="Write a page, DIR/index.html, and its figures as PNG and SVG."),
+    ] = None,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="Show the most telling faces in the report; without it, none.")
+    ] = False,
+    force: Force = False,
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
@@ -48,8 +57,10 @@ def evaluate(
       emotify evaluate runs/20260131-120000-cnn-s0-1a2b --split test
       emotify evaluate model.onnx --tta --json
       emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts
+      emotify evaluate --report report/                 a page to keep, to print, to pass on
     """
     talk = Talk(quiet=quiet, verbose=verbose)
+    _check_report(report, with_images=with_images, force=force)
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
     from emotify.data import Split, also_in, nearly_in
@@ -81,10 +92,24 @@ def evaluate(
         print_json(leaderboard.document())
     else:
         _show(leaderboard, talk)
+    if report is not None:
+        from emotify.reports.page import write_report
+
+        page = write_report(report, leaderboard, images, with_images=with_images, overwrite=force)
+        talk.notice(f"report: {page}")
     best = leaderboard.results[0].scores.accuracy
     if min_accuracy is not None and best < min_accuracy:
         msg = f"accuracy {best:.4f} on {wanted} is below --min-accuracy {min_accuracy}"
         raise GateError(msg)
+
+
+def _check_report(folder: Path | None, *, with_images: bool, force: bool) -> None:
+    """Refuse, before any work, what would fail after it."""
+    if folder is not None:
+        check_folder(folder, overwrite=force)
+    elif with_images:
+        msg = "--with-images is about the page of --report; name that too"
+        raise UsageError(msg)
 
 
 def parse_split(name: str) -> Split:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotify.cli.console import Talk, print_json, print_json_line
+from emotify.cli.explain import Explainer
 from emotify.cli.options import Debug, Force, Json, Quiet, Threads, Verbose
 from emotify.errors import ExitCode, InputError, UsageError
 from emotify.files import atomic_write, exists_error, printable
@@ -47,6 +49,10 @@ def predict(
     ] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON a picture.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a face.")] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option("--explain", metavar="DIR", help="Write a picture of each face that shows which part decided."),
+    ] = None,
     truth: Annotated[
         str,
         typer.Option("--truth", metavar="HOW", help="Compare with folders named as expressions: auto, folders, none."),
@@ -65,6 +71,7 @@ def predict(
       emotify predict photos/
       emotify predict a.jpg b.png --json
       emotify predict photos/ --csv faces.csv
+      emotify predict face.jpg --explain why/               which part of the face decided
       emotify predict faces48/ --faces whole --jsonl | head
       emotify predict test/ --model runs/best/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
@@ -76,6 +83,7 @@ def predict(
         raise UsageError(msg)
     if csv is not None and csv.exists() and not force:
         raise exists_error(csv)
+    explainer = None if explain is None else Explainer(explain, talk, force=force)
 
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
@@ -89,6 +97,8 @@ def predict(
         sinks = [summary.add, _screen_sink(kept, talk, json=json, jsonl=jsonl)]
         if csv is not None:
             sinks.append(stack.enter_context(_csv_sink(csv)))
+        if explainer is not None:
+            sinks.append(functools.partial(explainer.add, predictor.session))
         results = predictor.predict(found)
         for result in results if jsonl else _with_progress(results, talk):
             if result.note:

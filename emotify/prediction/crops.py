@@ -68,6 +68,16 @@ def cut_face(picture: Picture, face: Face) -> UInt8Array:
     return _resample(picture, *face.square)
 
 
+def see_square(picture: Picture, square: tuple[float, float, float]) -> UInt8Array:
+    """Return what the classifier sees of a square x0, y0, side of a picture, grey (48, 48)."""
+    return _resample(picture, *square)
+
+
+def enlarge_square(picture: Picture, square: tuple[float, float, float], *, side: int) -> UInt8Array:
+    """Return what `see_square` does, but in colour and with more pixels, (side, side, 3)."""
+    return _resample(picture, *square, mode="RGB", pixels=side)
+
+
 def crop_face(picture: Picture, box: Sequence[float]) -> UInt8Array:
     """Cut a face with its box x0, y0, x1, y1 framed as FER-2013 frames it, grey (48, 48).
 
@@ -114,20 +124,22 @@ def _square(box: Sequence[float]) -> tuple[float, float, float]:
     return (x0 + x1 - side) / 2, (y0 + y1 - side) / 2 - _RAISE * height, side
 
 
-def _resample(picture: Picture, x0: float, y0: float, side: float) -> UInt8Array:
-    """Resample a square, given in pixels of the file's picture, to grey (48, 48).
+def _resample(
+    picture: Picture, x0: float, y0: float, side: float, *, mode: str = "L", pixels: int = SIDE
+) -> UInt8Array:
+    """Resample a square, given in pixels of the file's picture, to (pixels, pixels), grey unless `mode` is RGB.
 
     Its corners are not rounded to whole pixels: on a face of 24 pixels that would shift or scale it by 4 %.
     """
     image = picture.image
     if (x0, y0, side, side) == (0, 0, picture.width, picture.height):  # FER-2013's own images need nothing of this
-        return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+        return np.asarray(image.convert(mode).resize((pixels, pixels), Image.Resampling.LANCZOS))
     scale = image.width / picture.width
     x0, y0, side = x0 * scale, y0 * scale, side * scale
     columns = np.arange(math.floor(x0), math.ceil(x0 + side))
     rows = np.arange(math.floor(y0), math.ceil(y0 + side))
     square = (x0 - columns[0], y0 - rows[0], x0 - columns[0] + side, y0 - rows[0] + side)
     columns, rows = np.clip(columns, 0, image.width - 1), np.clip(rows, 0, image.height - 1)
-    covered = image.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).convert("L")
+    covered = image.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).convert(mode)
     repeated = np.asarray(covered)[rows[:, None] - rows[0], columns - columns[0]]
-    return np.asarray(Image.fromarray(repeated).resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=square))
+    return np.asarray(Image.fromarray(repeated).resize((pixels, pixels), Image.Resampling.LANCZOS, box=square))

@@ -33,6 +33,7 @@ class FaceResult:
     box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright picture
     detection: float | None  # the detector's score; None when the whole picture was taken as the face
     probabilities: tuple[float, ...]  # (7,), in the order of EMOTIONS
+    square: tuple[float, float, float] = (0.0, 0.0, 0.0)  # x0, y0 and side of what the classifier saw
 
     @property
     def label(self) -> str:
@@ -156,7 +157,9 @@ class Predictor:
         images = np.stack(crops)[:, None] if crops else np.zeros((0, 1, 48, 48), np.uint8)
         answers = iter(self.session.probabilities(images).tolist())
         for picture in pictures:
-            faces = tuple(FaceResult(face.box, face.detection, tuple(next(answers))) for face in picture.faces)
+            faces = tuple(
+                FaceResult(face.box, face.detection, tuple(next(answers)), face.square) for face in picture.faces
+            )
             yield replace(picture.result, faces=faces)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -45,9 +46,16 @@ def open_session(path: Path, *, threads: int = 0) -> Session:
     """Open an exported .onnx file. Raises ModelError when it is missing or no such model."""
     return Session(
         read_model(path, hint="make one with: emotify export RUN"),
-        name="/".join(path.resolve().parts[-2:]),
+        name=_name(path.resolve()),
         threads=threads,
     )
+
+
+def _name(path: Path) -> str:
+    """Return the file's name and that of its folder, unless that is the user's: names go into what is shared."""
+    folder = path.parent.name
+    own = os.path.basename(os.path.expanduser("~"))  # noqa: PTH111, PTH119 - Path.home raises where there is none
+    return path.name if folder in {"", own} else f"{folder}/{path.name}"
 
 
 def packaged_model() -> Path:

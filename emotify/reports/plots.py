@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ def plot_history(epochs: Sequence[Mapping[str, float]], path: Path, *, title: st
     """Draw loss, accuracy and learning rate over the epochs of a metrics.jsonl."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    figure = _figure(width=8.0, height=3.2)
+    figure = new_figure(width=8.0, height=3.2)
     losses, accuracies = figure.subplots(1, 2)
     numbers = [epoch["epoch"] for epoch in epochs]
     marker = "o" if len(epochs) == 1 else ""
@@ -44,16 +45,22 @@ def plot_history(epochs: Sequence[Mapping[str, float]], path: Path, *, title: st
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion(confusion: Int64Array, path: Path, *, title: str) -> None:
     """Draw a confusion matrix (7, 7), rows the truth, coloured by the share of its row."""
-    figure = _figure(width=5.6, height=5.0)
+    save_figure(draw_confusion(confusion, title=title), path)
+
+
+def draw_confusion(confusion: Int64Array, *, title: str) -> Figure:
+    """Return a confusion matrix (7, 7), rows the truth, coloured by the share of its row."""
+    figure = new_figure(width=5.6, height=5.0)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="truth", title=title)
+    axes.set(xlabel="predicted", ylabel="truth")
+    axes.set_title(title, parse_math=False)
     axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=35, ha="right")
     axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
     for (row, column), share in np.ndenumerate(shares):
@@ -63,19 +70,29 @@ def plot_confusion(confusion: Int64Array, path: Path, *, title: str) -> None:
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, format=lambda share, _: f"{share:.0%}")
     bar.set_label("share of the true class")
-    _save(figure, path)
+    return figure
 
 
-def _figure(*, width: float, height: float) -> Figure:
+def new_figure(*, width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches."""
     # Figure and not pyplot: no global state, no window system.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=150)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure, atomically, as what the path's ending says."""
+    write_bytes(path, figure_bytes(figure, path.suffix.removeprefix(".")))
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a `png` or `svg` file, the same bytes for the same picture."""
+    from matplotlib import rc_context
+
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format=path.suffix.removeprefix("."), metadata={"Software": None} if path.suffix == ".png" else None
-    )
-    write_bytes(path, buffer.getvalue())
+    names = ("Software",) if kind == "png" else ("Date", "Creator")
+    with rc_context({"svg.hashsalt": "emotify", "svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in another script, which is drawn as boxes
+        figure.savefig(buffer, format=kind, metadata=dict.fromkeys(names))
+    return buffer.getvalue()

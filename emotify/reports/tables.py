@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from emotify.evaluation.bootstrap import RESAMPLES, Interval
 from emotify.evaluation.evaluate import Leaderboard, Result
 from emotify.evaluation.metrics import Scores
 from emotify.files import printable
+from emotify.reports.names import short_name
 
 if TYPE_CHECKING:
     from emotify.models import NetworkSize  # imports torch
@@ -212,5 +212,4 @@ def _range(interval: Interval) -> str:
 
 
 def _name(text: str) -> Text:
-    """Return a model's name without the time that run folders begin with, which says little and takes much room."""
-    return Text(re.sub(r"^\d{8}-\d{6}-", "", printable(text)))
+    return Text(short_name(text))

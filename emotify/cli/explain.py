@@ -1,0 +1,64 @@
+"""What `emotify predict --explain` writes: a picture of each face that shows which part of it decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emotify.cli.console import Talk
+from emotify.files import check_folder, make_folder, printable, safe_stem, write_bytes
+
+if TYPE_CHECKING:
+    from emotify.prediction.explanation import Answers
+    from emotify.prediction.pictures import Picture
+    from emotify.prediction.predictor import FaceResult, PictureResult
+
+
+@dataclass
+class Explainer:
+    """Writes `folder`/<picture>-<face>.png for every face that it is given. Raises WriteError.
+
+    The folder must be new unless `force`. Of pictures of one name in several folders the later ones are numbered.
+    """
+
+    folder: Path
+    talk: Talk
+    force: bool = False
+    _names: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        check_folder(self.folder, overwrite=self.force)
+
+    def add(self, session: Answers, result: PictureResult) -> None:
+        """Explain the faces of a result; the picture is read once more, being too large to be kept until then."""
+        from emotify.prediction.pictures import Failure, read_picture
+
+        if not result.faces:
+            return
+        picture = read_picture(result.path)
+        if isinstance(picture, Failure):
+            self.talk.error(f"{printable(result.path)}: not explained: {picture.message}")
+            return
+        make_folder(self.folder, exist_ok=True)
+        for number, face in enumerate(result.faces, 1):
+            shown = printable(result.path.name) + (f", face {number}" if len(result.faces) > 1 else "")
+            path = self.folder / f"{self._new_name(f'{safe_stem(result.path.stem)}-{number}')}.png"
+            write_bytes(path, _draw(session, picture, face, shown), overwrite=self.force)
+
+    def _new_name(self, name: str) -> str:
+        found, number = name, 1
+        while found.casefold() in self._names:
+            number += 1
+            found = f"{name}~{number}"
+        self._names.add(found.casefold())
+        return found
+
+
+def _draw(session: Answers, picture: Picture, face: FaceResult, name: str) -> bytes:
+    from emotify.prediction.crops import enlarge_square, see_square
+    from emotify.prediction.explanation import explain
+    from emotify.reports.explained import SIDE, draw_explanation
+
+    explanation = explain(session, see_square(picture, face.square))
+    return draw_explanation(enlarge_square(picture, face.square, side=SIDE), explanation, name=name)

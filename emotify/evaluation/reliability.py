@@ -1,0 +1,47 @@
+"""Whether a classifier is right as often as it says: confidence and accuracy, bin by bin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emotify.data.types import Float32Array, Int64Array
+from emotify.evaluation.metrics import calibration_bins
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The images whose confidence lies in one bin, at least one of them."""
+
+    count: int
+    confidence: float  # mean
+    accuracy: float
+    interval: tuple[float, float]  # of the accuracy, 95 %, Wilson 1927
+
+
+def reliability(probabilities: Float32Array, labels: Int64Array) -> tuple[ReliabilityBin, ...]:
+    """Return those of 15 equally wide bins that hold images (DeGroot & Fienberg 1983)."""
+    bins = calibration_bins(probabilities, labels)
+    filled = (row for row in zip(bins.counts, bins.confidence, bins.accuracy, strict=True) if row[0])
+    return tuple(
+        ReliabilityBin(int(count), float(confidence), float(accuracy), _wilson(round(accuracy * count), int(count)))
+        for count, confidence, accuracy in filled
+    )
+
+
+def confidence_counts(
+    probabilities: Float32Array, labels: Int64Array, *, bins: int = 20
+) -> tuple[Int64Array, Int64Array]:
+    """Return how many right and how many wrong answers have a confidence in each of `bins` equal parts of 0..1."""
+    confidence = probabilities.max(1)
+    right = probabilities.argmax(1) == labels
+    counts = [np.histogram(confidence[rows], bins=bins, range=(0, 1))[0] for rows in (right, ~right)]
+    return counts[0].astype(np.int64), counts[1].astype(np.int64)
+
+
+def _wilson(right: int, count: int) -> tuple[float, float]:
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, count).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

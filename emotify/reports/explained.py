@@ -1,0 +1,82 @@
+"""The picture of an explanation: a face, and what covering its parts does to the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from emotify.reports.figures import PALETTE, cut, style
+from emotify.reports.plots import figure_bytes, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+    from emotify.prediction.explanation import Explanation
+
+SIDE: Final = 480  # pixels of the enlarged face
+_FAINTEST: Final = 0.05  # a part that changes the probability by less stays pale
+
+
+def draw_explanation(picture: npt.NDArray[np.uint8], explanation: Explanation, *, name: str) -> bytes:
+    """Return a PNG file: the enlarged face (SIDE, SIDE, 3), the same under its heat map, and what the colours mean."""
+    reach = max(float(np.abs(explanation.drops).max()), _FAINTEST)
+    with style():
+        figure = new_figure(width=6.6, height=4.15)
+        panels = figure.subplot_mosaic([["face", "heat"], ["bar", "bar"]], height_ratios=(1, 0.035))
+        for key in ("face", "heat"):
+            panels[key].set_axis_off()
+        panels["face"].imshow(picture)
+        grey = np.asarray(Image.fromarray(picture).convert("L").convert("RGB"))
+        panels["heat"].imshow(_overlay(grey, explanation.drops / reach))
+        _legend(panels["bar"], explanation, reach=reach)
+        title = f"{explanation.label} {explanation.probability:.0%}"
+        panels["face"].set_title(title, loc="left", fontsize=15)
+        panels["heat"].set_title(cut(name, 48), loc="right", fontsize=9, weight="normal", color=PALETTE["quiet"])
+    return figure_bytes(figure, "png")
+
+
+def _overlay(grey: npt.NDArray[np.uint8], shares: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Colour a picture (S, S, 3) by shares (P, P) in -1..1 at P places that reach from edge to edge."""
+    places, side = len(shares), len(grey)
+    # The first and last places lie on the picture's edges, so half a cell of the map hangs over on each side.
+    box = (0.5, 0.5, places - 0.5, places - 0.5)
+    small = Image.fromarray(shares.astype(np.float32))
+    smooth = np.asarray(small.resize((side, side), Image.Resampling.BICUBIC, box=box)).clip(-1, 1)
+    return _blend(grey, smooth)
+
+
+def _blend(grey: npt.NDArray[np.uint8], shares: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Lay the colours of shares (H, W) in -1..1 over a picture (H, W, 3), the thicker the larger they are."""
+    size = np.abs(shares)[..., None]
+    weight = 0.85 * size**2 * (3 - 2 * size)  # level at both ends: no edge shows where a share changes its sign
+    colours = _heat()((shares + 1) / 2)[..., :3] * 255
+    return np.asarray(grey * (1 - weight) + colours * weight).round().astype(np.uint8)
+
+
+def _legend(axes: Axes, explanation: Explanation, *, reach: float) -> None:
+    """Draw the colours from what speaks against the label to what speaks for it, with the points that they mean."""
+    shares = np.linspace(-1, 1, 400)[None]
+    axes.imshow(_blend(np.full((1, 400, 3), 200, np.uint8), shares), aspect="auto", extent=(-reach, reach, 0, 1))
+    axes.set_yticks([])
+    against = f"speaks against {explanation.label}: +{100 * reach:.0f} points when covered"
+    decided = f"decided for {explanation.label}: −{100 * reach:.0f} points when covered"
+    axes.set_xticks((-reach, reach), [against, decided])
+    left, right = axes.get_xticklabels()
+    left.set_horizontalalignment("left")
+    right.set_horizontalalignment("right")
+    axes.tick_params(length=0, pad=5)
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+
+
+def _heat() -> Colormap:
+    """Return blue for what speaks against an answer, and yellow to dark red for what it rests on."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    blue, red = ("#0f2f86", "#2560d8", "#5fa0f5"), ("#ffc94d", "#f58a26", "#e0401a", "#a30d14")
+    places = (*np.linspace(0, 0.5, len(blue)), *np.linspace(0.5, 1, len(red)))
+    return LinearSegmentedColormap.from_list("emotify", list(zip(places, (*blue, *red), strict=True)))
