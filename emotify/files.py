@@ -65,6 +65,16 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     _sync_folder(path.parent)
 
 
+def remove_strays(folder: Path) -> None:
+    """Remove the unfinished files of `atomic_write` in `folder`, where nobody is writing. Raises WriteError.
+
+    Only a process that was killed leaves them.
+    """
+    for path in folder.glob(f".*.{'[0-9a-f]' * 8}.tmp"):
+        with explain_write_errors(path):
+            path.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = True) -> None:
     """Write `content` to `path` atomically."""
     with atomic_write(path, overwrite=overwrite) as file:
