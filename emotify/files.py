@@ -59,16 +59,27 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     with explain_write_errors(path):
         descriptor = os.open(temporary, flags, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as file, explain_write_errors(path):
+        with explain_write_errors(path), os.fdopen(descriptor, "wb") as file:  # closing writes too
             yield file
             file.flush()
             os.fsync(file.fileno())
         with explain_write_errors(path):
             temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong first is what is told
+            temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def remove_strays(folder: Path) -> None:
+    """Remove the unfinished files of `atomic_write` in `folder`, where nobody is writing. Raises WriteError.
+
+    Only a process that was killed leaves them.
+    """
+    for path in folder.glob(f".*.{'[0-9a-f]' * 8}.tmp"):
+        with explain_write_errors(path):
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = True) -> None:
@@ -163,15 +174,18 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises WriteError with the holder's process id when another process holds it.
     """
-    with explain_write_errors(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+") as file:
-        try:
-            _take_lock(file.fileno())
-        except (BlockingIOError, PermissionError):
-            holder = file.read().strip() or "unknown"
-            raise WriteError(f"{printable(path.parent)} is in use by process {holder}; wait for it to end") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    with contextlib.ExitStack() as stack:
+        with explain_write_errors(path):  # and not errors of the block: they are about other files
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = stack.enter_context(os.fdopen(descriptor, "r+b", buffering=0))  # closing has nothing left to write
+            try:
+                _take_lock(file.fileno())
+            except (BlockingIOError, PermissionError):
+                holder = file.read().decode(errors="replace").strip() or "unknown"
+                msg = f"{printable(path.parent)} is in use by process {holder}; wait for it to end"
+                raise WriteError(msg) from None
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         yield
 
 

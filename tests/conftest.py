@@ -35,14 +35,23 @@ def faces() -> dict[Split, LabelledImages]:
 @pytest.fixture(scope="session")
 def tiny_csv(faces, tmp_path_factory) -> Path:
     """The drawn faces as the challenge's csv."""
+    return _write_csv(faces, tmp_path_factory.mktemp("data") / "fer2013.csv")
+
+
+@pytest.fixture(scope="session")
+def toy_csv(tmp_path_factory) -> Path:
+    """Two drawn faces of each expression to train on and one to choose on, as csv."""
+    return _write_csv(synthetic_splits(seed=0, counts=(14, 7, 7)), tmp_path_factory.mktemp("toys") / "fer2013.csv")
+
+
+def _write_csv(faces: dict[Split, LabelledImages], path: Path) -> Path:
     usages = {Split.TRAIN: "Training", Split.VALID: "PublicTest", Split.TEST: "PrivateTest"}
     lines = ["emotion,pixels,Usage"]
     for split, drawn in faces.items():
         for image, label in zip(drawn.images, drawn.labels, strict=True):
             lines.append(f"{label},{' '.join(map(str, image.ravel()))},{usages[split]}")
-    path = tmp_path_factory.mktemp("data") / "fer2013.csv"
     path.write_text("\n".join(lines) + "\n")
-    return Path(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -28,14 +28,16 @@ def test_f6_unwritable_places_are_write_errors(tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")
-def test_f4_a_full_disk_is_told_and_leaves_no_rest(tmp_path):
-    """F4: exit 6 naming path and free space; the previous file stays."""
+@pytest.mark.parametrize(("other", "size"), [(0, 2_000_000), (2_000_000, 10)])
+def test_f4_a_full_disk_is_told_and_leaves_no_rest(other, size, tmp_path):
+    """F4: exit 6 naming path and free space; the previous file stays. Also for a file that waits in a buffer."""
     program = (
         "import sys; from pathlib import Path; from emotify.files import write_bytes\n"
         "path = Path(sys.argv[1], 'a'); write_bytes(path, b'old')\n"
-        "try: write_bytes(path, bytes(2_000_000))\n"
+        f"with open(path.with_name('b'), 'wb', buffering=0) as file: file.write(bytes({other}))\n"
+        f"try: write_bytes(path, bytes({size}))\n"
         "except Exception as error: print(error)\n"
-        "print(path.read_bytes(), [p.name for p in path.parent.iterdir()])"
+        "print(path.read_bytes(), sorted(p.name for p in path.parent.iterdir()))"
     )
     shell = 'mount -t tmpfs -o size=1m none "$0" && exec "$1" -c "$2" "$0"'
     command = ["unshare", "-rm", "sh", "-c", shell, str(tmp_path), sys.executable, program]
@@ -45,7 +47,7 @@ def test_f4_a_full_disk_is_told_and_leaves_no_rest(tmp_path):
     told, left = result.stdout.splitlines()
     assert "disk is full" in told
     assert str(tmp_path / "a") in told
-    assert left == "b'old' ['a']"
+    assert left == "b'old' ['a', 'b']"
 
 
 def test_f7_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):

@@ -19,34 +19,40 @@ from emotify.files import printable, write_bytes, write_json
 from emotify.models import NETWORKS, Network, build_network
 
 
+class DamagedError(ModelError):
+    """A file of tensors that is not what was written."""
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
     """Write tensors and the JSON document that belongs to them to `path`, and the document again to `path`.json.
 
     The two are one file, so a crash leaves either the old pair or the new one; the .json is for people.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    document = {**document, "sha256": _digest(tensors)}
+    document = {**document, "sha256": _digest(tensors, document)}
     write_bytes(path, save(tensors, metadata={"emotify": json.dumps(document)}))
     write_json(path.with_suffix(".json"), document)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote. Raises ModelError when it is missing, damaged or something else."""
+    """Read what `save_tensors` wrote. Raises ModelError when it is missing, DamagedError when it is something else."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         document = json.loads(metadata["emotify"])
-        intact = document["sha256"] == _digest(tensors)
+        told = {name: value for name, value in document.items() if name != "sha256"}
+        # Older runs digested their tensors alone; a file of today, damaged, has neither digest.
+        intact = document["sha256"] == _digest(tensors, told) or document["sha256"] == _digest(tensors)
     except FileNotFoundError:
         msg = f"no checkpoint at {printable(path)}; expected the folder of a run, as emotify train makes it"
         raise ModelError(msg) from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{printable(path)} is damaged or not a checkpoint of emotify"
-        raise ModelError(msg) from error
+        raise DamagedError(msg) from error
     if not intact:
-        msg = f"{printable(path)} is damaged: its weights do not match their digest"
-        raise ModelError(msg)
+        msg = f"{printable(path)} is damaged: what it holds does not match its digest"
+        raise DamagedError(msg)
     return tensors, document
 
 
@@ -73,8 +79,10 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     return network.eval(), document
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def _digest(tensors: Mapping[str, Tensor], document: Mapping[str, Any] | None = None) -> str:
     digest = hashlib.sha256()
+    if document is not None:
+        digest.update(json.dumps(document, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

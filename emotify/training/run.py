@@ -17,10 +17,11 @@ from emotify.data.types import Dataset, Split
 from emotify.emotions import EMOTIONS
 from emotify.errors import InputError, ModelError, UnavailableError, UsageError, WriteError
 from emotify.evaluation.metrics import Scores, score
-from emotify.files import locked, printable, write_json
+from emotify.files import explain_write_errors, locked, printable, remove_strays, write_json
 from emotify.models import check_name, count_macs, count_parameters
 from emotify.models.inference import predict_probabilities
 from emotify.runs import new_folder, read_run, update_record
+from emotify.training.checkpoint import DamagedError
 from emotify.training.config import TrainConfig, read_config
 from emotify.training.device import describe, pick_device, resolve
 from emotify.training.distributed import ALONE, World
@@ -87,9 +88,11 @@ def resumed_run(
     config = resolve(replace(config, device=device or config.device, threads=threads or config.threads))
     with locked(folder / ".lock") if world.leads else contextlib.nullcontext():
         check_resumable(folder)  # once more: another process may have finished it in between
+        if world.leads:
+            remove_strays(folder)
         training = Training(config, dataset.splits, folder, world)
         if (folder / "state.safetensors").exists():
-            training.load_state()
+            _load_state(training)
         elif read_run(folder).record["data"]["sha256"] != training.data_sha256:
             msg = f"{printable(folder)} was begun on other data; resume it with the --data that it began with"
             raise ModelError(msg)
@@ -145,7 +148,16 @@ def close_run(folder: Path, scores: Scores) -> None:
     """Declare a run finished, and remove what only resuming it needs."""
     update_record(folder, status="finished", valid=scores.document())
     for name in ("state.safetensors", "state.json"):
-        (folder / name).unlink(missing_ok=True)
+        with explain_write_errors(folder / name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _load_state(training: Training) -> None:
+    try:
+        training.load_state()
+    except DamagedError as error:
+        msg = f"{error}; delete it, and --resume trains this run again from its first step"
+        raise ModelError(msg) from error
 
 
 @contextlib.contextmanager
