@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotify.data.types import Float32Array, UInt8Array
 
@@ -30,8 +31,11 @@ class Mirrored:
         return pool_probabilities(np.stack([self._classifier.probabilities(view) for view in views]))
 
 
-def pool_probabilities(probabilities: Float32Array) -> Float32Array:
-    """Combine probabilities (M, N, 7) of M members or views: the mean of logarithms, normalised, (N, 7)."""
-    logarithms = np.log(np.maximum(probabilities, 1e-12)).mean(0)
+def pool_probabilities(probabilities: Float32Array, weights: NDArray[np.float64] | None = None) -> Float32Array:
+    """Combine probabilities (M, N, 7) of M members or views: the mean of logarithms, normalised, (N, 7).
+
+    weights: of the members, (M,); without them all count the same.
+    """
+    logarithms = np.average(np.log(np.maximum(probabilities, 1e-12)), axis=0, weights=weights)
     scores = np.exp(logarithms - logarithms.max(1, keepdims=True))
     return np.asarray(scores / scores.sum(1, keepdims=True), dtype=np.float32)

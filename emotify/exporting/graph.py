@@ -9,24 +9,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from emotify.ensembling.combining import Pooling
 from emotify.models import Network
 
 
 class ExportedClassifier(nn.Module):
     """Images uint8 (N, 1, 48, 48) in, probabilities float32 (N, 7) out."""
 
-    def __init__(self, members: Sequence[Network], *, temperature: float, mirror: bool) -> None:
+    weights: Tensor
+
+    def __init__(self, members: Sequence[Network], pooling: Pooling, *, mirror: bool) -> None:
         super().__init__()
         self.members = nn.ModuleList(_fused(_fresh(member)) for member in members)
-        self.temperature, self.mirror = temperature, mirror
+        self.register_buffer("weights", torch.tensor(pooling.weights).reshape(-1, 1, 1))
+        self.temperature, self.linear, self.mirror = pooling.temperature, pooling.linear, mirror
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.float()
         views = torch.cat([pixels, pixels.flip(-1)]) if self.mirror else pixels
-        logarithms = torch.stack([member(views).log_softmax(1) for member in self.members]).mean(0)
+        logarithms = self._pool(torch.stack([member(views) for member in self.members]))
         if self.mirror:
             logarithms = logarithms.unflatten(0, (2, -1)).mean(0)
         return (logarithms / self.temperature).softmax(1)
+
+    def _pool(self, logits: Tensor) -> Tensor:
+        """Return pooled log-probabilities (N, 7) of members' logits (M, N, 7)."""
+        if self.linear:
+            return (self.weights * logits.softmax(2)).sum(0).clamp_min(1e-12).log()
+        return (self.weights * logits.log_softmax(2)).sum(0)
 
 
 def _fresh(network: Network) -> Network:
