@@ -1,4 +1,4 @@
-"""The plans of docs/plan.py: that their commands are emotify's, in an order that works, and that they can be stopped."""
+"""The plans of docs/plan.py: commands that emotify has, in an order that works, and that can be stopped."""
 
 from __future__ import annotations
 

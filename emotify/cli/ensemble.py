@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,13 @@ from emotify.errors import InputError, UsageError, WriteError
 from emotify.files import make_folder, printable
 from emotify.runs import RUNS, new_folder
 
+if TYPE_CHECKING:
+    from emotify.data import LabelledImages
+    from emotify.ensembling.choosing import Method
+    from emotify.ensembling.combination import Combination
+
+_MANY = 12  # members; from here on what they cost is worth a word
+
 
 def ensemble(
     runs: Annotated[
@@ -22,6 +30,18 @@ def ensemble(
         typer.Argument(metavar="RUN", help="Finished runs. Default: all of runs/.", show_default=False),
     ] = None,
     data: Data = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="mean of log-probabilities; probabilities: their mean; weighted: the weights with the lowest NLL "
+            "on valid; greedy: again and again the member that helps most.",
+        ),
+    ] = "mean",
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of the folds, and of the bags of greedy.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -35,53 +55,145 @@ def ensemble(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Combine runs by the mean of their log-probabilities; fit one temperature on valid; say whether it helped.
+    """Combine runs on valid; say whether it helped, and what makes them alike.
 
     \b
     Examples:
       emotify ensemble                                   every finished run in runs/
       emotify ensemble runs/*-cnn-s0-* runs/*-cnn-s1-*
+      emotify ensemble --method weighted                 weights for unequal members
       emotify ensemble --out runs/best --json
     """
     talk = Talk(quiet=quiet, verbose=verbose)
+    wanted = parse_method(method)
     paths = runs_and_ensembles(runs, talk, with_ensembles=False)
-    for path in paths:
-        if not (path / "run.json").exists():
-            msg = f"{printable(path)} is not the folder of a run; members are runs, as emotify train makes them"
-            raise UsageError(msg)
+    _check(paths, out)
 
-    if out is not None and out.exists():
-        msg = f"{printable(out)} already exists; choose another --out"
-        raise WriteError(msg)
+    import numpy as np
 
-    from emotify.data import Split
-    from emotify.ensembling.members import combine, save_ensemble
+    from emotify.ensembling.combination import combine, twins
+    from emotify.ensembling.members import read_recipes, save_ensemble
+    from emotify.reports.plots import plot_disagreement
 
     members = [open_classifier(path, device=device, threads=threads) for path in paths]
-    dataset = load_dataset(data, talk)
-    if Split.VALID not in dataset.splits:
-        msg = f"{dataset.source} has no valid split, on which an ensemble is chosen"
-        raise InputError(msg)
-    combination = combine(members, dataset.splits[Split.VALID])
+    valid = _read_valid(data, talk)
+    answers = np.stack([member.probabilities(valid.images) for member in members])
+    again = twins(answers)
+    for later, earlier in again.items():
+        talk.notice(f"{members[later].name} answers exactly as {members[earlier].name}: counted once")
+    different = [number for number in range(len(members)) if number not in again]
+    paths, names = [paths[number] for number in different], [members[number].name for number in different]
+    combination = combine(answers[different], valid.labels, method=wanted, seed=seed, recipes=read_recipes(paths))
     if out is None:
         folder = new_folder(RUNS, "ensemble")
     else:
         folder = out
         make_folder(folder)
     save_ensemble(folder, paths, combination)
+    if len(names) > 1:
+        for ending in ("png", "svg"):
+            plot_disagreement(names, combination.diversity, folder / f"diversity.{ending}")
 
-    names = [member.name for member in members]
+    _tell(names, combination, talk)
     if json:
-        summary = {"accuracy": combination.scores.accuracy, "nll": combination.scores.nll}
-        diversity = combination.diversity.document()
-        document = {"schema": 1, "folder": str(folder), "members": names, "temperature": combination.temperature}
-        print_json({**document, "valid": summary, "diversity": diversity})
+        print_json({"schema": 1, "folder": str(folder), **_document(names, combination)})
         return
-    from emotify.reports.tables import diversity_table, members_table
+    _show(names, combination, talk)
+    print(printable(folder))
+    talk.notice(f"next: {_next(paths, folder, combination, data)}")
+
+
+def parse_method(name: str) -> Method:
+    """Return the method of that name. Raises UsageError."""
+    from emotify.ensembling.choosing import METHODS
+
+    for method in METHODS:
+        if name == method:
+            return method
+    msg = f"--method {name!r}: there are {', '.join(METHODS)}"
+    raise UsageError(msg)
+
+
+def _check(paths: Sequence[Path], out: Path | None) -> None:
+    """Raise UsageError for what is no run, WriteError for an `out` that is there."""
+    for path in paths:
+        if not (path / "run.json").exists():
+            msg = f"{printable(path)} is not the folder of a run; members are runs, as emotify train makes them"
+            raise UsageError(msg)
+    if out is not None and out.exists():
+        msg = f"{printable(out)} already exists; choose another --out"
+        raise WriteError(msg)
+
+
+def _read_valid(data: str | None, talk: Talk) -> LabelledImages:
+    """Return the images that everything is chosen on; no other split is looked at."""
+    from emotify.data import Split
+
+    dataset = load_dataset(data, talk)
+    if Split.VALID not in dataset.splits or not len(dataset.splits[Split.VALID]):
+        msg = f"{dataset.source} has no valid split, on which an ensemble is chosen"
+        raise InputError(msg)
+    return dataset.splits[Split.VALID]
+
+
+def _tell(names: Sequence[str], combination: Combination, talk: Talk) -> None:
+    """Tell what was decided otherwise than one would expect, and why."""
+    method, taken, trials = combination.method, combination.taken, combination.trials
+    if taken is not method:
+        talk.notice(
+            f"{method} does not pay on images it was not fitted to (NLL {trials[method].cross_fitted.nll:.4f}, "
+            f"{taken} {trials[taken].cross_fitted.nll:.4f}): taking {taken}"
+        )
+    weights = combination.pooling.weights
+    for name, weight in zip(names, weights, strict=True):
+        if not weight:
+            talk.notice(f"{name} is dropped: it has no weight")
+    kept = sum(weight > 0 for weight in weights)
+    if kept >= _MANY:
+        talk.notice(f"{kept} members take {kept} times as long to predict as one")
+    if worse := combination.worse_in():
+        best = names[combination.diversity.best_member]
+        talk.notice(f"on valid the ensemble is worse than its best member, {best}, in {' and '.join(worse)}")
+
+
+def _next(paths: Sequence[Path], folder: Path, combination: Combination, data: str | None) -> str:
+    """Return the command to go on with: another way to combine, or the best member, where the ensemble is worse."""
+    from emotify.ensembling.choosing import Method
+
+    better = combination.advice() if combination.worse_in() else combination.taken
+    if better is combination.taken:
+        return next_command("export", folder, data=data)
+    if better is Method.BEST:
+        return next_command("export", paths[combination.diversity.best_member], data=data)
+    return next_command("ensemble", *paths, "--method", better, data=data)
+
+
+def _document(names: Sequence[str], combination: Combination) -> dict[str, Any]:
+    pooling = combination.pooling
+    return {
+        "method": combination.method,
+        "taken": combination.taken,
+        "members": [name for name, weight in zip(names, pooling.weights, strict=True) if weight],
+        "weights": [weight for weight in pooling.weights if weight],
+        "dropped": [name for name, weight in zip(names, pooling.weights, strict=True) if not weight],
+        "temperature": pooling.temperature,
+        "valid": {"accuracy": combination.scores.accuracy, "nll": combination.scores.nll},
+        "cross_fitted": vars(combination.cross_fitted),
+        "worse_than_best_member": combination.worse_in(),
+        "methods": [trial.document() for trial in combination.trials.values()],
+        "diversity": {"runs": list(names), **combination.diversity.document()},
+        "conclusion": combination.conclusion,
+    }
+
+
+def _show(names: Sequence[str], combination: Combination, talk: Talk) -> None:
+    from rich.text import Text
+
+    from emotify.reports.tables import diversity_table, gains_table, members_table, methods_table
 
     talk.show(members_table(names, combination))
     if len(names) > 1:
-        talk.show(diversity_table(names, combination.diversity))
-    print(combination.diversity.conclusion())
-    print(printable(folder))
-    talk.notice(f"next: {next_command('export', folder, data=data)}")
+        talk.show(methods_table(combination))
+        talk.show(gains_table(names, combination.diversity))
+        talk.show(diversity_table(combination.diversity))
+    talk.show(Text(combination.conclusion))

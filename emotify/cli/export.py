@@ -16,6 +16,7 @@ from emotify.runs import RUNS, ensembles, finished_runs
 
 if TYPE_CHECKING:
     from emotify.data import LabelledImages
+    from emotify.ensembling.combining import Pooling
     from emotify.models import Network
 
 
@@ -59,7 +60,7 @@ def export(
     check_views(seen)
     target = out or path / _file_name(precision, seen)
     check_target(target, precision=precision, overwrite=force)
-    name, members, temperature = _open_members(path, threads=threads)
+    name, members, pooling = _open_members(path, threads=threads)
     splits = _read_splits(data, talk, required=precision != "fp32")
     valid, train = splits.get("valid"), splits.get("train")
     if precision != "fp32" and (valid is None or train is None):
@@ -71,7 +72,7 @@ def export(
     result = write(
         members,
         target,
-        temperature=temperature,
+        pooling=pooling,
         precision=precision,
         views=seen,
         valid=valid,
@@ -110,22 +111,23 @@ def _file_name(precision: str, views: str) -> str:
     return "-".join(parts) + ".onnx"
 
 
-def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Network]], float]:
-    """Return the name, the members with their names, and the temperature of a run or ensemble."""
+def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Network]], Pooling]:
+    """Return the name, the members with their names, and the pooling of a run or ensemble."""
     from emotify.cli.models import open_classifier
+    from emotify.ensembling.combining import Pooling
     from emotify.ensembling.members import Ensemble
     from emotify.training.classifier import NetworkClassifier
 
     classifier = open_classifier(path, device="cpu", threads=threads)
     if isinstance(classifier, Ensemble):
-        members, temperature = classifier.members, classifier.temperature
+        members, pooling = classifier.members, classifier.pooling
     else:
-        members, temperature = (classifier,), 1.0
+        members, pooling = (classifier,), Pooling((1.0,), 1.0)
     networks = [(member.name, member.network) for member in members if isinstance(member, NetworkClassifier)]
     if len(networks) != len(members):
         msg = f"{printable(path)} is exported already; expected a run or an ensemble"
         raise UsageError(msg)
-    return classifier.name, networks, temperature
+    return classifier.name, networks, pooling
 
 
 def _read_splits(data: str | None, talk: Talk, *, required: bool) -> dict[str, LabelledImages]:

@@ -1,4 +1,4 @@
-"""An ensemble folder: which runs it has, and what they answer together."""
+"""An ensemble folder: which runs it has, how much each counts, and what they answer together."""
 
 from __future__ import annotations
 
@@ -7,76 +7,68 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
-from emotify.data.types import Float32Array, LabelledImages, UInt8Array
-from emotify.ensembling.combining import fit_temperature, with_temperature
-from emotify.ensembling.diversity import Diversity, measure_diversity
+from emotify.data.types import Float32Array, UInt8Array
+from emotify.ensembling.choosing import METHODS, Method
+from emotify.ensembling.combination import Combination
+from emotify.ensembling.combining import Pooling
 from emotify.errors import ModelError
-from emotify.evaluation.classifier import Classifier, pool_probabilities
-from emotify.evaluation.metrics import Scores, score
+from emotify.evaluation.classifier import Classifier
 from emotify.files import file_sha256, printable, read_json, write_json
 
 FILE = "ensemble.json"
 CHECKPOINT = "checkpoint.safetensors"
+SCHEMA = 2  # 1 had no methods but the mean, and its readers take no notice of weights
+_AGAIN = "combine again with: emotify ensemble"
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Members whose log-probabilities are averaged, then divided by one temperature."""
+    """Members that answer as one."""
 
     name: str
     members: tuple[Classifier, ...]
-    temperature: float
+    pooling: Pooling
+
+    @property
+    def temperature(self) -> float:
+        return self.pooling.temperature
 
     def probabilities(self, images: UInt8Array) -> Float32Array:
         """Return probabilities (N, 7) of uint8 images (N, 1, 48, 48)."""
-        pooled = pool_probabilities(np.stack([member.probabilities(images) for member in self.members]))
-        return with_temperature(pooled, self.temperature)
-
-
-@dataclass(frozen=True)
-class Combination:
-    """What combining members on `valid` came to."""
-
-    temperature: float
-    scores: Scores  # of the ensemble, calibrated
-    member_scores: tuple[Scores, ...]
-    diversity: Diversity
-
-
-def combine(members: Sequence[Classifier], valid: LabelledImages) -> Combination:
-    """Pool members by the mean of their log-probabilities and fit the temperature on `valid`."""
-    answers = np.stack([member.probabilities(valid.images) for member in members])
-    pooled = pool_probabilities(answers)
-    temperature = fit_temperature(pooled, valid.labels)
-    return Combination(
-        temperature,
-        score(with_temperature(pooled, temperature), valid.labels),
-        tuple(score(answer, valid.labels) for answer in answers),
-        measure_diversity(answers, valid.labels),
-    )
+        return self.pooling(np.stack([member.probabilities(images) for member in self.members]))
 
 
 def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) -> None:
-    """Write ensemble.json into `folder`; runs are named relative to it, with the digest of their checkpoint."""
-    members = [
+    """Write ensemble.json into `folder`; runs are named relative to it, with the digest of their checkpoint.
+
+    `runs` are those of the combination, in its order; those of weight 0 are no members.
+    """
+    pooling = combination.pooling
+    known = [
         {
             "run": _relative(run, folder),
             "sha256": file_sha256(run / CHECKPOINT),
-            "weight": 1 / len(runs),
-            "valid": scores.document(),
+            "weight": weight,
+            "valid": one.document(),
         }
-        for run, scores in zip(runs, combination.member_scores, strict=True)
+        for run, weight, one in zip(runs, pooling.weights, combination.member_scores, strict=True)
     ]
     document = {
-        "schema": 1,
-        "method": "mean",
-        "members": members,
-        "temperature": combination.temperature,
+        "schema": SCHEMA,
+        "method": combination.method,
+        "taken": combination.taken,
+        "members": [member for member in known if member["weight"]],
+        "dropped": [member for member in known if not member["weight"]],
+        "temperature": pooling.temperature,
         "valid": combination.scores.document(),
-        "diversity": combination.diversity.document(),
+        "cross_fitted": vars(combination.cross_fitted),
+        "methods": [trial.document() for trial in combination.trials.values()],
+        "diversity": {"runs": [member["run"] for member in known], **combination.diversity.document()},
+        "conclusion": combination.conclusion,
     }
     write_json(folder / FILE, document)
 
@@ -90,17 +82,39 @@ def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> En
     try:
         document = read_json(path)
         members = [(folder / member["run"], str(member["sha256"])) for member in document["members"]]
-        temperature = float(document["temperature"])
-        known = document["schema"] == 1 and temperature > 0 and math.isfinite(temperature)
+        pooling = _read_pooling(document)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{printable(path)} is damaged or of a form this version does not know"
+        msg = f"{printable(path)} is damaged or of a form this version does not know; {_AGAIN}"
         raise ModelError(msg) from error
-    if not known:
-        msg = f"{printable(path)} is of a form this version does not know; combine again with: emotify ensemble"
-        raise ModelError(msg)
     for run, digest in members:
         _check_member(run / CHECKPOINT, digest)
-    return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), temperature)
+    return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), pooling)
+
+
+def read_recipes(runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the config.json of each run, empty where there is none to read."""
+    recipes = []
+    for run in runs:
+        try:
+            recipe = read_json(run / "config.json")
+        except (OSError, ValueError):
+            recipe = {}
+        recipes.append(recipe if isinstance(recipe, dict) else {})
+    return recipes
+
+
+def _read_pooling(document: dict[str, Any]) -> Pooling:
+    """Return how an ensemble.json pools. Raises ValueError, KeyError or TypeError when it cannot be meant."""
+    weights = tuple(float(member["weight"]) for member in document["members"])
+    temperature = float(document["temperature"])
+    method = Method(document["method"])
+    if document["schema"] not in (1, SCHEMA) or method not in METHODS:
+        raise ValueError
+    if not (weights and min(weights) > 0 and math.isclose(sum(weights), 1, abs_tol=1e-6)):
+        raise ValueError
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError
+    return Pooling(weights, temperature, linear=method is Method.PROBABILITIES)
 
 
 def _relative(run: Path, folder: Path) -> str:
@@ -114,10 +128,8 @@ def _relative(run: Path, folder: Path) -> str:
 
 def _check_member(checkpoint: Path, digest: str) -> None:
     if not checkpoint.exists():
-        msg = (
-            f"no checkpoint at {printable(checkpoint)}, a member of the ensemble; combine again with: emotify ensemble"
-        )
+        msg = f"no checkpoint at {printable(checkpoint)}, a member of the ensemble; {_AGAIN}"
         raise ModelError(msg)
     if file_sha256(checkpoint) != digest:
-        msg = f"{printable(checkpoint)} is no longer what was combined; combine again with: emotify ensemble"
+        msg = f"{printable(checkpoint)} is no longer what was combined; {_AGAIN}"
         raise ModelError(msg)

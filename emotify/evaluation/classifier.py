@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotify.data.types import Float32Array, UInt8Array
 from emotify.errors import UsageError
@@ -67,8 +68,11 @@ def _show(images: UInt8Array, view: View) -> UInt8Array:
     return np.ascontiguousarray(shown[..., ::-1] if view.mirrored else shown)
 
 
-def pool_probabilities(probabilities: Float32Array) -> Float32Array:
-    """Combine probabilities (M, N, 7) of M members or views: the mean of logarithms, normalised, (N, 7)."""
-    logarithms = np.log(np.maximum(probabilities, 1e-12)).mean(0)
+def pool_probabilities(probabilities: Float32Array, weights: NDArray[np.float64] | None = None) -> Float32Array:
+    """Combine probabilities (M, N, 7) of M members or views: the mean of logarithms, normalised, (N, 7).
+
+    weights: of the members, (M,); without them all count the same.
+    """
+    logarithms = np.average(np.log(np.maximum(probabilities, 1e-12)), axis=0, weights=weights)
     scores = np.exp(logarithms - logarithms.max(1, keepdims=True))
     return np.asarray(scores / scores.sum(1, keepdims=True), dtype=np.float32)

@@ -12,6 +12,7 @@ import torch
 from onnx import ModelProto
 
 from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
+from emotify.ensembling.combining import Pooling
 from emotify.errors import GateError, UsageError
 from emotify.evaluation.metrics import Scores, score
 from emotify.exporting.graph import ExportedClassifier
@@ -42,21 +43,21 @@ def export(
     members: Sequence[tuple[str, Network]],
     path: Path,
     *,
-    temperature: float,
+    pooling: Pooling,
     precision: str = "fp32",
     views: str = "one",
     valid: LabelledImages | None = None,
     calibration: UInt8Array | None = None,
     overwrite: bool = False,
 ) -> Export:
-    """Write members (name, network) as one classifier to `path`.
+    """Write members (name, network), pooled as `pooling` says, as one classifier to `path`.
 
     valid: scores written into the file are measured on it; fp16 and int8 need it. calibration: train images, which
     int8 needs. Raises GateError, leaving no file, when the file does not answer as torch does.
     """
     check_target(path, precision=precision, overwrite=overwrite)
     networks = [network for _, network in members]
-    classifier = ExportedClassifier(networks, temperature=temperature, views=views).eval()
+    classifier = ExportedClassifier(networks, pooling, views=views).eval()
     images = _drawn_faces() if valid is None else valid.images
     if len(images) < PARITY_IMAGES:
         images = np.concatenate([images, _drawn_faces()])
@@ -70,7 +71,7 @@ def export(
         assert calibration is not None
         model = with_int8(model, calibration[:: max(len(calibration) // CALIBRATION_IMAGES, 1)])
     names = [name for name, _ in members]
-    about = partial(describe, model, members=names, temperature=temperature, precision=precision, views=views)
+    about = partial(describe, model, members=names, pooling=pooling, precision=precision, views=views)
     about(scores={})
     answers = Session(_bytes(model), name=path.name).probabilities(images)
     file_scores = None if valid is None else score(answers[: len(valid)], valid.labels)

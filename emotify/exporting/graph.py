@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emotify.ensembling.combining import Pooling
 from emotify.evaluation.classifier import VIEWS, View
 from emotify.models import Network
 from emotify.models.inference import fused
@@ -17,18 +18,27 @@ from emotify.models.inference import fused
 class ExportedClassifier(nn.Module):
     """Images uint8 (N, 1, 48, 48) in, probabilities float32 (N, 7) out."""
 
-    def __init__(self, members: Sequence[Network], *, temperature: float, views: str = "one") -> None:
+    weights: Tensor
+
+    def __init__(self, members: Sequence[Network], pooling: Pooling, *, views: str = "one") -> None:
         super().__init__()
         self.members = nn.ModuleList(fused(_fresh(member)) for member in members)
-        self.temperature, self.views = temperature, VIEWS[views]
+        self.register_buffer("weights", torch.tensor(pooling.weights).reshape(-1, 1, 1))
+        self.temperature, self.linear, self.views = pooling.temperature, pooling.linear, VIEWS[views]
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.float()
         views = torch.cat([_show(pixels, view) for view in self.views]) if len(self.views) > 1 else pixels
-        logarithms = torch.stack([member(views).log_softmax(1) for member in self.members]).mean(0)
+        logarithms = self._pool(torch.stack([member(views) for member in self.members]))
         if len(self.views) > 1:
             logarithms = logarithms.unflatten(0, (len(self.views), -1)).mean(0)
         return (logarithms / self.temperature).softmax(1)
+
+    def _pool(self, logits: Tensor) -> Tensor:
+        """Return pooled log-probabilities (N, 7) of members' logits (M, N, 7)."""
+        if self.linear:
+            return (self.weights * logits.softmax(2)).sum(0).clamp_min(1e-12).log()
+        return (self.weights * logits.log_softmax(2)).sum(0)
 
 
 def _show(pixels: Tensor, view: View) -> Tensor:

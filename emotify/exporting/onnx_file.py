@@ -19,6 +19,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from emotify import __version__
 from emotify.data.types import UInt8Array
 from emotify.emotions import EMOTIONS
+from emotify.ensembling.combining import Pooling
 from emotify.exporting.graph import ExportedClassifier
 from emotify.prediction.session import SCHEMA
 
@@ -50,7 +51,7 @@ def describe(
     model: ModelProto,
     *,
     members: Sequence[str],
-    temperature: float,
+    pooling: Pooling,
     scores: Mapping[str, Any],
     precision: str,
     views: str,
@@ -63,7 +64,9 @@ def describe(
         "emotify.version": __version__,
         "emotify.classes": json.dumps(EMOTIONS),
         "emotify.members": json.dumps(list(members)),
-        "emotify.temperature": repr(temperature),
+        "emotify.weights": json.dumps(pooling.weights),
+        "emotify.pooling": "probabilities" if pooling.linear else "logarithms",
+        "emotify.temperature": repr(pooling.temperature),
         "emotify.scores": json.dumps(scores),
         "emotify.precision": precision,
         "emotify.views": views,

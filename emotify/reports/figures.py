@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from emotify.data.types import Int64Array
 from emotify.evaluation.evaluate import Result
@@ -106,29 +105,6 @@ def draw_leaderboard(results: Sequence[Result], names: Sequence[str]) -> Figure:
         _per_cent(axes, x=True, decimals=None)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
-    return figure
-
-
-def draw_disagreement(disagreement: NDArray[np.float64], names: Sequence[str]) -> Figure:
-    """Draw on which share of images each two of M classifiers answer differently, (M, M)."""
-    count = len(names)
-    with style():
-        figure = new_figure(width=2.6 + 0.62 * count, height=1.5 + 0.5 * count)
-        axes = figure.subplots()
-        shown = np.where(np.eye(count, dtype=bool), np.nan, disagreement)
-        top = max(float(disagreement.max()), 0.01)
-        image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=top, aspect="auto")
-        axes.set_xticks(range(count), [f"#{number}" for number in range(1, count + 1)])
-        axes.set_yticks(range(count), [f"{cut(name)}  #{number}" for number, name in enumerate(names, 1)])
-        for (row, column), share in np.ndenumerate(disagreement):
-            if row != column:
-                colour = PALETTE["paper" if share > 0.6 * top else "ink"]
-                axes.text(column, row, f"{share:.1%}", ha="center", va="center", color=colour, fontsize=8)
-        axes.set(title="Images answered differently")
-        axes.spines[:].set_visible(False)
-        axes.grid(visible=False)
-        axes.tick_params(length=0)
-        figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03, format=lambda share, _: f"{share:.0%}")
     return figure
 
 

@@ -25,7 +25,7 @@ from emotify.evaluation.reliability import confidence_counts, reliability
 from emotify.files import printable, write_folder
 from emotify.reports import figures
 from emotify.reports.names import short_name
-from emotify.reports.plots import draw_confusion, figure_bytes
+from emotify.reports.plots import draw_confusion, draw_disagreement, figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def _draw(
     }
     if diversity is not None:
         drawn["leaderboard"] = figures.draw_leaderboard(leaderboard.results, names)
-        drawn["disagreement"] = figures.draw_disagreement(diversity.disagreement, names)
+        drawn["disagreement"] = draw_disagreement(names, diversity, split=best.split)
     return drawn
 
 

@@ -12,12 +12,19 @@ import numpy as np
 
 from emotify.data.types import Int64Array
 from emotify.emotions import EMOTIONS
+from emotify.ensembling.diversity import Diversity
 from emotify.files import write_bytes
+from emotify.reports.names import short_name
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 TRAIN_COLOUR, VALID_COLOUR = "#8b8fa3", "#2457c5"
+_INK, _QUIET = "#1c2230", "#5d6678"
+_LARGEST_WITH_NUMBERS, _LARGEST_WITH_DECIMALS = 16, 8  # members in a heat map
+_PALE_BELOW = 0.3  # the deepest blue stands for no less disagreement than this, so that alike members look it
 
 
 def plot_history(epochs: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
@@ -71,6 +78,68 @@ def draw_confusion(confusion: Int64Array, *, title: str) -> Figure:
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, format=lambda share, _: f"{share:.0%}")
     bar.set_label("share of the true class")
     return figure
+
+
+def plot_disagreement(names: Sequence[str], diversity: Diversity, path: Path) -> None:
+    """Draw on which share of images each two members differ; see `draw_disagreement`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a folder's name; a box is drawn in its place
+        save_figure(draw_disagreement(names, diversity), path)
+
+
+def draw_disagreement(names: Sequence[str], diversity: Diversity, *, split: str = "valid") -> Figure:
+    """Return a heat map (M, M) of how often members answer differently; each one's own accuracy on the diagonal."""
+    count = len(names)
+    side = count * float(np.interp(count, (2, 8, 16, 40), (1.0, 0.66, 0.5, 0.24)))  # inches
+    size = float(np.interp(count, (2, 12, 40), (10, 9, 6.5)))  # points
+    labels = [f"{_cut(short_name(name))}  #{number}" for number, name in enumerate(names, 1)]
+    left = 0.2 + max(map(len, labels)) * size * 0.62 / 72
+    width, height = max(left + side + 0.95, 3.6), side + 1.05
+    figure = new_figure(width=width, height=height)
+    # Placed by hand: the constrained layout cuts the names beside an image of fixed aspect.
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((left / width, 0.35 / height, side / width, side / height))
+    off_diagonal = np.ma.masked_array(diversity.disagreement, np.eye(count, dtype=bool))
+    top = max(1.1 * float(off_diagonal.max()), _PALE_BELOW)
+    image = axes.imshow(off_diagonal, cmap=_heat(), vmin=0, vmax=top)
+    if count <= _LARGEST_WITH_NUMBERS:
+        _write_cells(axes, diversity, top=top, size=size)
+    axes.set_xticks(range(count), [f"#{number}" for number in range(1, count + 1)], fontsize=size)
+    axes.set_yticks(range(count), labels, fontsize=size, parse_math=False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(count - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2 if count <= _LARGEST_WITH_NUMBERS else 0.6)
+    axes.tick_params(which="both", length=0, labelcolor=_INK)
+    axes.spines[:].set_visible(False)
+    edge = 0.2 / width
+    figure.text(edge, 1 - 0.3 / height, "Images answered differently, %", fontsize=11, fontweight="bold", color=_INK)
+    note = f"on {split}; in grey a member's own accuracy" if count <= _LARGEST_WITH_NUMBERS else f"on {split}"
+    figure.text(edge, 1 - 0.52 / height, note, fontsize=8.5, color=_QUIET)
+    bar = figure.add_axes(((left + side + 0.18) / width, 0.35 / height, 0.13 / width, side / height))
+    figure.colorbar(image, cax=bar, format=lambda share, _: f"{100 * share:.0f}").outline.set_visible(False)
+    bar.tick_params(length=0, labelsize=8, labelcolor=_QUIET)
+    return figure
+
+
+def _write_cells(axes: Axes, diversity: Diversity, *, top: float, size: float) -> None:
+    digits = 1 if len(diversity.weights) <= _LARGEST_WITH_DECIMALS else 0
+    for (row, column), share in np.ndenumerate(diversity.disagreement):
+        own = row == column
+        colour = _QUIET if own else "white" if share > 0.72 * top else _INK
+        text = f"{100 * (diversity.accuracies[row] if own else share):.{digits}f}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+
+
+def _heat() -> Colormap:
+    """Return pale to deep blue, and a light grey where there is nothing to show."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    heat = LinearSegmentedColormap.from_list("emotify", ("#eef3fd", "#bccdf1", "#7f9fe3", VALID_COLOUR))
+    return heat.with_extremes(bad="#eceef2")
+
+
+def _cut(name: str, length: int = 32) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def new_figure(*, width: float, height: float) -> Figure:

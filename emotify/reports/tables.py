@@ -6,14 +6,15 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from emotify.data.types import Int64Array
 from emotify.emotions import EMOTIONS
+from emotify.ensembling.combination import Combination
 from emotify.ensembling.diversity import Diversity
-from emotify.ensembling.members import Combination
 from emotify.evaluation.bootstrap import RESAMPLES, Interval
 from emotify.evaluation.evaluate import Leaderboard, Result
 from emotify.evaluation.metrics import Scores
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # Scores that a temperature changes.
 _TEMPERED = {"nll": "NLL", "brier": "Brier score", "ece": "ECE, equal-width", "ece_adaptive": "ECE, adaptive"}
+_GAINS = ("points", "p", "NLL")
+_PAIR = ("differ", "both wrong", "same", "Q", "r")
+_ENDS = 5  # of a long list, shown at its beginning and at its end
 
 
 def models_table(networks: Sequence[NetworkSize]) -> Table:
@@ -144,33 +148,72 @@ def members_table(names: Sequence[str], combination: Combination) -> Table:
     table.add_section()
     table.add_row(Text("ensemble", style="bold"), *_headline(combination.scores))
     diversity = combination.diversity
+    table.caption = f"temperature {combination.pooling.temperature:.3f}, fitted on valid"
+    if len(names) > 1:
+        what = "what pooling gains" if combination.pooling.linear else "their mean KL from the pool"
+        table.caption += (
+            f"; before it: NLL {diversity.pooled_nll:.3f} = members' mean {diversity.member_nll:.3f} - "
+            f"{what} {diversity.gain:.3f}. Every member is wrong on {diversity.all_wrong:.1%} of images; at least one "
+            f"is right on {diversity.oracle_accuracy:.1%}"
+        )
+    return table
+
+
+def methods_table(combination: Combination) -> Table:
+    """Show what each way of combining came to, on the images it was fitted to and on others."""
+    table = _table("Methods, on valid", ("method", "members", "accuracy", "NLL", "cross-fitted", "NLL"), ("",))
+    for method, trial in combination.trials.items():
+        fitted, crossed = trial.fitted, trial.cross_fitted
+        taken = method is combination.taken
+        numbers = (f"{fitted.accuracy:.2%}", f"{fitted.nll:.4f}", f"{crossed.accuracy:.2%}", f"{crossed.nll:.4f}")
+        mark = "taken" if taken else ""
+        table.add_row(Text(method, style="bold" if taken else ""), str(trial.members), *numbers, mark)
+    table.caption = "cross-fitted: each fifth of the images answered by what was fitted to the other four"
+    return table
+
+
+def gains_table(names: Sequence[str], diversity: Diversity) -> Table:
+    """Show each member's weight, and what the ensemble would lose without it."""
+    table = _table("What each member adds", ("member", "weight", *_GAINS))
+    for number, (name, weight, gain) in enumerate(zip(names, diversity.weights, diversity.marginal, strict=True), 1):
+        numbers = ["-"] * len(_GAINS)
+        if gain is not None:
+            numbers = [f"{100 * gain.accuracy:+.2f}", f"{gain.mcnemar_p:.2g}", f"{gain.nll:+.4f}"]
+        share = f"{100 * weight:.1f} %" if weight else "dropped"
+        table.add_row(Text(f"#{number} ").append(_name(name)), share, *numbers)
+    table.caption = "points of accuracy and NLL of the ensemble, less those without the member; p: McNemar's"
+    return table
+
+
+def diversity_table(diversity: Diversity) -> Table:
+    """Show how much the members of each pair differ, the most alike first; of many pairs the ends."""
+    correlation = diversity.error_correlation
+    pairs = list(itertools.combinations(range(len(correlation)), 2))
+    pairs.sort(key=lambda pair: -np.nan_to_num(correlation[pair], nan=-2))
+    table = _table("Pairs, on valid, the most alike first", ("pair", *_PAIR))
+    few = len(pairs) <= 2 * _ENDS
+    for row, column in pairs if few else pairs[:_ENDS]:
+        table.add_row(f"#{row + 1} #{column + 1}", *_pair_cells(diversity, (row, column)))
+    if not few:
+        table.add_row("...")
+        for row, column in pairs[-_ENDS:]:
+            table.add_row(f"#{row + 1} #{column + 1}", *_pair_cells(diversity, (row, column)))
     table.caption = (
-        f"temperature {combination.temperature:.3f}, fitted on valid; before it: NLL {diversity.pooled_nll:.3f} = "
-        f"members' mean {diversity.member_nll:.3f} - their spread {diversity.gain:.3f}. "
-        f"Every member is wrong on {diversity.all_wrong:.1%} of images; at least one is right on "
-        f"{diversity.oracle_accuracy:.1%}."
+        "differ: % of images answered differently; both wrong: % of images; same: of those, % with the same wrong "
+        "answer; Q: Yule's; r: correlation of errors"
+        + ("" if few else f"; all {len(pairs)} pairs are in ensemble.json")
     )
     return table
 
 
-def diversity_table(names: Sequence[str], diversity: Diversity) -> Table:
-    """Show on how many images each pair of members differs, and how many both get wrong."""
-    table = _table(
-        "Pairs, on valid: % answered differently / both wrong",
-        ("member", *(f"#{number}" for number in range(1, len(names) + 1))),
-    )
-    table.columns[0].justify = "left"
-    for row, name in enumerate(names):
-        cells = [
-            Text("-", style="dim")
-            if column == row
-            else Text(
-                f"{100 * diversity.disagreement[row, column]:.0f}/{100 * diversity.double_fault[row, column]:.0f}"
-            )
-            for column in range(len(names))
-        ]
-        table.add_row(Text(f"#{row + 1} ").append(_name(name)), *cells)
-    return table
+def _pair_cells(diversity: Diversity, pair: tuple[int, int]) -> list[str]:
+    shares = (diversity.disagreement, diversity.double_fault, diversity.same_mistake)
+    measures = (diversity.q_statistic, diversity.error_correlation)
+    return [*(_number(100 * share[pair], 1) for share in shares), *(_number(measure[pair], 2) for measure in measures)]
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def _table(title: str | Text, numbers: Sequence[str], texts: Sequence[str] = ()) -> Table:

@@ -29,7 +29,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], document: Mapping[st
     The two are one file, so a crash leaves either the old pair or the new one; the .json is for people.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    document = {**document, "sha256": _digest(tensors, document)}
+    told = {name: value for name, value in document.items() if name != "sha256"}
+    document = {**told, "sha256": _digest(tensors, told)}
     write_bytes(path, save(tensors, metadata={"emotify": json.dumps(document)}))
     write_json(path.with_suffix(".json"), document)
 

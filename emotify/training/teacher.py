@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emotify.ensembling.combining import Pooling
 from emotify.ensembling.members import CHECKPOINT, open_ensemble
 from emotify.files import file_sha256
 from emotify.models import Network
@@ -17,19 +18,22 @@ from emotify.training.classifier import NetworkClassifier, open_run
 
 
 class Teacher(nn.Module):
-    """Finished networks whose log-probabilities are averaged by weight."""
+    """Finished networks, pooled as their ensemble pools them, but for its temperature."""
 
-    def __init__(self, members: Sequence[Network], weights: Sequence[float], *, sha256: str) -> None:
+    def __init__(self, members: Sequence[Network], pooling: Pooling, *, sha256: str) -> None:
         super().__init__()
         self.members = nn.ModuleList(place(fused(member)) for member in members)
-        self.weights, self.sha256 = tuple(weights), sha256
+        self.pooling, self.sha256 = pooling, sha256
         self.eval().requires_grad_(requires_grad=False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Return log-probabilities (N, 7), not normalised, of images (N, 1, S, S) in 0..255."""
-        answers = [member(images).float().log_softmax(1) for member in self.members]
-        return torch.stack([weight * answer for weight, answer in zip(self.weights, answers, strict=True)]).sum(0)
+        answers = torch.stack([member(images).float() for member in self.members])
+        weights = answers.new_tensor(self.pooling.weights).view(-1, 1, 1)
+        if self.pooling.linear:
+            return (weights * answers.softmax(2)).sum(0).clamp_min(1e-12).log()
+        return (weights * answers.log_softmax(2)).sum(0)
 
 
 def open_teacher(path: Path, *, device: torch.device) -> Teacher:
@@ -40,10 +44,10 @@ def open_teacher(path: Path, *, device: torch.device) -> Teacher:
 
     described = path / "ensemble.json"
     if not described.exists():
-        return Teacher([open_member(path).network], [1.0], sha256=file_sha256(path / CHECKPOINT))
-    members = open_ensemble(path, open_member).members
-    networks = [member.network for member in members if isinstance(member, NetworkClassifier)]
-    return Teacher(networks, [1 / len(networks)] * len(networks), sha256=file_sha256(described))
+        return Teacher([open_member(path).network], Pooling((1.0,), 1.0), sha256=file_sha256(path / CHECKPOINT))
+    ensemble = open_ensemble(path, open_member)
+    networks = [member.network for member in ensemble.members if isinstance(member, NetworkClassifier)]
+    return Teacher(networks, ensemble.pooling, sha256=file_sha256(described))
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:

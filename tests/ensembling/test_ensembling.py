@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emotify.ensembling.combining import fit_temperature, with_temperature
+from emotify.ensembling.conclusion import conclude
 from emotify.ensembling.diversity import measure_diversity
 from emotify.evaluation.classifier import pool_probabilities
 from emotify.evaluation.metrics import negative_log_likelihood
@@ -62,8 +63,8 @@ def test_equal_members_gain_nothing_and_are_told_so():
     diversity = measure_diversity(np.stack([ANSWERS[0]] * 3), LABELS)
     assert diversity.gain == pytest.approx(0, abs=1e-6)
     assert diversity.mean_disagreement == 0
-    assert "could be chance" in diversity.conclusion()
-    assert "100%" in diversity.conclusion()
+    assert "could be chance" in conclude(diversity)
+    assert "100%" in conclude(diversity)
 
 
 def test_a_real_gain_is_called_one():
@@ -76,8 +77,8 @@ def test_a_real_gain_is_called_one():
         members.append(certain(predictions))
     diversity = measure_diversity(np.stack(members), labels)
     assert diversity.pooled_accuracy == 1
-    assert diversity.conclusion().startswith("The ensemble beats its best member by 33.33 points")
+    assert conclude(diversity).startswith("The ensemble beats its best member by 33.33 points")
 
 
 def test_an_ensemble_of_one_is_its_member():
-    assert "ensemble of one" in measure_diversity(ANSWERS[:1], LABELS).conclusion()
+    assert "ensemble of one" in conclude(measure_diversity(ANSWERS[:1], LABELS))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from emotify.emotions import EMOTIONS
+from emotify.ensembling.combining import Pooling
 from emotify.errors import GateError
 from emotify.evaluation.classifier import Viewed, pool_probabilities
 from emotify.evaluation.metrics import score
@@ -21,6 +22,8 @@ from emotify.exporting.export import export
 from emotify.models import build_network
 from emotify.models.inference import predict_probabilities
 from emotify.prediction.session import open_session
+
+EQUAL = Pooling((0.5, 0.5), 1.3)
 
 
 def lively(name: str, seed: int):
@@ -44,7 +47,7 @@ def members():
 @pytest.fixture(scope="module")
 def exported(members, faces, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "model.onnx"
-    return export(members, path, temperature=1.3, valid=faces["train"])
+    return export(members, path, pooling=EQUAL, valid=faces["train"])
 
 
 def test_f16_r6_the_file_is_the_mean_of_its_members(exported, members, faces):
@@ -62,7 +65,9 @@ def test_f16_r6_the_file_is_the_mean_of_its_members(exported, members, faces):
 
 def test_the_mirrored_view_is_in_the_graph(members, faces, tmp_path):
     """With two views the file answers the same for an image and its mirror image."""
-    path = export(members, tmp_path / "m.onnx", temperature=1.0, views="mirror", valid=faces["train"]).path
+    path = export(
+        members, tmp_path / "m.onnx", pooling=Pooling((0.5, 0.5), 1.0), views="mirror", valid=faces["train"]
+    ).path
     images = faces["train"].images[:9]
     session = open_session(path)
     mirrored = session.probabilities(np.ascontiguousarray(images[..., ::-1]))
@@ -71,8 +76,10 @@ def test_the_mirrored_view_is_in_the_graph(members, faces, tmp_path):
 
 def test_ten_views_are_in_the_graph(members, faces, tmp_path):
     """The file answers as its member does when it is shown the ten views one by one."""
-    alone = export(members[:1], tmp_path / "one.onnx", temperature=1.0, valid=faces["train"]).path
-    ten = export(members[:1], tmp_path / "ten.onnx", temperature=1.0, views="ten", valid=faces["train"]).path
+    alone = export(members[:1], tmp_path / "one.onnx", pooling=Pooling((1.0,), 1.0), valid=faces["train"]).path
+    ten = export(
+        members[:1], tmp_path / "ten.onnx", pooling=Pooling((1.0,), 1.0), views="ten", valid=faces["train"]
+    ).path
     images = faces["train"].images[:9]
     expected = Viewed(open_session(alone), "ten").probabilities(images)
     assert np.abs(open_session(ten).probabilities(images) - expected).max() < 1e-5
@@ -81,7 +88,7 @@ def test_ten_views_are_in_the_graph(members, faces, tmp_path):
 @pytest.mark.parametrize("name", ["small-eq", "whitened", "vgg"])
 def test_f16_other_networks_export_too(name, faces, tmp_path):
     """F16: equalised pixels, a whitened stem and plain convolutions answer in the file as in torch."""
-    result = export([(name, lively(name, 2))], tmp_path / "m.onnx", temperature=1.0, valid=faces["valid"])
+    result = export([(name, lively(name, 2))], tmp_path / "m.onnx", pooling=Pooling((1.0,), 1.0), valid=faces["valid"])
     assert result.difference <= 1e-4
 
 
@@ -105,7 +112,7 @@ def test_the_file_is_what_the_contract_says(exported):
 
 def test_r8_exported_twice_the_same_bytes(exported, members, faces, tmp_path):
     """R8: nothing in the file depends on when or where it was made."""
-    again = export(members, tmp_path / "other.onnx", temperature=1.3, valid=faces["train"])
+    again = export(members, tmp_path / "other.onnx", pooling=EQUAL, valid=faces["train"])
     assert again.path.read_bytes() == exported.path.read_bytes()
 
 
@@ -124,7 +131,7 @@ def test_m23_the_file_does_not_tell_where_it_was_made(exported):
 
 
 def test_half_weights_halve_the_file(exported, members, faces, tmp_path):
-    half = export(members, tmp_path / "half.onnx", temperature=1.3, precision="fp16", valid=faces["train"])
+    half = export(members, tmp_path / "half.onnx", pooling=EQUAL, precision="fp16", valid=faces["train"])
     assert half.bytes < 0.52 * exported.bytes
     assert half.difference < 1e-2
 
@@ -134,7 +141,7 @@ def test_int8_is_measured(exported, members, faces, tmp_path, monkeypatch):
     valid = faces["train"]
     path = tmp_path / "int8.onnx"
     monkeypatch.setattr(export_module, "LARGEST_LOSS", 1.0)
-    result = export(members, path, temperature=1.3, precision="int8", valid=valid, calibration=valid.images)
+    result = export(members, path, pooling=EQUAL, precision="int8", valid=valid, calibration=valid.images)
     assert result.difference > 0
     assert result.bytes < 0.8 * exported.bytes
     answers = open_session(path).probabilities(valid.images)
@@ -146,11 +153,11 @@ def test_a_file_that_differs_is_not_kept(members, faces, tmp_path, monkeypatch):
     """F16: out of bounds is exit 7 and no file. The bound is moved, not the file."""
     monkeypatch.setitem(export_module.TOLERANCE, "fp32", 0.0)
     with pytest.raises(GateError, match="differ from torch"):
-        export(members, tmp_path / "m.onnx", temperature=1.3, valid=faces["train"])
+        export(members, tmp_path / "m.onnx", pooling=EQUAL, valid=faces["train"])
     assert not list(tmp_path.iterdir())
 
 
 def test_without_data_drawn_faces_prove_it(members, tmp_path):
-    result = export(members, tmp_path / "m.onnx", temperature=1.0)
+    result = export(members, tmp_path / "m.onnx", pooling=Pooling((0.5, 0.5), 1.0))
     assert result.images >= 256
     assert result.file_scores is None

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from emotify.data import Dataset, Split
-from emotify.ensembling.members import combine, save_ensemble
+from emotify.ensembling.combination import combine
+from emotify.ensembling.members import save_ensemble
 from emotify.errors import ModelError, UsageError
 from emotify.models.inference import predict_logits
 from emotify.training.classifier import open_run
@@ -49,7 +50,9 @@ def runs(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def ensemble(runs, dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ensemble")
-    save_ensemble(folder, runs, combine([open_run(run, device="cpu") for run in runs], dataset.splits[Split.VALID]))
+    valid = dataset.splits[Split.VALID]
+    answers = np.stack([open_run(run, device="cpu").probabilities(valid.images) for run in runs])
+    save_ensemble(folder, runs, combine(answers, valid.labels))
     return folder
 
 

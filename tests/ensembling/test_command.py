@@ -1,0 +1,154 @@
+"""`emotify ensemble` from outside: what it writes opens again, answers as its .onnx does, and never saw test."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.emotions import EMOTIONS
+from emotify.ensembling.combination import combine
+from emotify.reports.plots import plot_disagreement
+from emotify.reports.tables import diversity_table, gains_table, members_table, methods_table
+from emotify.training.checkpoint import load_tensors, save_tensors
+
+
+def invoke(*words, code=0):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def combined(count):
+    """Return what combining `count` members, of growing skill, on 300 images comes to."""
+    chance = np.random.default_rng(0)
+    labels = chance.integers(0, 7, 300)
+    logits = chance.normal(size=(count, 300, 7)) + np.linspace(0.2, 1.5, count)[:, None, None] * np.eye(7)[labels]
+    powers = np.exp(logits)
+    return combine((powers / powers.sum(2, keepdims=True)).astype(np.float32), labels)
+
+
+def copied(ensemble, folder, **changes):
+    """Write a changed copy of an ensemble.json, as old as schema 1, into `folder`."""
+    document = json.loads((ensemble / "ensemble.json").read_text())
+    members = [{**member, "run": str((ensemble / member["run"]).resolve())} for member in document["members"]]
+    folder.mkdir()
+    old = {"schema": 1, "method": "mean", "members": members, "temperature": document["temperature"]}
+    (folder / "ensemble.json").write_text(json.dumps({**old, **changes}))
+    return folder
+
+
+@pytest.mark.parametrize("method", ["weighted", "probabilities"])
+def test_a_folder_and_its_export_answer_the_same(method, runs, tiny_csv, tmp_path):
+    """Weights and the kind of mean travel in ensemble.json, and are in the exported graph."""
+    folder, file = tmp_path / "e", tmp_path / "e.onnx"
+    invoke("ensemble", *runs, "--data", tiny_csv, "--method", method, "--out", folder)
+    document = json.loads((folder / "ensemble.json").read_text())
+    assert document["method"] == method
+    assert sum(member["weight"] for member in document["members"]) == pytest.approx(1)
+    invoke("export", folder, "--data", tiny_csv, "--out", file)
+    results = json.loads(invoke("evaluate", file, folder, "--data", tiny_csv, "--json").stdout)["results"]
+    for result in results:
+        assert result["nll"] == pytest.approx(document["valid"]["nll"], abs=1e-5)
+        assert result["confusion"] == document["valid"]["confusion"]
+
+
+def test_test_is_never_looked_at(runs, tiny_csv, tmp_path):
+    """With other labels in test, or without it, the same ensemble."""
+    lines = tiny_csv.read_text().splitlines()
+    without = [line for line in lines if not line.endswith("PrivateTest")]
+    turned = [f"{(int(line[0]) + 1) % 7}{line[1:]}" if line.endswith("PrivateTest") else line for line in lines]
+    documents = []
+    for name, content in (("as-it-is", lines), ("without", without), ("turned", turned)):
+        csv = tmp_path / f"{name}.csv"
+        csv.write_text("\n".join(content) + "\n")
+        invoke("ensemble", *runs, "--data", csv, "--method", "greedy", "--out", tmp_path / name)
+        documents.append((tmp_path / name / "ensemble.json").read_text())
+    assert documents[0] == documents[1] == documents[2]
+
+
+def test_json_has_all_that_the_terminal_tells(runs, tiny_csv, tmp_path):
+    words = ("ensemble", *runs, "--data", tiny_csv, "--method", "weighted")
+    document = json.loads(invoke(*words, "--out", tmp_path / "a", "--json").stdout)
+    assert document["schema"] == 1
+    assert {method["method"] for method in document["methods"]} >= {"mean", "probabilities", "weighted", "greedy"}
+    assert {"accuracy", "nll"} <= document["cross_fitted"].keys()
+    names = {"disagreement", "double_fault", "q_statistic", "error_correlation", "gain", "all_wrong", "marginal"}
+    assert names <= document["diversity"].keys()
+    assert document["conclusion"] in invoke(*words, "--out", tmp_path / "b").stdout
+
+
+def test_the_heat_map_lies_in_the_folder(ensemble):
+    with Image.open(ensemble / "diversity.png") as picture:
+        assert picture.width > 400
+    assert "<svg" in (ensemble / "diversity.svg").read_text()
+
+
+@pytest.mark.parametrize("count", [2, 12, 40])
+def test_d12_any_number_of_members_can_be_read(count, tmp_path):
+    """D12: at 80 columns every table fits, no number is cut, and the heat map is no larger than a poster."""
+    combination = combined(count)
+    names = [f"20260131-120000-cnn-s{number}-1a2b" for number in range(count)]
+    console = Console(width=80, record=True, file=(tmp_path / "shown").open("w"))
+    tables = (members_table(names, combination), methods_table(combination), gains_table(names, combination.diversity))
+    for table in (*tables, diversity_table(combination.diversity)):
+        console.print(table)
+    console.file.close()
+    text = console.export_text()
+    assert "…" not in text
+    assert text.count(f"#{count} cnn-s{count - 1}-1a2b ") == 2
+    assert max(map(len, text.splitlines())) <= 80
+    plot_disagreement(names, combination.diversity, tmp_path / "d.png")
+    with Image.open(tmp_path / "d.png") as picture:
+        assert max(picture.size) < 2000
+
+
+def test_d12_a_run_given_twice_is_counted_once(runs, tiny_csv, tmp_path):
+    """D12: with a word on it; what is left here is one member, which the conclusion tells."""
+    result = invoke("ensemble", runs[0], runs[0], "--data", tiny_csv, "--out", tmp_path / "e")
+    assert "counted once" in result.stderr
+    assert "An ensemble of one" in result.stdout
+    assert len(json.loads((tmp_path / "e" / "ensemble.json").read_text())["members"]) == 1
+
+
+def test_d12_another_order_of_classes_is_refused(runs, tiny_csv, tmp_path):
+    """D12: exit 5 that names the classes, and no folder."""
+    other = Path(shutil.copytree(runs[0], tmp_path / "other"))
+    tensors, document = load_tensors(other / "checkpoint.safetensors")
+    save_tensors(other / "checkpoint.safetensors", tensors, {**document, "classes": EMOTIONS[::-1]})
+    result = invoke("ensemble", runs[1], other, "--data", tiny_csv, "--out", tmp_path / "e", code=5)
+    assert "has other classes" in result.stderr
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_folder_of_schema_1_still_opens(ensemble, tiny_csv, tmp_path):
+    old = copied(ensemble, tmp_path / "old")
+    results = json.loads(invoke("evaluate", old, ensemble, "--data", tiny_csv, "--json").stdout)["results"]
+    assert results[0]["nll"] == results[1]["nll"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": "vote"}, {"schema": 3}, {"temperature": 0}, {"members": []}, {"weight": -1}, {"weight": 0.7}],
+    ids=str,
+)
+def test_a_pooling_that_cannot_be_meant_is_refused(changes, ensemble, tiny_csv, tmp_path):
+    """Exit 5 for weights that are negative or not shares, a method that is none, and the like."""
+    folder = copied(ensemble, tmp_path / "odd", **changes)
+    if "weight" in changes:
+        document = json.loads((folder / "ensemble.json").read_text())
+        document["members"][0]["weight"] = changes["weight"]
+        (folder / "ensemble.json").write_text(json.dumps(document))
+    assert "combine again with" in invoke("evaluate", folder, "--data", tiny_csv, code=5).stderr
+
+
+def test_a_method_that_is_none_is_named_with_those_there_are(runs):
+    text = invoke("ensemble", *runs, "--method", "vote", code=2).stderr
+    assert "'vote': there are mean, probabilities, weighted, greedy" in text
