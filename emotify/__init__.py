@@ -1,3 +1,24 @@
 """Train, evaluate, ensemble, export and run classifiers of facial expressions on FER-2013-like faces."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emotify.prediction.predictor import FaceResult, PictureResult, Predictor
+    from emotify.prediction.walking import find_pictures
+
 __version__ = "0.1.0"
+__all__ = ["FaceResult", "PictureResult", "Predictor", "__version__", "find_pictures"]
+
+
+def __getattr__(name: str) -> object:
+    # Only what is used is loaded, and when it is: `emotify --help` must not wait for NumPy.
+    if name == "find_pictures":
+        from emotify.prediction import walking
+
+        return walking.find_pictures
+    if name in __all__:
+        from emotify.prediction import predictor
+
+        return vars(predictor)[name]
+    msg = f"module 'emotify' has no attribute {name!r}"
+    raise AttributeError(msg)

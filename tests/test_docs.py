@@ -31,3 +31,15 @@ def test_r10_the_test_command_of_readme_is_what_ci_runs():
     found = subprocess.run(["bash", "-c", extract], cwd=DOCS.parent, capture_output=True, text=True, check=True).stdout
     assert found.strip() == command
     assert command.endswith(".venv/bin/pytest")
+
+
+def test_r10_the_guides_python_runs(monkeypatch, capsys):
+    """R10: the example prints what the text around it says."""
+    monkeypatch.chdir(DOCS.parent)
+    (example,) = re.findall(r"```python\n(.+?)```", (DOCS / "guide.md").read_text(), re.DOTALL)
+    exec(example, {})
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith("ok [('happy', ")
+    assert others[0] == "<ndarray> ok  ()"
+    assert others[1].startswith("none.jpg not_found ")
+    assert len(others) == 2 + len(list((DOCS.parent / "samples").glob("*.jpg")))

@@ -5,6 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "onnx", "onnxscript", "safetensors", "sklearn", "scipy", "matplotlib"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
 HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "PIL", "matplotlib", "sklearn", "scipy", "rich")
 
 
@@ -27,5 +35,27 @@ def test_predict_loads_what_it_runs(onnx_file, class_folder):
         "from emotify.cli import app\n"
         f"try: app(['predict', {str(picture)!r}, '--model', {str(onnx_file)!r}, '--truth', 'none'])\n"
         "except SystemExit as end: assert not end.code"
+    )
+    assert loaded_by(code) == {"numpy", "PIL", "onnxruntime"}
+
+
+def test_the_library_loads_nothing_until_it_is_used():
+    """`import emotify` is free; the predictor brings what it runs, and no torch."""
+    assert loaded_by("import emotify; emotify.__version__") == set()
+    assert loaded_by("from emotify import find_pictures") == set()
+    assert loaded_by("from emotify import Predictor; Predictor()") == {"numpy", "PIL", "onnxruntime"}
+
+
+def test_predicting_needs_no_torch(class_folder):
+    """Command and library work where torch, and all that only training and export need, is not installed."""
+    command = f"['predict', {str(class_folder)!r}, '--jsonl', '--truth', 'none', '--faces', 'detect']"
+    code = (
+        f"{WITHOUT}\nimport contextlib, io\nfrom emotify import Predictor, find_pictures\nfrom emotify.cli import app\n"
+        f"results = list(Predictor().predict(find_pictures([{str(class_folder)!r}])))\n"
+        f"assert len(results) == 14 and all(result.faces for result in results)\n"
+        f"with contextlib.redirect_stdout(io.StringIO()) as out:\n"
+        f"    try: app({command})\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "assert out.getvalue().count('\\n') == 14"
     )
     assert loaded_by(code) == {"numpy", "PIL", "onnxruntime"}

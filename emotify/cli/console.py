@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _PIPE_WIDTH = 1000  # columns: nothing is folded there
+_LINE = json.JSONEncoder(allow_nan=False)  # json.dumps would make one for each line
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def print_json(document: object) -> None:
 
 def print_json_line(document: object) -> None:
     """Print one JSON document on one line of stdout, ASCII only."""
-    print(json.dumps(document, allow_nan=False))
+    print(_LINE.encode(document))
 
 
 def print_error(text: str) -> None:

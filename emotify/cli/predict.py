@@ -14,7 +14,7 @@ import typer
 
 from emotify.cli.console import Talk, print_json, print_json_line
 from emotify.cli.explain import Explainer
-from emotify.cli.options import Debug, Force, Json, Quiet, Threads, Verbose
+from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose
 from emotify.errors import ExitCode, InputError, UsageError
 from emotify.files import atomic_write, exists_error, printable
 from emotify.runs import RUNS, exports
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 
 _FACES = ("auto", "detect", "whole")
 _TRUTH = ("auto", "folders", "none")
-_FAILURES_SHOWN = 20
+_FAILURES_SHOWN = 15  # lines; with what else is told no more than fit on a screen
 _ROWS_SHOWN = 200
 
 
 def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, and folders of pictures.")],
     model: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--model",
             metavar="FILE",
-            help="An export. Default: $EMOTIFY_MODEL, else the newest in runs/, else the model inside.",
+            help="An export, or the name of a model inside. Default: $EMOTIFY_MODEL, else the newest in runs/, else "
+            "the model inside that is named default.",
         ),
     ] = None,
     faces: Annotated[
@@ -57,6 +58,7 @@ def predict(
         str,
         typer.Option("--truth", metavar="HOW", help="Compare with folders named as expressions: auto, folders, none."),
     ] = "auto",
+    device: Device = "auto",
     threads: Threads = 0,
     force: Force = False,
     json: Json = False,
@@ -89,9 +91,9 @@ def predict(
     from emotify.prediction.summary import Summary
     from emotify.prediction.walking import Tally, find_pictures
 
-    predictor = Predictor(_find_model(model, talk), faces=faces, face_model=face_model, threads=threads)  # type: ignore[arg-type]
+    options = {"faces": faces, "face_model": face_model, "threads": threads, "device": device}
+    predictor = Predictor(_find_model(model, talk), **options)  # type: ignore[arg-type]
     tally, summary = Tally(), Summary()
-    found = (picture.path for picture in find_pictures(paths, tally))
     kept: list[PictureResult] = []
     with contextlib.ExitStack() as stack:
         sinks = [summary.add, _screen_sink(kept, talk, json=json, jsonl=jsonl)]
@@ -99,7 +101,7 @@ def predict(
             sinks.append(stack.enter_context(_csv_sink(csv)))
         if explainer is not None:
             sinks.append(functools.partial(explainer.add, predictor.session))
-        results = predictor.predict(found)
+        results = predictor.predict(find_pictures(paths, tally), waiting=sys.stdout.flush)
         for result in results if jsonl else _with_progress(results, talk):
             if result.note:
                 talk.detail(f"{printable(result.path)}: {result.note}")
@@ -128,13 +130,13 @@ def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
         raise UsageError(msg)
 
 
-def _find_model(given: Path | None, talk: Talk) -> Path | None:
+def _find_model(given: str | None, talk: Talk) -> str | Path | None:
     """Return the model to use, None for the one inside the package, and say which when it was not given."""
     if given is not None:
         return given
     if os.environ.get("EMOTIFY_MODEL"):
         talk.notice(f"model: $EMOTIFY_MODEL, {os.environ['EMOTIFY_MODEL']}")
-        return Path(os.environ["EMOTIFY_MODEL"])
+        return os.environ["EMOTIFY_MODEL"]
     if found := exports(RUNS):
         talk.notice(f"model: the newest export in {RUNS}/, {found[-1]}")
         return found[-1]

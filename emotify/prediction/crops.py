@@ -64,7 +64,10 @@ def is_tight_crop(width: int, height: int, boxes: Sequence[Box]) -> bool:
 
 
 def cut_face(picture: Picture, face: Face) -> UInt8Array:
-    """Return what the classifier sees of a face that `find_faces` found in this picture, grey (48, 48)."""
+    """Return what the classifier sees of a face that `find_faces` found in this picture, grey (48, 48).
+
+    The picture's edge is repeated where the face's square leaves it.
+    """
     return _resample(picture, *face.square)
 
 
@@ -78,24 +81,9 @@ def enlarge_square(picture: Picture, square: tuple[float, float, float], *, side
     return _resample(picture, *square, mode="RGB", pixels=side)
 
 
-def crop_face(picture: Picture, box: Sequence[float]) -> UInt8Array:
-    """Cut a face with its box x0, y0, x1, y1 framed as FER-2013 frames it, grey (48, 48).
-
-    The picture's edge is repeated where the square leaves it.
-    """
-    return _resample(picture, *_square(box))
-
-
-def whole_face(picture: Picture) -> UInt8Array:
-    """Return a whole picture as grey (48, 48).
-
-    One that is not square is neither stretched, which costs accuracy, nor cut to its shorter side, which costs chins:
-    a square of the same area around its centre loses a little on one axis and repeats the edge on the other.
-    """
-    return cut_face(picture, _whole(picture))
-
-
 def _whole(picture: Picture) -> Face:
+    # A picture that is not square is neither stretched, which costs accuracy, nor cut to its shorter side, which costs
+    # chins: a square of the same area around its centre loses a little on one axis and repeats the edge on the other.
     width, height = float(picture.width), float(picture.height)
     side = math.sqrt(width * height)
     return Face((0.0, 0.0, width, height), None, ((width - side) / 2, (height - side) / 2, side))
@@ -114,7 +102,8 @@ def _detect(picture: Picture, detector: Detector) -> list[Box]:
         size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
         image = image.resize(size, Image.Resampling.BOX)
     x, y = picture.width / image.width, picture.height / image.height
-    return [Box(x0 * x, y0 * y, x1 * x, y1 * y, score) for x0, y0, x1, y1, score in detector(np.asarray(image))]
+    pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return [Box(x0 * x, y0 * y, x1 * x, y1 * y, score) for x0, y0, x1, y1, score in detector(pixels)]
 
 
 def _square(box: Sequence[float]) -> tuple[float, float, float]:
@@ -132,8 +121,10 @@ def _resample(
     Its corners are not rounded to whole pixels: on a face of 24 pixels that would shift or scale it by 4 %.
     """
     image = picture.image
-    if (x0, y0, side, side) == (0, 0, picture.width, picture.height):  # FER-2013's own images need nothing of this
-        return np.asarray(image.convert(mode).resize((pixels, pixels), Image.Resampling.LANCZOS))
+    if (x0, y0, side, side) == (0, 0, picture.width, picture.height):
+        if image.size != (pixels, pixels) or image.mode != mode:  # FER-2013's own images need nothing of this
+            image = image.convert(mode).resize((pixels, pixels), Image.Resampling.LANCZOS)
+        return np.asarray(image)
     scale = image.width / picture.width
     x0, y0, side = x0 * scale, y0 * scale, side * scale
     columns = np.arange(math.floor(x0), math.ceil(x0 + side))

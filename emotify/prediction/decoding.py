@@ -1,4 +1,4 @@
-"""Bytes of a picture file -> an upright RGB picture, whatever Pillow does with them on the way."""
+"""Bytes of a picture file -> an upright picture in RGB or grey, whatever Pillow does with them on the way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import io
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 import numpy as np
@@ -38,12 +39,16 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_READERS: Final = {"WEBP": "WebP"}  # Pillow's modules that are not named as the format in title case
 _SIDEWAYS: Final = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """An upright picture. `image` is RGB and may be smaller than `width` x `height`, the size of the file's picture."""
+    """An upright picture. `image` may be smaller than `width` x `height`, the size of the file's picture.
+
+    It is RGB, or L where the file is grey: small grey faces are classified by the million, and need no colours.
+    """
 
     image: Image.Image
     width: int
@@ -71,11 +76,11 @@ def decode(content: bytes) -> Picture | Failure:
         return failure
     _silence_pillow()
     try:
-        with Image.open(io.BytesIO(content), formats=(kind,)) as image:
-            failure = _check_size(*image.size)
-            if kind == "PNG" and not failure and fails_checksum(content):
-                failure = Failure("corrupt", "damaged PNG file (wrong checksum); get the picture again")
-            return failure or _load(image)
+        image = Image.open(io.BytesIO(content), formats=(kind,))  # in memory: there is nothing to close
+        failure = _check_size(*image.size)
+        if kind == "PNG" and not failure and fails_checksum(content):
+            failure = Failure("corrupt", "damaged PNG file (wrong checksum); get the picture again")
+        return failure or _load(image, shrink=True)
     except MemoryError:
         raise
     except Image.DecompressionBombError:
@@ -84,6 +89,27 @@ def decode(content: bytes) -> Picture | Failure:
         return _explain(kind, content, error)
 
 
+def from_image(image: Image.Image) -> Picture | Failure:
+    """Take an image of Pillow's, opened or drawn. Raises nothing but MemoryError."""
+    _silence_pillow()
+    try:
+        return _check_size(*image.size) or _load(image, shrink=False)  # it is the caller's, and stays as it is
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it may be read from a hostile file only now
+        return Failure("corrupt", f"cannot be read ({printable(str(error)[:100])}); get the picture again")
+
+
+def from_array(pixels: npt.NDArray[np.uint8]) -> Picture | Failure:
+    """Take grey (H, W) or RGB (H, W, 3) pixels, uint8."""
+    if pixels.dtype != np.uint8 or pixels.ndim not in {2, 3} or pixels.shape[2:] not in {(), (3,)}:
+        shape = "x".join(map(str, pixels.shape))
+        return Failure("unsupported", f"an array of {pixels.dtype}, {shape}; give uint8 grey HxW or RGB HxWx3")
+    height, width = pixels.shape[:2]
+    return _check_size(width, height) or Picture(Image.fromarray(np.ascontiguousarray(pixels)), width, height)
+
+
+@cache
 def _missing_reader(kind: str) -> Failure | None:
     """Load Pillow's reader of one format; the others stay unloaded."""
     if kind == "HEIF":
@@ -91,11 +117,13 @@ def _missing_reader(kind: str) -> Failure | None:
             from pillow_heif import register_heif_opener
         except ImportError:
             return Failure("unsupported", 'HEIC needs an extra: pip install "emotify[heic]"; or convert it to JPEG')
-        register_heif_opener()
+        register_heif_opener(decode_threads=1)  # pictures, not the parts of one, are worked on side by side
         return None
     if kind in {"AVIF", "WEBP"} and not features.check(kind.lower()):
         return Failure("unsupported", f"this Pillow was built without {kind}; convert it to PNG or JPEG")
-    importlib.import_module(f"PIL.{kind.title() if kind != 'WEBP' else 'WebP'}ImagePlugin")
+    reader = importlib.import_module(f"PIL.{_READERS.get(kind, kind.title())}ImagePlugin")
+    if kind == "AVIF":
+        vars(reader)["DEFAULT_MAX_THREADS"] = 1
     return None
 
 
@@ -126,22 +154,23 @@ def _too_large(what: str) -> Failure:
     return Failure("too_large", f"{what}, more than {MAX_PIXELS // 10**6} megapixels; make the picture smaller")
 
 
-def _load(image: Image.Image) -> Picture | Failure:
+def _load(image: Image.Image, *, shrink: bool) -> Picture | Failure:
     size = image.size
     frames = _count_frames(image)
-    shrink = ENOUGH_SIDE / max(size)
-    drafted = image.draft("RGB", (max(1, int(size[0] * shrink)), max(1, int(size[1] * shrink))))
+    scale = ENOUGH_SIDE / max(size)
+    enough = (max(1, int(size[0] * scale)), max(1, int(size[1] * scale)))
+    drafted = image.draft("RGB", enough) if shrink and scale < 1 else None
     image.load()
     width, height = size if drafted else image.size
     turn, note = _turn(image)
-    rgb = _to_rgb(image)
-    if isinstance(rgb, Failure):
-        return rgb
+    shown = image if image.mode == "L" and "transparency" not in image.info else _to_rgb(image)
+    if isinstance(shown, Failure):
+        return shown
     if turn is not None:
-        rgb = rgb.transpose(turn)
+        shown = shown.transpose(turn)
     if turn in _SIDEWAYS:
         width, height = height, width
-    return Picture(rgb, width, height, frames, note)
+    return Picture(shown, width, height, frames, note)
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -1,4 +1,4 @@
-"""Open one picture safely: upright RGB pixels, or a status that says what is wrong with the file."""
+"""Open one picture safely: upright pixels, or a status that says what is wrong with the file."""
 
 from __future__ import annotations
 
@@ -6,38 +6,56 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias, TypeGuard
 
-from emotify.prediction.decoding import Failure, Picture, Status, decode
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
-__all__ = ["MAX_BYTES", "Failure", "Picture", "Status", "read_picture"]
+from emotify.prediction.decoding import Failure, Picture, Status, decode, from_array, from_image
+
+__all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "read_picture"]
 
 MAX_BYTES: Final = 64 * 2**20
 
+# A file's path or content, an open file, pixels (grey HxW or RGB HxWx3), or an image of Pillow's.
+Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.uint8] | Image.Image
 
-def read_picture(source: Path | bytes | BinaryIO) -> Picture | Failure:
-    """Read the first frame of a picture from a file, from bytes, or from a stream that may never end.
+
+def is_source(given: object) -> TypeGuard[Source]:
+    """Tell one picture from several: text, bytes, arrays and open files could be iterated over, too."""
+    return isinstance(given, str | os.PathLike | bytes | np.ndarray | Image.Image) or hasattr(given, "read")
+
+
+def read_picture(source: Source) -> Picture | Failure:
+    """Read the first frame of a picture from wherever it is; an open file may never end.
 
     Pipes, devices and sockets are refused without reading them; so is what is too large, before it is decoded.
-    Nothing in a file raises: whatever is wrong becomes a Failure.
+    Nothing in a file raises: whatever is wrong becomes a Failure. Raises TypeError for what is no Source.
     """
     try:
+        if isinstance(source, np.ndarray):
+            return from_array(source)
+        if isinstance(source, Image.Image):
+            return from_image(source)
         content = _content(source)
         return content if isinstance(content, Failure) else decode(content)
     except MemoryError:
         return Failure("memory", "not enough memory to open it; close other programs, or make the picture smaller")
 
 
-def _content(source: Path | bytes | BinaryIO) -> bytes | Failure:
-    if isinstance(source, Path):
+def _content(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes | Failure:
+    if isinstance(source, bytes):
+        content: bytes | Failure = source
+    elif isinstance(source, Path | str | os.PathLike):  # Path is there because asking for PathLike is slow
         try:
             content = _file_content(source)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            return _file_failure(source, error)
-        if isinstance(content, Failure):
-            return content
+            content = _file_failure(os.fspath(source), error)
     else:
-        content = source if isinstance(source, bytes) else source.read(MAX_BYTES + 1)
+        content = _stream_content(source)
+    if isinstance(content, Failure):
+        return content
     if not content:
         return Failure("empty", "the file holds nothing; get the picture again")
     if len(content) > MAX_BYTES:
@@ -45,22 +63,41 @@ def _content(source: Path | bytes | BinaryIO) -> bytes | Failure:
     return content
 
 
-def _file_content(path: Path) -> bytes | Failure:
+def _stream_content(stream: BinaryIO) -> bytes:
+    content = stream.read(MAX_BYTES + 1) if hasattr(stream, "read") else None
+    if not isinstance(content, bytes):
+        msg = f"not a picture: {type(stream).__name__}; give a path, bytes, a file opened in binary mode, or pixels"
+        raise TypeError(msg)
+    return content
+
+
+def _file_content(path: str | os.PathLike[str]) -> bytes | Failure:
     # Opening some devices acts on them, so a look comes first; the file may be exchanged after it, so the open
     # descriptor is looked at again. O_NONBLOCK: a pipe without a writer must not hold us up.
-    mode = path.stat().st_mode
+    mode = os.stat(path).st_mode  # noqa: PTH116 - a path may be given as text
     if stat.S_ISDIR(mode):
         os.scandir(path).close()  # raises for a folder that a walk could not list
     if not stat.S_ISREG(mode):
         return _not_regular(mode)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
+    file = os.open(path, flags)
+    try:
+        status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             return _not_regular(status.st_mode)
         if status.st_size > MAX_BYTES:
             return _too_many_bytes()
-        return file.read(status.st_size + 1)  # with the limit instead, Python would set aside as much for each file
+        return _read(file, status.st_size + 1)  # with the limit instead, Python would set aside as much for each file
+    finally:
+        os.close(file)
+
+
+def _read(file: int, size: int) -> bytes:
+    """Read up to `size` bytes, without a file object of Python's: making one takes as long as reading a small file."""
+    content = os.read(file, size)
+    while len(content) < size - 1 and (more := os.read(file, size - len(content))):
+        content += more
+    return content
 
 
 def _too_many_bytes() -> Failure:
@@ -73,7 +110,7 @@ def _not_regular(mode: int) -> Failure:
     return Failure("not_regular", f"a {kind}, not a file; name a picture file")
 
 
-def _file_failure(path: Path, error: OSError | ValueError) -> Failure:
+def _file_failure(path: str, error: OSError | ValueError) -> Failure:
     code = error.errno if isinstance(error, OSError) else errno.ENOENT
     if code in {errno.EACCES, errno.EPERM}:
         return Failure("permission", "no permission to read it; change its permissions, or run as its owner")
@@ -86,9 +123,8 @@ def _file_failure(path: Path, error: OSError | ValueError) -> Failure:
     return Failure("corrupt", f"cannot be read from the disk ({error}); copy it again")
 
 
-def _missing_hint(path: Path) -> str:
-    text = str(path)
-    if os.path.islink(path):  # noqa: PTH114 - Path.is_symlink raises for names too long
+def _missing_hint(text: str) -> str:
+    if os.path.islink(text):  # noqa: PTH114 - Path.is_symlink raises for names too long
         return "a link that leads nowhere; mend the link, or name the file itself"
     if text.startswith("~"):
         return "no such file; the shell did not replace ~, write the folder's full path"

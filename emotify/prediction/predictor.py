@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,11 @@ from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
 from emotify.prediction.crops import Face, FaceMode, cut_face, find_faces
 from emotify.prediction.detection import Detector, load_detector
-from emotify.prediction.pictures import Failure, read_picture
-from emotify.prediction.session import Session, open_session, packaged_model
+from emotify.prediction.pictures import Failure, Source, is_source, read_picture
+from emotify.prediction.reading_ahead import in_order
+from emotify.prediction.session import Session, find_model, open_session
 
-_AHEAD: Final = 4  # pictures read ahead, for each thread
-_BATCH: Final = 64  # faces classified at once
+_AHEAD: Final = 4  # tasks handed out ahead, for each thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class FaceResult:
 
     @property
     def label(self) -> str:
-        return EMOTIONS[max(range(len(EMOTIONS)), key=self.probabilities.__getitem__)]
+        return EMOTIONS[self.probabilities.index(max(self.probabilities))]
 
     @property
     def probability(self) -> float:
@@ -84,51 +84,74 @@ class PictureResult:
             document["path_b64"] = base64.b64encode(bytes(self.path)).decode()
         document["status"] = self.status
         if not self.ok:
-            return {**document, "message": self.message}
-        document |= {"width": self.width, "height": self.height}
+            document["message"] = self.message
+            return document
+        document["width"], document["height"] = self.width, self.height
         if self.frames > 1:
             document["frames"] = self.frames
-        return {**document, "faces": [face.document() for face in self.faces]}
+        document["faces"] = [face.document() for face in self.faces]
+        return document
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Read:
     """A picture that was read: its result so far, and the faces cut out of it."""
 
     result: PictureResult
-    faces: tuple[Face, ...] = ()
-    crops: tuple[npt.NDArray[np.uint8], ...] = ()  # (48, 48) each
+    faces: Sequence[Face] = ()
+    crops: Sequence[npt.NDArray[np.uint8]] = ()  # (48, 48) each
 
 
 class Predictor:
     """Reads expressions with one exported model; never imports torch.
 
-    `model` is an .onnx file of `emotify export`, by default the one inside the package. `faces`: `auto` takes a picture
-    that is a face crop already as it is and looks for faces in others, `detect` always looks, `whole` never does.
-    Raises ModelError when a model cannot be used.
+    `model` is an .onnx file of `emotify export` or the name of a model inside the package, by default the one that is
+    most often right. `faces`: `auto` takes a picture that is a face crop already as it is and looks for faces in
+    others, `detect` always looks, `whole` never does. `threads`: 0 for as many as this process may use. `device`:
+    `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a model cannot be
+    used, UnavailableError when a device is not there.
     """
 
     def __init__(
-        self, model: Path | None = None, *, faces: FaceMode = "auto", face_model: Path | None = None, threads: int = 0
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        faces: FaceMode = "auto",
+        face_model: str | os.PathLike[str] | None = None,
+        threads: int = 0,
+        device: str = "auto",
     ) -> None:
         self.threads = threads or available_cpus()
-        self.session: Session = open_session(model or packaged_model(), threads=self.threads)
-        self._mode, self._face_model = faces, face_model
+        self.session: Session = open_session(find_model(model), threads=self.threads, device=device)
+        self._mode, self._face_model = faces, Path(face_model) if face_model else None
         self._lock = Lock()
 
-    def predict(self, paths: Iterable[Path]) -> Iterator[PictureResult]:
-        """Yield the result of each path, in order, as soon as it is there. Memory does not grow with their number."""
+    @overload
+    def predict(self, pictures: Source) -> PictureResult: ...  # type: ignore[overload-overlap] # a str is one path
+    @overload
+    def predict(
+        self, pictures: Iterable[Source], *, waiting: Callable[[], object] = ...
+    ) -> Iterator[PictureResult]: ...
+
+    def predict(
+        self, pictures: Source | Iterable[Source], *, waiting: Callable[[], object] = lambda: None
+    ) -> PictureResult | Iterator[PictureResult]:
+        """Return the result of one picture; of several, yield the results in order, each as soon as it is there.
+
+        A picture is a path, the bytes of a file, a file opened in binary mode, an image of Pillow's, or a uint8 array,
+        grey (H, W) or RGB (H, W, 3). One that cannot be read has a status that says why, and stops no other. Memory
+        does not grow with the number of pictures, which may be yielded without end; `waiting` is called before a pause
+        in which the next ones are read or classified. `emotify.find_pictures` yields what is in folders.
+        """
+        if is_source(pictures):
+            return next(self._results([pictures], waiting))
+        return self._results(cast("Iterable[Source]", pictures), waiting)
+
+    def _results(self, pictures: Iterable[Source], waiting: Callable[[], object]) -> Iterator[PictureResult]:
         with ThreadPoolExecutor(self.threads) as pool:
-            pending: deque[_Read] = deque()
-            faces = 0
-            for future in _ahead(pool, self._read, paths, window=_AHEAD * self.threads):
-                if pending and (faces >= _BATCH or not future.done()):
-                    yield from self._classify(pending)
-                    pending.clear()
-                    faces = 0
-                pending.append(future.result())
-                faces += len(pending[-1].crops)
-            yield from self._classify(pending)
+            for read in in_order(pool, self._read, pictures, ahead=_AHEAD * self.threads):
+                yield from self._classify(read)
+                waiting()
 
     @cached_property
     def _detector(self) -> Detector:
@@ -139,20 +162,20 @@ class Predictor:
         with self._lock:
             return self._detector
 
-    def _read(self, path: Path) -> _Read:
+    def _read(self, source: Source) -> _Read:
+        path = source if isinstance(source, Path) else _path_of(source)
         try:
-            picture = read_picture(path)
+            picture = read_picture(source)
             if isinstance(picture, Failure):
                 return _Read(PictureResult(path, picture.status, picture.message))
-            faces = tuple(find_faces(picture, self._mode, self._load_detector))
-            crops = tuple(cut_face(picture, face) for face in faces)
+            faces = find_faces(picture, self._mode, self._load_detector)
+            crops = [cut_face(picture, face) for face in faces]
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))
         result = PictureResult(path, "ok", "", picture.width, picture.height, picture.frames, picture.note)
         return _Read(result, faces, crops)
 
-    def _classify(self, pictures: Iterable[_Read]) -> Iterator[PictureResult]:
-        pictures = list(pictures)
+    def _classify(self, pictures: Sequence[_Read]) -> Iterator[PictureResult]:
         crops = [crop for picture in pictures for crop in picture.crops]
         images = np.stack(crops)[:, None] if crops else np.zeros((0, 1, 48, 48), np.uint8)
         answers = iter(self.session.probabilities(images).tolist())
@@ -160,28 +183,15 @@ class Predictor:
             faces = tuple(
                 FaceResult(face.box, face.detection, tuple(next(answers)), face.square) for face in picture.faces
             )
-            yield replace(picture.result, faces=faces)
+            yield replace(picture.result, faces=faces) if faces else picture.result
 
 
-def _ahead(
-    pool: ThreadPoolExecutor,
-    work: Callable[[Path], _Read],
-    items: Iterable[Path],
-    *,
-    window: int,
-) -> Iterator[Future[_Read]]:
-    """Yield the futures of `work` on each item, in order, with at most `window` of them under way."""
-    futures: deque[Future[_Read]] = deque()
-    try:
-        for item in items:
-            futures.append(pool.submit(work, item))
-            if len(futures) >= window:
-                yield futures.popleft()
-        while futures:
-            yield futures.popleft()
-    finally:
-        for future in futures:
-            future.cancel()
+def _path_of(source: Source) -> Path:
+    """Return where a picture is, or what it is in angle brackets, as Python calls its own <stdin>."""
+    if isinstance(source, str | os.PathLike):
+        return Path(source)
+    name = getattr(source, "filename", "") or getattr(source, "name", "")  # of Pillow's images, and of open files
+    return Path(name) if name and isinstance(name, str) else Path(f"<{type(source).__name__}>")
 
 
 def _is_utf8(text: str) -> bool:

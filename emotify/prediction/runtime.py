@@ -1,19 +1,29 @@
-"""ONNX files -> onnxruntime sessions, with errors that say what is wrong with the file."""
+"""ONNX files -> onnxruntime sessions, with errors that say what is wrong with the file or the device."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy.typing as npt
 
 from emotify.cpus import available_cpus
-from emotify.errors import ModelError
+from emotify.errors import ModelError, UnavailableError, UsageError
 from emotify.files import printable
+from emotify.prediction.model_check import check_model
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+_SHOWN: Final = 160  # characters of what onnxruntime says
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
 ASSETS: Final = Path(__file__).parent.parent / "assets"
 LARGEST_MODEL: Final = 512 * 2**20  # bytes
+MOST_MEMORY: Final = 2 * 2**30  # bytes, of all models on the CPU while they run
 
 
 def read_model(path: Path, *, hint: str) -> bytes:
@@ -28,18 +38,79 @@ def read_model(path: Path, *, hint: str) -> bytes:
         raise ModelError(msg) from error
 
 
-def start_session(content: bytes, *, name: str, threads: int = 0) -> InferenceSession:
-    """Start a session on the CPU; 0 threads: as many as this process may use. Raises ModelError."""
+def start_session(content: bytes, *, name: str, threads: int = 0, device: str = "cpu") -> InferenceSession:
+    """Start a session; 0 threads: as many as this process may use.
+
+    device: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when the model is
+    unsafe or cannot be loaded, UnavailableError when the device is not there.
+    """
+    check_model(content, name=name)
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
     options.inter_op_num_threads = 1
+    # Threads that have nothing to compute leave the CPU to those that read the next pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised, and told once
+    _limit_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         # Bytes and not a path: what a model names as data outside itself is then never opened.
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content, options, providers=_providers(device))
+    except (UsageError, UnavailableError):
+        raise
     except Exception as error:
-        reason = printable(str(error).partition("\n")[0][:200])
-        msg = f"{printable(name)} is not a model that onnxruntime can load: {reason}"
+        msg = f"{printable(name)} is not a model that onnxruntime can load: {_reason(error)}"
         raise ModelError(msg) from error
+    if device.startswith("cuda") and session.get_providers()[0] != _CUDA:
+        raise _no_gpu(device)
+    return session
+
+
+def run_model(
+    session: InferenceSession, outputs: Sequence[str], inputs: Mapping[str, npt.NDArray[Any]], *, name: str
+) -> list[npt.NDArray[Any]]:
+    """Run a session. Raises ModelError when the model cannot be computed, or not in the memory that it may use."""
+    try:
+        return list(session.run(list(outputs), dict(inputs)))
+    except Exception as error:
+        msg = f"{printable(name)} cannot be run: {_reason(error)}; make a model with: emotify export RUN"
+        raise ModelError(msg) from error
+
+
+@cache
+def _limit_memory() -> None:
+    """Give all sessions of this process one arena: a small file can ask for any amount of memory as it runs."""
+    import onnxruntime as ort
+
+    cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(MOST_MEMORY, -1, -1, -1))
+
+
+def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
+    """Return what onnxruntime shall compute with. Raises UsageError, UnavailableError when it cannot."""
+    import onnxruntime as ort
+
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        msg = f"--device {device!r}: there are auto, cpu, cuda, cuda:1"
+        raise UsageError(msg)
+    found = _CUDA in ort.get_available_providers()
+    if device == "cpu" or (device == "auto" and not found):
+        return [_CPU]
+    if not found:
+        raise _no_gpu(device)
+    return [(_CUDA, {"device_id": device.partition(":")[2] or "0"}), _CPU]
+
+
+def _no_gpu(device: str) -> UnavailableError:
+    return UnavailableError(
+        f"--device {device}: onnxruntime finds no such GPU here; it needs an NVIDIA GPU and, in place of onnxruntime, "
+        "pip install onnxruntime-gpu; or take --device cpu"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Return what onnxruntime says is wrong: the end of its line, after its own codes and signatures in C++."""
+    line = str(error).partition("\n")[0].rpartition(" : ")[2]
+    return printable(line if len(line) <= _SHOWN else f"...{line[-_SHOWN:]}")

@@ -14,12 +14,13 @@ import numpy.typing as npt
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
 from emotify.files import printable
-from emotify.prediction.runtime import ASSETS, read_model, start_session
+from emotify.prediction.runtime import ASSETS, read_model, run_model, start_session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SCHEMA: Final = "1"
+_PACKAGED: Final = {"default": "model.onnx", "fast": "fast.onnx"}
 _BATCH: Final = 64  # images at once: larger batches are no faster on a CPU
 
 
@@ -29,25 +30,29 @@ class Session:
     Raises ModelError when they are no such model, or one made for other classes.
     """
 
-    def __init__(self, content: bytes, *, name: str, threads: int = 0) -> None:
+    def __init__(self, content: bytes, *, name: str, threads: int = 0, device: str = "cpu") -> None:
         self.name = name
-        self._session = start_session(content, name=name, threads=threads)
+        self._session = start_session(content, name=name, threads=threads, device=device)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         _check(self._session, self.metadata, printable(name))
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return float32 probabilities (N, 7) of uint8 images (N, 1, 48, 48); N may be 0."""
         batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-        answers = [self._session.run(["probabilities"], {"images": batch})[0] for batch in batches]
+        answers = [self._run(batch) for batch in batches]
         return np.concatenate(answers) if answers else np.zeros((0, len(EMOTIONS)), np.float32)
 
+    def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return np.asarray(run_model(self._session, ["probabilities"], {"images": batch}, name=self.name)[0])
 
-def open_session(path: Path, *, threads: int = 0) -> Session:
+
+def open_session(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
     """Open an exported .onnx file. Raises ModelError when it is missing or no such model."""
     return Session(
         read_model(path, hint="make one with: emotify export RUN"),
         name=_name(path.resolve()),
         threads=threads,
+        device=device,
     )
 
 
@@ -58,9 +63,31 @@ def _name(path: Path) -> str:
     return path.name if folder in {"", own} else f"{folder}/{path.name}"
 
 
+def packaged_models() -> dict[str, Path]:
+    """Return the models inside the package: name -> file."""
+    files = {name: ASSETS / file for name, file in _PACKAGED.items()}
+    return {name: path for name, path in files.items() if path.exists()}
+
+
 def packaged_model() -> Path:
-    """Return the path of the model inside the package."""
-    return ASSETS / "model.onnx"
+    """Return the path of the model inside the package that is most often right."""
+    return packaged_models()["default"]
+
+
+def find_model(given: str | os.PathLike[str] | None) -> Path:
+    """Return the file of a model that is given as a path, as the name of one inside the package, or not at all.
+
+    Raises ModelError for a name that none has.
+    """
+    models = packaged_models()
+    text = os.fspath(given or "default")
+    if text in models:
+        return models[text]
+    path = Path(text)
+    if path.suffix or len(path.parts) != 1 or path.exists():
+        return path
+    msg = f"no model {printable(text)} inside emotify; there are {', '.join(models)}, or name an .onnx file"
+    raise ModelError(msg)
 
 
 def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -14,14 +15,16 @@ from emotify.prediction.predictor import PictureResult
 
 @dataclass
 class Summary:
-    """Counts over results, kept small: two numbers a picture."""
+    """Counts over results. What the folders' names say is kept only while every picture's folder says something."""
 
     pictures: int = 0
     without_face: int = 0
     expressions: Counter[str] = field(default_factory=Counter)  # of faces
     failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
-    _truth: list[int | None] = field(default_factory=list)  # of pictures that were read
-    _probabilities: list[tuple[float, ...] | None] = field(default_factory=list)  # of each picture's largest face
+    in_class_folders: bool = False  # whether every picture that was read lies in a folder named as an expression
+    _read: int = 0
+    _truth: array[int] = field(default_factory=lambda: array("b"))  # of pictures with a face
+    _probabilities: array[float] = field(default_factory=lambda: array("f"))  # seven of each picture's largest face
 
     def add(self, result: PictureResult) -> None:
         """Count one result."""
@@ -31,9 +34,7 @@ class Summary:
             return
         self.expressions.update(face.label for face in result.faces)
         self.without_face += not result.faces
-        largest = max(result.faces, key=lambda face: face.area, default=None)
-        self._truth.append(emotion_index(result.path.parent.name))
-        self._probabilities.append(None if largest is None else largest.probabilities)
+        self._compare(result)
 
     @property
     def failed(self) -> int:
@@ -43,14 +44,18 @@ class Summary:
     def faces(self) -> int:
         return self.expressions.total()
 
-    @property
-    def in_class_folders(self) -> bool:
-        """Whether every picture that was read lies in a folder named as an expression."""
-        return bool(self._truth) and None not in self._truth
+    def _compare(self, result: PictureResult) -> None:
+        self._read += 1
+        if not self.in_class_folders and self._read > 1:
+            return  # a picture in another folder was there already
+        label = emotion_index(result.path.parent.name)
+        self.in_class_folders = label is not None
+        if label is not None and result.faces:
+            largest = max(result.faces, key=lambda face: face.area)
+            self._truth.append(label)
+            self._probabilities.extend(largest.probabilities)
 
     def truth(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Return probabilities (N, 7) and labels (N,) of the pictures with a face in folders named as expressions."""
-        both = zip(self._probabilities, self._truth, strict=True)
-        rows = [(answer, label) for answer, label in both if answer is not None and label is not None]
-        probabilities = np.array([answer for answer, _ in rows], np.float32).reshape(-1, len(EMOTIONS))
-        return probabilities, np.array([label for _, label in rows], np.int64)
+        """Return probabilities (N, 7) and labels (N,) of the pictures with a face, `in_class_folders`."""
+        probabilities = np.array(self._probabilities, np.float32).reshape(-1, len(EMOTIONS))
+        return probabilities, np.array(self._truth, np.int64)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 # What a walk takes for a picture by its name. Some cannot be read: better a row that says so than silence.
 IMAGE_EXTENSIONS: Final = frozenset(
@@ -44,14 +44,6 @@ IMAGE_EXTENSIONS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A path to read: `explicit` when it was named by the user, not met in a folder."""
-
-    path: Path
-    explicit: bool
-
-
 @dataclass
 class Tally:
     """What a walk passed over."""
@@ -60,8 +52,11 @@ class Tally:
     links: int = 0  # links inside folders, which are never followed
 
 
-def find_pictures(paths: Iterable[Path], tally: Tally | None = None) -> Iterator[Found]:
-    """Yield the pictures in `paths`, in that order; folders are walked with their names sorted.
+Place: TypeAlias = str | os.PathLike[str]
+
+
+def find_pictures(places: Place | Iterable[Place], tally: Tally | None = None) -> Iterator[Path]:
+    """Yield the pictures in files and folders, in that order; folders are walked with their names sorted.
 
     A named file is always yielded, missing or not, and so is a folder that cannot be listed: reading it says what is
     wrong. In folders, files without an image extension are counted in `tally`, hidden ones are not even that, links
@@ -69,16 +64,16 @@ def find_pictures(paths: Iterable[Path], tally: Tally | None = None) -> Iterator
     """
     tally = tally if tally is not None else Tally()
     walked: set[tuple[int, int]] = set()
-    for path in paths:
-        yield from _find(path, tally, walked)
+    for place in [places] if isinstance(places, str | os.PathLike) else places:
+        yield from _find(Path(place), tally, walked)
 
 
-def _find(path: Path, tally: Tally, walked: set[tuple[int, int]]) -> Iterator[Found]:
+def _find(path: Path, tally: Tally, walked: set[tuple[int, int]]) -> Iterator[Path]:
     # A stack instead of recursion: the depth of a tree is not ours to limit. Only names are kept, so that a folder
     # of a million files costs some tens of bytes a file, and no folder stays open.
     folders = [_list(path, tally, walked)]
     if folders[0] is None:
-        yield Found(path, explicit=True)
+        yield path
     while folders:
         listing = folders[-1]
         if listing is None or not listing.names:
@@ -87,11 +82,11 @@ def _find(path: Path, tally: Tally, walked: set[tuple[int, int]]) -> Iterator[Fo
         name = listing.names.pop()
         below = listing.folder / name
         if name not in listing.folders:
-            yield Found(below, explicit=False)
+            yield below
             continue
         folders.append(_list(below, tally, walked))
         if folders[-1] is None:
-            yield Found(below, explicit=False)
+            yield below
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from emotify.prediction.boxes import Box
-from emotify.prediction.crops import crop_face, cut_face, find_faces, is_tight_crop, whole_face
+from emotify.prediction.crops import cut_face, find_faces, is_tight_crop
 from emotify.prediction.pictures import Picture
 
 
@@ -18,6 +20,13 @@ def picture_of(grey: np.ndarray, *, width: int = 0, height: int = 0) -> Picture:
 
 def slope(width: int, height: int) -> np.ndarray:
     return np.add.outer(np.linspace(0, 100, height), np.linspace(0, 150, width))
+
+
+def crop_face(picture: Picture, box: Sequence[float]) -> np.ndarray:
+    """What the classifier sees where a detector finds one face with this box, in pixels of the file."""
+    x0, y0, x1, y1 = (edge * picture.image.width / picture.width for edge in box[:4])
+    (face,) = find_faces(picture, "detect", lambda: lambda _: [Box(x0, y0, x1, y1, 0.9)])
+    return cut_face(picture, face)
 
 
 def no_detector():
@@ -75,7 +84,9 @@ def test_a_whole_picture_keeps_its_aspect():
     """Of a picture twice as wide as high: a square as large, so that above and below the edge is repeated."""
     grey = np.full((100, 200), 50)
     grey[:, 80:120] = 250
-    seen = whole_face(picture_of(grey))
+    picture = picture_of(grey)
+    (face,) = find_faces(picture, "whole", no_detector)
+    seen = cut_face(picture, face)
     assert np.ptp(seen, axis=0).max() == 0  # each column of one grey, up to the edge
     assert (seen[0] > 150).sum() == round(48 * 40 / np.sqrt(200 * 100))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import random
 import resource
@@ -20,7 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, features
+from typer.testing import CliRunner
 
+from emotify.cli import app
 from emotify.prediction.pictures import MAX_BYTES, Failure, Picture, read_picture
 
 FUZZ_ROUNDS = int(os.environ.get("EMOTIFY_FUZZ", "100"))  # mutations of each format; RELIABILITY's B46 asks for 2000
@@ -60,7 +63,7 @@ def read(content: bytes | Path) -> Picture:
 
 
 def pixels(content: bytes | Path) -> np.ndarray:
-    return np.asarray(read(content).image).astype(int)
+    return np.asarray(read(content).image.convert("RGB")).astype(int)
 
 
 def failure(content: bytes | Path | io.BytesIO) -> Failure:
@@ -106,6 +109,17 @@ def test_what_cannot_be_read_has_a_status_and_says_what_to_do(content, status, w
     result = failure(content)
     assert result.status == status
     assert words in result.message
+
+
+def test_the_command_gives_each_its_status(small_model, tmp_path):
+    """All of them in one folder, and one good picture: exit 3, a line each, and the good one is answered."""
+    contents = {f"{number:02}.png": content for number, (content, _, _) in enumerate(BROKEN.values())}
+    for name, content in {**contents, "good.png": PNG}.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else b"")
+    result = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(small_model), "--jsonl"])
+    assert result.exit_code == 3, result.output
+    statuses = [json.loads(line)["status"] for line in result.stdout.splitlines()]
+    assert statuses == [*(status for _, status, _ in BROKEN.values()), "ok"]
 
 
 def test_b15_a_bomb_is_refused_before_it_is_decoded():

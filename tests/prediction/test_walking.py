@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emotify.prediction.walking import Found, Tally, find_pictures
+from emotify.prediction.walking import Tally, find_pictures
 
 
 def make(folder: Path, *names: str) -> None:
@@ -18,7 +18,7 @@ def make(folder: Path, *names: str) -> None:
 
 
 def walk(*paths: Path) -> list[Path]:
-    return [found.path for found in find_pictures(paths)]
+    return list(find_pictures(paths))
 
 
 def test_the_order_is_that_of_the_arguments_and_of_sorted_names(tmp_path):
@@ -37,14 +37,14 @@ def test_named_files_are_always_yielded(tmp_path):
     make(tmp_path, "face", "face.txt", "face.png")
     named = [tmp_path / "face", tmp_path / "face.txt", tmp_path / "none.png", tmp_path / "face.png"] * 2
     named.append(Path("nul\0.png"))
-    assert list(find_pictures(named)) == [Found(path, explicit=True) for path in named]
-    assert list(find_pictures([tmp_path])) == [Found(tmp_path / "face.png", explicit=False)]
+    assert walk(*named) == named
+    assert walk(tmp_path) == [tmp_path / "face.png"]
 
 
 def test_b30_hidden_files_are_skipped_and_others_counted(tmp_path):
     make(tmp_path, "a.JPG", "._a.jpg", ".DS_Store", "Thumbs.db", ".git/x.png", "notes.txt", "b/README", "c.heic")
     tally = Tally()
-    assert [found.path.name for found in find_pictures([tmp_path], tally)] == ["a.JPG", "c.heic"]
+    assert [found.name for found in find_pictures([tmp_path], tally)] == ["a.JPG", "c.heic"]
     assert (tally.ignored, tally.links) == (2, 0)
 
 
@@ -60,7 +60,7 @@ def test_b35_m17_links_inside_are_not_followed(tmp_path):
     (tmp_path / "a/back").symlink_to("..")
     (tmp_path / "a/b/3.png").symlink_to(tmp_path / "elsewhere/2.png")
     tally = Tally()
-    assert [found.path for found in find_pictures([tmp_path / "a"], tally)] == [tmp_path / "a/b/1.png"]
+    assert list(find_pictures([tmp_path / "a"], tally)) == [tmp_path / "a/b/1.png"]
     assert tally.links == 2
     assert walk(tmp_path / "a/back/elsewhere") == [tmp_path / "a/back/elsewhere/2.png"]
     (tmp_path / "named").symlink_to(tmp_path / "elsewhere")
@@ -99,7 +99,7 @@ from emotify.prediction.walking import find_pictures
 if os.geteuid() == 0:
     os.setuid(65534)
 found = list(find_pictures([Path()]))
-print([str(picture.path) for picture in found], read_picture(found[0].path).status)
+print([str(picture) for picture in found], read_picture(found[0]).status)
 """
     command = [sys.executable, "-c", program]
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -120,9 +120,9 @@ def test_l7_pictures_come_while_the_walk_goes_on(tmp_path):
     """The first folder's pictures do not wait for the second to be listed."""
     make(tmp_path, "a/1.png", "b/2.png")
     walker = find_pictures([tmp_path])
-    assert next(walker).path == tmp_path / "a/1.png"
+    assert next(walker) == tmp_path / "a/1.png"
     make(tmp_path, "b/3.png")
-    assert [found.path.name for found in walker] == ["2.png", "3.png"]
+    assert [found.name for found in walker] == ["2.png", "3.png"]
 
 
 def test_b40_an_empty_folder_has_no_pictures(tmp_path):

@@ -1,0 +1,183 @@
+"""Look through the bytes of an .onnx file before onnxruntime does: nothing outside it, nothing endless or foreign.
+
+onnxruntime trusts what it loads. The format is read here without the onnx package, which takes longer to import than a
+small model takes to answer: the file is nested (field number, value) pairs, described in onnx.proto and
+https://protobuf.dev/programming-guides/encoding. What is not known here is refused, not skipped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, TypeAlias
+
+from emotify.errors import ModelError
+from emotify.files import printable
+
+MAX_NODES: Final = 10_000
+MAX_FIELDS: Final = 200_000  # of everything that is looked at; a model that emotify exports has some thousands
+MAX_RANK: Final = 16
+
+# Numbers in, numbers out: no loops and branches, no random numbers, no other files, no text, nothing of other domains.
+_OPERATORS: Final = """
+    Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Concat Constant Conv
+    ConvInteger ConvTranspose Cos DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf
+    Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool Greater
+    GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization LRN LayerNormalization
+    LeakyRelu Less LessOrEqual Log LogSoftmax MatMul MatMulInteger Max MaxPool Mean Min Mish Mul Neg Not Or PRelu Pad
+    Pow QLinearConv QLinearMatMul QuantizeLinear RMSNormalization Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean
+    ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round Selu Shape Sigmoid Sign Sin Size Slice
+    Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK Transpose
+    Unsqueeze Upsample Where
+"""
+OPERATORS: Final = frozenset(_OPERATORS.split())
+
+# Field numbers in onnx.proto. Not listed, and so refused: training (model 20), functions (25), devices (26, node 10),
+# sparse tensors (graph 15, attribute 22 and 23), graphs inside nodes (attribute 6 and 11), external data (tensor 13).
+_MODEL: Final = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 14])
+_GRAPH: Final = frozenset([1, 2, 5, 10, 11, 12, 13, 14, 16])
+_NODE: Final = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 9])
+_ATTRIBUTE: Final = frozenset([1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 20, 21])
+_TENSOR: Final = frozenset([1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16])
+_REFUSED: Final = {
+    ("model", 20): "training steps",
+    ("model", 25): "functions of its own",
+    ("graph", 15): "sparse tensors",
+    ("attribute", 6): "a graph inside a node",
+    ("attribute", 11): "graphs inside a node",
+    ("attribute", 22): "a sparse tensor",
+    ("attribute", 23): "sparse tensors",
+    ("tensor", 13): "data in another file",
+}
+
+Value: TypeAlias = int | memoryview
+
+
+def check_model(content: bytes, *, name: str) -> None:
+    """Raise ModelError, beginning with `name`, unless onnxruntime may be given `content`."""
+    try:
+        _Check(len(content)).model(memoryview(content))
+    except _RefusedError as reason:
+        msg = f"{printable(name)} is not run: {printable(str(reason))}; make a model with: emotify export RUN"
+        raise ModelError(msg) from None
+
+
+class _RefusedError(Exception):
+    """Why a model is not run."""
+
+
+class _Check:
+    """One walk through a model, and what it has counted so far."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._nodes = self._fields = 0
+
+    def model(self, message: memoryview) -> None:
+        graphs = [value for number, value in self._read(message, "model", _MODEL) if number == 7]
+        if not graphs:
+            raise _RefusedError("it is no ONNX model")
+        for graph in graphs:
+            self._graph(_bytes(graph))
+
+    def _graph(self, message: memoryview) -> None:
+        for number, value in self._read(message, "graph", _GRAPH):
+            if number == 1:
+                self._node(_bytes(value))
+            elif number == 5:
+                self._tensor(_bytes(value))
+
+    def _node(self, message: memoryview) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _RefusedError(f"it has more than {MAX_NODES} nodes")
+        domain = operator = ""
+        for number, value in self._read(message, "node", _NODE):
+            if number == 4:
+                operator = str(_bytes(value)[:100], "utf-8", "replace")
+            elif number == 7:
+                domain = str(_bytes(value)[:100], "utf-8", "replace")
+            elif number == 5:
+                self._attribute(_bytes(value))
+        if domain not in {"", "ai.onnx"} or operator not in OPERATORS:
+            raise _RefusedError(
+                f"it has an operator that emotify does not allow, {domain}{'.' * bool(domain)}{operator}"
+            )
+
+    def _attribute(self, message: memoryview) -> None:
+        for number, value in self._read(message, "attribute", _ATTRIBUTE):
+            if number in {5, 10}:
+                self._tensor(_bytes(value))
+
+    def _tensor(self, message: memoryview) -> None:
+        sizes: list[int] = []
+        for number, value in self._read(message, "tensor", _TENSOR):
+            if number == 14 and value != 0:
+                raise _RefusedError("it holds data in another file")
+            if number == 1:
+                sizes += [value] if isinstance(value, int) else islice(_numbers(value), MAX_RANK + 1)
+            if len(sizes) > MAX_RANK:
+                raise _RefusedError(f"it has a tensor of more than {MAX_RANK} dimensions")
+        # Elements have at least four bits. A negative size reads as a huge one.
+        if math.prod(sizes) > 2 * self._size + 1:
+            raise _RefusedError("it has a tensor that is larger than the file")
+
+    def _read(self, message: memoryview, kind: str, known: frozenset[int]) -> Iterator[tuple[int, Value]]:
+        for number, value in fields(message):
+            self._fields += 1
+            if self._fields > MAX_FIELDS:
+                raise _RefusedError("it has more parts than any model emotify runs")
+            if number not in known:
+                what = _REFUSED.get((kind, number), f"what this version does not know ({kind} field {number})")
+                raise _RefusedError(f"it holds {what}")
+            yield number, value
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
+    """Yield (field number, value) of an encoded message: numbers as they are, all else as its bytes."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        match key & 7:
+            case 0:
+                number, position = _varint(message, position)
+                yield key >> 3, number
+                continue
+            case 1:
+                length = 8
+            case 2:
+                length, position = _varint(message, position)
+            case 5:
+                length = 4
+            case _:
+                raise _RefusedError("it is no ONNX model")
+        end = position + length
+        if end > len(message):
+            raise _RefusedError("it is no ONNX model, or only a part of one")
+        yield key >> 3, message[position:end]
+        position = end
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """Return the number that is encoded, seven bits a byte, at `position`, and where it ends."""
+    number = 0
+    for place in range(min(10, len(message) - position)):
+        byte = message[position + place]
+        number |= (byte & 127) << 7 * place
+        if byte < 128:
+            return number, position + place + 1
+    raise _RefusedError("it is no ONNX model, or only a part of one")
+
+
+def _numbers(packed: memoryview) -> Iterator[int]:
+    position = 0
+    while position < len(packed):
+        number, position = _varint(packed, position)
+        yield number
+
+
+def _bytes(value: Value) -> memoryview:
+    if isinstance(value, int):
+        raise _RefusedError("it is no ONNX model")
+    return value

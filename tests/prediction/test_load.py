@@ -1,0 +1,161 @@
+"""Very many pictures, and very large ones. Ids are those of RELIABILITY, section L.
+
+EMOTIFY_LOAD sets how many files the longest test takes; its numbers are printed with `pytest -s`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emotify.prediction.session import open_session
+
+FILES = int(os.environ.get("EMOTIFY_LOAD", "10000"))
+PREDICT = [sys.executable, "-m", "emotify", "predict"]
+
+
+def links(folder: Path, count: int, *sources: Path) -> Path:
+    """Fill a folder with hard links, in turns to each source: file systems allow only so many to one file."""
+    folder.mkdir()
+    for number, source in zip(range(count), itertools.cycle(sources), strict=False):
+        os.link(source, folder / f"{number:06}{source.suffix}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> list[Path]:
+    """Four different pictures of 48x48."""
+    folder = Path(tmp_path_factory.mktemp("sources"))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 48, 48)).astype(np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    return sorted(folder.iterdir())
+
+
+def measured(*words: object) -> tuple[list[str], int, float]:
+    """Predict in a process of its own; return the lines it printed, its peak memory in kB, and the seconds it took."""
+    # The process asks for its own peak: what the system tells its parent begins with the parent's.
+    code = (
+        "import sys\nfrom emotify.cli import app\n"
+        "try: app()\n"
+        "finally: print(*(line for line in open('/proc/self/status') if 'VmHWM' in line), file=sys.stderr)"
+    )
+    begun = time.perf_counter()
+    command = [sys.executable, "-c", code, "predict", *map(str, words), "--jsonl", "-q"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    return shown.stdout.splitlines(), int(shown.stderr.split()[1]), time.perf_counter() - begun
+
+
+def test_l1_memory_does_not_grow_with_the_folder(sources, small_model, tmp_path):
+    """L1: every file, in sorted order, within 64 MB over what a hundred files take."""
+    few, many = links(tmp_path / "few", 100, *sources), links(tmp_path / "many", FILES, *sources)
+    options = ("--model", small_model, "--faces", "whole")
+    _, baseline, _ = measured(few, *options)
+    lines, peak, seconds = measured(many, *options)
+    assert [json.loads(line)["path"] for line in lines] == [str(many / name) for name in sorted(os.listdir(many))]  # noqa: PTH208
+    print(  # noqa: T201 - the numbers are what it is for
+        f"{FILES:,} files: {peak / 1024:.0f} MB, {(peak - baseline) / 1024:.0f} over 100 files, {seconds:.0f} s"
+    )
+    assert peak - baseline < 64 * 1024
+
+
+def test_l4_large_pictures_are_held_one_a_thread(small_model, tmp_path):
+    """L4: JPEG files of 12 megapixels, 8 threads: far below 1 GB."""
+    rows, columns = np.mgrid[0:3000, 0:4000]
+    Image.fromarray((rows + columns).astype(np.uint8)).convert("RGB").save(tmp_path / "large.jpg")
+    folder = links(tmp_path / "many", 12, tmp_path / "large.jpg")
+    lines, peak, _ = measured(folder, "--model", small_model, "--faces", "whole", "--threads", 8)
+    assert len(lines) == 12
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_l6_a_reader_that_leaves_ends_it(lines, sources, small_model, tmp_path):
+    """L6: whoever reads slowly, and leaves, gets no traceback, and soon an end with 0."""
+    folder = links(tmp_path / "many", 3000, *sources)
+    command = [*PREDICT, str(folder), "--model", str(small_model), "--jsonl", "-q"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()  # it is at work; from here on its pipe fills
+        time.sleep(0.3)
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_l7_the_first_line_does_not_wait_for_the_second_picture(sources, small_model):
+    """L7: also in a pipe, where Python keeps some kilobytes back: here the second picture never comes."""
+    code = (
+        "import os, sys\nfrom emotify import Predictor\nfrom emotify.cli.console import print_json_line\n"
+        f"pictures = [{str(sources[0])!r}, os.fdopen(os.pipe()[0], 'rb')]\n"
+        f"for result in Predictor({str(small_model)!r}, threads=2).predict(pictures, waiting=sys.stdout.flush):\n"
+        "    print_json_line(result.document())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["path"] == str(sources[0])
+        process.kill()
+
+
+def test_l8_a_session_keeps_nothing(small_model):
+    """L8: a thousand calls leave memory and open files as they were."""
+    session = open_session(small_model, threads=1)
+    images = np.zeros((64, 1, 48, 48), np.uint8)
+
+    def state() -> tuple[int, int]:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE"), len(list(Path("/proc/self/fd").iterdir()))
+
+    for _ in range(50):
+        session.probabilities(images)
+    before = state()
+    for _ in range(1000):
+        session.probabilities(images)
+    after = state()
+    assert after[0] - before[0] < 5 * 2**20
+    assert after[1] == before[1]
+
+
+def test_l11_two_at_once_on_one_cpu(sources, small_model, tmp_path):
+    """L11: with --threads unset nothing is said of CPUs that may not be used, and both are right."""
+    folder = links(tmp_path / "some", 50, *sources)
+    cpu = min(os.sched_getaffinity(0))
+    code = f"import os, sys; os.sched_setaffinity(0, [{cpu}]); from emotify.cli import main; main()"
+    command = [sys.executable, "-c", code, "predict", str(folder), "--model", str(small_model), "--jsonl", "-q"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert answers[0] == answers[1]
+    assert answers[0][1] == ""
+
+
+def test_threads_sets_every_pool(sources, small_model, tmp_path):
+    """Those that read, and those of onnxruntime: of both there are three more for three more."""
+    folder = links(tmp_path / "some", 300, *sources)
+    code = (
+        "import os, sys\nfrom emotify import Predictor, find_pictures\n"
+        f"predictor = Predictor({str(small_model)!r}, threads=int(sys.argv[1]))\n"
+        "idle = len(os.listdir('/proc/self/task'))\n"
+        f"most = max(len(os.listdir('/proc/self/task')) for _ in predictor.predict(find_pictures({str(folder)!r})))\n"
+        "print(idle, most - idle)"
+    )
+    idle, reading = zip(*(map(int, _output(code, threads).split()) for threads in (1, 4)), strict=True)
+    assert idle[1] - idle[0] == 3
+    assert reading == (1, 4)
+
+
+def _output(code: str, *words: object) -> str:
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout

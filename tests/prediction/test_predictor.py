@@ -1,0 +1,202 @@
+"""The predictor from Python: every kind of picture, in order, as they come."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from emotify import Predictor, find_pictures
+from emotify.cli import app
+from emotify.data import Split
+from emotify.emotions import EMOTIONS
+from emotify.errors import ModelError
+from emotify.prediction.reading_ahead import in_order
+from emotify.prediction.runtime import ASSETS
+from emotify.prediction.session import find_model, packaged_models
+
+
+@pytest.fixture(scope="module")
+def predictor(small_model) -> Predictor:
+    return Predictor(small_model, threads=2)
+
+
+@pytest.fixture(scope="module")
+def pixels(faces) -> np.ndarray:
+    """One drawn face, grey (48, 48)."""
+    return np.asarray(faces[Split.VALID].images[33, 0])
+
+
+@pytest.fixture(scope="module")
+def png(pixels, tmp_path_factory) -> Path:
+    path = Path(tmp_path_factory.mktemp("face")) / "face.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_every_kind_of_picture_gets_the_same_answer(predictor, png, pixels):
+    """Path, text, bytes, open file, array, image; alone and among others."""
+    with png.open("rb") as file, Image.open(png) as image:
+        sources = [png, str(png), png.read_bytes(), io.BytesIO(png.read_bytes()), file, pixels, image,
+                   np.stack([pixels] * 3, axis=-1), Image.fromarray(pixels).convert("RGBA")]  # fmt: skip
+        results = list(predictor.predict(sources))
+        single = [predictor.predict(source) for source in (png, str(png), png.read_bytes(), pixels, image)]
+    assert [str(result.path) for result in results] == [
+        str(png), str(png), "<bytes>", "<BytesIO>", str(png), "<ndarray>", str(png), "<ndarray>", "<Image>"
+    ]  # fmt: skip
+    for result in (*results, *single):
+        assert (result.status, result.width, result.height) == ("ok", 48, 48)
+        (face,) = result.faces
+        assert (face.box, face.detection) == ((0, 0, 48, 48), None)
+        assert face.probabilities == pytest.approx(results[0].faces[0].probabilities, abs=1e-6)
+        assert face.label == EMOTIONS[int(np.argmax(face.probabilities))]
+        assert face.probability == max(face.probabilities)
+
+
+def test_photographs_are_the_same_in_memory_as_on_disk(shared, small_model):
+    predictor = Predictor(small_model, threads=1)
+    path = shared / "photos/sk_astronaut.jpg"
+    image = Image.open(path)
+    on_disk, pixels, opened = predictor.predict([path, np.asarray(image), image])
+    assert on_disk.faces[0].detection
+    assert on_disk.faces == pixels.faces == opened.faces
+
+
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [
+        (np.zeros((48, 48), np.float32), "unsupported"),
+        (np.zeros((48, 48, 4), np.uint8), "unsupported"),
+        (np.zeros((0, 48), np.uint8), "corrupt"),
+        (np.zeros((8, 8), np.uint8), "too_small"),
+        (np.zeros((20, 900), np.uint8), "bad_aspect"),
+        (Image.new("L", (8, 8)), "too_small"),
+        (b"", "empty"),
+        (b"no picture", "not_an_image"),
+        ("none.png", "not_found"),
+        (".", "not_regular"),
+    ],
+)
+def test_what_is_no_picture_stops_no_other(predictor, png, source, status):
+    bad, good = predictor.predict([source, png])
+    assert (bad.status, good.status) == (status, "ok")
+    assert bad.message
+    assert not bad.faces
+
+
+def test_an_image_that_cannot_be_read_after_all(predictor, png):
+    """Pillow opens files before it reads them; the caller's image is not shrunk either."""
+    assert predictor.predict(Image.open(io.BytesIO(png.read_bytes()[:-200]))).status == "corrupt"
+    buffer = io.BytesIO()
+    Image.new("L", (6000, 4000)).save(buffer, "JPEG")
+    image = Image.open(buffer)
+    predictor.predict(image)
+    assert image.size == (6000, 4000)
+
+
+@pytest.mark.parametrize("wrong", [None, 7, io.StringIO("text")])
+def test_what_is_no_source_is_a_type_error(predictor, wrong):
+    """A programmer's mistake is no status: it is said what would do."""
+    with pytest.raises(TypeError, match="give a path"):
+        list(predictor.predict([wrong]))
+
+
+def test_folders_are_what_find_pictures_yields(predictor, png):
+    assert [result.path for result in predictor.predict(find_pictures([png.parent]))] == [png]
+
+
+def test_l5_neither_threads_nor_neighbours_change_an_answer(small_model, faces):
+    """L5: 1 or 4 threads, alone or among 70 others: the same order, labels, and scores up to 1e-5."""
+    images = list(faces[Split.VALID].images[:, 0])
+    answers = [
+        [result.faces[0] for result in Predictor(small_model, threads=threads).predict(images)] for threads in (1, 4)
+    ]
+    alone = Predictor(small_model, threads=1)
+    answers.append([alone.predict(image).faces[0] for image in images])
+    for other in answers[1:]:
+        assert [face.label for face in other] == [face.label for face in answers[0]]
+        scores, others = (np.array([face.probabilities for face in some]) for some in (answers[0], other))
+        assert np.abs(scores - others).max() < 1e-5
+
+
+def test_results_come_before_the_next_picture_is_there(predictor, pixels):
+    """A camera's pictures are answered one by one, however long the next takes; the stream need not end."""
+    asked: list[int] = []
+
+    def camera() -> Iterator[np.ndarray]:
+        for number in itertools.count():
+            asked.append(number)
+            if number > 5:
+                assert delivered.wait(30), "a result was kept back until more pictures came"
+            yield pixels
+
+    delivered = threading.Event()
+    for number, result in enumerate(predictor.predict(camera())):
+        assert result.ok
+        delivered.set()
+        if number == 100:
+            break
+    assert len(asked) < 100 + 4 * 2 * 32 + 32
+
+
+def test_waiting_is_called_between_what_is_yielded(predictor, pixels):
+    """Whoever writes results away can flush then, and not for each of them."""
+    calls: list[int] = []
+    results = list(predictor.predict([pixels] * 300, waiting=lambda: calls.append(1)))
+    assert len(results) == 300
+    assert 1 <= len(calls) < 300
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_work_ahead_is_bounded_and_in_order(threads):
+    """However many there are, and whichever is done first."""
+    taken = itertools.count()
+
+    def items() -> Iterator[int]:
+        while True:
+            yield next(taken)
+
+    with ThreadPoolExecutor(threads) as pool:
+        stream = in_order(pool, lambda item: item, items(), ahead=4)
+        seen = list(itertools.chain.from_iterable(itertools.islice(stream, 200)))
+        stream.close()  # type: ignore[attr-defined]
+    assert seen == list(range(len(seen)))
+    assert next(taken) - len(seen) <= 4 * 32
+
+
+def test_errors_of_the_work_reach_whoever_asked():
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
+        list(in_order(pool, lambda item: 1 // item, [1, 0, 1], ahead=2))
+
+
+def test_models_inside_are_found_by_name(tmp_path, monkeypatch):
+    """`--model default`; an unknown name lists those that are there, and paths stay paths."""
+    monkeypatch.chdir(tmp_path)
+    assert find_model("default") == find_model(None) == ASSETS / "model.onnx"
+    assert find_model("other.onnx") == Path("other.onnx")
+    assert find_model(Path("a/b")) == Path("a/b")
+    with pytest.raises(ModelError, match=f"there are {', '.join(packaged_models())}"):
+        Predictor("best")
+    shown = CliRunner().invoke(app, ["predict", ".", "--model", "best"])
+    assert shown.exit_code == 5
+    assert f"there are {', '.join(packaged_models())}" in shown.stderr
+
+
+def test_a_gpu_that_is_not_there():
+    """Exit 8, saying what to install; 2 for what is no device."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime-gpu is installed")
+    shown = CliRunner().invoke(app, ["predict", str(ASSETS), "--device", "cuda"])
+    assert shown.exit_code == 8
+    assert "onnxruntime-gpu" in shown.stderr
+    assert CliRunner().invoke(app, ["predict", str(ASSETS), "--device", "tpu"]).exit_code == 2
