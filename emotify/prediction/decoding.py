@@ -60,8 +60,11 @@ class Failure:
     message: str
 
 
-def decode(content: bytes) -> Picture | Failure:
-    """Decode the first frame of a picture file's content. Raises nothing but MemoryError."""
+def decode(content: bytes, *, full_size: bool = False) -> Picture | Failure:
+    """Decode the first frame of a picture file's content, a large JPEG file's at less than its `full_size`.
+
+    Raises nothing but MemoryError.
+    """
     kind = identify(content)
     if kind is None:
         if name := unsupported_format(content):
@@ -75,7 +78,7 @@ def decode(content: bytes) -> Picture | Failure:
             failure = _check_size(*image.size)
             if kind == "PNG" and not failure and fails_checksum(content):
                 failure = Failure("corrupt", "damaged PNG file (wrong checksum); get the picture again")
-            return failure or _load(image)
+            return failure or _load(image, full_size=full_size)
     except MemoryError:
         raise
     except Image.DecompressionBombError:
@@ -126,10 +129,10 @@ def _too_large(what: str) -> Failure:
     return Failure("too_large", f"{what}, more than {MAX_PIXELS // 10**6} megapixels; make the picture smaller")
 
 
-def _load(image: Image.Image) -> Picture | Failure:
+def _load(image: Image.Image, *, full_size: bool) -> Picture | Failure:
     size = image.size
     frames = _count_frames(image)
-    shrink = ENOUGH_SIDE / max(size)
+    shrink = 1 if full_size else ENOUGH_SIDE / max(size)
     drafted = image.draft("RGB", (max(1, int(size[0] * shrink)), max(1, int(size[1] * shrink))))
     image.load()
     width, height = size if drafted else image.size

@@ -15,15 +15,17 @@ __all__ = ["MAX_BYTES", "Failure", "Picture", "Status", "read_picture"]
 MAX_BYTES: Final = 64 * 2**20
 
 
-def read_picture(source: Path | bytes | BinaryIO) -> Picture | Failure:
+def read_picture(source: Path | bytes | BinaryIO, *, full_size: bool = False) -> Picture | Failure:
     """Read the first frame of a picture from a file, from bytes, or from a stream that may never end.
+
+    A large JPEG file is read at a fraction of its size, unless the `full_size` is asked for.
 
     Pipes, devices and sockets are refused without reading them; so is what is too large, before it is decoded.
     Nothing in a file raises: whatever is wrong becomes a Failure.
     """
     try:
         content = _content(source)
-        return content if isinstance(content, Failure) else decode(content)
+        return content if isinstance(content, Failure) else decode(content, full_size=full_size)
     except MemoryError:
         return Failure("memory", "not enough memory to open it; close other programs, or make the picture smaller")
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
+from emotify.prediction.ahead import ahead
 from emotify.prediction.crops import Face, FaceMode, cut_face, find_faces
 from emotify.prediction.detection import Detector, load_detector
 from emotify.prediction.pictures import Failure, read_picture
@@ -24,6 +25,14 @@ from emotify.prediction.session import Session, open_session, packaged_model
 
 _AHEAD: Final = 4  # pictures read ahead, for each thread
 _BATCH: Final = 64  # faces classified at once
+UNCERTAIN: Final = "uncertain"
+
+
+class Content(NamedTuple):
+    """A picture that is no file: the bytes of one, and the name that it goes by."""
+
+    path: Path
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +42,40 @@ class FaceResult:
     box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright picture
     detection: float | None  # the detector's score; None when the whole picture was taken as the face
     probabilities: tuple[float, ...]  # (7,), in the order of EMOTIONS
+    uncertain: bool = False  # less probable than was asked for
 
     @property
     def label(self) -> str:
-        return EMOTIONS[max(range(len(EMOTIONS)), key=self.probabilities.__getitem__)]
+        """The most probable expression, or `uncertain`."""
+        return UNCERTAIN if self.uncertain else EMOTIONS[self.probabilities.index(self.probability)]
 
     @property
     def probability(self) -> float:
+        """That of the most probable expression, whatever the label."""
         return max(self.probabilities)
+
+    def ranked(self, top: int = len(EMOTIONS)) -> list[tuple[str, float]]:
+        """Return the `top` most probable expressions, the most probable first."""
+        order = sorted(range(len(EMOTIONS)), key=self.probabilities.__getitem__, reverse=True)
+        return [(EMOTIONS[index], self.probabilities[index]) for index in order[:top]]
 
     @property
     def area(self) -> float:
         x0, y0, x1, y1 = self.box
         return (x1 - x0) * (y1 - y0)
 
-    def document(self) -> dict[str, Any]:
-        """Return the face as JSON has it."""
-        return {
+    def document(self, top: int = 0) -> dict[str, Any]:
+        """Return the face as JSON has it, with its `top` most probable expressions in order if that is not 0."""
+        document: dict[str, Any] = {
             "box": [round(edge, 1) for edge in self.box],
             "detection": None if self.detection is None else round(self.detection, 4),
             "label": self.label,
             "probability": round(self.probability, 4),
             "probabilities": {name: round(value, 4) for name, value in zip(EMOTIONS, self.probabilities, strict=True)},
         }
+        if top:
+            document["top"] = [{"label": name, "probability": round(value, 4)} for name, value in self.ranked(top)]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +88,32 @@ class PictureResult:
     width: int = 0  # pixels of the upright picture
     height: int = 0
     frames: int = 1  # the first is classified
-    note: str = ""  # what was odd about a picture that could be read
+    note: str = ""  # what to know about a picture that could be read: it has more frames, its EXIF data are broken
     faces: tuple[FaceResult, ...] = ()
 
     @property
     def ok(self) -> bool:
         return self.status == "ok"
 
-    def document(self) -> dict[str, Any]:
-        """Return the picture as a line of JSON has it."""
-        path = str(self.path)
-        document: dict[str, Any] = {"schema": 1, "path": path}
-        if not _is_utf8(path):
-            document["path_b64"] = base64.b64encode(bytes(self.path)).decode()
+    @property
+    def path_b64(self) -> str | None:
+        """The bytes of a path that is no text, in base64."""
+        return None if _is_utf8(str(self.path)) else base64.b64encode(bytes(self.path)).decode()
+
+    def document(self, top: int = 0) -> dict[str, Any]:
+        """Return the picture as a line of JSON has it; `top` as for a face."""
+        document: dict[str, Any] = {"schema": 1, "path": str(self.path)}
+        if self.path_b64:
+            document["path_b64"] = self.path_b64
         document["status"] = self.status
         if not self.ok:
             return {**document, "message": self.message}
         document |= {"width": self.width, "height": self.height}
         if self.frames > 1:
             document["frames"] = self.frames
-        return {**document, "faces": [face.document() for face in self.faces]}
+        if self.note:
+            document["note"] = self.note
+        return {**document, "faces": [face.document(top) for face in self.faces]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +130,30 @@ class Predictor:
 
     `model` is an .onnx file of `emotify export`, by default the one inside the package. `faces`: `auto` takes a picture
     that is a face crop already as it is and looks for faces in others, `detect` always looks, `whole` never does.
+    A face whose most probable expression is less probable than `min_confidence` is labelled `uncertain`.
     Raises ModelError when a model cannot be used.
     """
 
     def __init__(
-        self, model: Path | None = None, *, faces: FaceMode = "auto", face_model: Path | None = None, threads: int = 0
+        self,
+        model: Path | None = None,
+        *,
+        faces: FaceMode = "auto",
+        face_model: Path | None = None,
+        min_confidence: float = 0.0,
+        threads: int = 0,
     ) -> None:
         self.threads = threads or available_cpus()
         self.session: Session = open_session(model or packaged_model(), threads=self.threads)
-        self._mode, self._face_model = faces, face_model
+        self._mode, self._face_model, self._min_confidence = faces, face_model, min_confidence
         self._lock = Lock()
 
-    def predict(self, paths: Iterable[Path]) -> Iterator[PictureResult]:
-        """Yield the result of each path, in order, as soon as it is there. Memory does not grow with their number."""
+    def predict(self, pictures: Iterable[Path | Content]) -> Iterator[PictureResult]:
+        """Yield the result of each picture, in order, as soon as it is there; memory does not grow with them."""
         with ThreadPoolExecutor(self.threads) as pool:
             pending: deque[_Read] = deque()
             faces = 0
-            for future in _ahead(pool, self._read, paths, window=_AHEAD * self.threads):
+            for future in ahead(pool, self._read, pictures, window=_AHEAD * self.threads):
                 if pending and (faces >= _BATCH or not future.done()):
                     yield from self._classify(pending)
                     pending.clear()
@@ -138,16 +171,19 @@ class Predictor:
         with self._lock:
             return self._detector
 
-    def _read(self, path: Path) -> _Read:
+    def _read(self, source: Path | Content) -> _Read:
+        path = source.path if isinstance(source, Content) else source
         try:
-            picture = read_picture(path)
+            picture = read_picture(source.content if isinstance(source, Content) else source)
             if isinstance(picture, Failure):
                 return _Read(PictureResult(path, picture.status, picture.message))
             faces = tuple(find_faces(picture, self._mode, self._load_detector))
             crops = tuple(cut_face(picture, face) for face in faces)
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))
-        result = PictureResult(path, "ok", "", picture.width, picture.height, picture.frames, picture.note)
+        notes = [f"only the first of its {picture.frames} frames was read"] if picture.frames > 1 else []
+        note = "; ".join([*notes, *filter(None, [picture.note])])
+        result = PictureResult(path, "ok", "", picture.width, picture.height, picture.frames, note)
         return _Read(result, faces, crops)
 
     def _classify(self, pictures: Iterable[_Read]) -> Iterator[PictureResult]:
@@ -156,29 +192,11 @@ class Predictor:
         images = np.stack(crops)[:, None] if crops else np.zeros((0, 1, 48, 48), np.uint8)
         answers = iter(self.session.probabilities(images).tolist())
         for picture in pictures:
-            faces = tuple(FaceResult(face.box, face.detection, tuple(next(answers))) for face in picture.faces)
+            faces = tuple(self._face(face, tuple(next(answers))) for face in picture.faces)
             yield replace(picture.result, faces=faces)
 
-
-def _ahead(
-    pool: ThreadPoolExecutor,
-    work: Callable[[Path], _Read],
-    items: Iterable[Path],
-    *,
-    window: int,
-) -> Iterator[Future[_Read]]:
-    """Yield the futures of `work` on each item, in order, with at most `window` of them under way."""
-    futures: deque[Future[_Read]] = deque()
-    try:
-        for item in items:
-            futures.append(pool.submit(work, item))
-            if len(futures) >= window:
-                yield futures.popleft()
-        while futures:
-            yield futures.popleft()
-    finally:
-        for future in futures:
-            future.cancel()
+    def _face(self, face: Face, probabilities: tuple[float, ...]) -> FaceResult:
+        return FaceResult(face.box, face.detection, probabilities, max(probabilities) < self._min_confidence)
 
 
 def _is_utf8(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -14,14 +15,17 @@ from emotify.prediction.predictor import PictureResult
 
 @dataclass
 class Summary:
-    """Counts over results, kept small: two numbers a picture."""
+    """Counts over results: nothing a picture, but 29 bytes while all lie in folders named as expressions."""
 
+    truth_wanted: bool = True
     pictures: int = 0
     without_face: int = 0
+    with_frames: int = 0  # of which only the first was read
     expressions: Counter[str] = field(default_factory=Counter)  # of faces
     failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
-    _truth: list[int | None] = field(default_factory=list)  # of pictures that were read
-    _probabilities: list[tuple[float, ...] | None] = field(default_factory=list)  # of each picture's largest face
+    in_class_folders: bool = True  # every picture that was read, as long as the truth is wanted
+    _truth: array[int] = field(default_factory=lambda: array("b"))  # of pictures with a face
+    _probabilities: array[float] = field(default_factory=lambda: array("f"))  # 7 a picture: those of its largest face
 
     def add(self, result: PictureResult) -> None:
         """Count one result."""
@@ -31,9 +35,18 @@ class Summary:
             return
         self.expressions.update(face.label for face in result.faces)
         self.without_face += not result.faces
-        largest = max(result.faces, key=lambda face: face.area, default=None)
-        self._truth.append(emotion_index(result.path.parent.name))
-        self._probabilities.append(None if largest is None else largest.probabilities)
+        self.with_frames += result.frames > 1
+        if self.truth_wanted and self.in_class_folders:
+            self._compare(result)
+
+    def _compare(self, result: PictureResult) -> None:
+        label = emotion_index(result.path.parent.name)
+        if label is None:
+            self.in_class_folders = False
+            del self._truth[:], self._probabilities[:]
+        elif result.faces:
+            self._truth.append(label)
+            self._probabilities.extend(max(result.faces, key=lambda face: face.area).probabilities)
 
     @property
     def failed(self) -> int:
@@ -43,14 +56,7 @@ class Summary:
     def faces(self) -> int:
         return self.expressions.total()
 
-    @property
-    def in_class_folders(self) -> bool:
-        """Whether every picture that was read lies in a folder named as an expression."""
-        return bool(self._truth) and None not in self._truth
-
     def truth(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Return probabilities (N, 7) and labels (N,) of the pictures with a face in folders named as expressions."""
-        both = zip(self._probabilities, self._truth, strict=True)
-        rows = [(answer, label) for answer, label in both if answer is not None and label is not None]
-        probabilities = np.array([answer for answer, _ in rows], np.float32).reshape(-1, len(EMOTIONS))
-        return probabilities, np.array([label for _, label in rows], np.int64)
+        """Return probabilities (N, 7) and labels (N,) of the pictures with a face, if all are in such folders."""
+        probabilities = np.array(self._probabilities, np.float32).reshape(-1, len(EMOTIONS))
+        return probabilities, np.array(self._truth, np.int64)
