@@ -52,7 +52,7 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     with explain_write_errors(path):
         descriptor = os.open(temporary, flags, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as file, explain_write_errors(path):
+        with explain_write_errors(path), os.fdopen(descriptor, "wb") as file:  # closing it writes too
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -82,6 +82,18 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - a JSON document is anything
 
 def exists_error(path: Path) -> WriteError:
     return WriteError(f"{printable(path)} already exists; choose another name, or overwrite it with --force")
+
+
+def not_a_file_error(path: Path) -> WriteError:
+    return WriteError(f"cannot write {printable(path)}: it is a folder or a device; name a file")
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Raise WriteError when `path` exists and may not be replaced, or is no file."""
+    if path.exists() and not path.is_file():
+        raise not_a_file_error(path)
+    if path.exists() and not overwrite:
+        raise exists_error(path)
 
 
 @contextlib.contextmanager
@@ -126,7 +138,7 @@ def locked(path: Path) -> Iterator[None]:
     """
     with explain_write_errors(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+") as file:
         try:
-            _take_lock(file.fileno())
+            take_lock(file.fileno())
         except (BlockingIOError, PermissionError):
             holder = file.read().strip() or "unknown"
             raise WriteError(f"{printable(path.parent)} is in use by process {holder}; wait for it to end") from None
@@ -136,7 +148,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _take_lock(descriptor: int) -> None:
+def take_lock(descriptor: int) -> None:
     """Lock an open file for this process. Raises BlockingIOError or PermissionError when another has it."""
     if sys.platform == "win32":
         import msvcrt
