@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 _LABEL, _BAR, _PER_CENT, _THEN = 10, 8, 5, 12  # columns
 _WHERE, _SIZE = 22, 9  # `1280x1280 at 1000,1000`, and `1280x1280`
-_NAME_LEAST, _NAME_MOST = 8, 44
+_NAME_LEAST, _NAME_MOST = 8, 34
 _ROOM_FOR_WHERE, _ROOM_FOR_THEN = 96, 64
 _SUMMARY_BAR = 24
 
@@ -81,7 +81,7 @@ class FaceRows:
             row = Text.assemble(name if rank == 0 else " " * len(name))
             # The bar has the colour: letters of one would not be read on every ground.
             row.append(self._cell(label, _LABEL), style="bold" if rank == 0 and not face.uncertain else "")
-            row.append(bar(share, _BAR, plain=self.plain), style=colour)
+            row.append(bar(share, _BAR, colour, plain=self.plain))
             row.append(self._cell(f"{share:{_PER_CENT}.0%}", _PER_CENT))
             if self._then:
                 row.append(self._cell(_second(face), _THEN), style="dim")
@@ -120,11 +120,11 @@ def shorten(text: str, width: int, *, tail: float = 0.5, mark: str = "…") -> s
     return set_cell_size(text, width - 1 - end).rstrip() + mark + set_cell_size(text[::-1], end)[::-1].lstrip()
 
 
-def bar(share: float, width: int, *, plain: bool = False) -> str:
+def bar(share: float, width: int, colour: str, *, plain: bool = False) -> Text:
     """Draw a share of 0..1 as a bar of `width` columns."""
     filled = round(share * width)
     full, empty = ("#", ".") if plain else ("━", "─")
-    return full * filled + empty * (width - filled)
+    return Text.assemble((full * filled, colour), (empty * (width - filled), "dim"))
 
 
 def summary_table(summary: Summary, *, plain: bool = False) -> Table:
@@ -135,7 +135,7 @@ def summary_table(summary: Summary, *, plain: bool = False) -> Table:
     table.add_column("share", no_wrap=True)
     for label, count in summary.expressions.most_common():
         share, colour = count / summary.faces, colour_of(label)
-        drawn = Text.assemble((bar(share, _SUMMARY_BAR, plain=plain), colour), f" {share:4.0%}")
+        drawn = bar(share, _SUMMARY_BAR, colour, plain=plain).append(f" {share:4.0%}")
         table.add_row(label, f"{count:,}", drawn)
     return table
 

@@ -71,7 +71,7 @@ def test_plain_terminals_get_ascii():
 
 def test_bars_and_shortened_texts_by_hand():
     """Lengths worked out on paper."""
-    assert [bar(share, 4) for share in (0, 0.5, 1)] == ["────", "━━──", "━━━━"]
+    assert [bar(share, 4, "red").plain for share in (0, 0.5, 1)] == ["────", "━━──", "━━━━"]
     assert shorten("abcdefghij", 10) == "abcdefghij"
     assert shorten("abcdefghij", 7) == "abc…hij"
     assert shorten("photos/2024/summer/", 10, tail=0.8) == "ph…summer/"
