@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import sys
 from pathlib import Path
 
@@ -35,12 +36,26 @@ def run_in_terminal(command: list[str]) -> str:
     return shown.decode(errors="replace").replace("\r\n", "\n")
 
 
+def what_stays(shown: str) -> str:
+    """Return what is left on the terminal when a progress display was drawn and wiped between the lines."""
+    lines, row = [""], 0
+    for part in re.split(r"(\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\r|\n)", shown):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part == "\x1b[1A":
+            row -= 1
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif not part.startswith(("\r", "\x1b[?25")):
+            lines[row] += part
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Draw the command named on the command line."""
     picture, *command = sys.argv[1:]
-    shown = run_in_terminal(command)
-    # A progress display is drawn and wiped again; what is left is what follows its last wipe.
-    shown = shown.rpartition("\x1b[?25h")[2].replace("\x1b[2K", "").replace("\x1b[1A", "").replace("\r", "")
+    shown = what_stays(run_in_terminal(command))
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, color_system="truecolor")
         console.print(Text(f"$ {' '.join(command)}", style="bold"))

@@ -134,6 +134,18 @@ def check_folder(path: Path, *, overwrite: bool) -> None:
         raise exists_error(path)
 
 
+def not_a_file_error(path: Path) -> WriteError:
+    return WriteError(f"cannot write {printable(path)}: it is a folder or a device; name a file")
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Raise WriteError when `path` exists and may not be replaced, or is no file."""
+    if path.exists() and not path.is_file():
+        raise not_a_file_error(path)
+    if path.exists() and not overwrite:
+        raise exists_error(path)
+
+
 @contextlib.contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
     """Turn an OSError inside the block into a WriteError that says what is wrong with `path`."""
@@ -179,7 +191,7 @@ def locked(path: Path) -> Iterator[None]:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             file = stack.enter_context(os.fdopen(descriptor, "r+b", buffering=0))  # closing has nothing left to write
             try:
-                _take_lock(file.fileno())
+                take_lock(file.fileno())
             except (BlockingIOError, PermissionError):
                 holder = file.read().decode(errors="replace").strip() or "unknown"
                 msg = f"{printable(path.parent)} is in use by process {holder}; wait for it to end"
@@ -189,7 +201,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _take_lock(descriptor: int) -> None:
+def take_lock(descriptor: int) -> None:
     """Lock an open file for this process. Raises BlockingIOError or PermissionError when another has it."""
     if sys.platform == "win32":
         import msvcrt

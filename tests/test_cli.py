@@ -278,6 +278,45 @@ def test_predict_survives_bad_pictures(onnx_file, class_folder, tmp_path):
     assert "no images found" in invoke("predict", tmp_path / "empty", "--model", onnx_file, code=4).stderr
 
 
+def test_predict_prints_one_line_per_picture_in_a_pipe(onnx_file, class_folder, tmp_path):
+    """Path, label, probability and box, tab-separated; one that cannot be read has its status, and a line too."""
+    bad, good = tmp_path / "bad\t1.png", class_folder / "happy" / "0.png"
+    bad.touch()
+    options = ("--model", onnx_file, "--truth", "none")
+    lines = invoke("predict", bad, good, *options, code=3).stdout.splitlines()
+    assert [line.split("\t")[1] for line in lines[:1]] == ["empty"]
+    path, label, probability, box = lines[1].split("\t")
+    assert (path, label in EMOTIONS, 0 < float(probability) <= 1, box) == (str(good), True, True, "0,0,48,48")
+    assert len(lines) == 2
+    labels, shares = invoke("predict", good, *options, "--top", 3).stdout.split("\t")[1:3]
+    assert labels.split(",")[0] == label
+    assert len(labels.split(",")) == len(shares.split(",")) == 3
+
+
+def test_b41_faces_below_min_confidence_are_uncertain(onnx_file, class_folder):
+    """B41: the label says so, probability and probabilities stay, and --top still names what came first."""
+    options = ("predict", class_folder, "--model", onnx_file, "--jsonl")
+    plain, unsure = (
+        [json.loads(line)["faces"][0] for line in invoke(*options, *more).stdout.splitlines()]
+        for more in ((), ("--min-confidence", 1, "--top", 2))
+    )
+    assert {face["label"] for face in unsure} == {"uncertain"}
+    for before, after in zip(plain, unsure, strict=True):
+        assert after["top"][0] == {"label": before["label"], "probability": before["probability"]}
+        assert {**after, "label": before["label"], "top": None} == {**before, "top": None}
+
+
+def test_b23_frames_that_were_not_read_are_told(onnx_file, tmp_path):
+    """B23: an animation says in every output that its first frame was read."""
+    frames = [Image.new("L", (48, 48), grey) for grey in (40, 120, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    result = invoke("predict", tmp_path, "--model", onnx_file, "--jsonl", "--csv", tmp_path / "a.csv")
+    document = json.loads(result.stdout)
+    assert (document["frames"], document["note"]) == (3, "only the first of its 3 frames was read")
+    assert "1 with several frames" in result.stderr
+    assert document["note"] in (tmp_path / "a.csv").read_text()
+
+
 def test_m9_csv_cells_are_no_formulas(onnx_file, class_folder, tmp_path, monkeypatch):
     """M9: a name that begins like a formula is text to a spreadsheet; one row a face."""
     import csv

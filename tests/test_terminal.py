@@ -20,7 +20,7 @@ def on_terminal():
     def show(*words: object) -> str:
         shown = run([sys.executable, "-m", "emotify", *map(str, words)])
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-        assert "error" not in text, text
+        assert "error:" not in text, text
         return text
 
     return show
@@ -32,6 +32,16 @@ def test_predict_shows_a_row_a_face(on_terminal, class_folder, onnx_file):
     assert "━" in text
     assert "4 pictures, 4 faces" in text
     assert "Confusion matrix" in text
+
+
+def test_m21_many_bad_files_do_not_flood_the_screen(on_terminal, onnx_file, tmp_path):
+    """M21: at most 20 lines, which say how many there were, and of what kind."""
+    for number in range(400):
+        (tmp_path / f"{number:03}.png").touch()
+    text = on_terminal("predict", tmp_path, "--model", onnx_file, "-q")
+    rows = [line for line in text.splitlines() if line.strip() and "pictures 0:" not in line]
+    assert len(rows) <= 20
+    assert "400 of 400 pictures could not be read: 400 empty" in text
 
 
 def test_train_shows_a_bar(on_terminal, tiny_csv, tmp_path):

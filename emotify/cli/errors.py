@@ -46,7 +46,7 @@ class Commands(TyperGroup):
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
             # Whoever read us has left, as `| head` does.
-            _forget_stdout()
+            forget_stdout()
             raise typer.Exit(ExitCode.OK) from None
         except MemoryError:
             print_error("not enough memory; close other programs, or lower --batch-size or --threads")
@@ -56,13 +56,13 @@ class Commands(TyperGroup):
                 raise
             if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
                 print_error(f"cannot write to standard output: {error.strerror}")
-                _forget_stdout()
+                forget_stdout()
                 raise typer.Exit(ExitCode.WRITE) from None
             raise typer.Exit(_report_bug(error)) from None
         return result
 
 
-def _forget_stdout() -> None:
+def forget_stdout() -> None:
     """Send what is still unwritten nowhere: python would complain once more when it closes stdout."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

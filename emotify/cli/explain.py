@@ -10,6 +10,7 @@ from emotify.cli.console import Talk
 from emotify.files import check_folder, make_folder, printable, safe_stem, write_bytes
 
 if TYPE_CHECKING:
+    from emotify.cli.predict_inputs import Inputs
     from emotify.prediction.explanation import Answers
     from emotify.prediction.pictures import Picture
     from emotify.prediction.predictor import FaceResult, PictureResult
@@ -30,13 +31,13 @@ class Explainer:
     def __post_init__(self) -> None:
         check_folder(self.folder, overwrite=self.force)
 
-    def add(self, session: Answers, result: PictureResult) -> None:
+    def add(self, session: Answers, inputs: Inputs, result: PictureResult) -> None:
         """Explain the faces of a result; the picture is read once more, being too large to be kept until then."""
         from emotify.prediction.pictures import Failure, read_picture
 
         if not result.faces:
             return
-        picture = read_picture(result.path)
+        picture = read_picture(inputs.source(result.path))
         if isinstance(picture, Failure):
             self.talk.error(f"{printable(result.path)}: not explained: {picture.message}")
             return

@@ -6,32 +6,40 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emotify.cli.console import Talk, print_json, print_json_line
+from emotify.cli.console import Talk
+from emotify.cli.errors import Interrupted, forget_stdout
 from emotify.cli.explain import Explainer
 from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose
-from emotify.errors import ExitCode, InputError, UsageError
-from emotify.files import atomic_write, exists_error, printable
+from emotify.cli.predict_inputs import Inputs
+from emotify.cli.predict_outputs import Opened, Outputs
+from emotify.cli.predict_screen import Ending, Screen, open_screen, with_progress
+from emotify.errors import ExitCode, InputError, UsageError, WriteError
+from emotify.files import printable
 from emotify.runs import RUNS, exports
 
 if TYPE_CHECKING:
     from emotify.evaluation.metrics import Scores
     from emotify.prediction.predictor import PictureResult
+    from emotify.prediction.sharding import Shard
     from emotify.prediction.summary import Summary
+    from emotify.prediction.walking import Tally
 
 _FACES = ("auto", "detect", "whole")
 _TRUTH = ("auto", "folders", "none")
-_FAILURES_SHOWN = 15  # lines; with what else is told no more than fit on a screen
-_ROWS_SHOWN = 200
 
 
 def predict(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, and folders of pictures.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Pictures, and folders of pictures; - for a picture on standard input."),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -48,11 +56,52 @@ def predict(
     face_model: Annotated[
         Path | None, typer.Option("--face-model", metavar="FILE", help="Another face detector, as .onnx.")
     ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option("--files-from", metavar="FILE", help="Take more paths from a list, one a line; - for stdin."),
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="The list's names end in NUL, as find -print0 writes them.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Take one of N parts only, from 0/N; which part depends on names."),
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option("--min-confidence", metavar="P", help="Label a face 'uncertain' below this probability.")
+    ] = 0.0,
+    top: Annotated[
+        int, typer.Option("--top", metavar="K", min=0, max=7, help="Give the K most probable expressions of a face.")
+    ] = 0,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON a picture.")] = False,
+    jsonl_file: Annotated[
+        Path | None,
+        typer.Option("--jsonl-file", metavar="FILE", help="Write such lines to a file, each as soon as it is known."),
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Go on with the --jsonl-file: skip the paths that are in it.")
+    ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a face.")] = None,
     explain: Annotated[
         Path | None,
         typer.Option("--explain", metavar="DIR", help="Write a picture of each face that shows which part decided."),
+    ] = None,
+    csv_raw: Annotated[
+        bool, typer.Option("--csv-raw", help="Write names as they are, also those that a spreadsheet would run.")
+    ] = False,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", metavar="FILE", help="Write one row a face, for data frames.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a page to look through and filter, as .html."),
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Put small copies of the pictures into the page; else only boxes.")
+    ] = False,
+    annotate: Annotated[
+        Path | None,
+        typer.Option("--annotate", metavar="DIR", help="Save copies of the pictures with boxes and labels."),
     ] = None,
     truth: Annotated[
         str,
@@ -72,9 +121,14 @@ def predict(
     Examples:
       emotify predict photos/
       emotify predict a.jpg b.png --json
-      emotify predict photos/ --csv faces.csv
       emotify predict face.jpg --explain why/               which part of the face decided
+      emotify predict photos/ --csv faces.csv --min-confidence 0.5
+      emotify predict photos/ --report faces.html --thumbnails
+      emotify predict photos/ --annotate marked/
+      emotify predict photos/ --jsonl-file faces.jsonl --append    goes on where it stopped
       emotify predict faces48/ --faces whole --jsonl | head
+      find . -name '*.jpg' -print0 | emotify predict --files-from - -0 --shard 0/4 --jsonl
+      emotify predict - < face.jpg
       emotify predict test/ --model runs/best/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
     talk = Talk(quiet=quiet, verbose=verbose)
@@ -83,42 +137,49 @@ def predict(
     if json and jsonl:
         msg = "--json prints one document and --jsonl a line a picture; take one of them"
         raise UsageError(msg)
-    if csv is not None and csv.exists() and not force:
-        raise exists_error(csv)
+    if not 0 <= min_confidence <= 1:
+        msg = f"--min-confidence {min_confidence}: a probability lies between 0 and 1"
+        raise UsageError(msg)
+    inputs = Inputs(paths or [], files_from, null, _parse_shard(shard))
+    outputs = Outputs(
+        lines=jsonl_file, append=append, csv=csv, csv_raw=csv_raw, parquet=parquet, report=report,
+        thumbnails=thumbnails, annotate=annotate, top=top, force=force,
+    )  # fmt: skip
+    outputs.check()
     explainer = None if explain is None else Explainer(explain, talk, force=force)
 
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
-    from emotify.prediction.walking import Tally, find_pictures
+    from emotify.prediction.walking import Tally
 
-    options = {"faces": faces, "face_model": face_model, "threads": threads, "device": device}
-    predictor = Predictor(_find_model(model, talk), **options)  # type: ignore[arg-type]
-    tally, summary = Tally(), Summary()
-    kept: list[PictureResult] = []
-    with contextlib.ExitStack() as stack:
-        sinks = [summary.add, _screen_sink(kept, talk, json=json, jsonl=jsonl)]
-        if csv is not None:
-            sinks.append(stack.enter_context(_csv_sink(csv)))
+    found = _find_model(model, talk)
+    predictor = Predictor(
+        found,
+        faces=faces,  # type: ignore[arg-type]
+        face_model=face_model,
+        min_confidence=min_confidence,
+        threads=threads,
+        device=device,
+    )
+    tally, summary = Tally(), Summary(truth_wanted=truth != "none")
+    screen = open_screen(talk, json=json, jsonl=jsonl, top=top)
+    start = time.monotonic()
+    model_name = Path(found).name if found is not None else "the model inside emotify"
+    with outputs.open(inputs, model=model_name, threads=predictor.threads) as opened:
         if explainer is not None:
-            sinks.append(functools.partial(explainer.add, predictor.session))
-        results = predictor.predict(find_pictures(paths, tally), waiting=sys.stdout.flush)
-        for result in results if jsonl else _with_progress(results, talk):
-            if result.note:
-                talk.detail(f"{printable(result.path)}: {result.note}")
-            for sink in sinks:
-                sink(result)
-        if not summary.pictures:
-            others = f" ({tally.ignored} other files ignored)" if tally.ignored else ""
-            msg = f"no images found in {', '.join(printable(path) for path in paths)}{others}"
-            raise InputError(msg)
-
-    if tally.links:
-        talk.notice(f"{tally.links} links inside folders were not followed")
-    scores = _score_truth(summary, truth)
-    if json:
-        print_json(_document(predictor.session.name, kept, summary, scores))
-    else:
-        _show(kept, summary, scores, talk, tables=not jsonl)
+            opened.sinks.append(lambda seen: explainer.add(predictor.session, inputs, seen.result))
+        pictures = inputs.pictures(tally, done=opened.done, without=annotate)
+        results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
+        results = results if jsonl else with_progress(results, talk)
+        with _telling_how_to_go_on(opened):
+            _pass_on(results, opened, summary, screen, talk)
+        _check_found(inputs, tally)
+    _tell_passed_over(inputs, tally, talk)
+    if opened.changed:
+        talk.error(f"{opened.changed:,} pictures changed before they could be drawn; they have no copy or thumbnail")
+    if summary.pictures:
+        scores = _score_truth(summary, truth)
+        screen.finish(Ending(summary, scores, time.monotonic() - start, predictor.session.name))
     _tell_failures(summary, talk)
     if summary.failed:
         raise typer.Exit(ExitCode.SOME_FAILED if summary.failed < summary.pictures else ExitCode.INPUT)
@@ -128,6 +189,14 @@ def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         msg = f"{option} {value!r}: there are {', '.join(choices)}"
         raise UsageError(msg)
+
+
+def _parse_shard(text: str | None) -> Shard | None:
+    if text is None:
+        return None
+    from emotify.prediction.sharding import Shard
+
+    return Shard.parse(text)
 
 
 def _find_model(given: str | None, talk: Talk) -> str | Path | None:
@@ -144,108 +213,76 @@ def _find_model(given: str | None, talk: Talk) -> str | Path | None:
     return None
 
 
-Sink = Callable[["PictureResult"], object]
+def _pass_on(results: Iterator[PictureResult], opened: Opened, summary: Summary, screen: Screen, talk: Talk) -> None:
+    """Give each result, as it comes, to all that wait for it."""
+    for seen in opened.look_again(results):
+        result = seen.result
+        if result.note:
+            talk.detail(f"{printable(result.path)}: {result.note}")
+        summary.add(result)
+        for sink in opened.sinks:
+            sink(seen)
+        try:
+            screen.show(result)
+        except BrokenPipeError:
+            if not opened.any:
+                raise
+            forget_stdout()  # whoever read it has left; the files are still wanted
+        except OSError as error:
+            forget_stdout()
+            msg = f"cannot write to standard output: {error.strerror}"
+            raise WriteError(msg) from error
 
 
-def _screen_sink(kept: list[PictureResult], talk: Talk, *, json: bool, jsonl: bool) -> Sink:
-    """Return what to do with each result as it comes: print a line, or keep it for the document or the table."""
-    if jsonl:
-        return lambda result: print_json_line(result.document())
-    if json or sys.stdout.isatty():
-        return kept.append
-    failures = iter(range(_FAILURES_SHOWN))
-
-    def print_lines(result: PictureResult) -> None:
-        path = printable(result.path)
-        for face in result.faces:
-            box = ",".join(f"{edge:.0f}" for edge in face.box)
-            print(path, face.label, f"{face.probability:.3f}", box, sep="\t")
-        if result.ok and not result.faces:
-            print(path, "no face", "", "", sep="\t")
-        if not result.ok and next(failures, None) is not None:
-            talk.error(f"{path}: {result.status}: {result.message}")
-
-    return print_lines
+def _flush(opened: Opened) -> None:
+    """Print what was held back, before a pause."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not opened.any:
+            raise
+        forget_stdout()
 
 
 @contextlib.contextmanager
-def _csv_sink(path: Path) -> Iterator[Sink]:
-    from emotify.prediction.table_file import CsvWriter
+def _telling_how_to_go_on(opened: Opened) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if opened.lines is None:
+            raise
+        msg = f"interrupted; go on with the same command{'' if opened.outputs.append else ' and --append'}"
+        raise Interrupted(msg) from None
 
-    with atomic_write(path) as file:
-        writer = CsvWriter(file)
-        yield writer.write
-        writer.close()
+
+def _check_found(inputs: Inputs, tally: Tally) -> None:
+    """Raise InputError when there was nothing to predict; a part of the pictures may be empty."""
+    if not inputs.found:
+        others = f" ({tally.ignored} other files ignored)" if tally.ignored else ""
+        msg = f"no images found in {inputs}{others}"
+        raise InputError(msg)
 
 
-def _with_progress(results: Iterator[PictureResult], talk: Talk) -> Iterator[PictureResult]:
-    """Show how many pictures are done, on a terminal that shows nothing else meanwhile."""
-    if talk.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
-        yield from results
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures"), TimeElapsedColumn())
-    with Progress(*columns, console=talk.err, transient=True) as progress:
-        task = progress.add_task("predict", total=None)
-        for result in results:
-            yield result
-            progress.advance(task)
+def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
+    if tally.links:
+        talk.notice(f"{tally.links} links inside folders were not followed")
+    if inputs.skipped:
+        talk.notice(f"{inputs.skipped:,} pictures were done before")
+    if inputs.other_shards:
+        talk.notice(f"{inputs.other_shards:,} pictures are in other shards than {inputs.shard}")
 
 
 def _score_truth(summary: Summary, truth: str) -> Scores | None:
     """Score the pictures against their folders' names, where these are expressions."""
-    if truth == "none" or not (summary.in_class_folders or truth == "folders"):
-        return None
-    if not summary.in_class_folders:
+    if truth == "folders" and not summary.in_class_folders:
         msg = "--truth folders: not every picture lies in a folder named as an expression; see emotify predict --help"
         raise InputError(msg)
+    if truth == "none" or not summary.in_class_folders:
+        return None
     from emotify.evaluation.metrics import score
 
     probabilities, labels = summary.truth()
     return score(probabilities, labels) if len(labels) else None
-
-
-def _document(model: str, kept: list[PictureResult], summary: Summary, scores: Scores | None) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "model": model,
-        "pictures": [result.document() for result in kept],
-        "summary": {
-            "pictures": summary.pictures,
-            "failed": summary.failed,
-            "without_face": summary.without_face,
-            "faces": summary.faces,
-            "expressions": dict(summary.expressions),
-        },
-        "truth": None if scores is None else scores.document(),
-    }
-
-
-def _show(kept: list[PictureResult], summary: Summary, scores: Scores | None, talk: Talk, *, tables: bool) -> None:
-    """Show what is left to show at the end; without `tables` all of it goes to stderr."""
-    if kept:
-        from emotify.reports.faces import faces_table
-
-        talk.show(faces_table(kept[:_ROWS_SHOWN]))
-        if len(kept) > _ROWS_SHOWN:
-            talk.notice(f"{len(kept) - _ROWS_SHOWN} more pictures; --csv FILE or --jsonl gives all of them")
-    if scores is not None and not tables:
-        talk.notice(_truth_line(scores))
-    elif scores is not None:
-        from emotify.reports.tables import class_table, confusion_table
-
-        print(f"{_truth_line(scores)}\n")
-        talk.show(class_table(scores, title="By expression"))
-        talk.show(confusion_table(scores.confusion, title="Confusion matrix"))
-    counts = ", ".join(f"{count} {name}" for name, count in summary.expressions.most_common())
-    without = f"; {summary.without_face} without a face" if summary.without_face else ""
-    talk.notice(f"{summary.pictures} pictures, {summary.faces} faces{': ' if counts else ''}{counts}{without}")
-
-
-def _truth_line(scores: Scores) -> str:
-    low, high = scores.accuracy_ci95
-    return f"accuracy against the folders' names: {scores.accuracy:.2%} of {scores.n} ({low:.1%} to {high:.1%})"
 
 
 def _tell_failures(summary: Summary, talk: Talk) -> None:

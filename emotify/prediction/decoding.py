@@ -65,8 +65,11 @@ class Failure:
     message: str
 
 
-def decode(content: bytes) -> Picture | Failure:
-    """Decode the first frame of a picture file's content. Raises nothing but MemoryError."""
+def decode(content: bytes, *, full_size: bool = False) -> Picture | Failure:
+    """Decode the first frame of a picture file's content, a large JPEG file's at less than its `full_size`.
+
+    Raises nothing but MemoryError.
+    """
     kind = identify(content)
     if kind is None:
         if name := unsupported_format(content):
@@ -80,7 +83,7 @@ def decode(content: bytes) -> Picture | Failure:
         failure = _check_size(*image.size)
         if kind == "PNG" and not failure and fails_checksum(content):
             failure = Failure("corrupt", "damaged PNG file (wrong checksum); get the picture again")
-        return failure or _load(image, shrink=True)
+        return failure or _load(image, full_size=full_size)
     except MemoryError:
         raise
     except Image.DecompressionBombError:
@@ -93,7 +96,7 @@ def from_image(image: Image.Image) -> Picture | Failure:
     """Take an image of Pillow's, opened or drawn. Raises nothing but MemoryError."""
     _silence_pillow()
     try:
-        return _check_size(*image.size) or _load(image, shrink=False)  # it is the caller's, and stays as it is
+        return _check_size(*image.size) or _load(image, full_size=True)  # it is the caller's, and stays as it is
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - it may be read from a hostile file only now
@@ -154,12 +157,12 @@ def _too_large(what: str) -> Failure:
     return Failure("too_large", f"{what}, more than {MAX_PIXELS // 10**6} megapixels; make the picture smaller")
 
 
-def _load(image: Image.Image, *, shrink: bool) -> Picture | Failure:
+def _load(image: Image.Image, *, full_size: bool) -> Picture | Failure:
     size = image.size
     frames = _count_frames(image)
-    scale = ENOUGH_SIDE / max(size)
+    scale = 1 if full_size else ENOUGH_SIDE / max(size)
     enough = (max(1, int(size[0] * scale)), max(1, int(size[1] * scale)))
-    drafted = image.draft("RGB", enough) if shrink and scale < 1 else None
+    drafted = image.draft("RGB", enough) if scale < 1 else None
     image.load()
     width, height = size if drafted else image.size
     turn, note = _turn(image)

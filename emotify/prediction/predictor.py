@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, cast, overload
+from typing import Any, Final, NamedTuple, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,14 @@ from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.session import Session, find_model, open_session
 
 _AHEAD: Final = 4  # tasks handed out ahead, for each thread
+UNCERTAIN: Final = "uncertain"
+
+
+class Content(NamedTuple):
+    """A picture that is no file: the bytes of one, and the name that it goes by."""
+
+    path: Path
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +41,41 @@ class FaceResult:
     box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright picture
     detection: float | None  # the detector's score; None when the whole picture was taken as the face
     probabilities: tuple[float, ...]  # (7,), in the order of EMOTIONS
+    uncertain: bool = False  # less probable than was asked for
     square: tuple[float, float, float] = (0.0, 0.0, 0.0)  # x0, y0 and side of what the classifier saw
 
     @property
     def label(self) -> str:
-        return EMOTIONS[self.probabilities.index(max(self.probabilities))]
+        """The most probable expression, or `uncertain`."""
+        return UNCERTAIN if self.uncertain else EMOTIONS[self.probabilities.index(self.probability)]
 
     @property
     def probability(self) -> float:
+        """That of the most probable expression, whatever the label."""
         return max(self.probabilities)
+
+    def ranked(self, top: int = len(EMOTIONS)) -> list[tuple[str, float]]:
+        """Return the `top` most probable expressions, the most probable first."""
+        order = sorted(range(len(EMOTIONS)), key=self.probabilities.__getitem__, reverse=True)
+        return [(EMOTIONS[index], self.probabilities[index]) for index in order[:top]]
 
     @property
     def area(self) -> float:
         x0, y0, x1, y1 = self.box
         return (x1 - x0) * (y1 - y0)
 
-    def document(self) -> dict[str, Any]:
-        """Return the face as JSON has it."""
-        return {
+    def document(self, top: int = 0) -> dict[str, Any]:
+        """Return the face as JSON has it, with its `top` most probable expressions in order if that is not 0."""
+        document: dict[str, Any] = {
             "box": [round(edge, 1) for edge in self.box],
             "detection": None if self.detection is None else round(self.detection, 4),
             "label": self.label,
             "probability": round(self.probability, 4),
             "probabilities": {name: round(value, 4) for name, value in zip(EMOTIONS, self.probabilities, strict=True)},
         }
+        if top:
+            document["top"] = [{"label": name, "probability": round(value, 4)} for name, value in self.ranked(top)]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +88,23 @@ class PictureResult:
     width: int = 0  # pixels of the upright picture
     height: int = 0
     frames: int = 1  # the first is classified
-    note: str = ""  # what was odd about a picture that could be read
+    note: str = ""  # what to know about a picture that could be read: it has more frames, its EXIF data are broken
     faces: tuple[FaceResult, ...] = ()
 
     @property
     def ok(self) -> bool:
         return self.status == "ok"
 
-    def document(self) -> dict[str, Any]:
-        """Return the picture as a line of JSON has it."""
-        path = str(self.path)
-        document: dict[str, Any] = {"schema": 1, "path": path}
-        if not _is_utf8(path):
-            document["path_b64"] = base64.b64encode(bytes(self.path)).decode()
+    @property
+    def path_b64(self) -> str | None:
+        """The bytes of a path that is no text, in base64."""
+        return None if _is_utf8(str(self.path)) else base64.b64encode(bytes(self.path)).decode()
+
+    def document(self, top: int = 0) -> dict[str, Any]:
+        """Return the picture as a line of JSON has it; `top` as for a face."""
+        document: dict[str, Any] = {"schema": 1, "path": str(self.path)}
+        if self.path_b64:
+            document["path_b64"] = self.path_b64
         document["status"] = self.status
         if not self.ok:
             document["message"] = self.message
@@ -89,7 +112,9 @@ class PictureResult:
         document["width"], document["height"] = self.width, self.height
         if self.frames > 1:
             document["frames"] = self.frames
-        document["faces"] = [face.document() for face in self.faces]
+        if self.note:
+            document["note"] = self.note
+        document["faces"] = [face.document(top) for face in self.faces]
         return document
 
 
@@ -107,9 +132,10 @@ class Predictor:
 
     `model` is an .onnx file of `emotify export` or the name of a model inside the package, by default the one that is
     most often right. `faces`: `auto` takes a picture that is a face crop already as it is and looks for faces in
-    others, `detect` always looks, `whole` never does. `threads`: 0 for as many as this process may use. `device`:
-    `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a model cannot be
-    used, UnavailableError when a device is not there.
+    others, `detect` always looks, `whole` never does. A face whose most probable expression is less probable than
+    `min_confidence` is labelled `uncertain`. `threads`: 0 for as many as this process may use. `device`: `cpu`,
+    `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a model cannot be used,
+    UnavailableError when a device is not there.
     """
 
     def __init__(
@@ -118,23 +144,25 @@ class Predictor:
         *,
         faces: FaceMode = "auto",
         face_model: str | os.PathLike[str] | None = None,
+        min_confidence: float = 0.0,
         threads: int = 0,
         device: str = "auto",
     ) -> None:
         self.threads = threads or available_cpus()
         self.session: Session = open_session(find_model(model), threads=self.threads, device=device)
         self._mode, self._face_model = faces, Path(face_model) if face_model else None
+        self._min_confidence = min_confidence
         self._lock = Lock()
 
     @overload
     def predict(self, pictures: Source) -> PictureResult: ...  # type: ignore[overload-overlap] # a str is one path
     @overload
     def predict(
-        self, pictures: Iterable[Source], *, waiting: Callable[[], object] = ...
+        self, pictures: Iterable[Source | Content], *, waiting: Callable[[], object] = ...
     ) -> Iterator[PictureResult]: ...
 
     def predict(
-        self, pictures: Source | Iterable[Source], *, waiting: Callable[[], object] = lambda: None
+        self, pictures: Source | Iterable[Source | Content], *, waiting: Callable[[], object] = lambda: None
     ) -> PictureResult | Iterator[PictureResult]:
         """Return the result of one picture; of several, yield the results in order, each as soon as it is there.
 
@@ -145,9 +173,9 @@ class Predictor:
         """
         if is_source(pictures):
             return next(self._results([pictures], waiting))
-        return self._results(cast("Iterable[Source]", pictures), waiting)
+        return self._results(cast("Iterable[Source | Content]", pictures), waiting)
 
-    def _results(self, pictures: Iterable[Source], waiting: Callable[[], object]) -> Iterator[PictureResult]:
+    def _results(self, pictures: Iterable[Source | Content], waiting: Callable[[], object]) -> Iterator[PictureResult]:
         with ThreadPoolExecutor(self.threads) as pool:
             for read in in_order(pool, self._read, pictures, ahead=_AHEAD * self.threads):
                 yield from self._classify(read)
@@ -162,17 +190,19 @@ class Predictor:
         with self._lock:
             return self._detector
 
-    def _read(self, source: Source) -> _Read:
-        path = source if isinstance(source, Path) else _path_of(source)
+    def _read(self, given: Source | Content) -> _Read:
+        path = given.path if isinstance(given, Content) else given if isinstance(given, Path) else _path_of(given)
         try:
-            picture = read_picture(source)
+            picture = read_picture(given.content if isinstance(given, Content) else given)
             if isinstance(picture, Failure):
                 return _Read(PictureResult(path, picture.status, picture.message))
             faces = find_faces(picture, self._mode, self._load_detector)
             crops = [cut_face(picture, face) for face in faces]
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))
-        result = PictureResult(path, "ok", "", picture.width, picture.height, picture.frames, picture.note)
+        notes = [f"only the first of its {picture.frames} frames was read"] if picture.frames > 1 else []
+        note = "; ".join([*notes, *filter(None, [picture.note])])
+        result = PictureResult(path, "ok", "", picture.width, picture.height, picture.frames, note)
         return _Read(result, faces, crops)
 
     def _classify(self, pictures: Sequence[_Read]) -> Iterator[PictureResult]:
@@ -180,10 +210,12 @@ class Predictor:
         images = np.stack(crops)[:, None] if crops else np.zeros((0, 1, 48, 48), np.uint8)
         answers = iter(self.session.probabilities(images).tolist())
         for picture in pictures:
-            faces = tuple(
-                FaceResult(face.box, face.detection, tuple(next(answers)), face.square) for face in picture.faces
-            )
+            faces = tuple(self._face(face, tuple(next(answers))) for face in picture.faces)
             yield replace(picture.result, faces=faces) if faces else picture.result
+
+    def _face(self, face: Face, probabilities: tuple[float, ...]) -> FaceResult:
+        uncertain = max(probabilities) < self._min_confidence
+        return FaceResult(face.box, face.detection, probabilities, uncertain, face.square)
 
 
 def _path_of(source: Source) -> Path:

@@ -15,16 +15,17 @@ from emotify.prediction.predictor import PictureResult
 
 @dataclass
 class Summary:
-    """Counts over results. What the folders' names say is kept only while every picture's folder says something."""
+    """Counts over results: nothing a picture, but 29 bytes while all lie in folders named as expressions."""
 
+    truth_wanted: bool = True
     pictures: int = 0
     without_face: int = 0
+    with_frames: int = 0  # of which only the first was read
     expressions: Counter[str] = field(default_factory=Counter)  # of faces
     failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
-    in_class_folders: bool = False  # whether every picture that was read lies in a folder named as an expression
-    _read: int = 0
+    in_class_folders: bool = True  # every picture that was read, as long as the truth is wanted
     _truth: array[int] = field(default_factory=lambda: array("b"))  # of pictures with a face
-    _probabilities: array[float] = field(default_factory=lambda: array("f"))  # seven of each picture's largest face
+    _probabilities: array[float] = field(default_factory=lambda: array("f"))  # 7 a picture: those of its largest face
 
     def add(self, result: PictureResult) -> None:
         """Count one result."""
@@ -34,7 +35,18 @@ class Summary:
             return
         self.expressions.update(face.label for face in result.faces)
         self.without_face += not result.faces
-        self._compare(result)
+        self.with_frames += result.frames > 1
+        if self.truth_wanted and self.in_class_folders:
+            self._compare(result)
+
+    def _compare(self, result: PictureResult) -> None:
+        label = emotion_index(result.path.parent.name)
+        if label is None:
+            self.in_class_folders = False
+            del self._truth[:], self._probabilities[:]
+        elif result.faces:
+            self._truth.append(label)
+            self._probabilities.extend(max(result.faces, key=lambda face: face.area).probabilities)
 
     @property
     def failed(self) -> int:
@@ -44,18 +56,7 @@ class Summary:
     def faces(self) -> int:
         return self.expressions.total()
 
-    def _compare(self, result: PictureResult) -> None:
-        self._read += 1
-        if not self.in_class_folders and self._read > 1:
-            return  # a picture in another folder was there already
-        label = emotion_index(result.path.parent.name)
-        self.in_class_folders = label is not None
-        if label is not None and result.faces:
-            largest = max(result.faces, key=lambda face: face.area)
-            self._truth.append(label)
-            self._probabilities.extend(largest.probabilities)
-
     def truth(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Return probabilities (N, 7) and labels (N,) of the pictures with a face, `in_class_folders`."""
+        """Return probabilities (N, 7) and labels (N,) of the pictures with a face, if all are in such folders."""
         probabilities = np.array(self._probabilities, np.float32).reshape(-1, len(EMOTIONS))
         return probabilities, np.array(self._truth, np.int64)

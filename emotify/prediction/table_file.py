@@ -7,7 +7,7 @@ import io
 from typing import IO, Final
 
 from emotify.emotions import EMOTIONS
-from emotify.prediction.predictor import PictureResult
+from emotify.prediction.predictor import FaceResult, PictureResult
 
 COLUMNS: Final = (
     "path", "status", "message", "face", "x0", "y0", "x1", "y1", "detection", "label", "probability", *EMOTIONS
@@ -15,29 +15,39 @@ COLUMNS: Final = (
 
 
 class CsvWriter:
-    """Writes one row a face, and one for a picture without any, to a binary file."""
+    """Writes one row a face, and one for a picture without any, to a binary file.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    `top` adds columns for the second to the `top`-th most probable expression. A cell that a spreadsheet would run
+    gets an apostrophe, unless cells are wanted `raw`.
+    """
+
+    def __init__(self, file: IO[bytes], *, top: int = 0, raw: bool = False) -> None:
+        self._top, self._raw = top, raw
         self._text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
         self._rows = csv.writer(self._text, lineterminator="\n")
-        self._rows.writerow(COLUMNS)
+        more = [f"{name}_{rank}" for rank in range(2, top + 1) for name in ("label", "probability")]
+        self._columns = (*COLUMNS, *more)
+        self._rows.writerow(self._columns)
 
     def write(self, result: PictureResult) -> None:
         """Write the rows of one picture."""
-        head = [_safe(str(result.path)), result.status, _safe(result.message)]
+        head = [self._cell(str(result.path)), result.status, self._cell(result.message or result.note)]
         for number, face in enumerate(result.faces, 1):
-            box = [f"{edge:.1f}" for edge in face.box]
-            detection = "" if face.detection is None else f"{face.detection:.4f}"
-            shares = [f"{value:.4f}" for value in face.probabilities]
-            self._rows.writerow([*head, number, *box, detection, face.label, f"{face.probability:.4f}", *shares])
+            self._rows.writerow([*head, number, *self._face(face)])
         if not result.faces:
-            self._rows.writerow([*head, *[""] * (len(COLUMNS) - len(head))])
+            self._rows.writerow([*head, *[""] * (len(self._columns) - len(head))])
+
+    def _face(self, face: FaceResult) -> list[str]:
+        box = [f"{edge:.1f}" for edge in face.box]
+        detection = "" if face.detection is None else f"{face.detection:.4f}"
+        shares = [f"{value:.4f}" for value in face.probabilities]
+        more = [cell for name, value in face.ranked(self._top)[1:] for cell in (name, f"{value:.4f}")]
+        return [*box, detection, face.label, f"{face.probability:.4f}", *shares, *more]
+
+    def _cell(self, text: str) -> str:
+        # A spreadsheet runs a cell that begins like a formula; the apostrophe makes it text (OWASP, "CSV injection").
+        return f"'{text}" if not self._raw and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
     def close(self) -> None:
         """Hand everything to the file, which stays open."""
         self._text.detach()
-
-
-def _safe(text: str) -> str:
-    # A spreadsheet runs a cell that begins like a formula; the apostrophe makes it text (OWASP, "CSV injection").
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -53,22 +53,31 @@ class Tally:
 
 
 Place: TypeAlias = str | os.PathLike[str]
+Identity: TypeAlias = tuple[int, int]  # of a folder: device and inode
 
 
-def find_pictures(places: Place | Iterable[Place], tally: Tally | None = None) -> Iterator[Path]:
+def identity(folder: Path) -> Identity:
+    """Return what tells a folder from every other, whatever its name. Raises OSError."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def find_pictures(
+    places: Place | Iterable[Place], tally: Tally | None = None, *, walked: set[Identity] | None = None
+) -> Iterator[Path]:
     """Yield the pictures in files and folders, in that order; folders are walked with their names sorted.
 
     A named file is always yielded, missing or not, and so is a folder that cannot be listed: reading it says what is
     wrong. In folders, files without an image extension are counted in `tally`, hidden ones are not even that, links
-    are not followed, and no folder is walked twice.
+    are not followed, and no folder is walked twice: those in `walked`, to which others are added, not at all.
     """
     tally = tally if tally is not None else Tally()
-    walked: set[tuple[int, int]] = set()
+    walked = walked if walked is not None else set()
     for place in [places] if isinstance(places, str | os.PathLike) else places:
         yield from _find(Path(place), tally, walked)
 
 
-def _find(path: Path, tally: Tally, walked: set[tuple[int, int]]) -> Iterator[Path]:
+def _find(path: Path, tally: Tally, walked: set[Identity]) -> Iterator[Path]:
     # A stack instead of recursion: the depth of a tree is not ours to limit. Only names are kept, so that a folder
     # of a million files costs some tens of bytes a file, and no folder stays open.
     folders = [_list(path, tally, walked)]
@@ -96,16 +105,15 @@ class _Listing:
     folders: set[str]
 
 
-def _list(folder: Path, tally: Tally, walked: set[tuple[int, int]]) -> _Listing | None:
+def _list(folder: Path, tally: Tally, walked: set[Identity]) -> _Listing | None:
     """List a folder, or return None when `folder` is none or cannot be read."""
     listing = _Listing(folder, [], set())
     try:
         with os.scandir(folder) as entries:
-            status = folder.stat()
-            identity = (status.st_dev, status.st_ino)
-            if identity in walked:
+            itself = identity(folder)
+            if itself in walked:
                 return listing
-            walked.add(identity)
+            walked.add(itself)
             for entry in entries:
                 _sort_in(entry, listing, tally)
     except (OSError, ValueError):  # ValueError: a NUL in the path

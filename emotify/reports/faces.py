@@ -1,52 +1,150 @@
-"""The table of predicted faces."""
+"""Predicted faces on a terminal: a row a face as they come, and what they come to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
 from emotify.files import printable
+from emotify.reports.palette import colour_of
 
 if TYPE_CHECKING:
-    from emotify.prediction.predictor import PictureResult
+    from emotify.prediction.predictor import FaceResult, PictureResult
+    from emotify.prediction.summary import Summary
 
-_COLOURS = {
-    "angry": "red",
-    "disgust": "green",
-    "fear": "magenta",
-    "happy": "yellow",
-    "sad": "blue",
-    "surprise": "cyan",
-    "neutral": "white",
-}
-_BAR = 8  # characters
+_GAP: Final = 2
+_LABEL, _BAR, _PER_CENT, _THEN = 10, 8, 5, 12  # columns
+_WHERE, _SIZE = 22, 9  # `1280x1280 at 1000,1000`, and `1280x1280`
+_NAME_LEAST, _NAME_MOST = 8, 34
+_ROOM_FOR_WHERE, _ROOM_FOR_THEN = 96, 64
+_SUMMARY_BAR = 24
 
 
-def faces_table(results: Sequence[PictureResult]) -> Table:
-    """Show a row a face: the picture, its expression, how sure that is, what came second, where it is."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("picture", overflow="fold")
-    table.add_column("expression", no_wrap=True)
-    table.add_column("probability", no_wrap=True)
-    table.add_column("then", no_wrap=True)
-    table.add_column("face", justify="right", no_wrap=True)
-    for result in results:
-        name = Text(printable(result.path))
+@dataclass
+class FaceRows:
+    """Lays out results in columns that depend on the terminal's width alone, so that rows can be shown as they come.
+
+    Pictures are grouped by folder. `top`: the expressions of a face that are shown, each on a row; 0: the first, and
+    the second beside it. `plain`: nothing but ASCII, for terminals that know no more.
+    """
+
+    width: int
+    top: int = 0
+    plain: bool = False
+    _folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        self._then = not self.top and self.width >= _ROOM_FOR_THEN
+        self._where = _WHERE if self.width >= _ROOM_FOR_WHERE else _SIZE if self.width >= _ROOM_FOR_THEN else 0
+        columns = [_LABEL, _BAR + _PER_CENT, *([_THEN] if self._then else []), *([self._where] if self._where else [])]
+        room = self.width - 1 - _GAP - sum(columns) - _GAP * len(columns)
+        self._name = max(_NAME_LEAST, min(_NAME_MOST, room))
+
+    def rows(self, result: PictureResult) -> Iterator[Text]:
+        """Yield the rows of one picture, with its folder's above them when it is another one."""
+        yield from map(self._fit, self._rows(result))
+
+    def _rows(self, result: PictureResult) -> Iterator[Text]:
+        if self._folder is None:
+            yield Text(self._heading(), style="dim")
+        if result.path.parent != self._folder:
+            self._folder = result.path.parent
+            yield Text(self._shorten(_folder_name(self._folder), self.width - 1, tail=0.8), style="bold")
+        name = Text(" " * _GAP + self._cell(self._shorten(printable(result.path.name or "-"), self._name), self._name))
         if not result.ok:
-            table.add_row(name, Text(result.status, style="red"), Text(printable(result.message), style="dim"))
+            yield Text.assemble(name, (self._cell(result.status, _LABEL), "red"), printable(result.message))
         elif not result.faces:
-            table.add_row(name, Text("no face", style="dim"))
+            yield Text.assemble(name, ("no face", "dim"))
         for number, face in enumerate(result.faces):
-            colour = _COLOURS[face.label]
-            filled = round(face.probability * _BAR)
-            bar = Text.assemble(("━" * filled, colour), ("─" * (_BAR - filled), "dim"), f" {face.probability:4.0%}")
-            share, second = sorted(zip(face.probabilities, _COLOURS, strict=True))[-2]
-            x0, y0, x1, y1 = face.box
-            where = "whole" if face.detection is None else f"{x1 - x0:.0f}x{y1 - y0:.0f} at {x0:.0f},{y0:.0f}"
-            then = Text(f"{second} {share:.0%}", style="dim")
-            table.add_row(name if not number else "", Text(face.label, style=f"bold {colour}"), bar, then, where)
+            yield from self._face_rows(name if number == 0 else Text(" " * len(name)), face)
+        if result.frames > 1:
+            yield Text(" " * 2 * _GAP + f"only the first of its {result.frames} frames was read", style="dim")
+
+    def _heading(self) -> str:
+        names = [("picture", self._name), ("expression", _LABEL), ("probability", _BAR + _PER_CENT)]
+        names += [("then", _THEN)] if self._then else []
+        names += [("face", 0)] if self._where else []
+        return " " * _GAP + "".join(self._cell(name, width) for name, width in names).rstrip()
+
+    def _face_rows(self, name: Text, face: FaceResult) -> Iterator[Text]:
+        for rank, (expression, share) in enumerate(face.ranked(max(self.top, 1))):
+            label = face.label if rank == 0 and not self.top else expression
+            colour = colour_of(label)
+            row = Text.assemble(name if rank == 0 else " " * len(name))
+            # The bar has the colour: letters of one would not be read on every ground.
+            row.append(self._cell(label, _LABEL), style="bold" if rank == 0 and not face.uncertain else "")
+            row.append(bar(share, _BAR, colour, plain=self.plain))
+            row.append(self._cell(f"{share:{_PER_CENT}.0%}", _PER_CENT))
+            if self._then:
+                row.append(self._cell(_second(face), _THEN), style="dim")
+            if self._where and rank == 0:
+                row.append(self._place(face))
+            if rank == 0 and self.top and face.uncertain:
+                row.append("  uncertain", style="dim")
+            row.rstrip()
+            yield row
+
+    def _place(self, face: FaceResult) -> str:
+        if face.detection is None:
+            return "whole"
+        x0, y0, x1, y1 = face.box
+        size = f"{x1 - x0:.0f}x{y1 - y0:.0f}"
+        return f"{size} at {x0:.0f},{y0:.0f}" if self._where == _WHERE else size
+
+    def _fit(self, row: Text) -> Text:
+        row.no_wrap = True
+        row.truncate(self.width - 1, overflow="crop" if self.plain else "ellipsis")
+        return row
+
+    def _shorten(self, text: str, width: int, *, tail: float = 0.5) -> str:
+        return shorten(text, width, tail=tail, mark="~" if self.plain else "…")
+
+    @staticmethod
+    def _cell(text: str, width: int) -> str:
+        return text + " " * (max(0, width - cell_len(text)) + _GAP)
+
+
+def shorten(text: str, width: int, *, tail: float = 0.5, mark: str = "…") -> str:
+    """Cut the middle out of a text wider than `width` columns; `tail` of what is left is its end."""
+    if cell_len(text) <= width:
+        return text
+    end = int((width - 1) * tail)
+    return set_cell_size(text, width - 1 - end).rstrip() + mark + set_cell_size(text[::-1], end)[::-1].lstrip()
+
+
+def bar(share: float, width: int, colour: str, *, plain: bool = False) -> Text:
+    """Draw a share of 0..1 as a bar of `width` columns."""
+    filled = round(share * width)
+    full, empty = ("#", ".") if plain else ("━", "─")
+    return Text.assemble((full * filled, colour), (empty * (width - filled), "dim"))
+
+
+def summary_table(summary: Summary, *, plain: bool = False) -> Table:
+    """Show how many faces show each expression, the most frequent first."""
+    table = Table(title="By expression", box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
+    table.add_column("expression", no_wrap=True)
+    table.add_column("faces", justify="right", no_wrap=True)
+    table.add_column("share", no_wrap=True)
+    for label, count in summary.expressions.most_common():
+        share, colour = count / summary.faces, colour_of(label)
+        drawn = bar(share, _SUMMARY_BAR, colour, plain=plain).append(f" {share:4.0%}")
+        table.add_row(label, f"{count:,}", drawn)
     return table
+
+
+def _folder_name(folder: Path) -> str:
+    return printable(folder) + ("" if str(folder).endswith(os.sep) else os.sep)
+
+
+def _second(face: FaceResult) -> str:
+    """Return what came second, or what came first where that was too uncertain to say."""
+    name, share = face.ranked(2)[0 if face.uncertain else 1]
+    return f"{name} {share:.0%}"

@@ -1,0 +1,98 @@
+"""Results as a file of JSON lines that can be gone on with after whatever ended the last command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from emotify.errors import InputError, WriteError
+from emotify.files import exists_error, explain_write_errors, not_a_file_error, printable, take_lock
+from emotify.prediction.predictor import PictureResult
+
+_LONGEST_LINE: Final = 32 * 2**20  # bytes: far more than a picture full of faces
+
+
+class LinesWriter:
+    """Adds one line a picture to an open file, each as soon as it is known; `done` are the paths that it began with."""
+
+    def __init__(self, file: IO[bytes], done: set[str], *, top: int = 0) -> None:
+        self.done, self.lines = done, 0
+        self._file, self._top = file, top
+
+    def write(self, result: PictureResult) -> None:
+        """Write the line of one picture."""
+        self._file.write(json.dumps(result.document(self._top), allow_nan=False).encode() + b"\n")
+        self._file.flush()
+        self.lines += 1
+
+
+@contextlib.contextmanager
+def lines_file(path: Path, *, append: bool = False, overwrite: bool = False, top: int = 0) -> Iterator[LinesWriter]:
+    """Open `path` to write results, which unlike other files grows in place: what is done is kept.
+
+    With `append` an existing file is gone on with; half a line that a crash left at its end is taken away. Raises
+    WriteError when it cannot be written, exists, or another process writes it; InputError when it holds other lines.
+    """
+    flags = (
+        os.O_RDWR | os.O_CREAT | os.O_APPEND | (0 if append or overwrite else os.O_EXCL) | getattr(os, "O_BINARY", 0)
+    )
+    with explain_write_errors(path):
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except FileExistsError:
+            raise exists_error(path) from None
+    with explain_write_errors(path), os.fdopen(descriptor, "r+b") as file:  # closing it writes too
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise not_a_file_error(path)
+        _lock(path, descriptor)
+        done = _done(path, file) if append else set()
+        if not append:
+            file.truncate(0)
+        writer = LinesWriter(file, done, top=top)
+        try:
+            yield writer
+        except BaseException:
+            if not (writer.lines or status.st_size):
+                path.unlink(missing_ok=True)  # nothing came of it: the command can be given again as it was
+            raise
+
+
+def _lock(path: Path, descriptor: int) -> None:
+    try:
+        take_lock(descriptor)
+    except (BlockingIOError, PermissionError):
+        msg = f"{printable(path)} is being written by another process; wait for it to end, or name another file"
+        raise WriteError(msg) from None
+
+
+def _done(path: Path, file: IO[bytes]) -> set[str]:
+    """Return the paths in the file, and leave it ending in a whole line."""
+    done: set[str] = set()
+    number, end = 1, 0
+    while line := file.readline(_LONGEST_LINE):
+        picture = _path_in(line)
+        if picture is None:
+            if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+                file.truncate(end)  # cut by a crash
+                break
+            msg = f"{printable(path)} line {number} is none that emotify predict wrote; name another file"
+            raise InputError(msg)
+        done.add(picture)
+        number, end = number + 1, end + len(line)
+        if not line.endswith(b"\n"):
+            file.write(b"\n")
+    file.seek(0, os.SEEK_END)
+    return done
+
+
+def _path_in(line: bytes) -> str | None:
+    try:
+        return str(json.loads(line)["path"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -1,0 +1,157 @@
+"""A page of pictures with their faces' boxes and expressions: one file, no script, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from emotify.emotions import EMOTIONS
+from emotify.files import printable
+from emotify.reports.palette import colour_of, ink_on
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from PIL.Image import Image
+
+    from emotify.prediction.predictor import FaceResult, PictureResult
+
+SHOWN: Final = 5000  # pictures; browsers get slow with more
+_FAILURES_SHOWN: Final = 500
+_THUMBNAIL: Final = 320  # pixels, the longer side
+_LABELS: Final = (*EMOTIONS, "uncertain")
+_STEPS: Final = (90, 70, 50)  # per cent
+
+
+def thumbnail(image: Image) -> bytes:
+    """Return a picture as a small JPEG file, without EXIF data."""
+    from PIL.Image import Resampling
+
+    small = image.copy()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL), Resampling.BOX if max(image.size) > 1000 else Resampling.LANCZOS)
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=80)
+    return content.getvalue()
+
+
+@dataclass
+class Gallery:
+    """Collects the cards of a page, on disk and not in memory; `top`: the expressions shown of each face."""
+
+    cards: IO[bytes]
+    top: int = 0
+    pictures: int = 0
+    without_face: int = 0
+    faces: Counter[str] = field(default_factory=Counter)  # label -> faces
+    failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
+    _failed: list[dict[str, str]] = field(default_factory=list)
+    _card: Template = field(default_factory=lambda: _template("card.html"))
+
+    def add(self, result: PictureResult, shown_path: str, small: bytes | None = None) -> None:
+        """Add a picture under the name `shown_path`, with its thumbnail if there is to be one."""
+        self.pictures += 1
+        if not result.ok:
+            self.failures[result.status] += 1
+            if len(self._failed) < _FAILURES_SHOWN:
+                row = {"path": shown_path, "status": result.status, "message": result.message}
+                self._failed.append({name: printable(text) for name, text in row.items()})
+            return
+        self.faces.update(face.label for face in result.faces)
+        self.without_face += not result.faces
+        if self.pictures - self.failures.total() <= SHOWN:
+            self.cards.write(self._card.render(_card_values(result, shown_path, small, self.top)).encode())
+
+    def write(self, file: IO[bytes], *, model: str) -> None:
+        """Write the page; `model` is the name of the one that was used."""
+        from emotify import __version__
+
+        read = self.pictures - self.failures.total()
+        page = _template("gallery.html").generate(
+            version=__version__, model=printable(model), pictures=self.pictures, read=read, shown=min(read, SHOWN),
+            faces=self.faces, without_face=self.without_face, labels=_LABELS, steps=_STEPS, rules=_rules(),
+            colours={label: colour_of(label) for label in _LABELS}, failed=self._failed,
+            failures=self.failures.total(), cards=_CARDS,
+        )  # fmt: skip
+        for part in page:
+            before, here, after = part.partition(_CARDS)
+            file.write(before.encode())
+            if here:
+                self.cards.seek(0)
+                shutil.copyfileobj(self.cards, file)
+                file.write(after.encode())
+
+
+_CARDS: Final = "<!-- cards -->"
+
+
+@contextmanager
+def new_gallery(*, top: int = 0) -> Iterator[Gallery]:
+    """Give a gallery that keeps its cards in a file without a name."""
+    with tempfile.TemporaryFile() as cards:
+        yield Gallery(cards, top)
+
+
+def _template(name: str) -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # Escapes whatever a name or a message may hold.
+    loader = PackageLoader("emotify.reports")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).get_template(name)
+
+
+def _card_values(result: PictureResult, shown_path: str, small: bytes | None, top: int) -> dict[str, Any]:
+    folder, _, name = printable(shown_path).replace("\\", "/").rpartition("/")
+    return {
+        "name": name,
+        "folder": folder,
+        "note": printable(result.note),
+        "width": result.width,
+        "height": result.height,
+        "thumbnail": base64.b64encode(small).decode() if small else "",
+        "faces": [_face_values(result, face, number, top) for number, face in enumerate(result.faces, 1)],
+    }
+
+
+def _face_values(result: PictureResult, face: FaceResult, number: int, top: int) -> dict[str, Any]:
+    x0, y0, x1, y1 = face.box
+    across, down = 100 / result.width, 100 / result.height
+    steps = [f"c{step}" for step in _STEPS if face.probability * 100 >= step] or ["low"]
+    colour = colour_of(face.label)
+    return {
+        "number": number,
+        "label": face.label,
+        "classes": " ".join([f"is-{face.label}", *steps]),
+        "colour": colour,
+        "ink": ink_on(colour),
+        "percent": f"{face.probability:.0%}",
+        "place": f"left:{x0 * across:.2f}%;top:{y0 * down:.2f}%;"
+        f"width:{(x1 - x0) * across:.2f}%;height:{(y1 - y0) * down:.2f}%",
+        "ranked": [
+            {"label": name, "share": round(100 * share, 1), "percent": f"{share:.0%}", "colour": colour_of(name)}
+            for name, share in face.ranked(top or 3)
+        ],
+    }
+
+
+def _rules() -> str:
+    """Return the style rules that filter: for every choice of expression and of confidence what is not to be seen."""
+    rules = []
+    for label, step in product(("any", *_LABELS), ("any", *(f"c{step}" for step in _STEPS), "low")):
+        if (label, step) == ("any", "any"):
+            continue
+        wanted = ("" if label == "any" else f".is-{label}") + ("" if step == "any" else f".{step}")
+        chosen = f"body:has(#e-{label}:checked):has(#p-{step}:checked)"
+        rules.append(f"{chosen} .card:not(:has({wanted})){{display:none}}")
+        rules.append(f"{chosen} .box:not({wanted}),{chosen} li:not({wanted}){{opacity:.25}}")
+    none = "body:has(#e-none:checked)"
+    rules.append(f"{none} .card:has(.box){{display:none}}")
+    return "\n".join(rules)

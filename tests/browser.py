@@ -1,0 +1,129 @@
+"""A page in headless Chromium, driven through its debugging pipe; nothing but the standard library."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+_OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--remote-debugging-pipe",
+)  # fmt: skip
+
+# Chromium reads commands from descriptor 3 and answers on 4.
+_STARTER = """
+import os, sys
+commands, answers = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
+for wanted, given in ((3, commands), (4, answers)):
+    os.dup2(given, wanted)
+    os.set_inheritable(wanted, True)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Page:
+    """One page: scripts run in it (whatever its own policy), what it asked for, and pictures of it."""
+
+    def __init__(self, commands: IO[bytes], answers: IO[bytes]) -> None:
+        self._commands, self._answers = commands, answers
+        self._rest, self._number, self._session = b"", 0, ""
+        self.events: list[dict[str, Any]] = []
+        (target,) = (info for info in self.send("Target.getTargets")["targetInfos"] if info["type"] == "page")
+        attached = self.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **parameters: object) -> Any:
+        """Send a command of the Chrome DevTools protocol and return its result."""
+        self._number += 1
+        message: dict[str, object] = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        self._commands.write(json.dumps(message).encode() + b"\0")
+        self._commands.flush()
+        while True:
+            answer = self._receive()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        """Show a file, with the given size of window and colour scheme."""
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.events.clear()
+        self.send("Page.navigate", url=path.absolute().as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self._receive()
+
+    def run(self, script: str) -> Any:
+        """Return the value of a script's last expression."""
+        result = self.send("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def requests(self) -> list[str]:
+        """Return the addresses that the page asked for since it was opened, data: and its own aside."""
+        sent = [event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
+        addresses = [request["request"]["url"] for request in sent if request["type"] != "Document"]
+        return [address for address in addresses if not address.startswith("data:")]
+
+    def complaints(self) -> list[str]:
+        """Return what the browser logged of the page: errors, and breaches of its policy."""
+        logged = [event["params"]["entry"]["text"] for event in self.events if event.get("method") == "Log.entryAdded"]
+        thrown = [str(event["params"]) for event in self.events if event.get("method") == "Runtime.exceptionThrown"]
+        return logged + thrown
+
+    def picture(self, path: Path) -> None:
+        """Save what the window shows as PNG."""
+        path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
+
+    def _receive(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            part = os.read(self._answers.fileno(), 2**16)
+            assert part, "the browser is gone"
+            self._rest += part
+        first, _, self._rest = self._rest.partition(b"\0")
+        message: dict[str, Any] = json.loads(first)
+        self.events.append(message)
+        return message
+
+
+@contextlib.contextmanager
+def browser(profile: Path) -> Iterator[Page]:
+    """Start Chromium with a fresh profile; the test is skipped where there is none."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no chromium to look at the page with")
+    commands_out, commands = os.pipe()
+    answers, answers_in = os.pipe()
+    words = [program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+    starter = [sys.executable, "-c", _STARTER, str(commands_out), str(answers_in)]
+    with (
+        os.fdopen(commands, "wb") as write,
+        os.fdopen(answers, "rb") as read,
+        subprocess.Popen(
+            [*starter, *words],
+            pass_fds=(commands_out, answers_in),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
+        os.close(commands_out)
+        os.close(answers_in)
+        try:
+            yield Page(write, read)
+        finally:
+            process.kill()

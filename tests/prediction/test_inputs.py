@@ -1,0 +1,154 @@
+"""Where predict's pictures come from: lists of names, standard input, shards. Ids are those of RELIABILITY."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.errors import InputError, UsageError
+from emotify.prediction.file_list import read_names
+from emotify.prediction.session import packaged_model
+from emotify.prediction.sharding import Shard
+
+MODEL = ["--model", str(packaged_model()), "--faces", "whole", "--jsonl", "--threads", "1"]
+
+
+def predict(*words: object, stdin: bytes | None = None, code: int = 0):
+    result = CliRunner().invoke(app, ["predict", *map(str, words), *MODEL], input=stdin)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def paths(result) -> list[str]:
+    return [json.loads(line)["path"] for line in result.stdout.splitlines()]
+
+
+def test_a_list_of_names_is_read_as_it_was_written():
+    """Lines of any system, an UTF-8 mark, empty lines, new lines in names that end in NUL, bytes that are no text."""
+    lines = b"\xef\xbb\xbfa.png\r\n\n b .png\ncaf\xe9.png"
+    assert list(read_names(io.BytesIO(lines))) == [Path("a.png"), Path(" b .png"), Path(os.fsdecode(b"caf\xe9.png"))]
+    names = [b"new\nline.png", b"\r", b"-rf"]
+    assert list(read_names(io.BytesIO(b"\0".join(names) + b"\0"), null=True)) == [Path(os.fsdecode(n)) for n in names]
+    many = [f"{number:05}.png" for number in range(20_000)]  # more than one block
+    assert [str(path) for path in read_names(io.BytesIO("\n".join(many).encode()))] == many
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("a\nb".encode("utf-16"), "UTF-16"), (b"a\0b\0", "-0"), (b"a\n" + b"x" * 10_000_000, "name 2 is longer")],
+)
+def test_m22_what_is_no_list_is_refused(content, told):
+    """M22: and not read to its end."""
+    with pytest.raises(InputError, match=told):
+        list(read_names(io.BytesIO(content)))
+
+
+def test_files_from_takes_pictures_and_folders_from_a_list(class_folder, tmp_path):
+    """B1, B36: each name as if it were an argument: missing ones get a row, folders are walked, order is kept."""
+    folder, picture = class_folder / "sad", class_folder / "happy" / "1.png"
+    (tmp_path / "list").write_text(f"{picture}\nnone.png\n{folder}\n")
+    expected = [str(picture), "none.png", str(folder / "0.png"), str(folder / "1.png")]
+    assert paths(predict("--files-from", tmp_path / "list", code=3)) == expected
+    null = "\0".join([str(picture), "none.png", str(folder)]).encode()
+    assert paths(predict("--files-from", "-", "-0", stdin=null, code=3)) == expected
+    assert "cannot read the list" in predict("--files-from", tmp_path / "none", code=4).stderr
+
+
+def test_a_picture_on_standard_input(class_folder):
+    """R4: `-` gets what the file gets, under the name `-`, wherever it stands among the arguments."""
+    picture = class_folder / "happy" / "0.png"
+    first, second = predict(picture, "-", stdin=picture.read_bytes()).stdout.splitlines()
+    assert json.loads(second)["path"] == "-"
+    assert json.loads(first)["faces"] == json.loads(second)["faces"]
+
+
+def test_a_file_called_minus_is_no_standard_input(class_folder, tmp_path, monkeypatch):
+    """B37: `./-` is the file."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(class_folder / "happy" / "0.png", "-")
+    assert json.loads(predict("./-", stdin=b"").stdout)["status"] == "ok"
+
+
+def test_b42_b44_what_is_no_picture_on_standard_input():
+    """B42: empty is `empty`. B44: what never ends is `too_large` at the limit."""
+    assert json.loads(predict("-", stdin=b"", code=4).stdout)["status"] == "empty"
+    command = [sys.executable, "-m", "emotify", "predict", "-", *MODEL]
+    with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
+        result = subprocess.run(command, stdin=endless.stdout, capture_output=True, text=True, timeout=60)
+        assert endless.stdout is not None
+        endless.stdout.close()
+    assert json.loads(result.stdout)["status"] == "too_large"
+    assert result.returncode == 4
+
+
+@pytest.mark.parametrize("words", [["-"], ["--files-from", "-"]])
+def test_b42_a_terminal_on_standard_input_is_a_usage_error(words):
+    """B42: at once, and not after it was waited for."""
+    parent, terminal = pty.openpty()
+    start = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-m", "emotify", "predict", *words], stdin=terminal, capture_output=True, text=True, timeout=60
+    )
+    os.close(terminal)
+    os.close(parent)
+    assert result.returncode == 2
+    assert "terminal" in result.stderr
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["-", "-"],
+        ["-", "--files-from", "-"],
+        ["-0", "x"],
+        ["x", "--append"],
+        ["x", "--csv-raw"],
+        ["x", "--thumbnails"],
+        ["x", "--top", "8"],
+        ["x", "--min-confidence", "1.1"],
+        ["x", "--min-confidence", "nan"],
+        ["x", "--shard", "4/4"],
+        ["x", "--shard", "1"],
+        ["x", "--shard", "-1/4"],
+        ["x", "--csv", "out", "--parquet", "./out"],
+    ],
+)
+def test_options_that_cannot_be_meant(words):
+    """Exit 2, before any work."""
+    predict(*words, stdin=b"", code=2)
+
+
+def test_l9_shards_are_disjoint_complete_stable_and_even():
+    """L9: each of 8 within 10 % of an eighth; which one a path falls into never changes."""
+    names = [Path(f"photos/{number}/IMG_{number * 7}.jpg") for number in range(8000)]
+    shards = [Shard(index, 8) for index in range(8)]
+    counts = [sum(map(shard.holds, names)) for shard in shards]
+    assert sum(counts) == len(names)
+    assert all(sum(shard.holds(name) for shard in shards) == 1 for name in random.Random(0).sample(names, 200))
+    assert min(counts) >= 900
+    assert max(counts) <= 1100
+    assert [next(shard.index for shard in shards if shard.holds(Path(name))) for name in "abcdef"] == [7, 5, 3, 3, 7, 3]
+    with pytest.raises(UsageError, match="0/4"):
+        Shard.parse("x")
+
+
+def test_l9_shards_of_a_folder_are_its_pictures(class_folder):
+    """L9: together, every picture once; one that is empty is no error."""
+    folder, picture = class_folder / "sad", class_folder / "happy" / "0.png"
+    parts = [paths(predict(folder, picture, "--shard", f"{index}/5")) for index in range(5)]
+    assert [] in parts
+    assert sorted(name for part in parts for name in part) == sorted(map(str, [*folder.iterdir(), picture]))
