@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ from emotify.data.synthetic import synthetic_splits
 from emotify.emotions import EMOTIONS
 
 REPO = Path(__file__).parent.parent
+
+
+def _no_network(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "socket.connect" and isinstance(arguments[1], tuple):  # local sockets have a path
+        msg = f"M24: a test reached for the network: {arguments[1]}"
+        raise RuntimeError(msg)
+
+
+sys.addaudithook(_no_network)
 
 
 @pytest.fixture(scope="session")

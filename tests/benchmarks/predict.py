@@ -1,9 +1,10 @@
 """Time `emotify predict --jsonl` on many small pictures against a bare loop, as whole processes in turns.
 
-    python tests/benchmarks/predict.py [--model fast.onnx] [--pictures 10000] [--rounds 5]
+    python tests/benchmarks/predict.py [--model fast.onnx] [--pictures 10000] [--rounds 5] [--many 100000]
 
 The bare loop decodes with Pillow and runs the same file in onnxruntime, in batches and with as many threads; it prints
-a path and a label, and checks nothing. Its speed is the 1.00 that the ratio is of.
+a path and a label, and checks nothing. Its speed is the 1.00 that the ratio is of. Last come the time to the first line
+and the memory that --many pictures take, over that of 1,000.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ for start in range(0, len(paths), 64):
     images = numpy.stack([numpy.asarray(Image.open(path).convert("L")) for path in batch])[:, None]
     for path, label in zip(batch, session.run(None, {"images": images})[0].argmax(1)):
         print(path, label)
+"""
+WITH_PEAK = """
+import sys
+from emotify.cli import app
+try:
+    app()
+finally:
+    print(*(line for line in open("/proc/self/status") if "VmHWM" in line), file=sys.stderr)
 """
 DRAWN = 700  # different pictures; the others are links to them
 
@@ -74,6 +83,21 @@ def first_line(command: list[str]) -> float:
     return taken
 
 
+def peak(words: list[str]) -> float:
+    """Return the most memory, in MB, that an emotify command held; it tells itself, on Linux."""
+    shown = subprocess.run([sys.executable, "-c", WITH_PEAK, *words, "-q"], check=True, capture_output=True).stderr
+    return int(shown.split()[1]) / 1024
+
+
+def compare_memory(count: int, options: list[str]) -> None:
+    """Print what `count` pictures take over 1,000."""
+    with tempfile.TemporaryDirectory() as few, tempfile.TemporaryDirectory() as many:
+        make_pictures(Path(few), 1000)
+        make_pictures(Path(many), count)
+        baseline, most = (peak(["predict", folder, *options]) for folder in (few, many))
+    print(f"{count:,} pictures: {most:.0f} MB, {most - baseline:.0f} over 1,000 pictures")
+
+
 def main() -> None:
     """Print the speeds and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -82,14 +106,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="pictures of your own, 48x48, instead of drawn ones")
     parser.add_argument("--threads", type=int, default=available_cpus())
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--many", type=int, default=100_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as drawn:
         folder = options.folder or Path(drawn)
         if not options.folder:
             make_pictures(folder, options.pictures)
         count, model, threads = len(os.listdir(folder)), str(options.model), str(options.threads)  # noqa: PTH208
-        words = ["predict", str(folder), "--model", model, "--faces", "whole", "--jsonl", "--threads", threads]
-        emotify = [sys.executable, "-m", "emotify", *words]
+        words = ["--model", model, "--faces", "whole", "--jsonl", "--threads", threads]
+        emotify = [sys.executable, "-m", "emotify", "predict", str(folder), *words]
         bare = [sys.executable, "-c", BARE_LOOP, model, str(folder), threads]
         pairs = []
         for number in range(options.rounds):
@@ -99,6 +124,7 @@ def main() -> None:
         ratio = statistics.median(theirs / ours for ours, theirs in pairs)
         print(f"{count:,} pictures, {threads} threads, {options.model.name}: {ratio:.2f} x the bare loop (median)")
         print(f"first line after {first_line(emotify):.2f} s")
+        compare_memory(options.many, words)
 
 
 if __name__ == "__main__":

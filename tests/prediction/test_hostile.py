@@ -184,7 +184,7 @@ def test_m16_files_exchanged_while_they_are_opened(png, tmp_path):
     thread.start()
     try:
         end = time.monotonic() + 10
-        seen = set()
+        seen: set[str] = set()
         while time.monotonic() < end and len(seen) < 2:
             result = read_picture(path)
             seen.add(result.status if isinstance(result, Failure) else "ok")

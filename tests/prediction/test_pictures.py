@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from emotify.cli import app
 from emotify.prediction.pictures import MAX_BYTES, Failure, Picture, read_picture
 
-FUZZ_ROUNDS = int(os.environ.get("EMOTIFY_FUZZ", "100"))  # mutations of each format; RELIABILITY's B46 asks for 2000
+FUZZ_ROUNDS = int(os.environ.get("EMOTIFY_FUZZ", "2000"))  # mutations of each format
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["AVIF"] if features.check("avif") else [])]
 
 
