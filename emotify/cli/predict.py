@@ -43,8 +43,21 @@ def predict(
         typer.Option("--faces", metavar="HOW", help="auto: find faces, but take face crops whole; detect; whole."),
     ] = "auto",
     face_model: Annotated[
-        Path | None, typer.Option("--face-model", metavar="FILE", help="Another face detector, as .onnx.")
+        Path | None,
+        typer.Option(
+            "--face-model", metavar="FILE", help="Another face detector, as .onnx: YuNet, CenterFace or Ultra-Light."
+        ),
     ] = None,
+    min_face: Annotated[
+        int,
+        typer.Option(
+            "--min-face", metavar="PIXELS", min=16, help="Look for faces from this size on; larger is faster."
+        ),
+    ] = 16,
+    max_side: Annotated[
+        int,
+        typer.Option("--max-side", metavar="PIXELS", min=64, max=2560, help="Look for faces at this longest side."),
+    ] = 1280,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON a picture.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a face.")] = None,
     truth: Annotated[
@@ -77,11 +90,13 @@ def predict(
     if csv is not None and csv.exists() and not force:
         raise exists_error(csv)
 
+    from emotify.prediction.detection import Search
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
     from emotify.prediction.walking import Tally, find_pictures
 
-    predictor = Predictor(_find_model(model, talk), faces=faces, face_model=face_model, threads=threads)  # type: ignore[arg-type]
+    search = Search(min_face=min_face, max_side=max_side)
+    predictor = Predictor(_find_model(model, talk), faces=faces, face_model=face_model, search=search, threads=threads)  # type: ignore[arg-type]
     tally, summary = Tally(), Summary()
     found = (picture.path for picture in find_pictures(paths, tally))
     kept: list[PictureResult] = []

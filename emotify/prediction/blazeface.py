@@ -11,7 +11,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from emotify.prediction.boxes import Box, Boxes, average_overlapping, best_scores, drop_inner, sides
-from emotify.prediction.detection import LONGEST_SIDE
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -54,18 +53,22 @@ class BlazeFace:
     takes far fewer other things for faces.
     """
 
-    LAYOUT: Final = (("input", 3, 192, 192), ("boxes", 2304, 16), ("scores", 2304, 1))
+    _LAYOUT: Final = (("input", 3, 192, 192), ("boxes", 2304, 16), ("scores", 2304, 1))
 
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
 
+    @classmethod
+    def knows(cls, session: InferenceSession) -> bool:
+        """Tell whether a session is this network."""
+        values = (*session.get_inputs(), *session.get_outputs())
+        return tuple((value.name, *value.shape[1:]) for value in values) == cls._LAYOUT
+
     def __call__(self, picture: npt.NDArray[np.uint8]) -> list[Box]:
         image = Image.fromarray(picture)
-        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
         first = self._look(image, list(first_windows(*image.size)))
         second = self._look(image, list(second_windows(first)))
         faces = _forehead_to_chin(_judge(first, second))
-        faces[:, :4] *= max(picture.shape[:2]) / max(image.size)
         return [Box(*face) for face in faces.tolist()]
 
     def _look(self, image: Image.Image, windows: list[Window]) -> Boxes:

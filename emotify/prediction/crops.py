@@ -13,7 +13,7 @@ from PIL import Image
 
 from emotify.prediction.boxes import Box
 from emotify.prediction.decoding import Picture
-from emotify.prediction.detection import LONGEST_SIDE, Detector
+from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search
 
 FaceMode = Literal["auto", "detect", "whole"]
 UInt8Array = npt.NDArray[np.uint8]
@@ -36,14 +36,16 @@ class Face:
     square: tuple[float, float, float]  # x0, y0 and side of what the classifier sees; it may leave the picture
 
 
-def find_faces(picture: Picture, mode: FaceMode, detector: Callable[[], Detector]) -> list[Face]:
+def find_faces(
+    picture: Picture, mode: FaceMode, detector: Callable[[], Detector], search: Search = DEFAULT_SEARCH
+) -> list[Face]:
     """Return the faces of a picture, the surest first; none is an answer too.
 
     `detector` is called only when a detector is needed: small pictures, and all in mode `whole`, do without.
     """
     if mode == "whole" or (mode == "auto" and max(picture.width, picture.height) <= _SMALL_PICTURE):
         return [_whole(picture)]
-    boxes = _detect(picture, detector())
+    boxes = _detect(picture, detector(), search)
     if mode == "auto" and is_tight_crop(picture.width, picture.height, boxes):
         return [_whole(picture)]
     return [_face(picture, box) for box in boxes]
@@ -97,14 +99,15 @@ def _face(picture: Picture, box: Box) -> Face:
     return Face(clipped, box.score, _square(box))
 
 
-def _detect(picture: Picture, detector: Detector) -> list[Box]:
+def _detect(picture: Picture, detector: Detector, search: Search) -> list[Box]:
     image = picture.image
-    shrink = LONGEST_SIDE / max(image.size)
-    if shrink < 1:  # here, so that a large picture is not copied into an array first
-        size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
+    shrink = search.shrink(picture.width, picture.height)
+    size = (max(1, round(picture.width * shrink)), max(1, round(picture.height * shrink)))
+    if size[0] < image.width:
         image = image.resize(size, Image.Resampling.BOX)
     x, y = picture.width / image.width, picture.height / image.height
-    return [Box(x0 * x, y0 * y, x1 * x, y1 * y, score) for x0, y0, x1, y1, score in detector(np.asarray(image))]
+    boxes = [Box(x0 * x, y0 * y, x1 * x, y1 * y, score) for x0, y0, x1, y1, score in detector(np.asarray(image))]
+    return [box for box in boxes if math.sqrt((box.x1 - box.x0) * (box.y1 - box.y0)) >= search.min_face]
 
 
 def _square(box: Sequence[float]) -> tuple[float, float, float]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
 from emotify.prediction.crops import Face, FaceMode, cut_face, find_faces
-from emotify.prediction.detection import Detector, load_detector
+from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.prediction.pictures import Failure, read_picture
 from emotify.prediction.session import Session, open_session, packaged_model
 
@@ -104,16 +104,25 @@ class Predictor:
 
     `model` is an .onnx file of `emotify export`, by default the one inside the package. `faces`: `auto` takes a picture
     that is a face crop already as it is and looks for faces in others, `detect` always looks, `whole` never does.
+    `search` says how small the faces are and at what size they are sought.
     Raises ModelError when a model cannot be used.
     """
 
     def __init__(
-        self, model: Path | None = None, *, faces: FaceMode = "auto", face_model: Path | None = None, threads: int = 0
+        self,
+        model: Path | None = None,
+        *,
+        faces: FaceMode = "auto",
+        face_model: Path | None = None,
+        search: Search = DEFAULT_SEARCH,
+        threads: int = 0,
     ) -> None:
         self.threads = threads or available_cpus()
         self.session: Session = open_session(model or packaged_model(), threads=self.threads)
-        self._mode, self._face_model = faces, face_model
+        self._mode, self._face_model, self._search = faces, face_model, search
         self._lock = Lock()
+        if face_model and faces != "whole":
+            self._load_detector()  # what is wrong with the file is told before any picture is read
 
     def predict(self, paths: Iterable[Path]) -> Iterator[PictureResult]:
         """Yield the result of each path, in order, as soon as it is there. Memory does not grow with their number."""
@@ -143,7 +152,7 @@ class Predictor:
             picture = read_picture(path)
             if isinstance(picture, Failure):
                 return _Read(PictureResult(path, picture.status, picture.message))
-            faces = tuple(find_faces(picture, self._mode, self._load_detector))
+            faces = tuple(find_faces(picture, self._mode, self._load_detector, self._search))
             crops = tuple(cut_face(picture, face) for face in faces)
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from emotify.cli import app
 from emotify.errors import ModelError
 from emotify.prediction.blazeface import first_windows, second_windows
 from emotify.prediction.boxes import average_overlapping, best_scores, drop_inner, overlaps
 from emotify.prediction.crops import find_faces
-from emotify.prediction.detection import Box, Detector, load_detector
+from emotify.prediction.detection import Box, Detector, Search, load_detector
 from emotify.prediction.pictures import Failure, Picture, read_picture
 
 
@@ -156,3 +161,34 @@ def test_boxes_are_plain_numbers(shared, detector):
     assert [type(box) for box in boxes] == [Box]
     assert {type(number) for number in boxes[0]} == {float}
     assert 0.5 < boxes[0].score <= 1
+
+
+def test_small_faces_can_be_left_out(shared: Path, detector: Detector) -> None:
+    """`min_face` is in pixels of the picture; what is looked at shrinks with it, and the faces stay in place."""
+    picture = read_picture(shared / "photos/sk_astronaut.jpg")
+    assert isinstance(picture, Picture)
+    (usual,) = find_faces(picture, "detect", lambda: detector)
+    seen: list[tuple[int, ...]] = []
+
+    def watched(pixels: npt.NDArray[np.uint8]) -> list[Box]:
+        seen.append(pixels.shape)
+        return detector(pixels)
+
+    (face,) = find_faces(picture, "detect", lambda: watched, Search(min_face=60))
+    assert seen.pop() == (205, 205, 3)
+    assert np.allclose(face.box, usual.box, atol=12)
+    assert find_faces(picture, "detect", lambda: detector, Search(min_face=150)) == []
+    find_faces(picture, "detect", lambda: watched, Search(max_side=256))
+    assert seen.pop() == (256, 256, 3)
+    assert Search(max_side=2560).shrink(2000, 1000) == 1
+
+
+def test_min_face_and_max_side_are_options(shared):
+    """The same picture, with its face and without."""
+    photo = str(shared / "photos/ac_smith.jpg")
+    faces = [
+        len(json.loads(CliRunner().invoke(app, ["predict", photo, "--jsonl", *options]).stdout)["faces"])
+        for options in (["--max-side", "200"], ["--min-face", "300"])
+    ]
+    assert faces == [1, 0]
+    assert CliRunner().invoke(app, ["predict", photo, "--min-face", "3"]).exit_code == 2
