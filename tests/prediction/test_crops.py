@@ -88,6 +88,9 @@ def test_a_tight_crop_is_one_face_that_fills_the_picture():
     assert not is_tight_crop(200, 200, [half])
     assert not is_tight_crop(200, 200, [fills, half])
     assert not is_tight_crop(400, 200, [fills])
+    assert is_tight_crop(200, 200, [Box(-20, -20, 220, 220, 0.9)])  # nothing else is to be seen
+    assert not is_tight_crop(200, 200, [Box(-100, -100, 300, 300, 0.9)])
+    assert not is_tight_crop(200, 200, [Box(100, 0, 300, 200, 0.9)])
 
 
 def test_auto_takes_tight_crops_whole_and_photographs_apart():

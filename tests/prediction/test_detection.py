@@ -71,16 +71,19 @@ def _in_corner(image: Image.Image) -> Image.Image:
     return larger
 
 
-def test_enlarged_fer2013_images_are_one_face_and_most_taken_whole(shared, detector):
+@pytest.mark.parametrize("side", [96, 200])
+def test_enlarged_fer2013_images_are_one_face_and_most_taken_whole(shared, detector, side):
+    """At least 69 % are taken whole, as a crop is meant to be; of photographs none is, see above."""
     sheet = np.asarray(Image.open(shared / "fer2013/PublicTest.png"))
     one = tight = 0
-    for row in range(5, 45):
-        image = Image.fromarray(sheet[row * 48 : row * 48 + 48, row * 48 : row * 48 + 48]).resize((200, 200))
-        picture = Picture(image.convert("RGB"), 200, 200)
-        one += len(detector(np.asarray(picture.image))) == 1
+    for cell in range(310, 3400, 77):
+        row, column = (48 * place for place in divmod(cell, 60))
+        image = Image.fromarray(sheet[row : row + 48, column : column + 48]).resize((side, side)).convert("RGB")
+        picture = Picture(image, side, side)
+        one += len(detector(np.asarray(image))) == 1
         tight += [face.detection for face in find_faces(picture, "auto", lambda: detector)] == [None]
-    assert one >= 34
-    assert tight >= 20
+    assert one >= 0.85 * 41
+    assert tight >= 0.69 * 41
 
 
 @pytest.mark.parametrize("shape", [(65, 65), (16, 320), (320, 16), (700, 900), (1400, 400)])
@@ -131,6 +134,7 @@ def test_second_looks_are_shared_and_bounded():
     """Neighbours of one size are framed together; a crowd gets no more looks than there is time for."""
     near = np.array([[100, 100, 140, 140, 0.5], [145, 100, 185, 140, 0.4], [600, 600, 640, 640, 0.3]], float)
     assert [round(window.side) for window in second_windows(near)] == [180, 180]
+    assert [round(window.side) for window in second_windows(near[:1], 50)] == [130]  # no wider than the bordered copy
     corners = np.stack(np.meshgrid(np.arange(30), np.arange(30)), axis=-1).reshape(-1, 2) * 300.0
     crowd = np.hstack([corners, corners + 40, np.full((len(corners), 1), 0.4)])
     assert len(list(second_windows(crowd))) == 16
