@@ -54,7 +54,10 @@ def predict(
         typer.Option("--faces", metavar="HOW", help="auto: find faces, but take face crops whole; detect; whole."),
     ] = "auto",
     face_model: Annotated[
-        Path | None, typer.Option("--face-model", metavar="FILE", help="Another face detector, as .onnx.")
+        Path | None,
+        typer.Option(
+            "--face-model", metavar="FILE", help="Another face detector, as .onnx: YuNet, CenterFace or Ultra-Light."
+        ),
     ] = None,
     files_from: Annotated[
         str | None,
@@ -73,6 +76,16 @@ def predict(
     top: Annotated[
         int, typer.Option("--top", metavar="K", min=0, max=7, help="Give the K most probable expressions of a face.")
     ] = 0,
+    min_face: Annotated[
+        int,
+        typer.Option(
+            "--min-face", metavar="PIXELS", min=16, help="Look for faces from this size on; larger is faster."
+        ),
+    ] = 16,
+    max_side: Annotated[
+        int,
+        typer.Option("--max-side", metavar="PIXELS", min=64, max=2560, help="Look for faces at this longest side."),
+    ] = 1280,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON a picture.")] = False,
     jsonl_file: Annotated[
         Path | None,
@@ -148,6 +161,7 @@ def predict(
     outputs.check()
     explainer = None if explain is None else Explainer(explain, talk, force=force)
 
+    from emotify.prediction.detection import Search
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
     from emotify.prediction.walking import Tally
@@ -157,6 +171,7 @@ def predict(
         found,
         faces=faces,  # type: ignore[arg-type]
         face_model=face_model,
+        search=Search(min_face=min_face, max_side=max_side),
         min_confidence=min_confidence,
         threads=threads,
         device=device,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from emotify.prediction.boxes import Box
 from emotify.prediction.decoding import Picture
-from emotify.prediction.detection import LONGEST_SIDE, Detector
+from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search
 
 FaceMode = Literal["auto", "detect", "whole"]
 UInt8Array = npt.NDArray[np.uint8]
@@ -22,8 +22,10 @@ SIDE: Final = 48
 # FER-2013's framing, measured on its images: the eyes at y = 18.7 of 48, the mouth at 36.0.
 _MARGIN: Final = 1.10
 _RAISE: Final = 0.01
-# FER-2013's own images, enlarged, reach this overlap; of photographs none went beyond 0.64.
-_TIGHT_OVERLAP: Final = 0.70
+# Most of FER-2013's own images, enlarged, are covered so far; photographs are not. A square may leave the picture, and
+# leaves nothing else to see there then; one that is much larger is a mistake.
+_TIGHT_COVER: Final = 0.70  # of the picture
+_TIGHT_OVERLAP: Final = 0.50  # intersection over union
 _SMALL_PICTURE: Final = 64
 
 
@@ -36,14 +38,16 @@ class Face:
     square: tuple[float, float, float]  # x0, y0 and side of what the classifier sees; it may leave the picture
 
 
-def find_faces(picture: Picture, mode: FaceMode, detector: Callable[[], Detector]) -> list[Face]:
+def find_faces(
+    picture: Picture, mode: FaceMode, detector: Callable[[], Detector], search: Search = DEFAULT_SEARCH
+) -> list[Face]:
     """Return the faces of a picture, the surest first; none is an answer too.
 
     `detector` is called only when a detector is needed: small pictures, and all in mode `whole`, do without.
     """
     if mode == "whole" or (mode == "auto" and max(picture.width, picture.height) <= _SMALL_PICTURE):
         return [_whole(picture)]
-    boxes = _detect(picture, detector())
+    boxes = _detect(picture, detector(), search)
     if mode == "auto" and is_tight_crop(picture.width, picture.height, boxes):
         return [_whole(picture)]
     return [_face(picture, box) for box in boxes]
@@ -60,7 +64,8 @@ def is_tight_crop(width: int, height: int, boxes: Sequence[Box]) -> bool:
         return False
     x0, y0, side = _square(boxes[0])
     shared = max(0.0, min(x0 + side, width) - max(x0, 0)) * max(0.0, min(y0 + side, height) - max(y0, 0))
-    return shared >= _TIGHT_OVERLAP * (width * height + side * side - shared)
+    area = width * height
+    return shared >= _TIGHT_COVER * area and shared >= _TIGHT_OVERLAP * (area + side * side - shared)
 
 
 def cut_face(picture: Picture, face: Face) -> UInt8Array:
@@ -95,15 +100,16 @@ def _face(picture: Picture, box: Box) -> Face:
     return Face(clipped, box.score, _square(box))
 
 
-def _detect(picture: Picture, detector: Detector) -> list[Box]:
+def _detect(picture: Picture, detector: Detector, search: Search) -> list[Box]:
     image = picture.image
-    shrink = LONGEST_SIDE / max(image.size)
-    if shrink < 1:  # here, so that a large picture is not copied into an array first
-        size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
+    shrink = search.shrink(picture.width, picture.height)
+    size = (max(1, round(picture.width * shrink)), max(1, round(picture.height * shrink)))
+    if size[0] < image.width:
         image = image.resize(size, Image.Resampling.BOX)
     x, y = picture.width / image.width, picture.height / image.height
     pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    return [Box(x0 * x, y0 * y, x1 * x, y1 * y, score) for x0, y0, x1, y1, score in detector(pixels)]
+    boxes = [Box(x0 * x, y0 * y, x1 * x, y1 * y, score) for x0, y0, x1, y1, score in detector(pixels)]
+    return [box for box in boxes if math.sqrt((box.x1 - box.x0) * (box.y1 - box.y0)) >= search.min_face]
 
 
 def _square(box: Sequence[float]) -> tuple[float, float, float]:

@@ -54,12 +54,12 @@ _REFUSED: Final = {
 Value: TypeAlias = int | memoryview
 
 
-def check_model(content: bytes, *, name: str) -> None:
-    """Raise ModelError, beginning with `name`, unless onnxruntime may be given `content`."""
+def check_model(content: bytes, *, name: str, hint: str = "make a model with: emotify export RUN") -> None:
+    """Raise ModelError, from `name` to `hint`, unless onnxruntime may be given `content`."""
     try:
         _Check(len(content)).model(memoryview(content))
     except _RefusedError as reason:
-        msg = f"{printable(name)} is not run: {printable(str(reason))}; make a model with: emotify export RUN"
+        msg = f"{printable(name)} is not run: {printable(str(reason))}; {hint}"
         raise ModelError(msg) from None
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
 from emotify.prediction.crops import Face, FaceMode, cut_face, find_faces
-from emotify.prediction.detection import Detector, load_detector
+from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.prediction.pictures import Failure, Source, is_source, read_picture
 from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.session import Session, find_model, open_session
@@ -132,7 +132,8 @@ class Predictor:
 
     `model` is an .onnx file of `emotify export` or the name of a model inside the package, by default the one that is
     most often right. `faces`: `auto` takes a picture that is a face crop already as it is and looks for faces in
-    others, `detect` always looks, `whole` never does. A face whose most probable expression is less probable than
+    others, `detect` always looks, `whole` never does. `search` says how small the faces are and at what size they are
+    sought. A face whose most probable expression is less probable than
     `min_confidence` is labelled `uncertain`. `threads`: 0 for as many as this process may use. `device`: `cpu`,
     `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a model cannot be used,
     UnavailableError when a device is not there.
@@ -144,6 +145,7 @@ class Predictor:
         *,
         faces: FaceMode = "auto",
         face_model: str | os.PathLike[str] | None = None,
+        search: Search = DEFAULT_SEARCH,
         min_confidence: float = 0.0,
         threads: int = 0,
         device: str = "auto",
@@ -151,8 +153,10 @@ class Predictor:
         self.threads = threads or available_cpus()
         self.session: Session = open_session(find_model(model), threads=self.threads, device=device)
         self._mode, self._face_model = faces, Path(face_model) if face_model else None
-        self._min_confidence = min_confidence
+        self._search, self._min_confidence = search, min_confidence
         self._lock = Lock()
+        if face_model and faces != "whole":
+            self._load_detector()  # what is wrong with the file is told before any picture is read
 
     @overload
     def predict(self, pictures: Source) -> PictureResult: ...  # type: ignore[overload-overlap] # a str is one path
@@ -196,7 +200,7 @@ class Predictor:
             picture = read_picture(given.content if isinstance(given, Content) else given)
             if isinstance(picture, Failure):
                 return _Read(PictureResult(path, picture.status, picture.message))
-            faces = find_faces(picture, self._mode, self._load_detector)
+            faces = find_faces(picture, self._mode, self._load_detector, self._search)
             crops = [cut_face(picture, face) for face in faces]
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))

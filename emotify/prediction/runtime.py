@@ -38,13 +38,13 @@ def read_model(path: Path, *, hint: str) -> bytes:
         raise ModelError(msg) from error
 
 
-def start_session(content: bytes, *, name: str, threads: int = 0, device: str = "cpu") -> InferenceSession:
+def start_session(content: bytes, *, name: str, hint: str, threads: int = 0, device: str = "cpu") -> InferenceSession:
     """Start a session; 0 threads: as many as this process may use.
 
     device: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when the model is
-    unsafe or cannot be loaded, UnavailableError when the device is not there.
+    unsafe, which ends in `hint`, or cannot be loaded, UnavailableError when the device is not there.
     """
-    check_model(content, name=name)
+    check_model(content, name=name, hint=hint)
     import onnxruntime as ort
 
     options = ort.SessionOptions()

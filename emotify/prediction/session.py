@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SCHEMA: Final = "1"
+_HINT: Final = "make one with: emotify export RUN"
 _PACKAGED: Final = {"default": "model.onnx", "fast": "fast.onnx"}
 _BATCH: Final = 64  # images at once: larger batches are no faster on a CPU
 
@@ -32,7 +33,7 @@ class Session:
 
     def __init__(self, content: bytes, *, name: str, threads: int = 0, device: str = "cpu") -> None:
         self.name = name
-        self._session = start_session(content, name=name, threads=threads, device=device)
+        self._session = start_session(content, name=name, hint=_HINT, threads=threads, device=device)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         _check(self._session, self.metadata, printable(name))
 
@@ -49,7 +50,7 @@ class Session:
 def open_session(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
     """Open an exported .onnx file. Raises ModelError when it is missing or no such model."""
     return Session(
-        read_model(path, hint="make one with: emotify export RUN"),
+        read_model(path, hint=_HINT),
         name=_name(path.resolve()),
         threads=threads,
         device=device,

@@ -155,11 +155,12 @@ class Training:
 
     def _end_epoch(self, epoch: int) -> Epoch:
         train_loss = float(self.loss_sum) / self.steps_per_epoch
-        if not math.isfinite(train_loss):
-            msg = f"the loss is {train_loss} in epoch {epoch + 1}; lower --learning-rate and train again"
+        valid_loss, valid_accuracy = self._score_valid()
+        if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
+            loss = valid_loss if math.isfinite(train_loss) else train_loss
+            msg = f"the loss is {loss} in epoch {epoch + 1}; lower --learning-rate and train again"
             raise GateError(msg)
         self.loss_sum.zero_()
-        valid_loss, valid_accuracy = self._score_valid()
         learning_rate = self._learning_rate(self.step - 1)
         report = Epoch(epoch + 1, self.step, learning_rate, train_loss, valid_loss, valid_accuracy)
         self.history.append(report)
@@ -223,6 +224,9 @@ class Training:
         """Go on from the state in the run folder. Raises ModelError when it is damaged or of another training."""
         path = self.folder / "state.safetensors"
         tensors, document = load_tensors(path)
+        if "config" not in document:
+            msg = f"{printable(path)} is not the state of a training; delete it to train from the first step"
+            raise ModelError(msg)
         if not _same_training(document["config"], self.config.document()):
             msg = f"{printable(self.folder)}: config.json is not what the run began with; put it back to resume"
             raise ModelError(msg)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from emotify.prediction.boxes import Box
 from emotify.prediction.crops import cut_face, find_faces, is_tight_crop
+from emotify.prediction.detection import Search
 from emotify.prediction.pictures import Picture
 
 
@@ -25,7 +26,7 @@ def slope(width: int, height: int) -> np.ndarray:
 def crop_face(picture: Picture, box: Sequence[float]) -> np.ndarray:
     """What the classifier sees where a detector finds one face with this box, in pixels of the file."""
     x0, y0, x1, y1 = (edge * picture.image.width / picture.width for edge in box[:4])
-    (face,) = find_faces(picture, "detect", lambda: lambda _: [Box(x0, y0, x1, y1, 0.9)])
+    (face,) = find_faces(picture, "detect", lambda: lambda _: [Box(x0, y0, x1, y1, 0.9)], Search(min_face=1))
     return cut_face(picture, face)
 
 
@@ -99,6 +100,9 @@ def test_a_tight_crop_is_one_face_that_fills_the_picture():
     assert not is_tight_crop(200, 200, [half])
     assert not is_tight_crop(200, 200, [fills, half])
     assert not is_tight_crop(400, 200, [fills])
+    assert is_tight_crop(200, 200, [Box(-20, -20, 220, 220, 0.9)])  # nothing else is to be seen
+    assert not is_tight_crop(200, 200, [Box(-100, -100, 300, 300, 0.9)])
+    assert not is_tight_crop(200, 200, [Box(100, 0, 300, 200, 0.9)])
 
 
 def test_auto_takes_tight_crops_whole_and_photographs_apart():

@@ -151,7 +151,7 @@ def test_f5_every_call_fails_once_or_from_then_on(worker, whole, tmp_path):
     """F5: a disk that fails once, or is full from then on: a clean error (exit 6) or success, and resumed exactly."""
     out, moments = whole
     numbers = [number for number, name in enumerate(moments, 1) if name != "step"]
-    faults = [("fail_at", number) for number in numbers] + [("full_from", number) for number in numbers[::4]]
+    faults = [("fail_at", number) for number in numbers] + [("full_from", number) for number in numbers[::8]]
     failed = 0
     for index, (kind, number) in enumerate(faults):
         moment, folder = moments[number - 1], tmp_path / str(index)

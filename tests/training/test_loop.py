@@ -142,6 +142,20 @@ def test_f15_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path):
     assert not (folder / "checkpoint.safetensors").exists()
 
 
+def test_f15_weights_that_explode_in_the_last_step_stop_the_run_too(dataset, tmp_path):
+    """F15: the loss of the last step was still a number, that on valid is not."""
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, augment=False, epochs=1, batch_size=280)
+    with pytest.raises(GateError, match="the loss is nan"):
+        train(config, dataset, tmp_path)
+
+
+def test_a_checkpoint_in_place_of_the_state_is_told(dataset, whole, tmp_path):
+    folder = train(CONFIG, dataset, tmp_path, stop_at=2)
+    (folder / "state.safetensors").write_bytes((whole / "checkpoint.safetensors").read_bytes())
+    with pytest.raises(ModelError, match="not the state of a training"):
+        resume(folder, dataset)
+
+
 def test_it_learns(dataset, tmp_path):
     """Within a few epochs the average is right twice as often as chance, and surer than it."""
     config = dataclasses.replace(CONFIG, augment=False, epochs=10, batch_size=32)
