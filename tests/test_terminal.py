@@ -20,7 +20,7 @@ def on_terminal():
     def show(*words: object) -> str:
         shown = run([sys.executable, "-m", "emotify", *map(str, words)])
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-        assert "error:" not in text, text
+        assert "error: " not in text, text
         return text
 
     return show
