@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -81,7 +82,11 @@ def test_lines_are_in_the_file_as_soon_as_they_are_known(class_folder, tmp_path)
     pictures = [str(path) for path in class_folder.rglob("*.png")] * 300
     path = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "emotify", "predict", *pictures, *MODEL, "--jsonl-file", str(path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    # Where the tests run in the background, Ctrl-C is ignored, and so it would be below.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listening
+    ) as process:
         assert process.stderr is not None
         while not path.exists() or path.stat().st_size < 20_000:
             assert process.poll() is None, process.stderr.read()
