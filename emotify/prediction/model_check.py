@@ -59,7 +59,7 @@ def check_model(content: bytes, *, name: str) -> None:
     try:
         _Check(len(content)).model(memoryview(content))
     except _RefusedError as reason:
-        msg = f"{printable(name)} is not run: {printable(str(reason))}; make a model with: emotify export RUN"
+        msg = f"{printable(name)} is not run: {printable(str(reason))}; get the file again, or take another model"
         raise ModelError(msg) from None
 
 

@@ -86,7 +86,9 @@ def test_b41_nothing_is_found_where_nothing_is(detector, shape):
         assert detector(picture) == []
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "cannot read"), (b"", "not a model"), (b"text", "not a model")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "cannot read"), (b"", "no ONNX model"), (b"text", "no ONNX model")]
+)
 def test_a_file_that_is_no_model_is_named(tmp_path, content, words):
     path = tmp_path / "faces.onnx"
     if content is not None:
