@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NamedTuple, cast, overload
+from typing import Any, Final, NamedTuple, cast, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
+from emotify.errors import UsageError
 from emotify.prediction.crops import Face, FaceMode, cut_face, find_faces
 from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.prediction.pictures import Failure, Source, is_source, read_picture
@@ -136,7 +137,7 @@ class Predictor:
     sought. A face whose most probable expression is less probable than
     `min_confidence` is labelled `uncertain`. `threads`: 0 for as many as this process may use. `device`: `cpu`,
     `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a model cannot be used,
-    UnavailableError when a device is not there.
+    UnavailableError when a device is not there, UsageError for a value that there is not.
     """
 
     def __init__(
@@ -150,6 +151,9 @@ class Predictor:
         threads: int = 0,
         device: str = "auto",
     ) -> None:
+        if faces not in get_args(FaceMode):
+            msg = f"faces={faces!r}: there are {', '.join(get_args(FaceMode))}"
+            raise UsageError(msg)
         self.threads = threads or available_cpus()
         self.session: Session = open_session(find_model(model), threads=self.threads, device=device)
         self._mode, self._face_model = faces, Path(face_model) if face_model else None

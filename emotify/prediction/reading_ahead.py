@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import Final, TypeVar
 
 Item = TypeVar("Item")
@@ -23,7 +22,7 @@ def in_order(
     """Yield the answers to all items, in order: each time those that are there, or the next when none is.
 
     At most `ahead` tasks are under way, each of one item or of a few, so that small pictures are not handed over one
-    by one. No item is waited for while an answer is there.
+    by one. Items may be slow to come: answers that are there go out before the next item is asked for.
     """
     items = iter(items)
     futures: deque[Future[list[Answer]]] = deque()
@@ -41,7 +40,7 @@ def in_order(
         return answers
 
     try:
-        while some := list(islice(items, size)):
+        while some := _next_few(items, size):
             futures.append(pool.submit(task, some))
             if len(futures) >= ahead or futures[0].done():
                 yield _take(futures)
@@ -50,6 +49,17 @@ def in_order(
     finally:
         for future in futures:
             future.cancel()
+
+
+def _next_few(items: Iterator[Item], size: int) -> list[Item]:
+    """Return the next `size` items, or those that come within a moment, but one unless there is none."""
+    end = time.perf_counter() + _SHORT
+    some = []
+    for item in items:
+        some.append(item)
+        if len(some) >= size or time.perf_counter() > end:
+            break
+    return some
 
 
 def _take(futures: deque[Future[list[Answer]]]) -> list[Answer]:

@@ -75,7 +75,7 @@ def run_model(
     try:
         return list(session.run(list(outputs), dict(inputs)))
     except Exception as error:
-        msg = f"{printable(name)} cannot be run: {_reason(error)}; make a model with: emotify export RUN"
+        msg = f"{printable(name)} cannot be run: {_reason(error)}; get the file again, or take another model"
         raise ModelError(msg) from error
 
 
