@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -37,7 +38,11 @@ class Stop:
         if self.signal is not None:
             raise SystemExit(self.exit_code)
         self.signal = number
-        self._talk.notice("stopping after this step, to keep what is trained; once more to leave at once")
+        if not self._talk.quiet:
+            # Past Python's buffers: the signal may have come while something was being printed, which may not be begun
+            # again inside itself.
+            with contextlib.suppress(OSError):
+                os.write(2, b"stopping after this step, to keep what is trained; once more to leave at once\n")
 
     @property
     def exit_code(self) -> ExitCode:
