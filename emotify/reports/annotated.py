@@ -25,7 +25,7 @@ _LARGE: Final = 1200  # pixels
 
 
 def draw_faces(image: Image, faces: Sequence[FaceResult]) -> Image:
-    """Return a copy of an upright RGB picture with a box and a label for each face, the surest on top.
+    """Return an RGB copy of an upright picture with a box and a label for each face, the surest on top.
 
     Lines and letters grow with the picture, so that they are read as well at 6000 pixels as at 100. A small picture,
     or one with small faces, is enlarged by a whole factor first.
@@ -34,7 +34,7 @@ def draw_faces(image: Image, faces: Sequence[FaceResult]) -> Image:
     from PIL.Image import Resampling
 
     factor = _enlargement(image.size, faces)
-    drawn = image.resize((image.width * factor, image.height * factor), Resampling.NEAREST)
+    drawn = image.convert("RGB").resize((image.width * factor, image.height * factor), Resampling.NEAREST)
     draw = ImageDraw.Draw(drawn)
     labels: list[_Label] = []
     for face in faces:

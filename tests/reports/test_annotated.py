@@ -48,6 +48,12 @@ def test_boxes_and_labels_grow_with_the_picture(side):
     assert rows.max() == pytest.approx(0.6 * size, abs=2)
 
 
+def test_boxes_on_a_grey_picture_have_their_colours():
+    drawn = draw_faces(Image.new("L", (200, 200), 128), [FaceResult((20, 20, 180, 180), 0.9, HAPPY)])
+    colours = {colour for _, colour in drawn.getcolors(200 * 200) or []}
+    assert any(len(set(colour)) > 1 for colour in colours if isinstance(colour, tuple))
+
+
 def test_labels_stay_in_the_picture_and_apart():
     """Faces at every edge and side by side: as many labels as faces, each readable."""
     boxes = [(0, 0, 40, 40), (560, 0, 600, 40), (0, 360, 40, 400), (280, 180, 320, 220), (325, 180, 365, 220)]
