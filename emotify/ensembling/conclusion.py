@@ -16,7 +16,7 @@ MUCH_WEAKER = 0.02  # of accuracy
 WIDE_RANGE = 0.15  # of the error correlation among pairs
 # Bands of agreement beyond chance: Landis & Koch 1977.
 LIKENESS = ((0.6, "very similar"), (0.4, "similar"), (-1.0, "mostly different"))
-_WITHOUT_EFFECT = {"device", "precision", "threads"}
+_WITHOUT_EFFECT = {"device", "precision", "layout", "compile", "threads"}
 
 Recipes = Sequence[Mapping[str, Any]]  # how each member was trained; empty where that is not known
 
@@ -83,8 +83,9 @@ def _because(recipes: Recipes, members: Sequence[int], start: str) -> str:
     chosen = [recipes[member] for member in members] if recipes else []
     if not chosen or not all(chosen):
         return ""
-    names = [name for name in chosen[0] if name not in _WITHOUT_EFFECT]
-    differ = [name for name in names if any(recipe.get(name) != chosen[0][name] for recipe in chosen)]
+    # Older versions had fewer options: what one recipe does not speak of is not a difference.
+    names = [name for name in chosen[0] if name not in _WITHOUT_EFFECT and all(name in recipe for recipe in chosen)]
+    differ = [name for name in names if any(recipe[name] != chosen[0][name] for recipe in chosen)]
     if not differ:
         return f"{start}were trained the same way, with the same seed"
     if differ == ["seed"]:

@@ -165,6 +165,7 @@ def test_what_a_member_adds_is_what_is_lost_without_it():
     [
         ({"model": "cnn", "seed": 1, "threads": 4}, "differ in nothing but their seed"),
         ({"model": "fnn", "seed": 0, "threads": 1}, "differ in model"),
+        ({"model": "cnn", "seed": 1, "threads": 1, "mixup": 0.0}, "differ in nothing but their seed"),
         ({"model": "cnn", "seed": 0, "threads": 9}, "with the same seed"),
         ({}, "same answer)."),
     ],
