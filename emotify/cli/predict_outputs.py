@@ -180,14 +180,13 @@ class Opened:
             return
         from concurrent.futures import ThreadPoolExecutor
 
-        from emotify.prediction.ahead import ahead
+        from emotify.prediction.reading_ahead import in_order
 
         threads = min(self.threads, _MOST_THREADS)
         with ThreadPoolExecutor(threads) as pool:
-            for future in ahead(pool, self._see, results, window=2 * threads):
-                seen = future.result()
-                self.changed += seen.changed
-                yield seen
+            for several in in_order(pool, self._see, results, ahead=2 * threads):
+                self.changed += sum(seen.changed for seen in several)
+                yield from several
 
     def _see(self, result: PictureResult) -> Seen:
         from emotify.prediction.pictures import Failure, read_picture
