@@ -127,6 +127,7 @@ def train(
         msg = "--resume goes on with the run's own options; only --data, --device and --threads can be given with it"
         raise UsageError(msg)
 
+    from emotify.training.device import pick_device
     from emotify.training.distributed import joined, torchrun_world
     from emotify.training.recipes import recipe as options_of
     from emotify.training.run import changes_since, check_options, check_resumable, new_run, resumed_run
@@ -143,7 +144,7 @@ def train(
         for change in changes_since(resume, **given, world=world):
             talk.notice(f"not bit for bit the same from here on: {change}")
     dataset = load_dataset(data, talk, dedupe=options.dedupe, aloud=True)
-    with joined(world, device=options.device):
+    with joined(world, device=pick_device(given.get("device", options.device))):
         opened = (
             resumed_run(resume, dataset, **given, world=world)
             if resume
