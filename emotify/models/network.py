@@ -26,9 +26,8 @@ class Network(nn.Module, ABC):
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn images (N, 1, S, S), uint8 or float in 0..255, into logits (N, 7)."""
-        if self.equalise:
-            images = equalise(images)
-        return self.logits(normalise(centre_crop(images, self.input_size)))
+        pixels = centre_crop(images, self.input_size)
+        return self.logits(normalise(equalise(pixels) if self.equalise else pixels))
 
     @abstractmethod
     def logits(self, pixels: Tensor) -> Tensor:

@@ -36,6 +36,16 @@ def test_larger_images_are_cropped_to_their_centre():
     assert centre_crop(ramp[..., :32, :32], 44).shape[-1] == 32
 
 
+@pytest.mark.parametrize("name", ["cnn", "cnn-eq", "small-eq", "resnet18-44"])
+def test_what_is_cropped_away_does_not_count(name):
+    """Training shows no more than the middle; what lies outside must not change an answer, by its light neither."""
+    network = build_network(name).eval()
+    images = torch.randint(0, 256, (2, 1, 48, 48), dtype=torch.uint8)
+    framed = torch.full_like(images, 255)
+    framed[..., 2:-2, 2:-2] = images[..., 2:-2, 2:-2]
+    assert torch.equal(network(framed), network(images))
+
+
 def test_sizes_are_counted_as_by_hand():
     """A 3x3 convolution to 4 channels at 48x48 and a linear layer to 7, by hand."""
 
