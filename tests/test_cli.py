@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.emotions import EMOTIONS
+from emotify.evaluation.seeds import RecipeComparison
 
 runner = CliRunner()
 
@@ -154,6 +156,35 @@ def test_evaluate_json_is_the_contract(runs, tiny_csv):
         assert (result["clean"]["n"], result["clean"]["accuracy"]) == (70, result["accuracy"])
     (pair,) = document["pairs"]
     assert {"a", "b", "difference", "mcnemar_p"} < set(pair)
+    accuracies = [result["accuracy"] for result in document["results"]]
+    (recipe,) = document["recipes"]  # two seeds of one
+    assert recipe["recipe"] == "fnn"
+    assert sorted(recipe["accuracies"], reverse=True) == accuracies
+    assert recipe["mean"] == pytest.approx(np.mean(accuracies))
+    assert document["recipe_pairs"] == []
+
+
+def test_evaluate_compares_recipes_over_seeds(runs, tiny_csv, tmp_path):
+    """Runs are of one recipe whatever machine they are of; the same run once more is no other seed."""
+    others = [copy_run(run, tmp_path / run.name, epochs=9, threads=7) for run in runs]
+    again = copy_run(runs[0], tmp_path / "again", threads=7)
+    words = (*runs, *others, again, "--data", tiny_csv)
+    document = json.loads(invoke("evaluate", *words, "--json").stdout)
+    assert [len(recipe["accuracies"]) for recipe in document["recipes"]] == [2, 2]
+    assert {recipe["recipe"] for recipe in document["recipes"]} == {"fnn --epochs 2", "fnn --epochs 9"}
+    (pair,) = document["recipe_pairs"]
+    assert (pair["difference"], pair["better"]) == (0, None)
+    text = invoke("evaluate", *words).stdout
+    assert "fnn --epochs 9" in text
+    assert "Differences between recipes" in text
+
+
+def copy_run(run, folder, **changes):
+    """Copy a run as one that was trained with other options."""
+    shutil.copytree(run, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    return folder
 
 
 def test_r9_every_key_of_evaluate_json_is_documented(runs, tiny_csv):
@@ -164,8 +195,10 @@ def test_r9_every_key_of_evaluate_json_is_documented(runs, tiny_csv):
     result = document["results"][0]
     assert result["crowd"] is None
     assert not result["calibrated"]["cross_fitted"]
+    assert document["recipes"]
     parts = (document, result, result["calibrated"], result["bootstrap_ci95"], result["clean"], document["pairs"][0])
-    for key in (key for part in parts for key in part):
+    recipes = (document["recipes"][0], RecipeComparison("a", "b", 0.0, (0.0, 0.0), 1.0, 1.0).document())
+    for key in (key for part in (*parts, *recipes) for key in part):
         assert f"`{key}`" in section, key
 
 

@@ -9,7 +9,7 @@ import typer
 
 from emotify.cli.console import Talk, print_json
 from emotify.cli.datasets import load_dataset
-from emotify.cli.models import open_classifier, runs_and_ensembles
+from emotify.cli.models import open_classifier, recipe_names, runs_and_ensembles
 from emotify.cli.options import Data, Debug, Device, Ferplus, Force, Json, Quiet, Threads, Tta, Verbose, Views
 from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder
@@ -51,6 +51,8 @@ def evaluate(
 ) -> None:
     """Score models on one split: several make a leaderboard with paired tests.
 
+    Runs that differ in their seed alone are also scored together, and such recipes are compared over their seeds.
+
     \b
     Examples:
       emotify evaluate                                  every finished run and ensemble in runs/
@@ -87,6 +89,7 @@ def evaluate(
         valid=dataset.splits.get(Split.VALID),
         in_train=in_train,
         near_train=near_train,
+        recipes=recipe_names(paths),
     )
     if json:
         print_json(leaderboard.document())
@@ -124,12 +127,16 @@ def parse_split(name: str) -> Split:
 
 
 def _show(leaderboard: Leaderboard, talk: Talk) -> None:
-    from emotify.reports.tables import class_table, confusion_table, leaderboard_table, pairs_table, scores_table
+    from emotify.reports import tables
 
     best = leaderboard.results[0]
     if leaderboard.pairs:
-        talk.show(leaderboard_table(leaderboard))
-        talk.show(pairs_table(leaderboard))
-    talk.show(scores_table(best))
-    talk.show(class_table(best.scores, title="By expression"))
-    talk.show(confusion_table(best.scores.confusion, title="Confusion matrix"))
+        talk.show(tables.leaderboard_table(leaderboard))
+        talk.show(tables.pairs_table(leaderboard))
+    if leaderboard.recipes:
+        talk.show(tables.recipes_table(leaderboard))
+    if leaderboard.recipe_pairs:
+        talk.show(tables.recipe_pairs_table(leaderboard))
+    talk.show(tables.scores_table(best))
+    talk.show(tables.class_table(best.scores, title="By expression"))
+    talk.show(tables.confusion_table(best.scores.confusion, title="Confusion matrix"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
-from emotify.errors import ModelError
+from emotify.errors import ModelError, UsageError
 from emotify.files import printable
 from emotify.runs import RUNS, ensembles, finished_runs
 
@@ -47,3 +48,22 @@ def runs_and_ensembles(given: Sequence[Path] | None, talk: Talk, *, with_ensembl
         raise ModelError(msg)
     talk.notice(f"taking every finished {kinds} in {RUNS}/: {', '.join(path.name for path in found)}")
     return found
+
+
+def recipe_names(paths: Sequence[Path]) -> list[str | None]:
+    """Return what the training of each model is called but for its seed.
+
+    None for what is no run, for a run whose options cannot be read, and for the same training once more.
+    """
+    from emotify.training.config import read_config
+    from emotify.training.recipes import distinguish
+
+    configs = {}
+    for path in paths:
+        with contextlib.suppress(UsageError):
+            configs[path] = read_config(path / "config.json")
+    first: dict[tuple[str, int], Path] = {}
+    for (path, config), name in zip(configs.items(), distinguish(list(configs.values())), strict=True):
+        first.setdefault((name, config.seed), path)
+    recipes = {path: name for (name, _), path in first.items()}
+    return [recipes.get(path) for path in paths]

@@ -15,6 +15,7 @@ from emotify.evaluation.calibration import FOLDS, Calibration, calibrate
 from emotify.evaluation.classifier import Classifier
 from emotify.evaluation.crowd import Crowd, score_crowd
 from emotify.evaluation.metrics import Scores, score
+from emotify.evaluation.seeds import RecipeComparison, RecipeScores, compare_recipes, group_by_recipe
 from emotify.evaluation.significance import Comparison, compare_all
 
 BoolArray = NDArray[np.bool_]
@@ -62,10 +63,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Every classifier's result, the most accurate first, and every pair compared."""
+    """Every classifier's result, the most accurate first, and every pair compared; so too for recipes over seeds."""
 
     results: tuple[Result, ...]
     pairs: tuple[Comparison, ...]
+    recipes: tuple[RecipeScores, ...]
+    recipe_pairs: tuple[RecipeComparison, ...]
 
     def document(self) -> dict[str, Any]:
         """Return the leaderboard as `evaluate --json` prints it."""
@@ -73,6 +76,8 @@ class Leaderboard:
             "schema": 1,
             "results": [result.document() for result in self.results],
             "pairs": [pair.document() for pair in self.pairs],
+            "recipes": [recipe.document() for recipe in self.recipes],
+            "recipe_pairs": [pair.document() for pair in self.recipe_pairs],
         }
 
 
@@ -84,17 +89,21 @@ def evaluate(
     valid: LabelledImages | None = None,
     in_train: BoolArray | None = None,
     near_train: BoolArray | None = None,
+    recipes: Sequence[str | None] = (),
 ) -> Leaderboard:
     """Score classifiers on the same images.
 
     valid: where temperatures are fitted when another split is scored. `in_train` and `near_train` (N,) mark the images
-    whose pixels are in train too, and those that look nearly the same as one of train.
+    whose pixels are in train too, and those that look nearly the same as one of train. recipes: what each classifier is
+    called but for its seed (`emotify.training.recipes.distinguish`); those of one recipe are also scored together.
     """
     overlap = None if in_train is None else (in_train, near_train)
     results = [_evaluate_one(classifier, images, split, valid, overlap) for classifier in classifiers]
-    results.sort(key=lambda result: -result.scores.accuracy)
-    pairs = compare_all([(result.model, result.probabilities.argmax(1) == images.labels) for result in results])
-    return Leaderboard(tuple(results), pairs)
+    rights = [result.probabilities.argmax(1) == images.labels for result in results]
+    over_seeds = compare_recipes(group_by_recipe(recipes or [None] * len(rights), rights))
+    order = sorted(range(len(results)), key=lambda place: -results[place].scores.accuracy)
+    pairs = compare_all([(results[place].model, rights[place]) for place in order])
+    return Leaderboard(tuple(results[place] for place in order), pairs, *over_seeds)
 
 
 def _evaluate_one(

@@ -115,6 +115,8 @@ def _page(
         light=figures.PALETTE,
         results=leaderboard.results,
         pairs=leaderboard.pairs,
+        recipes=leaderboard.recipes,
+        recipe_pairs=leaderboard.recipe_pairs,
         names=names,
         figures=shown,
         diversity=diversity,

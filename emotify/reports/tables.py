@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _TEMPERED = {"nll": "NLL", "brier": "Brier score", "ece": "ECE, equal-width", "ece_adaptive": "ECE, adaptive"}
 _GAINS = ("points", "p", "NLL")
 _PAIR = ("differ", "both wrong", "same", "Q", "r")
+_MOST_PAIRS = 45  # that are shown
 _ENDS = 5  # of a long list, shown at its beginning and at its end
 
 
@@ -57,19 +58,51 @@ def leaderboard_table(leaderboard: Leaderboard) -> Table:
 
 def pairs_table(leaderboard: Leaderboard) -> Table:
     """Show for each pair of classifiers the difference in accuracy and whether it could be chance."""
-    pairs = leaderboard.pairs
-    table = _table("Differences in accuracy", ("pair", "points", "95 % interval", "p"), ("verdict",))
-    # Names may repeat, places do not; the pairs are in the order of the results.
-    places = itertools.combinations(range(1, len(leaderboard.results) + 1), 2)
-    for (a, b), pair in zip(places, pairs, strict=True):
-        better = Text(f"#{a} is better", style="green")
-        verdict = Text("not told apart", style="dim") if pair.better is None else better
-        low, high = (100 * end for end in pair.difference_ci95)
-        numbers = (f"{100 * pair.difference:+.2f}", f"{low:+.2f} to {high:+.2f}", _p_value(pair.mcnemar_p_holm))
-        table.add_row(f"#{a} - #{b}", *numbers, verdict)
-    many = f", corrected for {len(pairs)} pairs (Holm)" if len(pairs) > 1 else ""
-    table.caption = f"95 % interval: paired bootstrap over images; p: McNemar's exact test{many}"
+    rows = [(pair.difference, pair.difference_ci95, pair.mcnemar_p_holm, pair.better) for pair in leaderboard.pairs]
+    table = _differences("Differences in accuracy", len(leaderboard.results), rows)
+    table.caption = f"95 % interval: paired bootstrap over images; p: McNemar's exact test{_pairs_note(len(rows))}"
     return table
+
+
+def recipes_table(leaderboard: Leaderboard) -> Table:
+    """Show what each recipe comes to over its seeds, the most accurate first."""
+    table = _table("Over seeds", ("recipe", "runs", "accuracy", "deviation"), ("each",))
+    for number, one in enumerate(leaderboard.recipes, 1):
+        each = " ".join(f"{100 * accuracy:.2f}" for accuracy in one.accuracies)
+        numbers = (str(len(one.accuracies)), f"{one.mean:.2%}", f"{100 * one.deviation:.2f}")
+        table.add_row(Text(f"#{number} {printable(one.recipe)}"), *numbers, each)
+    table.caption = "a recipe: runs that differ in nothing but their seed; options that all have alike are not named"
+    return table
+
+
+def recipe_pairs_table(leaderboard: Leaderboard) -> Table:
+    """Show for each pair of recipes the difference in accuracy and whether it could be chance."""
+    rows = [(pair.difference, pair.difference_ci95, pair.p_holm, pair.better) for pair in leaderboard.recipe_pairs]
+    table = _differences("Differences between recipes", len(leaderboard.recipes), rows)
+    table.caption = f"interval and p: t-test over images and seeds{_pairs_note(len(rows))}"
+    return table
+
+
+def _differences(title: str, count: int, rows: Sequence[tuple[float, Interval, float, str | None]]) -> Table:
+    """Show (difference, interval, p, better) of pairs of `count` things, which are in falling order.
+
+    rows: of every pair. Of very many, those with the first alone are shown.
+    """
+    table = _table(title, ("pair", "points", "95 % interval", "p"), ("verdict",))
+    # Names may repeat, places do not; the pairs are in the order of the results.
+    places = itertools.combinations(range(1, count + 1), 2)
+    for (a, b), (difference, interval, p, better) in zip(places, rows, strict=True):
+        if a > 1 and len(rows) > _MOST_PAIRS:
+            break
+        verdict = Text("not told apart", style="dim") if better is None else Text(f"#{a} is better", style="green")
+        low, high = (100 * end for end in interval)
+        table.add_row(f"#{a} - #{b}", f"{100 * difference:+.2f}", f"{low:+.2f} to {high:+.2f}", _p_value(p), verdict)
+    return table
+
+
+def _pairs_note(pairs: int) -> str:
+    corrected = f", corrected for {pairs} pairs (Holm)" if pairs > 1 else ""
+    return corrected + (". The pairs without #1 are in --json" if pairs > _MOST_PAIRS else "")
 
 
 def scores_table(result: Result) -> Table:

@@ -18,6 +18,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 LAYOUTS = ("auto", "channels_last", "contiguous")
 COMPILE = ("auto", "on", "off")
 SCHEDULES = ("cosine", "linear")
+MACHINE = ("device", "threads", "precision", "layout", "compile")  # fields that say where and how fast, not what
 _LARGEST_CONFIG = 1_000_000  # bytes
 
 

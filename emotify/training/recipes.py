@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
 from emotify.errors import UsageError
+from emotify.training.config import MACHINE, TrainConfig, option
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -36,3 +39,28 @@ def recipe(name: str) -> dict[str, Any]:
         msg = f"--recipe {name!r}: there are {', '.join(RECIPES)}"
         raise UsageError(msg)
     return dict(RECIPES[name])
+
+
+def distinguish(configs: Sequence[TrainConfig]) -> list[str]:
+    """Name each training by its model and by the options in which these trainings differ, as they are typed.
+
+    Neither the seed nor the machine is in a name, and no option that is as it is by default: trainings that differ in
+    these alone have the same name.
+    """
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    names = [name for name in names if name not in {"model", "seed", *MACHINE}]
+    differing = [name for name in names if len({getattr(config, name) for config in configs}) > 1]
+    return [" ".join([config.model, *_spell(config, differing)]) for config in configs]
+
+
+def _spell(config: TrainConfig, names: Sequence[str]) -> list[str]:
+    words = []
+    for name in names:
+        value = getattr(config, name)
+        if value == getattr(TrainConfig(), name):
+            continue
+        if isinstance(value, bool):
+            words.append(option(name) if value else option(f"no_{name}"))
+        else:
+            words.append(f"{option(name)} {PurePath(value).name if isinstance(value, str) else f'{value:g}'}")
+    return words

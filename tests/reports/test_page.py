@@ -113,6 +113,9 @@ def test_tables_hold_the_numbers_of_json(report):
     values = [found for _, found in rows]
     for pair in report.document["pairs"]:
         assert [pair["difference"], *pair["difference_ci95"], pair["mcnemar_p_holm"]] in values
+    for recipe in report.document["recipes"]:
+        assert [recipe["mean"], recipe["deviation"], *recipe["accuracies"]] in values
+    assert report.document["recipes"]
 
 
 def test_faces_are_there_only_when_asked_for(report, runs, tiny_csv, tmp_path, faces):

@@ -12,9 +12,20 @@ from rich.console import Console
 
 from emotify.data import LabelledImages, Split
 from emotify.evaluation.evaluate import evaluate
-from emotify.reports.tables import class_table, confusion_table, leaderboard_table, pairs_table, scores_table
+from emotify.reports.tables import (
+    class_table,
+    confusion_table,
+    leaderboard_table,
+    pairs_table,
+    recipe_pairs_table,
+    recipes_table,
+    scores_table,
+)
 
 LABELS = np.repeat(np.arange(7), (467, 56, 496, 895, 653, 415, 607))  # as many as FER-2013's valid has
+
+
+SHARES = {"cnn-s0": 0.6, "fnn-s0": 0.3, "cnn-s1": 0.58, "fnn-s1": 0.31}
 
 
 @dataclass(frozen=True)
@@ -34,9 +45,10 @@ class Guessing:
 def board():
     votes = np.random.default_rng(0).integers(0, 5, (len(LABELS), 10), np.uint8)
     images = LabelledImages(np.zeros((len(LABELS), 1, 48, 48), np.uint8), LABELS, votes)
-    models = [Guessing("20260131-120000-cnn-s0-1a2b", 0.6), Guessing("20260131-120000-fnn-s0-1a2b", 0.3)]
+    models = [Guessing(f"20260131-120000-{name}-1a2b", share) for name, share in SHARES.items()]
     exact, near = np.arange(len(LABELS)) < 281, np.arange(len(LABELS)) < 489
-    return evaluate(models, images, Split.VALID, in_train=exact, near_train=near)
+    recipes = ["cnn --augment --label-smoothing 0", "fnn"] * 2
+    return evaluate(models, images, Split.VALID, in_train=exact, near_train=near, recipes=recipes)
 
 
 def render(table, width, **options) -> str:
@@ -50,6 +62,8 @@ def tables(board):
     best = board.results[0]
     yield leaderboard_table(board)
     yield pairs_table(board)
+    yield recipes_table(board)
+    yield recipe_pairs_table(board)
     yield scores_table(best)
     yield class_table(best.scores, title="By expression")
     yield confusion_table(best.scores.confusion, title="Confusion matrix")
@@ -80,6 +94,17 @@ def test_the_confusion_matrix_marks_what_is_right(board):
 def test_better_is_said_only_where_it_is(board):
     """The winner by its place in the leaderboard; a model and its equal are not told apart."""
     assert "#1 is better" in render(pairs_table(board), 80)
+    assert "#1 is better" in render(recipe_pairs_table(board), 80)
     twins = [Guessing("a", 0.5), Guessing("b", 0.5)]
     images = LabelledImages(np.zeros((len(LABELS), 1, 48, 48), np.uint8), LABELS)
     assert "not told apart" in render(pairs_table(evaluate(twins, images, Split.VALID)), 80)
+
+
+def test_of_very_many_pairs_the_best_ones_are_shown():
+    """Eleven models are 55 pairs: ten rows, and where to find the others."""
+    images = LabelledImages(np.zeros((len(LABELS), 1, 48, 48), np.uint8), LABELS)
+    board = evaluate([Guessing(str(share), share / 20) for share in range(1, 12)], images, Split.VALID)
+    text = render(pairs_table(board), 80)
+    assert text.count("#1 - #") == 10
+    assert "#2 - #3" not in text
+    assert "--json" in text

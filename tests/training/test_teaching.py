@@ -17,7 +17,7 @@ from emotify.models.inference import predict_logits
 from emotify.training.classifier import open_run
 from emotify.training.config import TrainConfig
 from emotify.training.loop import Step
-from emotify.training.recipes import RECIPES, recipe
+from emotify.training.recipes import RECIPES, distinguish, recipe
 from emotify.training.run import check_options, close_run, finish_run, new_run, resumed_run
 from emotify.training.teacher import distillation_loss, open_teacher
 
@@ -128,3 +128,17 @@ def test_recipes_are_options(name):
 def test_an_unknown_recipe_lists_the_known():
     with pytest.raises(UsageError, match="fast, standard, best"):
         recipe("slow")
+
+
+def test_trainings_are_named_by_what_they_differ_in():
+    """As typed; not by seed or machine, nor by what is as by default."""
+    plain = TrainConfig(model="cnn", epochs=30, threads=2)
+    others = [
+        TrainConfig(model="cnn", epochs=30, seed=7, layout="contiguous"),
+        TrainConfig(model="fnn", epochs=30, augment=True, grow=False, label_smoothing=0.0, distill="/some/where/best"),
+    ]
+    assert distinguish([plain, *others]) == [
+        "cnn",
+        "cnn",
+        "fnn --augment --label-smoothing 0 --distill best --no-grow",
+    ]
