@@ -1,10 +1,10 @@
 """Train everything that docs/results.md speaks of, with the commands of emotify, in order; stopped and started at will.
 
-python docs/plan.py study|cpu|gpu --data fer2013.csv [--out plan] [--epochs N] [--dry]
+python docs/plan.py study|choices|cpu|gpu --data fer2013.csv [--out plan] [--epochs N] [--dry]
 
 Each step is one command. What it made is kept in OUT/<plan>.json, and a step that is done is not done again; a training
-that was interrupted goes on. `study` asks when an ensemble helps; `cpu` and `gpu` train what ships. --epochs replaces
-every length, to try a plan; --dry prints the commands.
+that was interrupted goes on. `study` asks when an ensemble helps; `choices` what each option is worth; `cpu` and `gpu`
+train what ships. --epochs replaces every length, to try a plan; --dry prints the commands.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PLANS = ("study", "cpu", "gpu")
+PLANS = ("study", "choices", "cpu", "gpu")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,32 @@ def study() -> list[Step]:
         steps.append(Step(f"ensemble-{name}", f"ensemble {runs}"))
     every = " ".join(f"{{{step.name}}}" for step in steps)
     return [*steps, Step("scores", f"evaluate {every} --json")]
+
+
+def choices() -> list[Step]:
+    """Three seeds each of a short training of `small`, and of the same with one option changed."""
+    train = "train --model small --augment --epochs 8"
+    kinds = {
+        "base": train,
+        "no-augmentation": "train --model small --epochs 8",
+        "half-augmentation": f"{train} --strength 0.5",
+        "low-rate": f"{train} --learning-rate 0.06",
+        "high-rate": f"{train} --learning-rate 0.24",
+        "linear": f"{train} --schedule linear",
+        "full-size": f"{train} --no-grow",
+        "no-smoothing": f"{train} --label-smoothing 0",
+        "no-average": f"{train} --ema-decay 0",
+        "mixup": f"{train} --mixup 0.3",
+        "drop-path": f"{train} --drop-path 0.1",
+        "equalised": "train --model small-eq --augment --epochs 8",
+        "distilled": f"{train} --distill {{teacher}}",
+        "distilled-half": f"{train} --distill {{teacher}} --strength 0.5",
+        "longer": "train --model small --augment --epochs 24",
+    }
+    steps = [Step(f"{kind}-{seed}", f"{words} --seed {seed}") for kind, words in kinds.items() for seed in range(3)]
+    runs = " ".join(f"{{{step.name}}}" for step in steps)
+    steps.insert(3, Step("teacher", "ensemble {base-0} {base-1} {base-2}"))
+    return [*steps, Step("scores", f"evaluate {runs} --json")]
 
 
 def cpu() -> list[Step]:
@@ -135,7 +161,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--dry", action="store_true")
     options = parser.parse_args()
-    steps = {"study": study, "cpu": cpu, "gpu": gpu}[options.plan]()
+    steps = {"study": study, "choices": choices, "cpu": cpu, "gpu": gpu}[options.plan]()
     if options.dry:
         print("\n".join(f"{step.name}: emotify {step.command}" for step in steps))
         return

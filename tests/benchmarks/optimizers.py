@@ -1,0 +1,172 @@
+"""Train with SGD, Muon and sharpness-aware minimisation over seeds, and compare their accuracies on `valid`.
+
+    python tests/benchmarks/optimizers.py --data fer2013.csv [--model small] [--epochs 8] [--seeds 3] [--runs FOLDER]
+
+Neither Muon nor SAM is in emotify: this is the comparison that they would have to win. All else is as in `emotify train
+--augment`. SAM computes two gradients a step, so it gets half the epochs. A run that is in FOLDER is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emotify.data import Dataset, Split, read_dataset
+from emotify.evaluation.seeds import compare_recipes
+from emotify.models.inference import predict_probabilities
+from emotify.training.config import TrainConfig
+from emotify.training.device import resolve
+from emotify.training.loop import Training
+
+RADIUS = 0.05  # of SAM's ascent, the norm of all weights' change
+MUON_RATE = 0.2  # Muon's learning rate as a share of SGD's
+
+
+class Muon(torch.optim.Optimizer):
+    """SGD with Nesterov momentum whose change of each convolution is made orthogonal (Jordan et al. 2024).
+
+    https://kellerjordan.github.io/posts/muon/. `others` is the SGD of all that is no convolution.
+    """
+
+    def __init__(self, convolutions: Iterable[Tensor], others: torch.optim.SGD, *, weight_decay: float) -> None:
+        super().__init__(list(convolutions), {"lr": 0.0, "weight_decay": weight_decay})
+        self._others = others
+        self.param_groups += others.param_groups
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        group = self.param_groups[0]
+        rate = MUON_RATE * group["lr"]
+        for weight in group["params"]:
+            momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+            momentum.lerp_(weight.grad, 0.05)
+            change = orthogonal(weight.grad.lerp(momentum, 0.95).flatten(1)).view(weight.shape)
+            rows, columns = weight.flatten(1).shape
+            weight.mul_(1 - rate * group["weight_decay"]).sub_(change, alpha=rate * max(1, rows / columns) ** 0.5)
+        self._others.step()
+
+
+def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
+    """Return the nearest matrix with singular values near 1, by Newton and Schulz's iteration (same post)."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    result: Tensor = matrix.T if tall else matrix
+    result = result / (result.norm() + 1e-7)
+    for _ in range(iterations):
+        square = result @ result.T
+        result = 3.4445 * result + (-4.7750 * square + 2.0315 * square @ square) @ result
+    return result.T if tall else result
+
+
+class MuonTraining(Training):
+    """A training whose convolutions are updated by Muon."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
+        super().__init__(config, dataset.splits, folder)
+        weights, others = self.optimizer.param_groups
+        convolutions = [weight for weight in weights["params"] if weight.ndim == 4]
+        linear = [weight for weight in weights["params"] if weight.ndim != 4]
+        groups = [{**weights, "params": linear}, others]
+        sgd = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True)
+        self.optimizer = Muon(convolutions, sgd, weight_decay=config.weight_decay / MUON_RATE)  # type: ignore[assignment]
+
+
+class SamTraining(Training):
+    """Sharpness-aware minimisation (Foret et al. 2021, arXiv:2010.01412): the gradient from where the loss is worse."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
+        super().__init__(config, dataset.splits, folder)
+        self._descend, self._aside = self.optimizer.step, copy.deepcopy(self.average)
+
+    def _update(self, batch: Tensor, *, size: int) -> Tensor:
+        weights: list[Tensor] = [weight for weight in self.network.parameters() if weight.requires_grad]
+        before = [weight.detach().clone() for weight in weights]
+
+        def ascend() -> None:
+            gradients = [weight.grad for weight in weights if weight.grad is not None]
+            norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+            with torch.no_grad():
+                torch._foreach_add_(weights, gradients, alpha=RADIUS / (float(norm) + 1e-12))
+
+        def descend() -> None:
+            with torch.no_grad():
+                torch._foreach_copy_(weights, before)
+            self._descend()
+
+        self.average, self._aside = self._aside, self.average
+        self.optimizer.step = ascend  # type: ignore[method-assign, assignment]
+        super()._update(batch, size=size)
+        self.average, self._aside = self._aside, self.average
+        self.optimizer.step = descend  # type: ignore[method-assign, assignment]
+        return super()._update(batch, size=size)
+
+
+class SgdTraining(Training):
+    """What emotify does."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
+        super().__init__(config, dataset.splits, folder)
+
+
+TRAININGS = {"sgd": SgdTraining, "muon": MuonTraining, "sam": SamTraining}
+
+
+def train(name: str, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
+    """Train, and write which images of `valid` are right and the processor time into `folder`."""
+    if name == "sam":
+        config = dataclasses.replace(config, epochs=config.epochs // 2)
+    begun = time.process_time()
+    training = TRAININGS[name](config, dataset, folder)
+    for _ in training.run():
+        pass
+    seconds = time.process_time() - begun
+    valid = dataset.splits[Split.VALID]
+    answers = predict_probabilities(training.average, valid.images, device=training.device).argmax(1)
+    right = (answers == valid.labels).tolist()
+    (folder / f"{name}-{config.seed}.json").write_text(json.dumps({"right": right, "seconds": seconds}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--compile", default="auto")
+    parser.add_argument("--runs", type=Path)
+    options = parser.parse_args()
+    folder = options.runs or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = read_dataset(options.data)
+    for seed in range(options.seeds):
+        for name in TRAININGS:
+            if (folder / f"{name}-{seed}.json").exists():
+                continue
+            given = {name: getattr(options, name) for name in ("model", "epochs", "threads", "compile")}
+            train(name, resolve(TrainConfig(augment=True, seed=seed, **given)), dataset, folder)
+    found = {
+        name: [json.loads((folder / f"{name}-{seed}.json").read_text()) for seed in range(options.seeds)]
+        for name in TRAININGS
+    }
+    recipes, pairs = compare_recipes({name: np.array([run["right"] for run in runs]) for name, runs in found.items()})
+    for recipe in recipes:
+        each = " ".join(f"{100 * accuracy:.2f}" for accuracy in recipe.accuracies)
+        seconds = sum(run["seconds"] for run in found[recipe.recipe]) / options.seeds
+        print(f"{recipe.recipe}: {recipe.mean:.2%} ± {100 * recipe.deviation:.2f} ({each}), {seconds:.0f} CPU seconds")
+    for pair in pairs:
+        low, high = (100 * end for end in pair.difference_ci95)
+        print(f"{pair.a} over {pair.b}: {100 * pair.difference:+.2f} ({low:+.2f} to {high:+.2f}), p {pair.p:.2g}")
+
+
+if __name__ == "__main__":
+    main()
