@@ -14,6 +14,7 @@ from emotify.errors import ModelError
 from emotify.files import make_folder, printable, read_json, write_json
 
 RUNS = Path("runs")
+CHECKPOINT = "checkpoint.safetensors"  # the weights, in the folder of a finished run
 
 
 @dataclass(frozen=True)

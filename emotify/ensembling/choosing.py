@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotify.data.types import Float32Array, Int64Array
-from emotify.ensembling.combining import Pooling, fit_temperature
+from emotify.ensembling.combining import Pooling
 from emotify.evaluation.metrics import negative_log_likelihood
+from emotify.evaluation.temperature import fit_temperature
 
 FOLDS = 5
 BAGS = 20

@@ -18,9 +18,9 @@ from emotify.ensembling.combining import Pooling
 from emotify.errors import ModelError
 from emotify.evaluation.classifier import Classifier
 from emotify.files import file_sha256, printable, read_json, write_json
+from emotify.runs import CHECKPOINT
 
 FILE = "ensemble.json"
-CHECKPOINT = "checkpoint.safetensors"
 SCHEMA = 2  # 1 had no methods but the mean, and its readers take no notice of weights
 _AGAIN = "combine again with: emotify ensemble"
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from emotify.data.types import Float32Array, Int64Array
-from emotify.ensembling.combining import fit_temperature, with_temperature
 from emotify.evaluation.metrics import (
     adaptive_calibration_error,
     brier_score,
     calibration_error,
     negative_log_likelihood,
 )
+from emotify.evaluation.temperature import fit_temperature, with_temperature
 
 FOLDS = 5
 

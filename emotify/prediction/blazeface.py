@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from emotify.prediction.boxes import Box, Boxes, average_overlapping, best_scores, drop_inner, sides
+from emotify.prediction.runtime import run_model
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -78,7 +79,9 @@ class BlazeFace:
         found = [np.empty((0, 5))]
         for start in range(0, len(windows), _BATCH):
             batch = windows[start : start + _BATCH]
-            outputs = self._session.run(["boxes", "scores"], {"input": _views(levels, batch)})
+            outputs = run_model(
+                self._session, ["boxes", "scores"], {"input": _views(levels, batch)}, name="the face detector"
+            )
             for window, boxes, scores in zip(batch, *outputs, strict=True):
                 found.append(_drop_cut(_decode(boxes, scores[:, 0], window), window, levels[0].size))
         return np.concatenate(found)

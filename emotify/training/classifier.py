@@ -12,7 +12,7 @@ from emotify.errors import ModelError
 from emotify.files import printable
 from emotify.models import Network
 from emotify.models.inference import predict_probabilities
-from emotify.runs import read_run
+from emotify.runs import CHECKPOINT, read_run
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.device import pick_device
 
@@ -34,5 +34,5 @@ def open_run(folder: Path, *, device: str = "auto", threads: int = 0) -> Network
         msg = f"{printable(folder)} has not finished; go on with: emotify train --resume {printable(folder)}"
         raise ModelError(msg)
     torch.set_num_threads(threads or available_cpus())
-    network, _ = load_checkpoint(folder / "checkpoint.safetensors")
+    network, _ = load_checkpoint(folder / CHECKPOINT)
     return NetworkClassifier(folder.resolve().name, network, device=torch.device(pick_device(device)))

@@ -24,6 +24,7 @@ from emotify.models import Network, build_network
 from emotify.models.inference import autocast, memory_format, place, predict_logits
 from emotify.models.layers import set_drop_path
 from emotify.models.network import centre_crop
+from emotify.runs import CHECKPOINT
 from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
 from emotify.training.chance import Draws, derive_seed, make_generator
 from emotify.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
@@ -198,9 +199,7 @@ class Training:
 
     def save_checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Write the final weights, which are the average ones."""
-        save_checkpoint(
-            self.folder / "checkpoint.safetensors", self.average, self.config.model, {"valid": dict(scores)}
-        )
+        save_checkpoint(self.folder / CHECKPOINT, self.average, self.config.model, {"valid": dict(scores)})
 
     def save_state(self) -> None:
         """Write everything that `load_state` needs to go on from this step."""
@@ -293,7 +292,7 @@ def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> N
         if train is not None:
             network.learn_statistics(torch.from_numpy(train.images))
         return network
-    started, document = load_checkpoint(Path(config.start_from) / "checkpoint.safetensors")
+    started, document = load_checkpoint(Path(config.start_from) / CHECKPOINT)
     try:
         network.load_state_dict(started.state_dict())
     except RuntimeError as error:

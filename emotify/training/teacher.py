@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emotify.ensembling.combining import Pooling
-from emotify.ensembling.members import CHECKPOINT, open_ensemble
+from emotify.ensembling.members import open_ensemble
 from emotify.files import file_sha256
 from emotify.models import Network
 from emotify.models.inference import fused, place
+from emotify.runs import CHECKPOINT
 from emotify.training.classifier import NetworkClassifier, open_run
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emotify.ensembling.combining import fit_temperature, with_temperature
 from emotify.ensembling.conclusion import conclude
 from emotify.ensembling.diversity import measure_diversity
 from emotify.evaluation.classifier import pool_probabilities
 from emotify.evaluation.metrics import negative_log_likelihood
+from emotify.evaluation.temperature import fit_temperature, with_temperature
 
 CHANCE = np.random.default_rng(0)
 LABELS = CHANCE.integers(0, 7, 300)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from emotify.data import LabelledImages, Split
-from emotify.ensembling.combining import fit_temperature, with_temperature
 from emotify.evaluation.calibration import calibrate
 from emotify.evaluation.evaluate import evaluate
 from emotify.evaluation.metrics import calibration_error, negative_log_likelihood
+from emotify.evaluation.temperature import fit_temperature, with_temperature
 
 CHANCE = np.random.default_rng(0)
 HONEST = CHANCE.dirichlet(np.ones(7), 2000).astype(np.float32)
