@@ -66,6 +66,9 @@ def predict(
     null: Annotated[
         bool, typer.Option("--null", "-0", help="The list's names end in NUL, as find -print0 writes them.")
     ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Also take what links inside folders lead to, wherever that is.")
+    ] = False,
     shard: Annotated[
         str | None,
         typer.Option("--shard", metavar="I/N", help="Take one of N parts only, from 0/N; which part depends on names."),
@@ -153,7 +156,7 @@ def predict(
     if not 0 <= min_confidence <= 1:
         msg = f"--min-confidence {min_confidence}: a probability lies between 0 and 1"
         raise UsageError(msg)
-    inputs = Inputs(paths or [], files_from, null, _parse_shard(shard))
+    inputs = Inputs(paths or [], files_from, null, follow_links, _parse_shard(shard))
     outputs = Outputs(
         lines=jsonl_file, append=append, csv=csv, csv_raw=csv_raw, parquet=parquet, report=report,
         thumbnails=thumbnails, annotate=annotate, top=top, force=force,
@@ -280,7 +283,7 @@ def _check_found(inputs: Inputs, tally: Tally) -> None:
 
 def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
     if tally.links:
-        talk.notice(f"{tally.links} links inside folders were not followed")
+        talk.notice(f"{tally.links} links inside folders were not followed; --follow-links does")
     if inputs.skipped:
         talk.notice(f"{inputs.skipped:,} pictures were done before")
     if inputs.other_shards:

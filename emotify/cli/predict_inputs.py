@@ -28,6 +28,7 @@ class Inputs:
     words: Sequence[str]  # the arguments; not Paths, in which `./-` is `-`
     files_from: str | None = None
     null: bool = False
+    follow_links: bool = False
     shard: Shard | None = None
     found: int = 0  # pictures, the two kinds below among them
     other_shards: int = 0
@@ -94,10 +95,10 @@ class Inputs:
             if word == STDIN:
                 yield None
             else:
-                yield from find_pictures(word, tally, walked=walked)
+                yield from find_pictures(word, tally, walked=walked, follow_links=self.follow_links)
         if self.files_from is not None:
             listed = self._listed(self.files_from)
-            yield from find_pictures(listed, tally, walked=walked)
+            yield from find_pictures(listed, tally, walked=walked, follow_links=self.follow_links)
 
     def _listed(self, name: str) -> Iterator[Path]:
         from emotify.prediction.file_list import read_names

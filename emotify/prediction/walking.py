@@ -49,7 +49,7 @@ class Tally:
     """What a walk passed over."""
 
     ignored: int = 0  # files without an image extension
-    links: int = 0  # links inside folders, which are never followed
+    links: int = 0  # links inside folders that were not followed
 
 
 Place: TypeAlias = str | os.PathLike[str]
@@ -63,24 +63,36 @@ def identity(folder: Path) -> Identity:
 
 
 def find_pictures(
-    places: Place | Iterable[Place], tally: Tally | None = None, *, walked: set[Identity] | None = None
+    places: Place | Iterable[Place],
+    tally: Tally | None = None,
+    *,
+    walked: set[Identity] | None = None,
+    follow_links: bool = False,
 ) -> Iterator[Path]:
     """Yield the pictures in files and folders, in that order; folders are walked with their names sorted.
 
     A named file is always yielded, missing or not, and so is a folder that cannot be listed: reading it says what is
     wrong. In folders, files without an image extension are counted in `tally`, hidden ones are not even that, links
-    are not followed, and no folder is walked twice: those in `walked`, to which others are added, not at all.
+    are not followed unless `follow_links` says so, and no folder is walked twice: those in `walked`, to which others
+    are added, not at all.
     """
     tally = tally if tally is not None else Tally()
     walked = walked if walked is not None else set()
     for place in [places] if isinstance(places, str | os.PathLike) else places:
-        yield from _find(Path(place), tally, walked)
+        yield from _find(Path(place), _Rules(tally, walked, follow_links))
 
 
-def _find(path: Path, tally: Tally, walked: set[Identity]) -> Iterator[Path]:
+@dataclass(frozen=True)
+class _Rules:
+    tally: Tally
+    walked: set[Identity]
+    follow_links: bool
+
+
+def _find(path: Path, rules: _Rules) -> Iterator[Path]:
     # A stack instead of recursion: the depth of a tree is not ours to limit. Only names are kept, so that a folder
     # of a million files costs some tens of bytes a file, and no folder stays open.
-    folders = [_list(path, tally, walked)]
+    folders = [_list(path, rules)]
     if folders[0] is None:
         yield path
     while folders:
@@ -93,7 +105,7 @@ def _find(path: Path, tally: Tally, walked: set[Identity]) -> Iterator[Path]:
         if name not in listing.folders:
             yield below
             continue
-        folders.append(_list(below, tally, walked))
+        folders.append(_list(below, rules))
         if folders[-1] is None:
             yield below
 
@@ -105,32 +117,32 @@ class _Listing:
     folders: set[str]
 
 
-def _list(folder: Path, tally: Tally, walked: set[Identity]) -> _Listing | None:
+def _list(folder: Path, rules: _Rules) -> _Listing | None:
     """List a folder, or return None when `folder` is none or cannot be read."""
     listing = _Listing(folder, [], set())
     try:
         with os.scandir(folder) as entries:
             itself = identity(folder)
-            if itself in walked:
+            if itself in rules.walked:
                 return listing
-            walked.add(itself)
+            rules.walked.add(itself)
             for entry in entries:
-                _sort_in(entry, listing, tally)
+                _sort_in(entry, listing, rules)
     except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
     listing.names.sort(reverse=True)
     return listing
 
 
-def _sort_in(entry: os.DirEntry[str], listing: _Listing, tally: Tally) -> None:
+def _sort_in(entry: os.DirEntry[str], listing: _Listing, rules: _Rules) -> None:
     if entry.name.startswith(".") or entry.name.casefold() in {"thumbs.db", "desktop.ini"}:
         return
-    if entry.is_symlink():
-        tally.links += 1
-    elif entry.is_dir(follow_symlinks=False):
+    if entry.is_symlink() and not rules.follow_links:
+        rules.tally.links += 1
+    elif entry.is_dir(follow_symlinks=rules.follow_links):
         listing.names.append(entry.name)
         listing.folders.add(entry.name)
     elif os.path.splitext(entry.name)[1].casefold() in IMAGE_EXTENSIONS:  # noqa: PTH122 - a Path per file costs more
         listing.names.append(entry.name)
     else:
-        tally.ignored += 1
+        rules.tally.ignored += 1

@@ -241,7 +241,11 @@ def test_b35_links_that_lead_back_are_told_once(small_model, png, tmp_path):
         (tmp_path / "sub" / name).symlink_to("..")
     shown = predict(tmp_path, "--model", small_model, "--jsonl")
     assert len(shown.stdout.splitlines()) == 1
-    assert shown.stderr.count("2 links inside folders were not followed") == 1
+    assert shown.stderr.count("2 links inside folders were not followed; --follow-links does") == 1
+    (tmp_path / "sub" / "y.png").symlink_to(tmp_path / "x.png")
+    followed = predict(tmp_path, "--model", small_model, "--jsonl", "--follow-links")
+    assert len(followed.stdout.splitlines()) == 2
+    assert "links" not in followed.stderr
 
 
 def test_b36_what_is_named_twice_is_answered_twice(small_model, png, tmp_path):

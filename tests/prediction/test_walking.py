@@ -67,6 +67,19 @@ def test_b35_m17_links_inside_are_not_followed(tmp_path):
     assert walk(tmp_path / "named") == [tmp_path / "named/2.png"]
 
 
+def test_m17_links_inside_are_followed_when_told_to(tmp_path):
+    """A loop still ends, a folder that two links lead to is walked once, a link to nothing is left to be read."""
+    make(tmp_path, "a/1.png", "elsewhere/2.png", "elsewhere/notes.txt")
+    (tmp_path / "a/back").symlink_to("..")
+    (tmp_path / "a/other").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a/one.png").symlink_to(tmp_path / "elsewhere/2.png")
+    (tmp_path / "a/broken.png").symlink_to("nothing")
+    tally = Tally()
+    found = [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path / "a", tally, follow_links=True)]
+    assert found == ["a/1.png", "a/back/elsewhere/2.png", "a/broken.png", "a/one.png"]
+    assert (tally.links, tally.ignored) == (0, 1)
+
+
 def test_b36_folders_are_walked_once(tmp_path):
     make(tmp_path, "a/1.png", "a/b/2.png")
     assert walk(tmp_path / "a/b", tmp_path / "a", tmp_path / "a") == [tmp_path / "a/b/2.png", tmp_path / "a/1.png"]
