@@ -60,6 +60,14 @@ class Diversity:
     def mean_double_fault(self) -> float:
         return mean_of_pairs(self.double_fault, alone=0.0)
 
+    @property
+    def mean_error_correlation(self) -> float:
+        return mean_of_pairs(self.error_correlation, alone=math.nan)
+
+    @property
+    def mean_q_statistic(self) -> float:
+        return mean_of_pairs(self.q_statistic, alone=math.nan)
+
     def document(self) -> dict[str, Any]:
         """Return the numbers as JSON has them."""
         pairs = ("disagreement", "double_fault", "same_mistake", "q_statistic", "error_correlation")
