@@ -3,7 +3,7 @@
 python docs/plan.py study|choices|cpu|gpu --data fer2013.csv [--out plan] [--epochs N] [--dry]
 
 Each step is one command. What it made is kept in OUT/<plan>.json, and a step that is done is not done again; a training
-that was interrupted goes on. `study` asks when an ensemble helps; `choices` what each option is worth; `cpu` and `gpu`
+that was interrupted goes on. `study` asks when an ensemble helps; `choices` what students owe to what; `cpu` and `gpu`
 train what ships. --epochs replaces every length, to try a plan; --dry prints the commands.
 """
 
@@ -50,40 +50,30 @@ def study() -> list[Step]:
     return [*steps, Step("scores", f"evaluate {every} --json")]
 
 
+def teachers() -> list[Step]:
+    """Three seeds of the cnn, and their ensemble."""
+    steps = [Step(f"cnn-{seed}", f"train --augment --model cnn --epochs 30 --seed {seed}") for seed in range(3)]
+    return [*steps, Step("teacher", "ensemble {cnn-0} {cnn-1} {cnn-2}")]
+
+
+STUDENT = "train --augment --model cnn --no-grow --learning-rate 0.06 --warmup 0.05"
+TAUGHT = "--distill {teacher} --label-smoothing 0"
+
+
 def choices() -> list[Step]:
-    """Three seeds each of a short training of `small`, and of the same with one option changed."""
-    train = "train --model small --augment --epochs 6"
-    kinds = {
-        "base": train,
-        "no-augmentation": "train --model small --epochs 6",
-        "half-augmentation": f"{train} --strength 0.5",
-        "low-rate": f"{train} --learning-rate 0.06",
-        "high-rate": f"{train} --learning-rate 0.24",
-        "linear": f"{train} --schedule linear",
-        "full-size": f"{train} --no-grow",
-        "no-smoothing": f"{train} --label-smoothing 0",
-        "no-average": f"{train} --ema-decay 0",
-        "mixup": f"{train} --mixup 0.3",
-        "drop-path": f"{train} --drop-path 0.1",
-        "equalised": "train --model small-eq --augment --epochs 6",
-        "distilled": f"{train} --distill {{teacher}}",
-        "distilled-half": f"{train} --distill {{teacher}} --strength 0.5",
-        "longer": "train --model small --augment --epochs 18",
-    }
-    steps = [Step(f"{kind}-{seed}", f"{words} --seed {seed}") for kind, words in kinds.items() for seed in range(3)]
-    runs = " ".join(f"{{{step.name}}}" for step in steps)
-    steps.insert(3, Step("teacher", "ensemble {base-0} {base-1} {base-2}"))
-    return [*steps, Step("scores", f"evaluate {runs} --json")]
+    """What a student owes to its teacher, to half the augmentation, and to more epochs alone."""
+    more = f"{STUDENT} --start-from {{cnn-0}} --epochs 9 --seed 12"
+    kinds = {"more": "", "half": "--strength 0.5", "taught": TAUGHT, "taught-half": f"{TAUGHT} --strength 0.5"}
+    steps = [*teachers(), *(Step(kind, f"{more} {words}") for kind, words in kinds.items())]
+    runs = " ".join(f"{{{kind}}}" for kind in kinds)
+    return [*steps, Step("scores", f"evaluate {{cnn-0}} {runs} --json")]
 
 
 def cpu() -> list[Step]:
     """What a CPU trains in some hours: three seeds, and two of them taught on by all three together."""
-    train = "train --augment --model cnn"
-    steps = [Step(f"cnn-{seed}", f"{train} --epochs 30 --seed {seed}") for seed in range(3)]
-    steps.append(Step("teacher", "ensemble {cnn-0} {cnn-1} {cnn-2}"))
-    rates = "--learning-rate 0.06 --warmup 0.05 --label-smoothing 0"
-    learn = f"{train} --distill {{teacher}} --strength 0.5 --no-grow {rates}"
-    steps += [
+    learn = f"{STUDENT} {TAUGHT} --strength 0.5"
+    steps = [
+        *teachers(),
         Step("student", f"{learn} --start-from {{cnn-1}} --epochs 18 --seed 11"),
         Step("other-student", f"{learn} --start-from {{cnn-0}} --epochs 9 --seed 12"),
         Step("ensemble", "ensemble {student} {other-student}"),
