@@ -85,7 +85,7 @@ def cpu() -> list[Step]:
 
 
 def gpu() -> list[Step]:
-    """What a GPU trains in about half an hour: dissimilar members, one that learns from all, small ones from that."""
+    """What a GPU trains: dissimilar members, a large network that learns from all, small ones that learn from it."""
     train = "train --recipe best --device cuda"
     kinds = ("resnet18", "resnet18-eq", "resnet18-44", "vgg", "vgg-eq", "whitened")
     steps = [Step("quick", f"{train} --model resnet18 --epochs 30 --seed 100")]

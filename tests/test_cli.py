@@ -168,7 +168,7 @@ def test_evaluate_compares_recipes_over_seeds(runs, tiny_csv, tmp_path):
     """Runs are of one recipe whatever machine they are of; the same run once more is no other seed."""
     others = [copy_run(run, tmp_path / run.name, epochs=9, threads=7) for run in runs]
     again = copy_run(runs[0], tmp_path / "again", threads=7)
-    words = (*runs, *others, again, "--data", tiny_csv)
+    words = (*runs, *others, again, runs[0], "--data", tiny_csv)
     document = json.loads(invoke("evaluate", *words, "--json").stdout)
     assert [len(recipe["accuracies"]) for recipe in document["recipes"]] == [2, 2]
     assert {recipe["recipe"] for recipe in document["recipes"]} == {"fnn --epochs 2", "fnn --epochs 9"}

@@ -51,7 +51,8 @@ def evaluate(
 ) -> None:
     """Score models on one split: several make a leaderboard with paired tests.
 
-    Runs that differ in their seed alone are also scored together, and such recipes are compared over their seeds.
+    Runs that differ in their seed (and the machine) alone are also scored together, and such recipes are compared
+    over their seeds.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from emotify.cli.console import Talk
 from emotify.errors import ModelError, UsageError
 from emotify.files import printable
-from emotify.runs import RUNS, ensembles, finished_runs
+from emotify.runs import RUNS, ensembles, finished_runs, read_run
 
 if TYPE_CHECKING:
     from emotify.evaluation.classifier import Classifier
@@ -51,19 +51,23 @@ def runs_and_ensembles(given: Sequence[Path] | None, talk: Talk, *, with_ensembl
 
 
 def recipe_names(paths: Sequence[Path]) -> list[str | None]:
-    """Return what the training of each model is called but for its seed.
+    """Return what the training of each model is called but for its seed and its machine; different ones differ.
 
     None for what is no run, for a run whose options cannot be read, and for the same training once more.
     """
     from emotify.training.config import read_config
     from emotify.training.recipes import distinguish
 
-    configs = {}
-    for path in paths:
-        with contextlib.suppress(UsageError):
-            configs[path] = read_config(path / "config.json")
-    first: dict[tuple[str, int], Path] = {}
-    for (path, config), name in zip(configs.items(), distinguish(list(configs.values())), strict=True):
-        first.setdefault((name, config.seed), path)
-    recipes = {path: name for (name, _), path in first.items()}
-    return [recipes.get(path) for path in paths]
+    trainings = {}
+    for place, path in enumerate(paths):
+        with contextlib.suppress(UsageError, ModelError, KeyError):
+            trainings[place] = (read_config(path / "config.json"), read_run(path).record["data"])
+    names = distinguish([config for config, _ in trainings.values()], [data for _, data in trainings.values()])
+    recipes: list[str | None] = [None] * len(paths)
+    seen = set()
+    for place, name in zip(trainings, names, strict=True):
+        seed = trainings[place][0].seed
+        if (name, seed) not in seen:
+            recipes[place] = name
+        seen.add((name, seed))
+    return recipes

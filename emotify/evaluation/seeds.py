@@ -17,7 +17,7 @@ from emotify.evaluation.significance import SIGNIFICANT, holm
 
 @dataclass(frozen=True)
 class RecipeScores:
-    """Trainings that differ in nothing but their seed, on the same images."""
+    """Trainings that differ in nothing but seed and machine, on the same images."""
 
     recipe: str
     accuracies: tuple[float, ...]  # one a seed
@@ -75,7 +75,7 @@ def _score(recipe: str, right: NDArray[np.bool_]) -> RecipeScores:
 
 
 def _compare(a: str, right_a: NDArray[np.bool_], b: str, right_b: NDArray[np.bool_]) -> RecipeComparison:
-    """Compare with a t-test in which both other images and other seeds could have come.
+    """Compare with a t-test in which both other images and other seeds could have come; nothing is said of one image.
 
     The variance of the difference is that over images of the seeds' mean, plus that over seeds of each recipe's
     accuracy: clustering both ways as Cameron, Gelbach & Miller 2011 do (doi:10.1198/jbes.2010.07136), without taking
@@ -84,12 +84,11 @@ def _compare(a: str, right_a: NDArray[np.bool_], b: str, right_b: NDArray[np.boo
     from scipy.stats import t
 
     images = right_a.mean(0) - right_b.mean(0)
+    if len(images) < 2 or (images == images[0]).all():  # nothing varies: there is no telling what else could have come
+        return RecipeComparison(a, b, float(images.mean()), (-1.0, 1.0), 1.0, 1.0)
     parts = [(images.var(ddof=1) / len(images), len(images) - 1)]
     parts += [(right.mean(1).var(ddof=1) / len(right), len(right) - 1) for right in (right_a, right_b)]
     difference, variance = float(images.mean()), sum(part for part, _ in parts)
-    if not variance:
-        same = difference == 0
-        return RecipeComparison(a, b, difference, (difference, difference), float(same), float(same))
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
     error = math.sqrt(variance)
     reach = float(t.ppf(0.975, freedom)) * error

@@ -14,7 +14,7 @@ from emotify.emotions import EMOTIONS
 class Network(nn.Module, ABC):
     """A classifier of faces. Subclasses implement `logits`.
 
-    input_size: pixels; larger images are cropped to their centre. equalise: spread each image's grey levels first.
+    input_size: pixels; larger images are cropped to their centre. equalise: spread the grey levels of what is left.
     Two members that differ in these make other mistakes, which is what an ensemble lives on.
     """
 

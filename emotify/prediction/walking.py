@@ -139,10 +139,17 @@ def _sort_in(entry: os.DirEntry[str], listing: _Listing, rules: _Rules) -> None:
         return
     if entry.is_symlink() and not rules.follow_links:
         rules.tally.links += 1
-    elif entry.is_dir(follow_symlinks=rules.follow_links):
+    elif _is_folder(entry, follow_links=rules.follow_links):
         listing.names.append(entry.name)
         listing.folders.add(entry.name)
     elif os.path.splitext(entry.name)[1].casefold() in IMAGE_EXTENSIONS:  # noqa: PTH122 - a Path per file costs more
         listing.names.append(entry.name)
     else:
         rules.tally.ignored += 1
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow_links: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:  # a link to itself, or below a file: no folder, and no reason to leave out the others here
+        return False

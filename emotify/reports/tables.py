@@ -71,7 +71,9 @@ def recipes_table(leaderboard: Leaderboard) -> Table:
         each = " ".join(f"{100 * accuracy:.2f}" for accuracy in one.accuracies)
         numbers = (str(len(one.accuracies)), f"{one.mean:.2%}", f"{100 * one.deviation:.2f}")
         table.add_row(Text(f"#{number} {printable(one.recipe)}"), *numbers, each)
-    table.caption = "a recipe: runs that differ in nothing but their seed; options that all have alike are not named"
+    table.caption = (
+        "a recipe: runs that differ in nothing but seed and machine; options that all have alike are not named"
+    )
     return table
 
 

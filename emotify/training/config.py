@@ -18,7 +18,13 @@ PRECISIONS = ("auto", "fp32", "bf16")
 LAYOUTS = ("auto", "channels_last", "contiguous")
 COMPILE = ("auto", "on", "off")
 SCHEDULES = ("cosine", "linear")
-MACHINE = ("device", "threads", "precision", "layout", "compile")  # fields that say where and how fast, not what
+MACHINE = (
+    "device",
+    "threads",
+    "precision",
+    "layout",
+    "compile",
+)  # fields that the machine decides when they are left to it
 _LARGEST_CONFIG = 1_000_000  # bytes
 
 

@@ -41,16 +41,30 @@ def recipe(name: str) -> dict[str, Any]:
     return dict(RECIPES[name])
 
 
-def distinguish(configs: Sequence[TrainConfig]) -> list[str]:
+def distinguish(configs: Sequence[TrainConfig], data: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name each training by its model and by the options in which these trainings differ, as they are typed.
 
-    Neither the seed nor the machine is in a name, and no option that is as it is by default: trainings that differ in
-    these alone have the same name.
+    data: of each, `data` of its run.json. Neither the seed nor what only the machine decides is in a name, and no
+    option that is as it is by default: trainings that differ in these alone have the same name, and no others have.
     """
-    names = [field.name for field in dataclasses.fields(TrainConfig)]
-    names = [name for name in names if name not in {"model", "seed", *MACHINE}]
+    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in {"model", "seed", *MACHINE}]
     differing = [name for name in names if len({getattr(config, name) for config in configs}) > 1]
-    return [" ".join([config.model, *_spell(config, differing)]) for config in configs]
+    digests = [str(sorted(one["sha256"].items())) for one in data]
+    given: dict[str, list[object]] = {}  # by name, the trainings that it would be right for, but for seed and machine
+    spelled = []
+    for config, one, digest in zip(configs, data, digests, strict=True):
+        words = [
+            config.model,
+            *_spell(config, differing),
+            *([f"--data {one['name']}"] if len(set(digests)) > 1 else []),
+        ]
+        same = given.setdefault(" ".join(words), [])
+        training = ([getattr(config, name) for name in names], digest)
+        if training not in same:
+            same.append(training)
+        number = same.index(training) + 1
+        spelled.append(" ".join(words) + (f" ({number})" if number > 1 else ""))
+    return spelled
 
 
 def _spell(config: TrainConfig, names: Sequence[str]) -> list[str]:

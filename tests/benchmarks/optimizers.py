@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ class MuonTraining(Training):
         linear = [weight for weight in weights["params"] if weight.ndim != 4]
         groups = [{**weights, "params": linear}, others]
         sgd = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True)
-        self.optimizer = Muon(convolutions, sgd, weight_decay=config.weight_decay / MUON_RATE)  # type: ignore[assignment]
+        self.optimizer = Muon(convolutions, sgd, weight_decay=config.weight_decay / (MUON_RATE * (1 - config.momentum)))  # type: ignore[assignment]
 
 
 class SamTraining(Training):
@@ -120,19 +121,19 @@ class SgdTraining(Training):
 TRAININGS = {"sgd": SgdTraining, "muon": MuonTraining, "sam": SamTraining}
 
 
-def train(name: str, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
-    """Train, and write which images of `valid` are right and the processor time into `folder`."""
+def train(name: str, config: TrainConfig, dataset: Dataset, path: Path) -> None:
+    """Train, and write which images of `valid` are right and the processor time into `path`."""
     if name == "sam":
         config = dataclasses.replace(config, epochs=config.epochs // 2)
     begun = time.process_time()
-    training = TRAININGS[name](config, dataset, folder)
+    training = TRAININGS[name](config, dataset, path.parent)
     for _ in training.run():
         pass
     seconds = time.process_time() - begun
     valid = dataset.splits[Split.VALID]
     answers = predict_probabilities(training.average, valid.images, device=training.device).argmax(1)
     right = (answers == valid.labels).tolist()
-    (folder / f"{name}-{config.seed}.json").write_text(json.dumps({"right": right, "seconds": seconds}))
+    path.write_text(json.dumps({"right": right, "seconds": seconds}))
 
 
 def main() -> None:
@@ -145,19 +146,19 @@ def main() -> None:
     parser.add_argument("--compile", default="auto")
     parser.add_argument("--runs", type=Path)
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error("--seeds must be 2 or more, to tell what the seed alone does")
     folder = options.runs or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(options.data)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in TRAININGS}
     for seed in range(options.seeds):
-        for name in TRAININGS:
-            if (folder / f"{name}-{seed}.json").exists():
-                continue
-            given = {name: getattr(options, name) for name in ("model", "epochs", "threads", "compile")}
-            train(name, resolve(TrainConfig(augment=True, seed=seed, **given)), dataset, folder)
-    found = {
-        name: [json.loads((folder / f"{name}-{seed}.json").read_text()) for seed in range(options.seeds)]
-        for name in TRAININGS
-    }
+        for name, runs in found.items():
+            path = folder / f"{name}-{options.model}-{options.epochs}-s{seed}.json"
+            if not path.exists():
+                given = {field: getattr(options, field) for field in ("model", "epochs", "threads", "compile")}
+                train(name, resolve(TrainConfig(augment=True, seed=seed, **given)), dataset, path)
+            runs.append(json.loads(path.read_text()))
     recipes, pairs = compare_recipes({name: np.array([run["right"] for run in runs]) for name, runs in found.items()})
     for recipe in recipes:
         each = " ".join(f"{100 * accuracy:.2f}" for accuracy in recipe.accuracies)
@@ -165,7 +166,7 @@ def main() -> None:
         print(f"{recipe.recipe}: {recipe.mean:.2%} ± {100 * recipe.deviation:.2f} ({each}), {seconds:.0f} CPU seconds")
     for pair in pairs:
         low, high = (100 * end for end in pair.difference_ci95)
-        print(f"{pair.a} over {pair.b}: {100 * pair.difference:+.2f} ({low:+.2f} to {high:+.2f}), p {pair.p:.2g}")
+        print(f"{pair.a} over {pair.b}: {100 * pair.difference:+.2f} ({low:+.2f} to {high:+.2f}), p {pair.p_holm:.2g}")
 
 
 if __name__ == "__main__":

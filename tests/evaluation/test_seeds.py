@@ -56,10 +56,14 @@ def test_lucky_seeds_are_not_a_better_recipe():
     assert pair.p > 0.3
 
 
-def test_the_same_answers_are_not_different():
-    right = np.ones((2, 10), bool)
-    (pair,) = compare_recipes({"a": right, "b": right})[1]
-    assert (pair.difference, pair.difference_ci95, pair.p, pair.better) == (0, (0, 0), 1, None)
+@pytest.mark.parametrize("images", [1, 10])
+@pytest.mark.parametrize("other", [True, False])
+def test_where_nothing_varies_nothing_is_said(images, other):
+    """The same answers, or one recipe right and the other wrong on everything: even then, and of one image."""
+    right = {"a": np.ones((2, images), bool), "b": np.full((2, images), other)}
+    (pair,) = compare_recipes(right)[1]
+    assert (pair.difference, pair.p, pair.p_holm, pair.better) == (1 - other, 1, 1, None)
+    assert pair.difference_ci95 == (-1, 1)
 
 
 def test_recipes_of_one_seed_are_left_out():

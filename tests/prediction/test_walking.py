@@ -74,10 +74,12 @@ def test_m17_links_inside_are_followed_when_told_to(tmp_path):
     (tmp_path / "a/other").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "a/one.png").symlink_to(tmp_path / "elsewhere/2.png")
     (tmp_path / "a/broken.png").symlink_to("nothing")
+    (tmp_path / "a/itself").symlink_to("itself")
+    (tmp_path / "a/below.png").symlink_to("1.png/x")
     tally = Tally()
     found = [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path / "a", tally, follow_links=True)]
-    assert found == ["a/1.png", "a/back/elsewhere/2.png", "a/broken.png", "a/one.png"]
-    assert (tally.links, tally.ignored) == (0, 1)
+    assert found == ["a/1.png", "a/back/elsewhere/2.png", "a/below.png", "a/broken.png", "a/one.png"]
+    assert (tally.links, tally.ignored) == (0, 2)
 
 
 def test_b36_folders_are_walked_once(tmp_path):

@@ -118,6 +118,17 @@ def test_tables_hold_the_numbers_of_json(report):
     assert report.document["recipes"]
 
 
+def test_pairs_of_recipes_are_in_the_page(faces):
+    """Two recipes of two seeds: their difference to the last digit, and a name that is no markup."""
+    classifiers = [Named(f"run {seed}", seed) for seed in range(4)]
+    board = evaluate(classifiers, faces[Split.VALID], Split.VALID, recipes=["cnn", "<b>fnn</b>"] * 2)
+    page = report_files(board, faces[Split.VALID], with_images=False)["index.html"].decode()
+    (pair,) = board.recipe_pairs
+    assert [pair.difference, *pair.difference_ci95, pair.p_holm] in [values for _, values in Parsed(page).rows]
+    assert "&lt;b&gt;fnn" in page
+    assert "<b>fnn" not in page
+
+
 def test_faces_are_there_only_when_asked_for(report, runs, tiny_csv, tmp_path, faces):
     """`--with-images` shows the split's own pixels; without it the page holds no picture at all."""
     shown = [

@@ -137,8 +137,12 @@ def test_trainings_are_named_by_what_they_differ_in():
         TrainConfig(model="cnn", epochs=30, seed=7, layout="contiguous"),
         TrainConfig(model="fnn", epochs=30, augment=True, grow=False, label_smoothing=0.0, distill="/some/where/best"),
     ]
-    assert distinguish([plain, *others]) == [
-        "cnn",
-        "cnn",
-        "fnn --augment --label-smoothing 0 --distill best --no-grow",
+    data = {"name": "fer2013.csv", "sha256": {"train": "1", "valid": "2"}}
+    learned = "fnn --augment --label-smoothing 0 --distill best --no-grow"
+    assert distinguish([plain, *others], [data] * 3) == ["cnn", "cnn", learned]
+    namesake = dataclasses.replace(others[1], distill="/elsewhere/best")
+    assert distinguish([*others, namesake, others[1]], [data] * 4)[1:] == [learned, f"{learned} (2)", learned]
+    assert distinguish([plain] * 2, [data, {"name": "faces", "sha256": {"train": "3", "valid": "2"}}]) == [
+        "cnn --data fer2013.csv",
+        "cnn --data faces",
     ]
