@@ -29,7 +29,7 @@ def together(training: Training) -> Iterator[Step | Epoch]:
 
 
 def follow(training: Training) -> None:
-    """Train beside rank 0, without a word, until it ends or leaves.
+    """Train beside rank 0, without a word, until it ends, says stop or is gone.
 
     Signals are left to rank 0, which finishes its step and keeps the state; a step takes all processes.
     """
@@ -37,7 +37,8 @@ def follow(training: Training) -> None:
         signal.signal(number, signal.SIG_IGN)
     try:
         for _ in training.run():
-            pass
+            if training.world.agreed(stop=False):
+                return
     except RuntimeError as error:
-        msg = "rank 0 has left the training"
+        msg = "rank 0 of this training is gone"
         raise Interrupted(msg) from error

@@ -178,7 +178,7 @@ def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
                     display.step(event)
                 else:
                     display.epoch(event)
-                if stop.signal is not None:
+                if training.world.agreed(stop=stop.signal is not None):
                     training.save_state()
                     raise Interrupted(f"stopped at step {training.step}; go on with: {resume_command}", stop.exit_code)
         scores = finish_run(training)

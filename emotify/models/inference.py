@@ -20,7 +20,7 @@ def predict_logits(
     network: Network, images: UInt8Array, *, device: torch.device, precision: str = "fp32", batch_size: int = 256
 ) -> Tensor:
     """Return float32 logits (N, 7), on the CPU, of uint8 images (N, 1, 48, 48)."""
-    network = place(network.to(device)).eval()
+    network = network.to(device).eval()
     with torch.inference_mode(), autocast(device, precision):
         batches = torch.from_numpy(images).split(batch_size)
         return torch.cat([network(batch.to(device)).float() for batch in batches]).cpu()

@@ -84,8 +84,9 @@ def count_macs(network: Network) -> int:
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(add) for layer in layers]
     was_training = network.training
+    device = next(network.parameters()).device
     with torch.no_grad():
-        network.eval()(torch.zeros(1, 1, 48, 48))
+        network.eval()(torch.zeros(1, 1, 48, 48, device=device))
     network.train(was_training)
     for hook in hooks:
         hook.remove()

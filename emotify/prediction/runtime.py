@@ -100,6 +100,8 @@ def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
         return [_CPU]
     if not found:
         raise _no_gpu(device)
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # CUDA and cuDNN as pip installs them are found by this alone, or by importing torch
     return [(_CUDA, {"device_id": device.partition(":")[2] or "0"}), _CPU]
 
 

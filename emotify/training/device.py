@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import shutil
 
 import torch
 
@@ -24,7 +26,7 @@ def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
         config,
         device=device,
         threads=config.threads or available_cpus(),
-        compile=config.compile if config.compile != "auto" else "on" if on_gpu else "off",
+        compile=config.compile if config.compile != "auto" else "on" if on_gpu and _can_compile() else "off",
     )
     precisions = ["bf16", "fp32"] if _has_native_bf16(device) else ["fp32"]
     if not on_gpu and steps >= WORTH_STEPS:
@@ -59,6 +61,13 @@ def describe(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _can_compile() -> bool:
+    """Whether torch.compile can make kernels for a GPU: Triton does, with a C compiler."""
+    from torch.utils._triton import has_triton
+
+    return has_triton() and bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
 
 
 def _has_native_bf16(device: str) -> bool:

@@ -40,6 +40,14 @@ class World:
         assert values[0] is not None
         return values[0]
 
+    def agreed(self, *, stop: bool) -> bool:
+        """Return whether rank 0 says stop; every process asks after each step, so that all leave at the same one."""
+        if self.size == 1:
+            return stop
+        flag = torch.tensor(stop)  # on the CPU: nothing waits for a GPU
+        dist.broadcast(flag, src=0)
+        return bool(flag)
+
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over all processes."""
         if self.size > 1:
@@ -65,11 +73,14 @@ def joined(world: World, *, device: str) -> Iterator[None]:
     if world.size == 1:
         yield
         return
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    if device.startswith("cuda"):
+        torch.cuda.set_device(on_own_device(device, world))
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
+    yield
+    # Not after an error: NCCL would wait for the others. The process ends then, and the others see it leave.
+    dist.destroy_process_group()
 
 
 def on_own_device(device: str, world: World) -> str:

@@ -85,7 +85,8 @@ class Training:
         set_drop_path(self.network, config.drop_path)
         self._forward: nn.Module = wrap(self.network, world, self.device)
         if config.compile == "on":
-            self._forward.compile(dynamic=False)
+            # Deterministic: on a GPU the order of a sum would otherwise be the one that was fastest when it was tried.
+            self._forward.compile(dynamic=False, options={"deterministic": True})
         self.step = 0
         self.loss_sum = torch.zeros((), device=self.device)  # over the steps of this epoch
         self.history: list[Epoch] = []
@@ -276,9 +277,9 @@ def update_average(average: Network, network: Network, *, decay: float) -> None:
     pairs = [(target, source) for target, source in zip(targets, sources, strict=True)]
     floats = [pair for pair in pairs if pair[0].is_floating_point()]
     torch._foreach_lerp_([target for target, _ in floats], [source for _, source in floats], 1 - decay)
-    for target, source in pairs:
-        if not target.is_floating_point():
-            target.copy_(source)
+    counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+    if counts:
+        torch._foreach_copy_([target for target, _ in counts], [source for _, source in counts])
 
 
 def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> Network:

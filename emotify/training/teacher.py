@@ -21,34 +21,37 @@ from emotify.training.classifier import NetworkClassifier, open_run
 class Teacher(nn.Module):
     """Finished networks, pooled as their ensemble pools them, but for its temperature."""
 
+    weights: Tensor
+
     def __init__(self, members: Sequence[Network], pooling: Pooling, *, sha256: str) -> None:
         super().__init__()
         self.members = nn.ModuleList(place(fused(member)) for member in members)
-        self.pooling, self.sha256 = pooling, sha256
+        self.linear, self.sha256 = pooling.linear, sha256
+        self.register_buffer("weights", torch.tensor(pooling.weights).view(-1, 1, 1), persistent=False)
         self.eval().requires_grad_(requires_grad=False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Return log-probabilities (N, 7), not normalised, of images (N, 1, S, S) in 0..255."""
         answers = torch.stack([member(images).float() for member in self.members])
-        weights = answers.new_tensor(self.pooling.weights).view(-1, 1, 1)
-        if self.pooling.linear:
-            return (weights * answers.softmax(2)).sum(0).clamp_min(1e-12).log()
-        return (weights * answers.log_softmax(2)).sum(0)
+        if self.linear:
+            return (self.weights * answers.softmax(2)).sum(0).clamp_min(1e-12).log()
+        return (self.weights * answers.log_softmax(2)).sum(0)
 
 
 def open_teacher(path: Path, *, device: torch.device) -> Teacher:
     """Open the run or the ensemble at `path`. Raises ModelError when it is neither, or not finished."""
 
     def open_member(run: Path) -> NetworkClassifier:
-        return open_run(run, device=str(device), threads=torch.get_num_threads())
+        return open_run(run, device="cpu", threads=torch.get_num_threads())
 
     described = path / "ensemble.json"
     if not described.exists():
-        return Teacher([open_member(path).network], Pooling((1.0,), 1.0), sha256=file_sha256(path / CHECKPOINT))
+        network = open_member(path).network
+        return Teacher([network], Pooling((1.0,), 1.0), sha256=file_sha256(path / CHECKPOINT)).to(device)
     ensemble = open_ensemble(path, open_member)
     networks = [member.network for member in ensemble.members if isinstance(member, NetworkClassifier)]
-    return Teacher(networks, ensemble.pooling, sha256=file_sha256(described))
+    return Teacher(networks, ensemble.pooling, sha256=file_sha256(described)).to(device)
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:

@@ -1,0 +1,90 @@
+"""A training on another device than the CPU keeps everything there.
+
+`meta` stands for a GPU: it has shapes and no numbers, and torch refuses to compute with a tensor of it and one of the
+CPU, as it refuses to mix CPU and GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from emotify.data import Dataset
+from emotify.models import NETWORKS, build_network, count_macs
+from emotify.training import loop
+from emotify.training.config import TrainConfig
+from emotify.training.loop import Step, Training
+from emotify.training.run import close_run, finish_run, new_run
+from emotify.training.teacher import open_teacher
+
+META = torch.device("meta")
+CONFIG = TrainConfig(model="fnn", epochs=1, batch_size=16, device="cpu", precision="fp32", threads=1, compile="off")
+
+
+class MetaDraws:
+    """Draws that land on the stand-in for a GPU, which has no generator."""
+
+    def __init__(self, generator: torch.Generator, total: int, own: slice) -> None:
+        self._count = len(range(total)[own])
+
+    def uniform(self, low: float, high: float, *, each: int = 0) -> torch.Tensor:
+        return torch.empty((self._count, each) if each else (self._count,), device=META)
+
+    def normal(self, each: int) -> torch.Tensor:
+        return torch.empty((self._count, each), device=META)
+
+
+@pytest.fixture
+def on_meta(monkeypatch):
+    """Let trainings take `meta` for the device that they were told."""
+
+    def make_optimizer(network, config):  # no fused step there
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        return torch.optim.SGD(trained, lr=config.learning_rate, momentum=config.momentum, nesterov=True)
+
+    monkeypatch.setattr(loop, "on_own_device", lambda *_: "meta")
+    monkeypatch.setattr(loop, "make_generator", lambda *_, **__: torch.Generator())
+    monkeypatch.setattr(loop, "Draws", MetaDraws)
+    monkeypatch.setattr(loop, "autocast", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(loop, "_make_optimizer", make_optimizer)
+
+
+@pytest.fixture(scope="module")
+def few(faces):
+    return Dataset("few", {split: images.take(np.arange(0, len(images), 4)) for split, images in faces.items()})
+
+
+@pytest.fixture(scope="module")
+def teacher(few, tmp_path_factory):
+    with new_run(CONFIG, few, out=tmp_path_factory.mktemp("teacher")) as training:
+        for _ in training.run():
+            pass
+        close_run(training.folder, finish_run(training))
+    return training.folder
+
+
+@pytest.mark.parametrize("model", ["cnn-eq", "whitened", "resnet18-44", "fnn"])
+def test_a_step_stays_on_its_device(model, few, teacher, on_meta, tmp_path):
+    """Augmentation, mixup, teacher, loss, gradients, optimizer and average."""
+    config = dataclasses.replace(CONFIG, model=model, augment=True, mixup=0.3, drop_path=0.1, distill=str(teacher))
+    training = Training(config, few.splits, tmp_path)
+    step = next(training.run())
+    assert isinstance(step, Step)
+    assert step.loss.device == META
+    for network in (training.network, training.average):
+        assert {tensor.device for tensor in network.state_dict().values()} == {META}
+    assert all(parameter.grad is not None for parameter in training.network.parameters() if parameter.requires_grad)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_is_measured_where_it_lies(name):
+    assert count_macs(build_network(name).to(META)) == count_macs(build_network(name))
+
+
+def test_a_teacher_answers_where_it_is_asked(teacher):
+    answers = open_teacher(teacher, device=META)(torch.empty(3, 1, 48, 48, device=META))
+    assert (answers.shape, answers.device) == ((3, 7), META)
