@@ -56,29 +56,35 @@ def teachers() -> list[Step]:
     return [*steps, Step("teacher", "ensemble {cnn-0} {cnn-1} {cnn-2}")]
 
 
-STUDENT = "train --augment --model cnn --no-grow --learning-rate 0.06 --warmup 0.05"
-TAUGHT = "--distill {teacher} --label-smoothing 0"
+STUDENT = "train --augment --no-grow --warmup 0.05 --label-smoothing 0"
 
 
 def choices() -> list[Step]:
     """What a student owes to its teacher, to half the augmentation, and to more epochs alone."""
-    more = f"{STUDENT} --start-from {{cnn-0}} --epochs 9 --seed 12"
-    kinds = {"more": "", "half": "--strength 0.5", "taught": TAUGHT, "taught-half": f"{TAUGHT} --strength 0.5"}
+    more = "train --augment --no-grow --warmup 0.05 --learning-rate 0.06 --epochs 9 --seed 12 --start-from {cnn-0}"
+    taught = "--distill {teacher} --label-smoothing 0"
+    kinds = {"more": "", "half": "--strength 0.5", "taught": taught, "taught-half": f"{taught} --strength 0.5"}
     steps = [*teachers(), *(Step(kind, f"{more} {words}") for kind, words in kinds.items())]
     runs = " ".join(f"{{{kind}}}" for kind in kinds)
     return [*steps, Step("scores", f"evaluate {{cnn-0}} {runs} --json")]
 
 
 def cpu() -> list[Step]:
-    """What a CPU trains in some hours: three seeds, and two of them taught on by all three together."""
-    learn = f"{STUDENT} {TAUGHT} --strength 0.5"
+    """What a CPU trains in half a day: three seeds, students of theirs, and students of these; the last ones ship."""
+    first = f"{STUDENT} --learning-rate 0.06 --strength 0.5 --distill {{teacher}}"
+    second, equalised = f"{STUDENT} --learning-rate 0.08", f"{STUDENT} --learning-rate 0.08 --model cnn-eq"
     steps = [
         *teachers(),
-        Step("student", f"{learn} --start-from {{cnn-1}} --epochs 18 --seed 11"),
-        Step("other-student", f"{learn} --start-from {{cnn-0}} --epochs 9 --seed 12"),
-        Step("ensemble", "ensemble {student} {other-student}"),
-        Step("model", "export {ensemble} --tta --precision fp16 --out {out}/model.onnx --force"),
-        Step("fast", "export {student} --precision int8 --out {out}/fast.onnx --force"),
+        Step("student", f"{first} --start-from {{cnn-1}} --epochs 18 --seed 11"),
+        Step("other", f"{first} --start-from {{cnn-0}} --epochs 9 --seed 12"),
+        Step("students", "ensemble {student} {other} --method weighted"),
+        Step("raw", f"{second} --distill {{students}} --start-from {{student}} --strength 0.6 --epochs 32 --seed 21"),
+        Step("eq", f"{equalised} --distill {{students}} --start-from {{cnn-2}} --strength 0.5 --epochs 20 --seed 22"),
+        Step("pair", "ensemble {raw} {eq}"),
+        Step("eq-2", f"{equalised} --distill {{pair}} --start-from {{eq}} --strength 0.6 --epochs 22 --seed 23"),
+        Step("shipped", "ensemble {raw} {eq-2} --method weighted"),
+        Step("model", "export {shipped} --tta --precision fp16 --out {out}/model.onnx --force"),
+        Step("fast", "export {raw} --precision int8 --out {out}/fast.onnx --force"),
     ]
     every = " ".join(f"{{{step.name}}}" for step in steps)
     return [*steps, Step("scores", f"evaluate {every} --json")]
