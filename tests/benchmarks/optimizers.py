@@ -145,13 +145,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--compile", default="auto")
     parser.add_argument("--runs", type=Path)
+    parser.add_argument("--optimizers", nargs="+", choices=TRAININGS, default=list(TRAININGS))
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds must be 2 or more, to tell what the seed alone does")
     folder = options.runs or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(options.data)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in TRAININGS}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in options.optimizers}
     for seed in range(options.seeds):
         for name, runs in found.items():
             path = folder / f"{name}-{options.model}-{options.epochs}-s{seed}.json"
