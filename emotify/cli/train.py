@@ -61,6 +61,9 @@ def train(
     ] = _DEFAULTS.start_from,
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over train.")] = _DEFAULTS.epochs,
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Images a step.")] = _DEFAULTS.batch_size,
+    optimizer: Annotated[
+        str, typer.Option("--optimizer", metavar="NAME", help="sgd, or muon for convolutions and sgd for the rest.")
+    ] = _DEFAULTS.optimizer,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", "--lr", metavar="X", help="Peak of the schedule.")
     ] = _DEFAULTS.learning_rate,

@@ -18,6 +18,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 LAYOUTS = ("auto", "channels_last", "contiguous")
 COMPILE = ("auto", "on", "off")
 SCHEDULES = ("cosine", "linear")
+OPTIMIZERS = ("sgd", "muon")
 MACHINE = (
     "device",
     "threads",
@@ -40,6 +41,7 @@ class TrainConfig:
     dedupe: bool = False  # leave out of train what is there twice, or in valid or test
     epochs: int = 20
     batch_size: int = 128
+    optimizer: str = "sgd"  # muon: of convolutions; all else has SGD
     learning_rate: float = 0.12  # peak
     warmup: float = 0.15  # share of all steps in which the rate rises to its peak
     momentum: float = 0.9
@@ -68,6 +70,7 @@ class TrainConfig:
             "mixup": 0 <= self.mixup <= 0.5,
             "drop_path": 0 <= self.drop_path < 1,
             "batch_size": 2 <= self.batch_size <= 65_536,
+            "optimizer": self.optimizer in OPTIMIZERS,
             "learning_rate": math.isfinite(self.learning_rate) and self.learning_rate > 0,
             "warmup": 0 <= self.warmup < 1,
             "momentum": 0 < self.momentum < 1,

@@ -30,6 +30,7 @@ from emotify.training.chance import Draws, derive_seed, make_generator
 from emotify.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import ALONE, World, on_own_device, wrap
+from emotify.training.optimizers import make_optimizers
 from emotify.training.teacher import distillation_loss, open_teacher
 
 STATE_INTERVAL = 60.0  # seconds between two states on disk, at the least
@@ -81,7 +82,7 @@ class Training:
         self.network = place(first_weights(config, train), config.layout).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.teacher = open_teacher(Path(config.distill), device=self.device) if config.distill else None
-        self.optimizer = _make_optimizer(self.network, config)
+        self.optimizers = make_optimizers(self.network, config)
         set_drop_path(self.network, config.drop_path)
         self._forward: nn.Module = wrap(self.network, world, self.device)
         if config.compile == "on":
@@ -122,8 +123,9 @@ class Training:
         chance = make_generator(config.seed, "augmentation", self.step, device=self.device)
         draws = Draws(chance, len(batch), own := self.world.share(len(batch)))
         pixels, targets = self._view(batch[own], draws, size=size)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self._learning_rate(self.step)
 
         torch.manual_seed(derive_seed(config.seed, "dropout", self.step) + self.world.rank)
         with autocast(self.device, config.precision):
@@ -135,9 +137,10 @@ class Training:
                 answers = self.teacher(pixels.contiguous(memory_format=torch.channels_last))
             taught = distillation_loss(logits.float(), answers, temperature=config.distill_temperature)
             loss = torch.lerp(loss, taught, config.distill_weight)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         update_average(self.average, self.network, decay=min(config.ema_decay, (1 + self.step) / (10 + self.step)))
         return self.world.mean(loss.detach())
 
@@ -243,11 +246,11 @@ class Training:
             msg = f"{printable(path)} does not fit this version's {self.config.model}; train it again"
             raise ModelError(msg) from error
         momentum = _below("momentum.", tensors)
-        for name, parameter in self.network.named_parameters():
+        for name, parameter, optimizer in self._updated():
             if name in momentum:
                 # In the parameter's own memory layout: the fused step reads both as they lie in memory.
                 buffer = torch.empty_like(parameter, requires_grad=False).copy_(momentum[name])
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+                optimizer.state[parameter]["momentum_buffer"] = buffer
         self.loss_sum = tensors["loss_sum"].to(self.device)
         self._saved_at = time.monotonic()
         self.step = document["step"]
@@ -255,8 +258,16 @@ class Training:
         self._write_metrics()
 
     def _momentum(self) -> dict[str, Tensor]:
-        states = {name: self.optimizer.state.get(parameter, {}) for name, parameter in self.network.named_parameters()}
+        states = {name: optimizer.state.get(parameter, {}) for name, parameter, optimizer in self._updated()}
         return {name: state["momentum_buffer"] for name, state in states.items() if "momentum_buffer" in state}
+
+    def _updated(self) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
+        """Yield the name of each trained parameter, itself, and what updates it."""
+        names = {parameter: name for name, parameter in self.network.named_parameters()}
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    yield names[parameter], parameter, optimizer
 
     def _write_metrics(self) -> None:
         if not self.world.leads:
@@ -302,14 +313,6 @@ def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> N
         )
         raise UsageError(msg) from error
     return network
-
-
-def _make_optimizer(network: Network, config: TrainConfig) -> torch.optim.SGD:
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    weights = [parameter for parameter in trained if parameter.ndim > 1]
-    others = [parameter for parameter in trained if parameter.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""Train with SGD, Muon and sharpness-aware minimisation over seeds, and compare their accuracies on `valid`.
+"""Train with SGD, Muon and sharpness-aware minimisation (SAM) over seeds, and compare their accuracies on `valid`.
 
     python tests/benchmarks/optimizers.py --data fer2013.csv [--model small] [--epochs 8] [--seeds 3] [--runs FOLDER]
 
-Neither Muon nor SAM is in emotify: this is the comparison that they would have to win. All else is as in `emotify train
---augment`. SAM computes two gradients a step, so it gets half the epochs. A run that is in FOLDER is not trained again.
+All else is as in `emotify train --augment`. SAM is not in emotify: this is the comparison that it would have to win. It
+computes two gradients a step, so it gets half the epochs. A run that is in FOLDER is not trained again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import dataclasses
 import json
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,56 +28,8 @@ from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
 from emotify.training.loop import Training
 
+OPTIMIZERS = ("sgd", "muon", "sam")
 RADIUS = 0.05  # of SAM's ascent, the norm of all weights' change
-MUON_RATE = 0.2  # Muon's learning rate as a share of SGD's
-
-
-class Muon(torch.optim.Optimizer):
-    """SGD with Nesterov momentum whose change of each convolution is made orthogonal (Jordan et al. 2024).
-
-    https://kellerjordan.github.io/posts/muon/. `others` is the SGD of all that is no convolution.
-    """
-
-    def __init__(self, convolutions: Iterable[Tensor], others: torch.optim.SGD, *, weight_decay: float) -> None:
-        super().__init__(list(convolutions), {"lr": 0.0, "weight_decay": weight_decay})
-        self._others = others
-        self.param_groups += others.param_groups
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        group = self.param_groups[0]
-        rate = MUON_RATE * group["lr"]
-        for weight in group["params"]:
-            momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
-            momentum.lerp_(weight.grad, 0.05)
-            change = orthogonal(weight.grad.lerp(momentum, 0.95).flatten(1)).view(weight.shape)
-            rows, columns = weight.flatten(1).shape
-            weight.mul_(1 - rate * group["weight_decay"]).sub_(change, alpha=rate * max(1, rows / columns) ** 0.5)
-        self._others.step()
-
-
-def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Return the nearest matrix with singular values near 1, by Newton and Schulz's iteration (same post)."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    result: Tensor = matrix.T if tall else matrix
-    result = result / (result.norm() + 1e-7)
-    for _ in range(iterations):
-        square = result @ result.T
-        result = 3.4445 * result + (-4.7750 * square + 2.0315 * square @ square) @ result
-    return result.T if tall else result
-
-
-class MuonTraining(Training):
-    """A training whose convolutions are updated by Muon."""
-
-    def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
-        super().__init__(config, dataset.splits, folder)
-        weights, others = self.optimizer.param_groups
-        convolutions = [weight for weight in weights["params"] if weight.ndim == 4]
-        linear = [weight for weight in weights["params"] if weight.ndim != 4]
-        groups = [{**weights, "params": linear}, others]
-        sgd = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True)
-        self.optimizer = Muon(convolutions, sgd, weight_decay=config.weight_decay / (MUON_RATE * (1 - config.momentum)))  # type: ignore[assignment]
 
 
 class SamTraining(Training):
@@ -86,7 +37,8 @@ class SamTraining(Training):
 
     def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
         super().__init__(config, dataset.splits, folder)
-        self._descend, self._aside = self.optimizer.step, copy.deepcopy(self.average)
+        (self._optimizer,) = self.optimizers
+        self._descend, self._aside = self._optimizer.step, copy.deepcopy(self.average)
 
     def _update(self, batch: Tensor, *, size: int) -> Tensor:
         weights: list[Tensor] = [weight for weight in self.network.parameters() if weight.requires_grad]
@@ -104,29 +56,20 @@ class SamTraining(Training):
             self._descend()
 
         self.average, self._aside = self._aside, self.average
-        self.optimizer.step = ascend  # type: ignore[method-assign, assignment]
+        self._optimizer.step = ascend  # type: ignore[method-assign, assignment]
         super()._update(batch, size=size)
         self.average, self._aside = self._aside, self.average
-        self.optimizer.step = descend  # type: ignore[method-assign, assignment]
+        self._optimizer.step = descend  # type: ignore[method-assign, assignment]
         return super()._update(batch, size=size)
-
-
-class SgdTraining(Training):
-    """What emotify does."""
-
-    def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
-        super().__init__(config, dataset.splits, folder)
-
-
-TRAININGS = {"sgd": SgdTraining, "muon": MuonTraining, "sam": SamTraining}
 
 
 def train(name: str, config: TrainConfig, dataset: Dataset, path: Path) -> None:
     """Train, and write which images of `valid` are right and the processor time into `path`."""
-    if name == "sam":
-        config = dataclasses.replace(config, epochs=config.epochs // 2)
     begun = time.process_time()
-    training = TRAININGS[name](config, dataset, path.parent)
+    if name == "sam":
+        training: Training = SamTraining(dataclasses.replace(config, epochs=config.epochs // 2), dataset, path.parent)
+    else:
+        training = Training(dataclasses.replace(config, optimizer=name), dataset.splits, path.parent)
     for _ in training.run():
         pass
     seconds = time.process_time() - begun
@@ -145,7 +88,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--compile", default="auto")
     parser.add_argument("--runs", type=Path)
-    parser.add_argument("--optimizers", nargs="+", choices=TRAININGS, default=list(TRAININGS))
+    parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds must be 2 or more, to tell what the seed alone does")

@@ -82,11 +82,12 @@ def test_f1_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
     assert not (folder / "state.safetensors").exists()
 
 
-def test_f1_convolutions_resume_exactly_too(faces, tmp_path):
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_f1_convolutions_resume_exactly_too(optimizer, faces, tmp_path):
     """F1: their momentum comes back in the memory layout that their weights have."""
     few = {split: images.take(np.arange(0, len(images), 7)) for split, images in faces.items()}
     dataset = Dataset("synthetic", few)
-    config = dataclasses.replace(CONFIG, model="cnn", epochs=2, batch_size=16)
+    config = dataclasses.replace(CONFIG, model="cnn", optimizer=optimizer, epochs=2, batch_size=16)
     stopped = train(config, dataset, tmp_path / "a", stop_at=3)
     resume(stopped, dataset)
     assert same(weights(stopped), weights(train(config, dataset, tmp_path / "b")))

@@ -42,15 +42,15 @@ class MetaDraws:
 def on_meta(monkeypatch):
     """Let trainings take `meta` for the device that they were told."""
 
-    def make_optimizer(network, config):  # no fused step there
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        return torch.optim.SGD(trained, lr=config.learning_rate, momentum=config.momentum, nesterov=True)
+    class Unfused(torch.optim.SGD):  # there is no fused step there
+        def __init__(self, groups, *, fused, **options):
+            super().__init__(groups, **options)
 
     monkeypatch.setattr(loop, "on_own_device", lambda *_: "meta")
     monkeypatch.setattr(loop, "make_generator", lambda *_, **__: torch.Generator())
     monkeypatch.setattr(loop, "Draws", MetaDraws)
     monkeypatch.setattr(loop, "autocast", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(loop, "_make_optimizer", make_optimizer)
+    monkeypatch.setattr(torch.optim, "SGD", Unfused)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,12 @@ def teacher(few, tmp_path_factory):
     return training.folder
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
 @pytest.mark.parametrize("model", ["cnn-eq", "whitened", "resnet18-44", "fnn"])
-def test_a_step_stays_on_its_device(model, few, teacher, on_meta, tmp_path):
+def test_a_step_stays_on_its_device(model, optimizer, few, teacher, on_meta, tmp_path):
     """Augmentation, mixup, teacher, loss, gradients, optimizer and average."""
-    config = dataclasses.replace(CONFIG, model=model, augment=True, mixup=0.3, drop_path=0.1, distill=str(teacher))
+    taught = dataclasses.replace(CONFIG, model=model, optimizer=optimizer, distill=str(teacher))
+    config = dataclasses.replace(taught, augment=True, mixup=0.3, drop_path=0.1)
     training = Training(config, few.splits, tmp_path)
     step = next(training.run())
     assert isinstance(step, Step)

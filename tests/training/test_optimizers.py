@@ -1,0 +1,47 @@
+"""Every trained parameter is updated once, and Muon's changes have the size that they should."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from emotify.models import NETWORKS, build_network
+from emotify.training.config import TrainConfig
+from emotify.training.optimizers import Muon, make_optimizers, orthogonal
+
+
+@pytest.mark.parametrize("shape", [(8, 90), (90, 8), (32, 32)])
+def test_orthogonal_keeps_directions_and_evens_their_size(shape):
+    """Singular vectors stay, and singular values of 0.01 to 1 come to about 1."""
+    left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    sizes = torch.logspace(0, -2, min(shape))
+    result = orthogonal(left * sizes @ right)
+    across = left.T @ result @ right.T
+    assert torch.allclose(across, torch.diag(across.diagonal()), atol=1e-3)
+    assert float(across.diagonal().min()) > 0.3
+    assert float(across.diagonal().max()) < 1.3
+
+
+def test_a_step_by_hand():
+    """The first change is the gradient made orthogonal, at a fifth of the rate; the weight shrinks by its decay."""
+    weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2))
+    before, weight.grad = weight.detach().clone(), torch.randn(4, 3, 2, 2)
+    Muon([weight], lr=0.5, weight_decay=0.1).step()
+    change = orthogonal(weight.grad.flatten(1)).view(4, 3, 2, 2)
+    assert torch.allclose(weight, before * (1 - 0.1 * 0.1) - 0.1 * change, atol=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_has_one_optimizer(name, optimizer):
+    """Convolutions have Muon where it is asked for; what is fixed has none, and only weights decay."""
+    network = build_network(name)
+    optimizers = make_optimizers(network, TrainConfig(model=name, optimizer=optimizer))
+    groups = [(one, group) for one in optimizers for group in one.param_groups]
+    updated = [parameter for _, group in groups for parameter in group["params"]]
+    assert len(updated) == len(set(updated))
+    assert set(updated) == {parameter for parameter in network.parameters() if parameter.requires_grad}
+    for one, group in groups:
+        for parameter in group["params"]:
+            assert isinstance(one, Muon) == (optimizer == "muon" and parameter.ndim == 4)
+            assert bool(group["weight_decay"]) == (parameter.ndim > 1)
