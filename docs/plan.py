@@ -94,7 +94,8 @@ def gpu() -> list[Step]:
     """What a GPU trains: dissimilar members, a large network that learns from all, small ones that learn from it."""
     train = "train --recipe best --device cuda"
     kinds = ("resnet18", "resnet18-eq", "resnet18-44", "vgg", "vgg-eq", "whitened")
-    steps = [Step("quick", f"{train} --model resnet18 --epochs 30 --seed 100")]
+    quick = f"{train} --model resnet18 --epochs 30 --seed 100"
+    steps = [Step("quick", quick), Step("quick-muon", f"{quick} --optimizer muon")]
     members = [Step(kind, f"{train} --model {kind} --seed {seed}") for seed, kind in enumerate(kinds)]
     runs = " ".join(f"{{{step.name}}}" for step in members)
     steps += [*members, Step("ensemble", f"ensemble {runs} --device cuda")]
