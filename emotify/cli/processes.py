@@ -38,7 +38,8 @@ def follow(training: Training) -> None:
     try:
         for _ in training.run():
             if training.world.agreed(stop=False):
-                return
+                break
+        training.leave_world()
     except RuntimeError as error:
         msg = "rank 0 of this training is gone"
         raise Interrupted(msg) from error

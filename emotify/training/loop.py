@@ -201,6 +201,10 @@ class Training:
         left = 1 - progress if self.config.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
         return self.config.learning_rate * left
 
+    def leave_world(self) -> None:
+        """Let go of what talks to the other processes; after it no step can be made with them."""
+        self._forward = self.network
+
     def save_checkpoint(self, scores: Mapping[str, Any]) -> None:
         """Write the final weights, which are the average ones."""
         save_checkpoint(self.folder / CHECKPOINT, self.average, self.config.model, {"valid": dict(scores)})
