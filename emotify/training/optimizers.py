@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -17,8 +18,9 @@ _STEPS = 5  # of the iteration that makes a matrix orthogonal
 def make_optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Return what updates the trainable parameters, each by one of them; biases and normalisation do not decay."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    convolutions = [parameter for parameter in trained if parameter.ndim == 4 and config.optimizer == "muon"]
-    rest = [parameter for parameter in trained if not any(parameter is other for other in convolutions)]
+    least = 4 if config.optimizer == "muon" else math.inf  # dimensions of what Muon updates
+    convolutions = [parameter for parameter in trained if parameter.ndim >= least]
+    rest = [parameter for parameter in trained if parameter.ndim < least]
     groups = [
         {"params": [parameter for parameter in rest if parameter.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [parameter for parameter in rest if parameter.ndim <= 1], "weight_decay": 0.0},
