@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,9 +86,22 @@ class Page:
         thrown = [str(event["params"]) for event in self.events if event.get("method") == "Runtime.exceptionThrown"]
         return logged + thrown
 
-    def picture(self, path: Path) -> None:
-        """Save what the window shows as PNG."""
-        path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
+    def colours(self, part: str) -> tuple[str, str]:
+        """Return the colours of the text of the part that a selector names, and of the ground that it stands on."""
+        ink, ground = self.run(f"""(() => {{ let part = document.querySelector('{part}');
+            const ink = getComputedStyle(part).color;
+            while (getComputedStyle(part).backgroundColor == 'rgba(0, 0, 0, 0)') part = part.parentElement;
+            return [ink, getComputedStyle(part).backgroundColor] }})()""")
+        return ink, ground
+
+    def contrast(self, part: str) -> float:
+        """Return the contrast of a part's text with its ground (WCAG 2)."""
+        darker, lighter = sorted(map(luminance, self.colours(part)))
+        return (lighter + 0.05) / (darker + 0.05)
+
+    def is_dark(self, part: str) -> bool:
+        """Say whether a part stands on a dark ground."""
+        return luminance(self.colours(part)[1]) < 0.1
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
@@ -99,6 +112,13 @@ class Page:
         message: dict[str, Any] = json.loads(first)
         self.events.append(message)
         return message
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour as CSS computes it, from 0 to 1 (WCAG 2)."""
+    channels = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
+    linear = [((value + 0.055) / 1.055) ** 2.4 if value > 0.04 else value / 12.92 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @contextlib.contextmanager

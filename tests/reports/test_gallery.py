@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
-import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from emotify.prediction.predictor import FaceResult, PictureResult
 from emotify.prediction.session import packaged_model
 from emotify.reports.gallery import new_gallery, thumbnail
 
-BROWSER = Path(__file__).parents[1] / "browser.py"
 SHOWN = "[...document.querySelectorAll('.card')].filter(card => card.checkVisibility()).length"
 HARM = [
     '<img src=x onerror="document.title=1">',
@@ -56,13 +53,6 @@ def page(path: Path, pictures: list[PictureResult], small: bytes | None = None) 
     return path
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """A browser for all tests here."""
-    with runpy.run_path(str(BROWSER))["browser"](tmp_path_factory.mktemp("profile")) as shown:
-        yield shown
-
-
 def choose(shown: Any, *names: str) -> int:
     for name in names:
         shown.run(f"document.querySelector('label[for={name}]').click()")
@@ -98,21 +88,7 @@ def test_the_page_fits_and_can_be_read(chromium, width, dark, tmp_path):
                 box.width / frame.width, box.height / frame.height, frame.width / frame.height] })()"""
     assert chromium.run(place) == pytest.approx([0.05, 0.2, 0.15, 0.3, 2.0], abs=0.01)
     for part in ("h1", "header p", ".where", "summary span"):
-        assert contrast(chromium, part) > 4.5, part
-
-
-def contrast(shown: Any, part: str) -> float:
-    """Return the contrast of a part's text with its ground (WCAG 2)."""
-    ground = f"""(() => {{ let part = document.querySelector('{part}');
-        const ink = getComputedStyle(part).color;
-        while (getComputedStyle(part).backgroundColor == 'rgba(0, 0, 0, 0)') part = part.parentElement;
-        return [ink, getComputedStyle(part).backgroundColor] }})()"""
-    lights = []
-    for colour in shown.run(ground):
-        channels = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
-        linear = [((value + 0.055) / 1.055) ** 2.4 if value > 0.04 else value / 12.92 for value in channels]
-        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
-    return (max(lights) + 0.05) / (min(lights) + 0.05)
+        assert chromium.contrast(part) > 4.5, part
 
 
 def test_m10_names_are_text(chromium, tmp_path):
