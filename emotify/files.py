@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,7 +52,7 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     The file is made beside `path` under a random name, exclusively and without following links; it is synced before it
     takes its place. Raises WriteError naming the path.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.tmp")
+    temporary = _temporary(path)
     if not overwrite and path.exists():
         raise exists_error(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -77,7 +77,7 @@ def remove_strays(folder: Path) -> None:
 
     Only a process that was killed leaves them.
     """
-    for path in folder.glob(f".*.{'[0-9a-f]' * 8}.tmp"):
+    for path in folder.glob(f".emotify.{'[0-9a-f]' * 8}.tmp"):
         with explain_write_errors(path):
             path.unlink(missing_ok=True)
 
@@ -96,7 +96,7 @@ def write_folder(path: Path, contents: Mapping[str, bytes], *, overwrite: bool =
     check_folder(path, overwrite=overwrite)
     path = path.resolve()
     make_folder(path.parent, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.tmp")
+    temporary = _temporary(path)
     try:
         make_folder(temporary)
         for name, content in contents.items():
@@ -232,4 +232,6 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-Progress = Callable[[int, int], None]  # called with (done, total)
+def _temporary(path: Path) -> Path:
+    """Return a random hidden name beside `path`, of few bytes however long and foreign its own name is."""
+    return path.with_name(f".emotify.{os.urandom(4).hex()}.tmp")

@@ -21,6 +21,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"old"]
 
 
+def test_a_name_as_long_as_a_system_allows_can_be_written(tmp_path):
+    """255 bytes, though far fewer characters."""
+    path = tmp_path / ("\U0001f600" * 63 + ".md")
+    write_bytes(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
 def test_f6_unwritable_places_are_write_errors(tmp_path):
     """F6: the error names the path."""
     with pytest.raises(WriteError, match=r"a\.json"):
