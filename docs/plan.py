@@ -1,23 +1,23 @@
 """Train everything that docs/results.md speaks of, with the commands of emotify, in order; stopped and started at will.
 
-python docs/plan.py study|choices|cpu|gpu --data fer2013.csv [--out plan] [--epochs N] [--dry]
+python docs/plan.py study|settings|choices|cpu|gpu --data fer2013.csv [--out plan] [--epochs N] [--dry]
 
-Each step is one command. What it made is kept in OUT/<plan>.json, and a step that is done is not done again; a training
-that was interrupted goes on. `study` asks when an ensemble helps; `choices` what students owe to what; `cpu` and `gpu`
-train what ships. --epochs replaces every length, to try a plan; --dry prints the commands.
+Each step is one command. What it printed is kept in OUT/PLAN/steps.json, and a step whose command is still the same is
+not done again; a training that was interrupted goes on. `study` asks when an ensemble helps; `settings` what the recipe
+`fast` owes to each of its settings; `choices` what students owe to what; `cpu` and `gpu` train what ships. --epochs
+replaces every length, to try a plan; --dry prints the commands.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-PLANS = ("study", "choices", "cpu", "gpu")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,26 @@ def study() -> list[Step]:
         steps.append(Step(f"ensemble-{name}", f"ensemble {runs}"))
     every = " ".join(f"{{{step.name}}}" for step in steps)
     return [*steps, Step("scores", f"evaluate {every} --json")]
+
+
+def settings() -> list[Step]:
+    """What a short training owes to each setting of the recipe `fast`: three seeds of each with one thing changed."""
+    changes = {
+        "fast": "",
+        "mixup": "--mixup 0.3",
+        "drop-path": "--drop-path 0.1",
+        "linear": "--schedule linear",
+        "no-smoothing": "--label-smoothing 0",
+        "no-average": "--ema-decay 0",
+        "no-growth": "--no-grow",
+        "muon": "--optimizer muon",
+    }
+    steps = [
+        Step(f"{name}-{seed}", f"train --recipe fast --model small {words} --seed {seed}")
+        for seed in range(3)
+        for name, words in changes.items()
+    ]
+    return [*steps, Step("scores", f"evaluate {' '.join(f'{{{step.name}}}' for step in steps)} --json")]
 
 
 def teachers() -> list[Step]:
@@ -116,38 +136,51 @@ def gpu() -> list[Step]:
     return [*steps, Step("scores", f"evaluate {every} --json"), Step("views", "evaluate {student} --views ten --json")]
 
 
+PLANS = {plan.__name__: plan for plan in (study, settings, choices, cpu, gpu)}
+
+
 def command_line(step: Step, made: dict[str, str], *, data: str, out: Path, epochs: int | None) -> list[str]:
     """Return the words of a step's command, names replaced by what was made."""
     words = [word.format_map({**made, "out": out}) for word in shlex.split(step.command)]
     words += ["--data", data]
     if words[0] == "train":
-        words += ["--out", str(out / "runs")]
+        words += ["--out", str(out / step.name)]
         words += ["--epochs", str(epochs)] if epochs else []
     if words[0] == "ensemble":
-        words += ["--out", str(out / "runs" / step.name)]
-    return [sys.executable, "-m", "emotify", *words]
+        digest = hashlib.sha256(shlex.join(words).encode()).hexdigest()
+        words += ["--out", str(out / f"{step.name}-{digest[:4]}")]
+    return words
 
 
-def unfinished(step: Step, out: Path, begun: set[Path]) -> Path | None:
-    """Return the run that this step had begun when it was stopped."""
-    left = [path.parent for path in out.glob("runs/*/state.safetensors") if path.parent not in begun]
-    return left[0] if step.command.startswith("train") and left else None
+def unfinished(folder: Path) -> Path | None:
+    """Return the run in `folder` that can be gone on with."""
+    for record in sorted(folder.glob("*/run.json")):
+        if json.loads(record.read_text())["status"] != "finished" and (record.parent / "state.safetensors").exists():
+            return record.parent
+    return None
 
 
-def run(steps: list[Step], path: Path, *, data: str, out: Path, epochs: int | None) -> None:
-    """Run the steps that are not done, keeping in `path` what each printed."""
-    printed: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+def run(steps: list[Step], out: Path, *, data: str, epochs: int | None) -> None:
+    """Run the steps that are not done, keeping in steps.json of `out` what each was and printed."""
+    path = out / "steps.json"
+    kept: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    made: dict[str, str] = {}
     for step in steps:
-        if step.name in printed:
-            continue
-        made = {name: text.splitlines()[-1] for name, text in printed.items() if text}
         words = command_line(step, made, data=data, out=out, epochs=epochs)
-        if stopped := unfinished(step, out, {Path(folder) for folder in made.values()}):
-            words = [*words[:3], "train", "--resume", str(stopped), "--data", data]
-        print(f"== {step.name}: emotify {shlex.join(words[3:])}", flush=True)
-        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-        printed[step.name] = done.stdout.strip()
-        path.write_text(json.dumps(printed, indent=1))
+        command = shlex.join(words)
+        same = kept.get(step.name, {}).get("command") == command
+        if not (same and "printed" in kept[step.name]):
+            if same and words[0] == "train" and (stopped := unfinished(out / step.name)):
+                words = ["train", "--resume", str(stopped), "--data", data]
+            kept[step.name] = {"command": command}
+            path.write_text(json.dumps(kept, indent=1))
+            print(f"== {step.name}: emotify {shlex.join(words)}", flush=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "emotify", *words], stdout=subprocess.PIPE, text=True, check=True
+            )
+            kept[step.name]["printed"] = done.stdout.strip()
+            path.write_text(json.dumps(kept, indent=1))
+        made[step.name] = kept[step.name]["printed"].rpartition("\n")[2]
     print(f"done; what each step printed is in {path}")
 
 
@@ -160,12 +193,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--dry", action="store_true")
     options = parser.parse_args()
-    steps = {"study": study, "choices": choices, "cpu": cpu, "gpu": gpu}[options.plan]()
+    steps = PLANS[options.plan]()
     if options.dry:
         print("\n".join(f"{step.name}: emotify {step.command}" for step in steps))
         return
-    options.out.mkdir(parents=True, exist_ok=True)
-    run(steps, options.out / f"{options.plan}.json", data=options.data, out=options.out, epochs=options.epochs)
+    folder = options.out / options.plan
+    folder.mkdir(parents=True, exist_ok=True)
+    run(steps, folder, data=options.data, epochs=options.epochs)
 
 
 if __name__ == "__main__":

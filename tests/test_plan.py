@@ -12,6 +12,10 @@ import pytest
 import typer
 
 from emotify.cli import app
+from emotify.data import read_dataset
+from emotify.runs import read_run
+from emotify.training.config import TrainConfig
+from emotify.training.run import new_run
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "plan.py"
 
@@ -27,26 +31,44 @@ def plan():
     return module
 
 
-@pytest.mark.parametrize("name", ["study", "choices", "cpu", "gpu"])
+@pytest.mark.parametrize("name", ["study", "settings", "choices", "cpu", "gpu"])
 def test_every_step_is_a_command_that_there_is(name, plan, tmp_path):
     """Names are used after they were made, and the parser of emotify takes every word."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     made: dict[str, str] = {}
     for step in getattr(plan, name)():
-        words = plan.command_line(step, made, data="synthetic", out=tmp_path, epochs=1)[3:]
+        words = plan.command_line(step, made, data="synthetic", out=tmp_path, epochs=1)
         commands[words[0]].make_parser(typer.Context(commands[words[0]])).parse_args(list(words[1:]))
         made[step.name] = str(tmp_path / step.name)
 
 
+def runs(folder):
+    return sorted(path.parent for path in folder.glob("*/run.json"))
+
+
 def test_what_is_done_is_not_done_again(plan, tiny_csv, tmp_path):
-    """A plan that was stopped goes on with the step that is not in its file."""
+    """A plan that was stopped goes on with the step that is not in its file, and repeats one whose command changed."""
     steps = [plan.Step("one", "train --model fnn --batch-size 64"), plan.Step("two", "evaluate {one} --json")]
-    path = tmp_path / "plan.json"
-    plan.run(steps[:1], path, data=str(tiny_csv), out=tmp_path, epochs=1)
-    (run,) = (tmp_path / "runs").iterdir()
-    plan.run(steps, path, data=str(tiny_csv), out=tmp_path, epochs=1)
-    printed = json.loads(path.read_text())
-    assert printed["one"] == str(run)
-    assert list((tmp_path / "runs").iterdir()) == [run]
-    assert json.loads(printed["two"])["results"][0]["model"] == run.name
-    assert shlex.split(steps[1].command)[0] == "evaluate"
+    plan.run(steps[:1], tmp_path, data=str(tiny_csv), epochs=1)
+    (run,) = runs(tmp_path / "one")
+    plan.run(steps, tmp_path, data=str(tiny_csv), epochs=1)
+    kept = json.loads((tmp_path / "steps.json").read_text())
+    assert kept["one"]["printed"] == str(run)
+    assert runs(tmp_path / "one") == [run]
+    assert json.loads(kept["two"]["printed"])["results"][0]["model"] == run.name
+    plan.run(steps[:1], tmp_path, data=str(tiny_csv), epochs=2)
+    assert len(runs(tmp_path / "one")) == 2
+
+
+def test_a_training_that_was_stopped_goes_on(plan, tiny_csv, tmp_path):
+    """With the run that the step began, and not with one of another command."""
+    step = plan.Step("one", "train --model fnn --batch-size 64")
+    kept = {"one": {"command": shlex.join(plan.command_line(step, {}, data=str(tiny_csv), out=tmp_path, epochs=3))}}
+    (tmp_path / "steps.json").write_text(json.dumps(kept))
+    config = TrainConfig(model="fnn", batch_size=64, epochs=3, device="cpu", threads=1)
+    with new_run(config, read_dataset(str(tiny_csv)), out=tmp_path / "one") as training:
+        next(training.run())
+        training.save_state()
+    plan.run([step], tmp_path, data=str(tiny_csv), epochs=3)
+    assert runs(tmp_path / "one") == [training.folder]
+    assert read_run(training.folder).finished
