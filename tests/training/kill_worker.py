@@ -12,6 +12,7 @@ import errno
 import gc
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -174,6 +175,7 @@ def answer(request: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
     moments = Moments(request)
     report: dict[str, Any] = {"moments": moments.names, "exit_code": 0}
     os.chdir(request["folder"])
+    loop.STATE_INTERVAL = request.get("state_interval", math.inf)  # without one, states at `save_at` and at the end
     moments.watch()
     try:
         if request["do"] == "command":
@@ -207,7 +209,6 @@ def in_child(request: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
 def main() -> None:
     torch.set_num_threads(1)
     NETWORKS["toy"] = Toy
-    loop.STATE_INTERVAL = -1.0  # a state at the end of every epoch
     dataset = read_dataset(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         request = {"do": "train", "folder": folder}

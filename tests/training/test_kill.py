@@ -22,8 +22,8 @@ from emotify.training.checkpoint import load_checkpoint, load_tensors
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kill -9 and fork, as Linux has them")
 
 WORKER = Path(__file__).with_name("kill_worker.py")
-SAVE_AT = (3,)  # in the middle of the second epoch; the states at the ends of epochs come by themselves
 STEPS = 6  # in three epochs
+SAVE_AT = (1, 4)  # within the first epoch, and at the end of the second: a kill may be steps after a state
 KILLED = -signal.SIGKILL
 
 
@@ -171,12 +171,16 @@ def test_f2_interrupted_twice_anywhere(worker, whole, toy_csv, tmp_path):
     """F2: Ctrl-C or SIGTERM, and once more while the state is saved: exit 130 or 143, resumed exactly."""
     out, _ = whole
     words = ["train", "--data", str(toy_csv), "--config", str(only_run(out) / "config.json"), "--out"]
-    numbers = range(17, 70, 5)  # from the first epoch's line of metrics to the last epoch's state
+    always = {"state_interval": -1.0}  # a state after every step
+    moments = worker("command", tmp_path / "all", words=[*words, str(tmp_path / "all")], **always)["moments"]
+    written = [number for number, name in enumerate(moments, 1) if name == "replace state.safetensors"]
+    assert len(written) == STEPS + 1  # one more at the end
+    numbers = range(written[0] - 4, written[STEPS - 1], 7)  # from the first step's state to the last's
     for number in numbers:
         folder = tmp_path / str(number)
         sent, code = ((signal.SIGINT, 130), (signal.SIGTERM, 143))[number % 2]
         twice = [number, number + 1 + number % 11]
-        ending = worker("command", folder, words=[*words, str(folder)], interrupt_at=twice, signal=sent)
+        ending = worker("command", folder, words=[*words, str(folder)], interrupt_at=twice, signal=sent, **always)
         talk = (folder / "talk.txt").read_text()
         assert ending["exit_code"] == code, talk
         assert status(only_run(folder)) in {"interrupted", "running"}
