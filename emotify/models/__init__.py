@@ -51,20 +51,25 @@ class NetworkSize:
     name: str
     parameters: int
     macs: int  # multiply-accumulates of one 48x48 image
+    input_size: int  # the side of what it sees of an image, in pixels
+    equalise: bool
     description: str
 
 
 def describe_networks() -> list[NetworkSize]:
-    """Return name, size and description of every network."""
+    """Return name, size, pixels and description of every network."""
     networks = {name: build_network(name) for name in NETWORKS}
     return [
-        NetworkSize(name, count_parameters(network), count_macs(network), _describe(network))
+        NetworkSize(
+            name,
+            count_parameters(network),
+            count_macs(network),
+            network.input_size,
+            network.equalise,
+            (network.__doc__ or "").partition("\n")[0],
+        )
         for name, network in networks.items()
     ]
-
-
-def _describe(network: Network) -> str:
-    return (network.__doc__ or "").partition("\n")[0] + (" Equalised pixels." if network.equalise else "")
 
 
 __all__ = [

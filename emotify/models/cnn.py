@@ -9,7 +9,7 @@ from emotify.models.network import Network, classifier_head
 
 
 class Cnn(Network):
-    """A 3x3 stem at 44x44, then stages of 48, 96 and 192 channels, each entered by a strided convolution."""
+    """A 3x3 stem without stride, then stages of 48, 96 and 192 channels, each entered by a strided convolution."""
 
     any_size = True
 

@@ -13,14 +13,14 @@ class ResidualBlock(nn.Module):
     (stochastic depth, Huang et al. 2016, arXiv:1603.09382).
     """
 
-    def __init__(self, channels: int, *, drop_path: float = 0.0) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = conv_bn_relu(channels, channels)
         normalise = nn.BatchNorm2d(channels)
         nn.init.zeros_(normalise.weight)
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), normalise)
         self.excitation = SqueezeExcitation(channels)
-        self.drop_path = drop_path
+        self.drop_path = 0.0
 
     def forward(self, features: Tensor) -> Tensor:
         change = self.excitation(self.second(self.first(features)))
@@ -33,10 +33,10 @@ class ResidualBlock(nn.Module):
 class SqueezeExcitation(nn.Module):
     """Weigh each channel by a number in 0..1 that all channels' averages decide (Hu et al. 2018, arXiv:1709.01507)."""
 
-    def __init__(self, channels: int, reduction: int = 8) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(channels, channels // reduction)
-        self.excite = nn.Linear(channels // reduction, channels)
+        self.squeeze = nn.Linear(channels, channels // 8)
+        self.excite = nn.Linear(channels // 8, channels)
 
     def forward(self, features: Tensor) -> Tensor:
         # A sum and not a mean, whose gradient would come in another memory layout than all others and slow the step.

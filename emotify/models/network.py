@@ -68,7 +68,7 @@ def classifier_head(features: int, dropout: float) -> nn.Sequential:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of trainable numbers."""
+    """Return the number of weights, fixed ones too."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

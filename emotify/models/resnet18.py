@@ -11,7 +11,7 @@ from emotify.models.network import Network, classifier_head
 
 
 class ResNet18(Network):
-    """A stem without stride, then stages of 64, 128, 256 and 512 channels from 48x48 to 6x6, with squeeze-excitation.
+    """A stem without stride, then stages of 64, 128, 256 and 512 channels, each strided, with squeeze-excitation.
 
     He et al. 2016, arXiv:1512.03385, as it is used for small pictures; a strided convolution enters each stage.
     """

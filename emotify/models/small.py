@@ -9,7 +9,7 @@ from emotify.models.network import Network, classifier_head
 
 
 class Small(Network):
-    """A strided 3x3 stem from 44x44, then stages of 64 and 128 channels at 11x11 and 6x6; for distillation."""
+    """A strided 3x3 stem, then stages of 64 and 128 channels, each strided; for distillation."""
 
     any_size = True
 

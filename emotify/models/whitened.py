@@ -19,8 +19,8 @@ class Whitened(Network):
 
     any_size = True
 
-    def __init__(self, *, equalise: bool = False) -> None:
-        super().__init__(equalise=equalise)
+    def __init__(self) -> None:
+        super().__init__()
         self.whiten = nn.Conv2d(1, 2 * PATCH**2, PATCH, padding=PATCH // 2, bias=False).requires_grad_(
             requires_grad=False
         )

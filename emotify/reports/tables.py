@@ -33,11 +33,12 @@ _ENDS = 5  # of a long list, shown at its beginning and at its end
 
 
 def models_table(networks: Sequence[NetworkSize]) -> Table:
-    """Show name, parameters, multiply-accumulates and description of each network."""
-    table = _table("Models", ("model", "parameters", "MACs"), ("what it is",))
+    """Show name, parameters, multiply-accumulates, pixels and description of each network."""
+    table = _table("Models", ("model", "parameters", "MACs"), ("it sees", "what it is"))
     for network in networks:
         sizes = (f"{network.parameters / 1e6:.2f} M", f"{network.macs / 1e6:.1f} M")
-        table.add_row(network.name, *sizes, network.description)
+        pixels = f"{network.input_size}x{network.input_size}{', equalised' if network.equalise else ''}"
+        table.add_row(network.name, *sizes, pixels, network.description)
     return table
 
 

@@ -105,7 +105,8 @@ def test_blocks_are_left_out_in_training_alone():
     assert rates[0] == 0
     assert rates[-1] == 0.5
     assert rates == sorted(rates)
-    block = ResidualBlock(8, drop_path=0.5)
+    block = ResidualBlock(8)
+    block.drop_path = 0.5
     torch.nn.init.ones_(block.second[1].weight)  # type: ignore[arg-type]
     features = torch.rand(400, 8, 3, 3)
     unchanged = (block.train()(features) == features).flatten(1).all(1)
