@@ -15,6 +15,7 @@ from emotify.files import make_folder, printable, read_json, write_json
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint.safetensors"  # the weights, in the folder of a finished run
+STATE = "state.safetensors"  # all that going on needs, in the folder of an unfinished one
 
 
 @dataclass(frozen=True)

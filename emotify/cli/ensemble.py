@@ -62,7 +62,7 @@ def ensemble(
       emotify ensemble                                   every finished run in runs/
       emotify ensemble runs/*-cnn-s0-* runs/*-cnn-s1-*
       emotify ensemble --method weighted                 weights for unequal members
-      emotify ensemble --out runs/best --json
+      emotify ensemble --out runs/ensemble --json
     """
     talk = Talk(quiet=quiet, verbose=verbose)
     wanted = parse_method(method)

@@ -47,7 +47,7 @@ def export(
     \b
     Examples:
       emotify export --onnx                             the newest ensemble, else the newest run
-      emotify export runs/best --tta --precision fp16 --out model.onnx
+      emotify export runs/ensemble --tta --precision fp16 --out model.onnx
     """
     talk = Talk(quiet=quiet, verbose=verbose)
     path = model or _newest(talk)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
+from emotify.cpus import available_cpus
 from emotify.errors import ModelError, UsageError
 from emotify.files import printable
 from emotify.runs import RUNS, ensembles, finished_runs, read_run
@@ -27,9 +28,12 @@ def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Cl
 
         return open_ensemble(path, lambda run: open_classifier(run, device=device, threads=threads))
     if (path / "run.json").exists():
+        import torch
+
         from emotify.training.classifier import open_run
 
-        return open_run(path, device=device, threads=threads)
+        torch.set_num_threads(threads or available_cpus())
+        return open_run(path, device=device)
     if not path.exists():
         msg = f"no model at {printable(path)}; make one with: emotify train"
         raise ModelError(msg)

@@ -145,7 +145,7 @@ def predict(
       emotify predict faces48/ --faces whole --jsonl | head
       find . -name '*.jpg' -print0 | emotify predict --files-from - -0 --shard 0/4 --jsonl
       emotify predict - < face.jpg
-      emotify predict test/ --model runs/best/model.onnx    with happy/, sad/, ... inside: accuracy too
+      emotify predict test/ --model runs/ensemble/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
     talk = Talk(quiet=quiet, verbose=verbose)
     _check_choice("--faces", faces, _FACES)

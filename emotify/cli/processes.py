@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from emotify.cli.errors import Interrupted
@@ -19,16 +20,17 @@ def together(training: Training) -> Iterator[Step | Epoch]:
     try:
         yield from training.run()
     except RuntimeError as error:
-        if training.world.size == 1 or isinstance(error, NotImplementedError):
+        if training.world.size == 1 or not _tells_of_another(error):
             raise
         msg = (
             f"another process of this training is gone ({printable(str(error).partition(chr(10))[0][:200])}); "
             f"go on under torchrun with: train --resume {printable(training.folder)}"
         )
         raise UnavailableError(msg) from error
+    training.leave_world()
 
 
-def follow(training: Training) -> None:
+def follow(opened: AbstractContextManager[Training]) -> None:
     """Train beside rank 0, without a word, until it ends, says stop or is gone.
 
     Signals are left to rank 0, which finishes its step and keeps the state; a step takes all processes.
@@ -36,10 +38,23 @@ def follow(training: Training) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
-        for _ in training.run():
-            if training.world.agreed(stop=False):
-                break
-        training.leave_world()
+        with opened as training:
+            for _ in training.run():
+                if training.world.agreed(stop=False):
+                    break
+            training.leave_world()
     except RuntimeError as error:
+        if not _tells_of_another(error):
+            raise
         msg = "rank 0 of this training is gone"
         raise Interrupted(msg) from error
+
+
+def _tells_of_another(error: RuntimeError) -> bool:
+    """Whether an error may be that of a process that is gone: gloo's are RuntimeErrors, and none of its subclasses.
+
+    What has a class of its own (memory, CUDA, the compiler) happened in this process.
+    """
+    from torch.distributed import DistError
+
+    return type(error) is RuntimeError or isinstance(error, DistError)

@@ -90,7 +90,7 @@ def train(
         str, typer.Option("--layout", metavar="NAME", help="Of memory: auto, channels_last or contiguous.")
     ] = _DEFAULTS.layout,
     compile: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--compile", metavar="NAME", help="torch.compile: on, off, or auto, which is on a GPU.")
+        str, typer.Option("--compile", metavar="NAME", help="torch.compile: on, off, or auto, which is on a GPU that can.")
     ] = _DEFAULTS.compile,
     threads: Threads = _DEFAULTS.threads,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run's new folder is made.")] = RUNS,
@@ -153,10 +153,10 @@ def train(
             if resume
             else new_run(options, dataset, out=out, argv=sys.argv, world=world)
         )
+        if not world.leads:
+            follow(opened)
+            return
         with opened as training:
-            if not world.leads:
-                follow(training)
-                return
             talk.notice(f"training {_describe(training.config)} in {training.folder}")
             resume_command = next_command("train", "--resume", training.folder, data=dataset.source)
             scores = _run(training, talk, resume_command=resume_command)

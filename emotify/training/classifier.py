@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from emotify.cpus import available_cpus
 from emotify.data.types import Float32Array, UInt8Array
 from emotify.errors import ModelError
 from emotify.files import printable
@@ -28,11 +27,10 @@ class NetworkClassifier:
         return predict_probabilities(self.network, images, device=self._device)
 
 
-def open_run(folder: Path, *, device: str = "auto", threads: int = 0) -> NetworkClassifier:
+def open_run(folder: Path, *, device: str = "auto") -> NetworkClassifier:
     """Open a finished run. Raises ModelError, or UnavailableError for a device that is not there."""
     if not read_run(folder).finished:
         msg = f"{printable(folder)} has not finished; go on with: emotify train --resume {printable(folder)}"
         raise ModelError(msg)
-    torch.set_num_threads(threads or available_cpus())
     network, _ = load_checkpoint(folder / CHECKPOINT)
     return NetworkClassifier(folder.resolve().name, network, device=torch.device(pick_device(device)))

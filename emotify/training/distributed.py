@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from emotify.errors import UnavailableError
+
 T = TypeVar("T")
 
 
@@ -70,11 +72,17 @@ def torchrun_world() -> World:
 
 @contextlib.contextmanager
 def joined(world: World, *, device: str) -> Iterator[None]:
-    """Let the processes of a world talk to each other within the block: NCCL between GPUs, gloo between CPUs."""
+    """Let the processes of a world talk to each other within the block: NCCL between GPUs, gloo between CPUs.
+
+    Raises UnavailableError where there are fewer GPUs than processes.
+    """
     if world.size == 1:
         yield
         return
     if device.startswith("cuda"):
+        if device != "cuda" or world.local_rank >= torch.cuda.device_count():
+            msg = f"{world.size} processes take a GPU each: --device cuda on a machine with as many, or --device cpu"
+            raise UnavailableError(msg)
         torch.cuda.set_device(on_own_device(device, world))
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:

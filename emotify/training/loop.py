@@ -24,7 +24,7 @@ from emotify.models import Network, build_network
 from emotify.models.inference import autocast, memory_format, place, predict_logits
 from emotify.models.layers import set_drop_path
 from emotify.models.network import centre_crop
-from emotify.runs import CHECKPOINT
+from emotify.runs import CHECKPOINT, STATE
 from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
 from emotify.training.chance import Draws, derive_seed, make_generator
 from emotify.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
@@ -79,7 +79,9 @@ class Training:
         self.labels = torch.from_numpy(train.labels).to(self.device)
         self.data_sha256 = {split.value: images.sha256() for split, images in splits.items() if split != Split.TEST}
 
-        self.network = place(first_weights(config, train), config.layout).to(self.device)
+        # Whatever the first weights were, a state replaces them: the run that they came from may be gone by then.
+        network = build_network(config.model) if (folder / STATE).exists() else first_weights(config, train)
+        self.network = place(network, config.layout).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.teacher = open_teacher(Path(config.distill), device=self.device) if config.distill else None
         self.optimizers = make_optimizers(self.network, config)
@@ -225,16 +227,17 @@ class Training:
             "teacher_sha256": self.teacher.sha256 if self.teacher else None,
             "history": [dataclasses.asdict(epoch) for epoch in self.history],
         }
-        save_tensors(self.folder / "state.safetensors", {**tensors, "loss_sum": self.loss_sum}, document)
+        save_tensors(self.folder / STATE, {**tensors, "loss_sum": self.loss_sum}, document)
 
     def load_state(self) -> None:
         """Go on from the state in the run folder. Raises ModelError when it is damaged or of another training."""
-        path = self.folder / "state.safetensors"
+        path = self.folder / STATE
         tensors, document = load_tensors(path)
         if "config" not in document:
             msg = f"{printable(path)} is not the state of a training; delete it to train from the first step"
             raise ModelError(msg)
-        if not _same_training(document["config"], self.config.document()):
+        began_with = TrainConfig.from_document(document["config"], source=printable(path))
+        if dataclasses.replace(began_with, device=self.config.device, threads=self.config.threads) != self.config:
             msg = f"{printable(self.folder)}: config.json is not what the run began with; put it back to resume"
             raise ModelError(msg)
         if document["data_sha256"] != self.data_sha256:
@@ -278,12 +281,6 @@ class Training:
             return
         lines = [json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in self.history]
         write_bytes(self.folder / "metrics.jsonl", "".join(lines).encode())
-
-
-def _same_training(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Whether two configurations are of the same training, on whatever machine."""
-    machine = ("device", "threads")
-    return all(first.get(name) == second.get(name) for name in {*first, *second} if name not in machine)
 
 
 def update_average(average: Network, network: Network, *, decay: float) -> None:

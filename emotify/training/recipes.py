@@ -1,4 +1,4 @@
-"""Settings that go together, by name. What each is worth: docs/results.md."""
+"""Settings that go together, by name."""
 
 from __future__ import annotations
 

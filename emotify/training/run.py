@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from emotify.emotions import EMOTIONS
 from emotify.errors import InputError, ModelError, UnavailableError, UsageError, WriteError
 from emotify.evaluation.metrics import Scores, score
 from emotify.files import explain_write_errors, locked, printable, remove_strays, write_json
-from emotify.models import check_name, count_macs, count_parameters
+from emotify.models import build_network, check_name, count_macs, count_parameters
 from emotify.models.inference import predict_probabilities
-from emotify.runs import new_folder, read_run, update_record
+from emotify.runs import STATE, new_folder, read_run, update_record
 from emotify.training.checkpoint import DamagedError
 from emotify.training.config import TrainConfig, read_config
 from emotify.training.device import describe, pick_device, resolve
@@ -39,14 +40,16 @@ def new_run(
     Raises InputError when the data cannot be trained on, UnavailableError for a device that is not there, WriteError.
     """
     check_options(config)
-    _check_data(dataset, config, world)
+    _check_share(config, world)
+    _check_data(dataset, config)
     if not world.leads:
         theirs: tuple[TrainConfig, Path] = world.from_leader(None)
-        yield Training(theirs[0], dataset.splits, theirs[1], world)
+        with _telling_of_memory(theirs[0]):
+            yield Training(theirs[0], dataset.splits, theirs[1], world)
         return
     config = resolve(config, steps=config.epochs * (len(dataset.splits[Split.TRAIN]) // config.batch_size))
     folder = new_folder(out, f"{config.model}-s{config.seed}")
-    with locked(folder / ".lock"):
+    with locked(folder / ".lock"), _telling_of_memory(config):
         write_json(folder / "config.json", config.document())
         world.from_leader((config, folder))
         training = Training(config, dataset.splits, folder, world)
@@ -57,11 +60,8 @@ def new_run(
             parameters=count_parameters(training.average),
             macs=count_macs(training.average),
             classes=EMOTIONS,
-            device=describe(config.device),
-            processes=world.size,
-            threads=config.threads,
+            **_machine(config, world),
             precision=config.precision,
-            versions=_versions(),
             data={
                 "name": PurePath(dataset.source).name,
                 "sha256": training.data_sha256,
@@ -84,14 +84,14 @@ def resumed_run(
     WriteError when another process trains it.
     """
     check_resumable(folder)
-    config = read_config(folder / "config.json")
-    config = resolve(replace(config, device=device or config.device, threads=threads or config.threads))
-    with locked(folder / ".lock") if world.leads else contextlib.nullcontext():
+    config = _config_for(folder, device=device, threads=threads)
+    _check_share(config, world)
+    with locked(folder / ".lock") if world.leads else contextlib.nullcontext(), _telling_of_memory(config):
         check_resumable(folder)  # once more: another process may have finished it in between
         if world.leads:
             remove_strays(folder)
         training = Training(config, dataset.splits, folder, world)
-        if (folder / "state.safetensors").exists():
+        if (folder / STATE).exists():
             _load_state(training)
         elif read_run(folder).record["data"]["sha256"] != training.data_sha256:
             msg = f"{printable(folder)} was begun on other data; resume it with the --data that it began with"
@@ -99,30 +99,32 @@ def resumed_run(
         if not world.leads:
             yield training
             return
-        update_record(folder, status="running")
+        before, now = read_run(folder).record, _machine(config, world)
+        if changed := {name: before.get(name) for name in now if before.get(name) != now[name]}:
+            now["earlier"] = [*before.get("earlier", []), {"until_step": training.step, **changed}]
+        update_record(folder, status="running", **now)
         with _keeping_record(training):
             yield training
 
 
 def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: World = ALONE) -> list[str]:
-    """Return what is no longer as it was when the run in `folder` began, and keeps it from going on bit for bit."""
+    """Return what is not as it was when the run in `folder` was last trained: it does not go on bit for bit."""
     record = read_run(folder).record
-    now = {
-        "torch": torch.__version__,
-        "device": describe(pick_device(device)) if device else record["device"],
-        "threads": threads or record["threads"],
-        "processes": world.size,
-    }
+    now = _machine(_config_for(folder, device=device, threads=threads), world)
     before = {**record, "torch": record["versions"]["torch"], "processes": record.get("processes", 1)}
+    now["torch"] = now.pop("versions")["torch"]
     return [f"{name} {before[name]}, now {value}" for name, value in now.items() if before[name] != value]
 
 
 def check_options(config: TrainConfig) -> None:
-    """Raise what `new_run` would for a model, a teacher or a device that is not there, before any data is read."""
+    """Raise what `new_run` would for options that cannot be trained with, before any data is read."""
     check_name(config.model)
-    device = resolve(config).device
+    pick_device(config.device)
+    if config.optimizer == "muon" and not any(weight.ndim == 4 for weight in build_network(config.model).parameters()):
+        msg = f"--optimizer muon is for convolutions, and {config.model} has none; take --optimizer sgd"
+        raise UsageError(msg)
     if config.distill:
-        open_teacher(Path(config.distill), device=torch.device(device))
+        open_teacher(Path(config.distill), device=torch.device("cpu"))
     if config.start_from:
         first_weights(config)
 
@@ -147,7 +149,7 @@ def finish_run(training: Training) -> Scores:
 def close_run(folder: Path, scores: Scores) -> None:
     """Declare a run finished, and remove what only resuming it needs."""
     update_record(folder, status="finished", valid=scores.document())
-    for name in ("state.safetensors", "state.json"):
+    for name in (STATE, Path(STATE).with_suffix(".json").name):
         with explain_write_errors(folder / name):
             (folder / name).unlink(missing_ok=True)
 
@@ -160,6 +162,35 @@ def _load_state(training: Training) -> None:
         raise ModelError(msg) from error
 
 
+def _config_for(folder: Path, *, device: str, threads: int) -> TrainConfig:
+    """Return the options of the run in `folder`, with the device and the threads that it goes on with."""
+    config = read_config(folder / "config.json")
+    return resolve(replace(config, device=device or config.device, threads=threads or config.threads))
+
+
+def _machine(config: TrainConfig, world: World) -> dict[str, Any]:
+    return {
+        "device": describe(config.device),
+        "processes": world.size,
+        "threads": config.threads,
+        "versions": {
+            "emotify": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+@contextlib.contextmanager
+def _telling_of_memory(config: TrainConfig) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        msg = f"{config.device} has too little memory; lower --batch-size {config.batch_size}"
+        raise UnavailableError(msg) from error
+
+
 @contextlib.contextmanager
 def _keeping_record(training: Training) -> Iterator[None]:
     """Keep run.json true, however the block ends: time and speed, and the status when the run is not finished."""
@@ -167,10 +198,6 @@ def _keeping_record(training: Training) -> Iterator[None]:
     failed = False
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        failed = True
-        msg = f"{training.config.device} has too little memory; lower --batch-size {training.config.batch_size}"
-        raise UnavailableError(msg) from error
     except Exception:  # whatever it was: it is raised again, and the record says that the run failed
         failed = True
         raise
@@ -184,10 +211,13 @@ def _keeping_record(training: Training) -> Iterator[None]:
             update_record(training.folder, **speed)
 
 
-def _check_data(dataset: Dataset, config: TrainConfig, world: World) -> None:
+def _check_share(config: TrainConfig, world: World) -> None:
     if config.batch_size % world.size:
         msg = f"--batch-size {config.batch_size} cannot be shared by {world.size} processes; take a multiple of it"
         raise UsageError(msg)
+
+
+def _check_data(dataset: Dataset, config: TrainConfig) -> None:
     for split in (Split.TRAIN, Split.VALID):
         if split not in dataset.splits or not len(dataset.splits[split]):
             msg = f"{printable(dataset.source)} has no images of the {split} split; training needs train and valid"
@@ -199,12 +229,3 @@ def _check_data(dataset: Dataset, config: TrainConfig, world: World) -> None:
     if config.batch_size > len(train):
         msg = f"--batch-size {config.batch_size} is more than the {len(train)} images of train; lower it"
         raise UsageError(msg)
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "emotify": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }

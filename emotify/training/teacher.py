@@ -41,15 +41,11 @@ class Teacher(nn.Module):
 
 def open_teacher(path: Path, *, device: torch.device) -> Teacher:
     """Open the run or the ensemble at `path`. Raises ModelError when it is neither, or not finished."""
-
-    def open_member(run: Path) -> NetworkClassifier:
-        return open_run(run, device="cpu", threads=torch.get_num_threads())
-
     described = path / "ensemble.json"
     if not described.exists():
-        network = open_member(path).network
+        network = open_run(path, device="cpu").network
         return Teacher([network], Pooling((1.0,), 1.0), sha256=file_sha256(path / CHECKPOINT)).to(device)
-    ensemble = open_ensemble(path, open_member)
+    ensemble = open_ensemble(path, lambda run: open_run(run, device="cpu"))
     networks = [member.network for member in ensemble.members if isinstance(member, NetworkClassifier)]
     return Teacher(networks, ensemble.pooling, sha256=file_sha256(described)).to(device)
 

@@ -23,7 +23,7 @@ def fastest(config: TrainConfig, *, precisions: Sequence[str]) -> TrainConfig:
 
     bf16 falls to slow reference kernels for some shapes and processors, and either layout can be the faster. The steps
     are timed in turns, so that a busy machine slows all alike, and the first choice stands unless another is clearly
-    faster: the same machine chooses the same again. Two seconds or so.
+    faster, so that the same machine mostly chooses the same again. Two seconds or so.
     """
     choices = [
         dataclasses.replace(config, precision=precision, layout=layout)

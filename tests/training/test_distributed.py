@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emotify.training.distributed import ALONE, World, torchrun_world
+from emotify.cli.processes import follow, together
+from emotify.errors import UnavailableError
+from emotify.training.distributed import ALONE, World, joined, torchrun_world
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 OPTIONS = (
@@ -92,6 +95,30 @@ def test_f2_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
     again = [sys.executable, str(WORKER), "train", "--resume", str(run), "--data", str(tiny_csv)]
     assert subprocess.run(again, cwd=tmp_path, capture_output=True, timeout=120, check=False).returncode == 0
     assert largest_difference(run, alone) <= 1e-6
+
+
+def test_processes_without_a_gpu_each_are_told():
+    """Exit 8, before they wait for each other."""
+    with pytest.raises(UnavailableError, match="a GPU each"), joined(World(1, 2, 1), device="cuda"):
+        pass
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), NotImplementedError("no kernel")])
+def test_what_happened_here_is_not_put_down_to_another_process(error, monkeypatch):
+    """Neither by rank 0 nor by those that follow it."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    class Broken:
+        world = World(size=2)
+
+        def run(self):
+            raise error
+            yield
+
+    with pytest.raises(type(error)):
+        list(together(Broken()))  # type: ignore[arg-type]
+    with pytest.raises(type(error)):
+        follow(contextlib.nullcontext(Broken()))  # type: ignore[arg-type]
 
 
 def test_a_batch_is_shared_in_whole_images():

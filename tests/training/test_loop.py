@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from emotify.data import Dataset, Split
-from emotify.errors import GateError, ModelError, UsageError, WriteError
+from emotify.errors import GateError, ModelError, UnavailableError, UsageError, WriteError
+from emotify.runs import read_run
 from emotify.training.checkpoint import load_checkpoint, load_tensors
 from emotify.training.config import TrainConfig
-from emotify.training.loop import Epoch, Step
-from emotify.training.run import close_run, finish_run, new_run, resumed_run
+from emotify.training.distributed import World
+from emotify.training.loop import Epoch, Step, Training
+from emotify.training.run import changes_since, close_run, finish_run, new_run, resumed_run
 
 CONFIG = TrainConfig(
     model="fnn", augment=True, epochs=3, batch_size=64, seed=5, device="cpu", precision="fp32", threads=2
@@ -100,6 +103,68 @@ def test_an_edited_configuration_is_refused(dataset, tmp_path):
     path.write_text(path.read_text().replace('"epochs": 3', '"epochs": 4'))
     with pytest.raises(ModelError, match=r"config\.json"):
         resume(folder, dataset)
+
+
+def test_a_state_from_before_an_option_was_added_goes_on(dataset, whole, tmp_path, monkeypatch):
+    """It was trained with what is now that option's default."""
+    document = TrainConfig.document
+    with monkeypatch.context() as earlier:
+        earlier.setattr(
+            TrainConfig, "document", lambda config: {k: v for k, v in document(config).items() if k != "optimizer"}
+        )
+        folder = train(CONFIG, dataset, tmp_path, stop_at=2)
+    assert "optimizer" not in (folder / "config.json").read_text()
+    resume(folder, dataset)
+    assert same(weights(folder), weights(whole))
+
+
+def test_a_run_that_started_from_another_goes_on_without_it(dataset, whole, tmp_path):
+    """Its state has all that it needs."""
+    shutil.copytree(whole, tmp_path / "first")
+    config = dataclasses.replace(CONFIG, start_from=str(tmp_path / "first"))
+    straight = train(config, dataset, tmp_path / "a")
+    folder = train(config, dataset, tmp_path / "b", stop_at=2)
+    shutil.rmtree(tmp_path / "first")
+    resume(folder, dataset)
+    assert same(weights(folder), weights(straight))
+
+
+def test_the_record_tells_where_a_run_went_on(dataset, tmp_path):
+    """run.json has the machine of the last part, what it was until which step, and no change is forgotten."""
+    folder = train(CONFIG, dataset, tmp_path, stop_at=2)
+    assert changes_since(folder) == []
+    assert changes_since(folder, threads=1) == ["threads 2, now 1"]
+    with resumed_run(folder, dataset, threads=1):
+        pass
+    record = read_run(folder).record
+    assert record["threads"] == 1
+    assert record["earlier"] == [{"until_step": 2, "threads": 2}]
+    assert changes_since(folder) == ["threads 1, now 2"]
+
+
+def test_a_batch_that_cannot_be_shared_is_told(dataset, tmp_path):
+    """By three processes, also to a run that one of them began."""
+    folder = train(CONFIG, dataset, tmp_path, stop_at=2)
+    world = World(rank=0, size=3)
+    with pytest.raises(UsageError, match="64 cannot be shared by 3"), resumed_run(folder, dataset, world=world):
+        pass
+    with (
+        pytest.raises(UsageError, match="64 cannot be shared by 3"),
+        new_run(CONFIG, dataset, out=tmp_path, world=world),
+    ):
+        pass
+
+
+def test_memory_that_ends_is_told(dataset, tmp_path, monkeypatch):
+    """Exit 8 with what to lower, also where it ends before the first step."""
+    for name in ("_update", "__init__"):
+        monkeypatch.setattr(Training, name, raise_out_of_memory)
+        with pytest.raises(UnavailableError, match="--batch-size 64"):
+            train(CONFIG, dataset, tmp_path)
+
+
+def raise_out_of_memory(*_, **__):
+    raise torch.OutOfMemoryError
 
 
 def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from emotify.errors import UsageError
 from emotify.models import NETWORKS, build_network
 from emotify.training.config import TrainConfig
 from emotify.training.optimizers import Muon, make_optimizers, orthogonal
+from emotify.training.run import check_options
 
 
 @pytest.mark.parametrize("shape", [(8, 90), (90, 8), (32, 32)])
@@ -29,6 +31,11 @@ def test_a_step_by_hand():
     Muon([weight], lr=0.5, weight_decay=0.1).step()
     change = orthogonal(weight.grad.flatten(1)).view(4, 3, 2, 2)
     assert torch.allclose(weight, before * (1 - 0.1 * 0.1) - 0.1 * change, atol=1e-3)
+
+
+def test_muon_without_a_convolution_is_told():
+    with pytest.raises(UsageError, match="fnn has none"):
+        check_options(TrainConfig(model="fnn", optimizer="muon"))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
