@@ -90,9 +90,10 @@ def choices() -> list[Step]:
 
 
 def cpu() -> list[Step]:
-    """What a CPU trains in half a day: three seeds, students of theirs, and students of these; the last ones ship."""
+    """What a CPU trains in half a day: three seeds and three rounds of students, the last of which ship."""
     first = f"{STUDENT} --learning-rate 0.06 --strength 0.5 --distill {{teacher}}"
     second, equalised = f"{STUDENT} --learning-rate 0.08", f"{STUDENT} --learning-rate 0.08 --model cnn-eq"
+    third = "train --augment --optimizer muon --label-smoothing 0 --distill {pair-2}"
     steps = [
         *teachers(),
         Step("student", f"{first} --start-from {{cnn-1}} --epochs 18 --seed 11"),
@@ -102,9 +103,15 @@ def cpu() -> list[Step]:
         Step("eq", f"{equalised} --distill {{students}} --start-from {{cnn-2}} --strength 0.5 --epochs 20 --seed 22"),
         Step("pair", "ensemble {raw} {eq}"),
         Step("eq-2", f"{equalised} --distill {{pair}} --start-from {{eq}} --strength 0.6 --epochs 22 --seed 23"),
-        Step("shipped", "ensemble {raw} {eq-2} --method weighted"),
+        Step("pair-2", "ensemble {raw} {eq-2} --method weighted"),
+        Step(
+            "raw-2",
+            f"{third} --no-grow --start-from {{raw}} --lr 0.06 --warmup 0.05 --strength 0.6 --epochs 44 --seed 31",
+        ),
+        Step("fresh", f"{third} --warmup 0.1 --strength 0.75 --epochs 48 --seed 32"),
+        Step("shipped", "ensemble {raw-2} {fresh}"),
         Step("model", "export {shipped} --tta --precision fp16 --out {out}/model.onnx --force"),
-        Step("fast", "export {raw} --precision int8 --out {out}/fast.onnx --force"),
+        Step("fast", "export {raw-2} --precision int8 --out {out}/fast.onnx --force"),
     ]
     every = " ".join(f"{{{step.name}}}" for step in steps)
     return [*steps, Step("scores", f"evaluate {every} --json")]
