@@ -90,7 +90,7 @@ def train(
         str, typer.Option("--layout", metavar="NAME", help="Of memory: auto, channels_last or contiguous.")
     ] = _DEFAULTS.layout,
     compile: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--compile", metavar="NAME", help="torch.compile: on, off, or auto, which is on a GPU that can.")
+        str, typer.Option("--compile", metavar="NAME", help="torch.compile: on, off, or auto, on where a GPU can.")
     ] = _DEFAULTS.compile,
     threads: Threads = _DEFAULTS.threads,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run's new folder is made.")] = RUNS,

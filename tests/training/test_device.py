@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -58,3 +59,12 @@ def test_f14_what_changed_since_is_told(faces, tmp_path):
     with resumed_run(folder, few, threads=2) as resumed:
         assert resumed.step == 1
         assert resumed.config.threads == 2
+
+
+@pytest.mark.parametrize("given", [None, "0"])
+def test_a_cpu_has_large_pages_unless_they_are_refused(given, monkeypatch):
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    if given is None:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    resolve(TrainConfig(device="cpu"))
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == (given or "1")
