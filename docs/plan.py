@@ -3,8 +3,8 @@
 python docs/plan.py study|settings|choices|cpu|gpu --data fer2013.csv [--out plan] [--epochs N] [--dry]
 
 Each step is one command. What it printed is kept in OUT/PLAN/steps.json, and a step whose command is still the same is
-not done again; a training that was interrupted goes on. `study` asks when an ensemble helps; `settings` what the recipe
-`fast` owes to each of its settings; `choices` what students owe to what; `cpu` and `gpu` train what ships. --epochs
+not done again; a training that was interrupted goes on. `study` asks when an ensemble helps; `settings` what a short
+training owes to each of its settings; `choices` what students owe to what; `cpu` and `gpu` train what ships. --epochs
 replaces every length, to try a plan; --dry prints the commands.
 """
 
@@ -51,19 +51,21 @@ def study() -> list[Step]:
 
 
 def settings() -> list[Step]:
-    """What a short training owes to each setting of the recipe `fast`: three seeds of each with one thing changed."""
+    """What a short training owes to each of its settings: three seeds of each with one thing changed."""
     changes = {
-        "fast": "",
-        "mixup": "--mixup 0.3",
-        "drop-path": "--drop-path 0.1",
-        "linear": "--schedule linear",
-        "no-smoothing": "--label-smoothing 0",
-        "no-average": "--ema-decay 0",
-        "no-growth": "--no-grow",
-        "muon": "--optimizer muon",
+        "short": "--epochs 6",
+        "mixup": "--epochs 6 --mixup 0.3",
+        "drop-path": "--epochs 6 --drop-path 0.1",
+        "linear": "--epochs 6 --schedule linear",
+        "no-smoothing": "--epochs 6 --label-smoothing 0",
+        "no-average": "--epochs 6 --ema-decay 0",
+        "no-growth": "--epochs 6 --no-grow",
+        "muon": "--epochs 6 --optimizer muon",
+        "longer": "--epochs 12",
+        "longer-muon": "--epochs 12 --optimizer muon",
     }
     steps = [
-        Step(f"{name}-{seed}", f"train --recipe fast --model small {words} --seed {seed}")
+        Step(f"{name}-{seed}", f"train --model small --augment --strength 0.5 {words} --seed {seed}")
         for seed in range(3)
         for name, words in changes.items()
     ]
