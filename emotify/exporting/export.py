@@ -15,6 +15,7 @@ from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
 from emotify.ensembling.combining import Pooling
 from emotify.errors import GateError, UsageError
 from emotify.evaluation.metrics import Scores, score
+from emotify.exporting.gates import fold_constant_gates
 from emotify.exporting.graph import ExportedClassifier
 from emotify.exporting.onnx_file import PRECISIONS, describe, to_onnx, with_half_weights, with_int8
 from emotify.files import exists_error, explain_write_errors, printable, write_bytes
@@ -64,12 +65,15 @@ def export(
     expected = _torch_probabilities(classifier, images)
     torch_scores = None if valid is None else score(expected[: len(valid)], valid.labels)
 
-    model = to_onnx(classifier)
+    if precision == "int8":
+        assert calibration is not None
+        calibration = calibration[:: max(len(calibration) // CALIBRATION_IMAGES, 1)]
+        fold_constant_gates(classifier, calibration)
+        model = with_int8(to_onnx(classifier), calibration)
+    else:
+        model = to_onnx(classifier)
     if precision == "fp16":
         with_half_weights(model)
-    elif precision == "int8":
-        assert calibration is not None
-        model = with_int8(model, calibration[:: max(len(calibration) // CALIBRATION_IMAGES, 1)])
     names = [name for name, _ in members]
     about = partial(describe, model, members=names, pooling=pooling, precision=precision, views=views)
     about(scores={})

@@ -90,7 +90,7 @@ def with_half_weights(model: ModelProto) -> None:
 
 
 def with_int8(model: ModelProto, calibration: UInt8Array) -> ModelProto:
-    """Return the model with weights and activations of convolutions in 8 bits, ranges taken from `calibration`.
+    """Return the model with convolutions and what lies between them in 8 bits, ranges taken from `calibration`.
 
     calibration: uint8 (N, 1, 48, 48), of the train split.
     """
@@ -113,7 +113,7 @@ def with_int8(model: ModelProto, calibration: UInt8Array) -> ModelProto:
             target,
             Reader(),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
+            op_types_to_quantize=["Conv", "Add", "Relu"],
             per_channel=True,
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,

@@ -19,7 +19,7 @@ class ResidualBlock(nn.Module):
         normalise = nn.BatchNorm2d(channels)
         nn.init.zeros_(normalise.weight)
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), normalise)
-        self.excitation = SqueezeExcitation(channels)
+        self.excitation: SqueezeExcitation | nn.Identity = SqueezeExcitation(channels)
         self.drop_path = 0.0
 
     def forward(self, features: Tensor) -> Tensor:
@@ -28,6 +28,16 @@ class ResidualBlock(nn.Module):
             kept = torch.rand(len(features), 1, 1, 1, device=features.device) >= self.drop_path
             change = change * (kept / (1 - self.drop_path)).to(change.dtype)
         return nn.functional.relu(features + change)
+
+    @torch.no_grad()
+    def fold_excitation(self, factors: Tensor) -> None:
+        """Let the second convolution, its normalisation in it, weigh the channels of every image by `factors` (C,)."""
+        convolution = self.second[0]
+        assert isinstance(convolution, nn.Conv2d)
+        assert convolution.bias is not None
+        convolution.weight.mul_(factors[:, None, None, None])
+        convolution.bias.mul_(factors)
+        self.excitation = nn.Identity()
 
 
 class SqueezeExcitation(nn.Module):

@@ -19,11 +19,14 @@ from emotify.evaluation.classifier import Viewed, pool_probabilities
 from emotify.evaluation.metrics import score
 from emotify.exporting import export as export_module
 from emotify.exporting.export import export
+from emotify.exporting.gates import fold_constant_gates
 from emotify.models import build_network
-from emotify.models.inference import predict_probabilities
+from emotify.models.inference import fused, predict_probabilities
+from emotify.models.layers import SqueezeExcitation
 from emotify.prediction.session import open_session
 
 EQUAL = Pooling((0.5, 0.5), 1.3)
+ONE = Pooling((1.0,), 1.0)
 
 
 def lively(name: str, seed: int):
@@ -147,6 +150,41 @@ def test_int8_is_measured(exported, members, faces, tmp_path, monkeypatch):
     answers = open_session(path).probabilities(valid.images)
     assert result.file_scores is not None
     assert score(answers, valid.labels).accuracy == pytest.approx(result.file_scores.accuracy)
+
+
+@pytest.mark.parametrize("decayed", [True, False])
+def test_int8_has_no_gate_that_does_nothing(decayed, faces, tmp_path, monkeypatch):
+    """Gates whose weights have decayed become part of the convolutions, in 8 bits; those that work stay, and count."""
+    monkeypatch.setattr(export_module, "LARGEST_LOSS", 1.0)
+    valid = faces["train"]
+    network = lively("small", 3)
+    gates = [module for module in network.modules() if isinstance(module, SqueezeExcitation)]
+    with torch.no_grad():
+        for gate in gates:
+            gate.excite.bias.normal_()
+            gate.excite.weight.mul_(1e-3 if decayed else 20)
+    path = tmp_path / "int8.onnx"
+    result = export([("m", network)], path, pooling=ONE, precision="int8", valid=valid, calibration=valid.images)
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert kinds.count("Sigmoid") == (0 if decayed else len(gates))
+    assert result.difference < 0.1
+    assert result.file_scores is not None
+    assert result.torch_scores is not None
+    assert result.file_scores.nll == pytest.approx(result.torch_scores.nll, rel=0.05)
+
+
+def test_a_folded_gate_changes_nothing_else(faces):
+    network = fused(lively("small", 3))
+    images = faces["train"].images[:64]
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, SqueezeExcitation):
+                module.excite.bias.normal_()
+                module.excite.weight.zero_()
+    before = predict_probabilities(network, images, device=torch.device("cpu"))
+    assert fold_constant_gates(network, images) == 3
+    np.testing.assert_allclose(predict_probabilities(network, images, device=torch.device("cpu")), before, atol=1e-5)
+    assert fold_constant_gates(network, images) == 0
 
 
 def test_a_file_that_differs_is_not_kept(members, faces, tmp_path, monkeypatch):
