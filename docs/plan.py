@@ -112,19 +112,17 @@ def cpu() -> list[Step]:
         ),
         Step("fresh", f"{third} --warmup 0.1 --strength 0.75 --epochs 48 --seed 32"),
         Step("shipped", "ensemble {raw-2} {fresh}"),
-        Step("model", "export {shipped} --tta --precision fp16 --out {out}/model.onnx --force"),
-        Step("fast", "export {raw-2} --precision int8 --out {out}/fast.onnx --force"),
     ]
     every = " ".join(f"{{{step.name}}}" for step in steps)
-    return [*steps, Step("scores", f"evaluate {every} --json")]
+    return [*steps, Step("scores", f"evaluate {every} --json"), *exports("shipped", "raw-2")]
 
 
 def gpu() -> list[Step]:
     """What a GPU trains: dissimilar members, a large network that learns from all, small ones that learn from it."""
     train = "train --recipe best --device cuda"
     kinds = ("resnet18", "resnet18-eq", "resnet18-44", "vgg", "vgg-eq", "whitened")
-    quick = f"{train} --model resnet18 --epochs 30 --seed 100"
-    steps = [Step("quick", quick), Step("quick-muon", f"{quick} --optimizer muon")]
+    quick = f"{train} --model resnet18 --epochs 30 --mixup 0 --drop-path 0 --strength 0.5 --compile on --seed 100"
+    steps = [Step("quick-muon", f"{quick} --optimizer muon"), Step("quick", quick)]
     members = [Step(kind, f"{train} --model {kind} --seed {seed}") for seed, kind in enumerate(kinds)]
     runs = " ".join(f"{{{step.name}}}" for step in members)
     steps += [*members, Step("ensemble", f"ensemble {runs} --device cuda")]
@@ -138,11 +136,23 @@ def gpu() -> list[Step]:
         ),
         Step("cnn-student-2", f"{learn} --distill {{student}} --model cnn --epochs 300 --seed 201"),
         Step("shipped", "ensemble {cnn-student} {cnn-student-2} {cnn-eq-student}"),
-        Step("model", "export {shipped} --tta --precision fp16 --out {out}/model.onnx --force"),
-        Step("fast", "export {cnn-student} --precision int8 --out {out}/fast.onnx --force"),
     ]
     every = " ".join(f"{{{step.name}}}" for step in steps)
-    return [*steps, Step("scores", f"evaluate {every} --json"), Step("views", "evaluate {student} --views ten --json")]
+    return [
+        *steps,
+        Step("scores", f"evaluate {every} --json"),
+        Step("views", "evaluate {student} --views ten --json"),
+        *exports("shipped", "cnn-student"),
+    ]
+
+
+def exports(ensemble: str, run: str) -> list[Step]:
+    """Make the two files of what ships, and score them."""
+    return [
+        Step("model", f"export {{{ensemble}}} --tta --precision fp16 --out {{out}}/model.onnx --force"),
+        Step("fast", f"export {{{run}}} --precision int8 --out {{out}}/fast.onnx --force"),
+        Step("files", "evaluate {model} {fast} --json"),
+    ]
 
 
 PLANS = {plan.__name__: plan for plan in (study, settings, choices, cpu, gpu)}
@@ -184,9 +194,9 @@ def run(steps: list[Step], out: Path, *, data: str, epochs: int | None) -> None:
             kept[step.name] = {"command": command}
             path.write_text(json.dumps(kept, indent=1))
             print(f"== {step.name}: emotify {shlex.join(words)}", flush=True)
-            done = subprocess.run(
-                [sys.executable, "-m", "emotify", *words], stdout=subprocess.PIPE, text=True, check=True
-            )
+            done = subprocess.run([sys.executable, "-m", "emotify", *words], stdout=subprocess.PIPE, text=True)
+            if done.returncode:
+                sys.exit(f"{step.name} ended with {done.returncode}; the same command goes on from there")
             kept[step.name]["printed"] = done.stdout.strip()
             path.write_text(json.dumps(kept, indent=1))
         made[step.name] = kept[step.name]["printed"].rpartition("\n")[2]

@@ -60,6 +60,19 @@ def test_what_is_done_is_not_done_again(plan, tiny_csv, tmp_path):
     assert len(runs(tmp_path / "one")) == 2
 
 
+def test_a_step_that_fails_is_named(plan, tiny_csv, tmp_path):
+    """What was done before it stays done."""
+    steps = [
+        plan.Step("one", "train --model fnn --batch-size 64"),
+        plan.Step("gate", "evaluate {one} --min-accuracy 1"),
+    ]
+    with pytest.raises(SystemExit, match="gate ended with 7"):
+        plan.run(steps, tmp_path, data=str(tiny_csv), epochs=1)
+    kept = json.loads((tmp_path / "steps.json").read_text())
+    assert "printed" in kept["one"]
+    assert "printed" not in kept["gate"]
+
+
 def test_a_training_that_was_stopped_goes_on(plan, tiny_csv, tmp_path):
     """With the run that the step began, and not with one of another command."""
     step = plan.Step("one", "train --model fnn --batch-size 64")
