@@ -74,7 +74,8 @@ def train(
         str, typer.Option("--schedule", metavar="NAME", help="How the rate falls: cosine or linear.")
     ] = _DEFAULTS.schedule,
     ema_decay: Annotated[
-        float, typer.Option("--ema-decay", metavar="X", help="Of the average of the weights, which is what is kept.")
+        float,
+        typer.Option("--ema-decay", metavar="X", help="Of the average of the weights, which is kept; less early on."),
     ] = _DEFAULTS.ema_decay,
     weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X")] = _DEFAULTS.weight_decay,
     label_smoothing: Annotated[float, typer.Option("--label-smoothing", metavar="X")] = _DEFAULTS.label_smoothing,
@@ -90,7 +91,7 @@ def train(
         str, typer.Option("--layout", metavar="NAME", help="Of memory: auto, channels_last or contiguous.")
     ] = _DEFAULTS.layout,
     compile: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--compile", metavar="NAME", help="torch.compile: on, off, or auto, on where a GPU can.")
+        str, typer.Option("--compile", metavar="NAME", help="torch.compile: on, off, or auto, for long on a GPU.")
     ] = _DEFAULTS.compile,
     threads: Threads = _DEFAULTS.threads,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run's new folder is made.")] = RUNS,

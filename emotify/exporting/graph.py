@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from emotify.ensembling.combining import Pooling
 from emotify.evaluation.classifier import VIEWS, View
 from emotify.models import Network
-from emotify.models.inference import fused
+from emotify.models.inference import fused, pool_logits
 
 
 class ExportedClassifier(nn.Module):
@@ -29,16 +29,11 @@ class ExportedClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.float()
         views = torch.cat([_show(pixels, view) for view in self.views]) if len(self.views) > 1 else pixels
-        logarithms = self._pool(torch.stack([member(views) for member in self.members]))
+        logits = torch.stack([member(views) for member in self.members])
+        logarithms = pool_logits(logits, self.weights, linear=self.linear)
         if len(self.views) > 1:
             logarithms = logarithms.unflatten(0, (len(self.views), -1)).mean(0)
         return (logarithms / self.temperature).softmax(1)
-
-    def _pool(self, logits: Tensor) -> Tensor:
-        """Return pooled log-probabilities (N, 7) of members' logits (M, N, 7)."""
-        if self.linear:
-            return (self.weights * logits.softmax(2)).sum(0).clamp_min(1e-12).log()
-        return (self.weights * logits.log_softmax(2)).sum(0)
 
 
 def _show(pixels: Tensor, view: View) -> Tensor:

@@ -17,12 +17,12 @@ T = TypeVar("T", bound=nn.Module)
 
 
 def predict_logits(
-    network: Network, images: UInt8Array, *, device: torch.device, precision: str = "fp32", batch_size: int = 256
+    network: Network, images: UInt8Array | Tensor, *, device: torch.device, precision: str = "fp32"
 ) -> Tensor:
-    """Return float32 logits (N, 7), on the CPU, of uint8 images (N, 1, 48, 48)."""
+    """Return float32 logits (N, 7), on the CPU, of uint8 images (N, 1, 48, 48), wherever they are."""
     network = network.to(device).eval()
     with torch.inference_mode(), autocast(device, precision):
-        batches = torch.from_numpy(images).split(batch_size)
+        batches = torch.as_tensor(images).split(1024 if device.type == "cuda" else 256)
         return torch.cat([network(batch.to(device)).float() for batch in batches]).cpu()
 
 
@@ -31,6 +31,16 @@ def predict_probabilities(network: Network, images: UInt8Array, *, device: torch
     # Convolutions on a GPU would otherwise round to TF32, which has 10 bits where float32 has 23.
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         return np.asarray(predict_logits(network, images, device=device).softmax(1).numpy())
+
+
+def pool_logits(logits: Tensor, weights: Tensor, *, linear: bool) -> Tensor:
+    """Return pooled log-probabilities (N, 7), normalised only if `linear`, of logits (M, N, 7) with weights (M, 1, 1).
+
+    The same as `emotify.ensembling.combining.Pooling`, before its temperature, for what computes in torch.
+    """
+    if linear:
+        return (weights * logits.softmax(2)).sum(0).clamp_min(1e-12).log()
+    return (weights * logits.log_softmax(2)).sum(0)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:

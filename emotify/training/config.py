@@ -47,7 +47,7 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4  # on weights, not on biases and normalisation
     label_smoothing: float = 0.1
-    ema_decay: float = 0.998
+    ema_decay: float = 0.998  # at most, and (1 + step) / (10 + step) until then
     schedule: str = "cosine"  # how the learning rate falls
     start_from: str = ""  # a finished run whose weights are the first ones
     distill: str = ""  # a run or an ensemble to learn from
@@ -58,7 +58,7 @@ class TrainConfig:
     device: str = "auto"
     precision: str = "auto"
     layout: str = "auto"  # of tensors in memory
-    compile: str = "auto"  # torch.compile; auto: on a GPU
+    compile: str = "auto"  # torch.compile; auto: for a long training on a GPU
     threads: int = 0  # of the CPU; 0: as many as this process may use
 
     def __post_init__(self) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 import os
 import re
 import shutil
+import sysconfig
+from pathlib import Path
 
 import torch
 
@@ -14,19 +16,22 @@ from emotify.errors import UnavailableError, UsageError
 from emotify.training.config import TrainConfig
 from emotify.training.timing import WORTH_STEPS, fastest
 
+WORTH_COMPILING = 5000  # a training of fewer steps on a GPU is over before compiling, half a minute a size, has paid
+
 
 def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
     """Return `config` with nothing left open. Raises UnavailableError when the device is not there.
 
-    steps: of the whole training; a long one on a CPU tries precisions and layouts first.
+    steps: of the whole training; a long one on a CPU tries precisions and layouts first, one on a GPU is compiled.
     """
     device = pick_device(config.device)
     on_gpu = device.startswith("cuda")
+    worth_compiling = on_gpu and steps >= WORTH_COMPILING
     config = dataclasses.replace(
         config,
         device=device,
         threads=config.threads or available_cpus(),
-        compile=config.compile if config.compile != "auto" else "on" if on_gpu and _can_compile() else "off",
+        compile=config.compile if config.compile != "auto" else "on" if worth_compiling and _can_compile() else "off",
     )
     if not on_gpu:
         # torch reads it when it first takes memory: pages of 2 MB on Linux, where every 4 KB page else costs a fault.
@@ -67,10 +72,11 @@ def describe(device: str) -> str:
 
 
 def _can_compile() -> bool:
-    """Whether torch.compile can make kernels for a GPU: Triton does, with a C compiler."""
+    """Whether torch.compile can make kernels for a GPU: Triton does, with a C compiler and Python's headers."""
     from torch.utils._triton import has_triton
 
-    return has_triton() and bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return has_triton() and bool(compiler) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 
 def _has_native_bf16(device: str) -> bool:

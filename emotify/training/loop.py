@@ -77,6 +77,7 @@ class Training:
         train, self.valid = splits[Split.TRAIN], splits[Split.VALID]
         self.images = torch.from_numpy(train.images).to(self.device)
         self.labels = torch.from_numpy(train.labels).to(self.device)
+        self._valid_images = torch.from_numpy(self.valid.images).to(self.device)
         self.data_sha256 = {split.value: images.sha256() for split, images in splits.items() if split != Split.TEST}
 
         # Whatever the first weights were, a state replaces them: the run that they came from may be gone by then.
@@ -89,7 +90,8 @@ class Training:
         self._forward: nn.Module = wrap(self.network, world, self.device)
         if config.compile == "on":
             # Deterministic: on a GPU the order of a sum would otherwise be the one that was fastest when it was tried.
-            self._forward.compile(dynamic=False, options={"deterministic": True})
+            for module in filter(None, (self._forward, self.teacher)):
+                module.compile(dynamic=False, options={"deterministic": True})
         self.step = 0
         self.loss_sum = torch.zeros((), device=self.device)  # over the steps of this epoch
         self.history: list[Epoch] = []
@@ -175,7 +177,7 @@ class Training:
         return report
 
     def _score_valid(self) -> tuple[float, float]:
-        logits = predict_logits(self.average, self.valid.images, device=self.device, precision=self.config.precision)
+        logits = predict_logits(self.average, self._valid_images, device=self.device, precision=self.config.precision)
         labels = torch.from_numpy(self.valid.labels)
         return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
 

@@ -61,12 +61,13 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """Return a matrix (R, C) with the directions of `matrix` and singular values near 1, about 0.7 to 1.2.
 
-    Newton and Schulz's iteration with the coefficients of the same page.
+    Newton and Schulz's iteration with the coefficients of the same page; on a GPU in bf16, as there.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     result: Tensor = matrix.T if tall else matrix
+    result = result.bfloat16() if matrix.is_cuda else result
     result = result / (result.norm() + 1e-7)
     for _ in range(_STEPS):
         square = result @ result.T
         result = 3.4445 * result + (-4.7750 * square + 2.0315 * square @ square) @ result
-    return result.T if tall else result
+    return (result.T if tall else result).to(matrix.dtype)

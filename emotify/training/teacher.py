@@ -13,7 +13,7 @@ from emotify.ensembling.combining import Pooling
 from emotify.ensembling.members import open_ensemble
 from emotify.files import file_sha256
 from emotify.models import Network
-from emotify.models.inference import fused, place
+from emotify.models.inference import fused, place, pool_logits
 from emotify.runs import CHECKPOINT
 from emotify.training.classifier import NetworkClassifier, open_run
 
@@ -34,9 +34,7 @@ class Teacher(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return log-probabilities (N, 7), not normalised, of images (N, 1, S, S) in 0..255."""
         answers = torch.stack([member(images).float() for member in self.members])
-        if self.linear:
-            return (self.weights * answers.softmax(2)).sum(0).clamp_min(1e-12).log()
-        return (self.weights * answers.log_softmax(2)).sum(0)
+        return pool_logits(answers, self.weights, linear=self.linear)
 
 
 def open_teacher(path: Path, *, device: torch.device) -> Teacher:

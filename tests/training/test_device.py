@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from emotify.data import Dataset
-from emotify.training import timing
+from emotify.training import device, timing
 from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
 from emotify.training.run import changes_since, new_run, resumed_run
@@ -24,6 +24,15 @@ def test_nothing_is_left_open():
     assert config.precision in ("fp32", "bf16")
     assert (config.layout, config.compile, config.threads) == ("channels_last", "off", 1)
     assert resolve(config) == config
+
+
+@pytest.mark.parametrize(("steps", "can", "chosen"), [(4999, True, "off"), (5000, True, "on"), (5000, False, "off")])
+def test_only_a_long_training_on_a_gpu_is_compiled(steps, can, chosen, monkeypatch):
+    monkeypatch.setattr(device, "pick_device", lambda _: "cuda")
+    monkeypatch.setattr(device, "_can_compile", lambda: can)
+    monkeypatch.setattr(device, "_has_native_bf16", lambda _: True)
+    assert resolve(CONFIG, steps=steps).compile == chosen
+    assert resolve(dataclasses.replace(CONFIG, compile="on"), steps=1).compile == "on"
 
 
 def test_what_is_given_stays_given():
