@@ -83,12 +83,18 @@ def export(
     if json:
         document = {"schema": 1, "file": str(result.path), "bytes": result.bytes, "images": result.images}
         scores = None if after is None else after.document()
-        print_json({**document, "largest_difference": result.difference, "valid": scores})
+        print_json(
+            {**document, "largest_difference": result.difference, "folded_gates": result.folded_gates, "valid": scores}
+        )
         return
     print(printable(result.path))
     kind = "valid images" if valid is not None and len(valid) == result.images else "images, drawn ones among them"
     size = f"{result.bytes / 1e6:.2f} MB"
     talk.notice(f"{size}; differs from torch by at most {result.difference:.1e} on {result.images} {kind}")
+    if result.folded_gates:
+        talk.notice(
+            f"folded {result.folded_gates} gates that do the same to every image into the convolutions before them"
+        )
     if valid is None:
         talk.notice("no data found, so the file says nothing of its scores; name the data with --data")
     if before is not None and after is not None:

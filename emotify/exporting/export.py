@@ -38,6 +38,7 @@ class Export:
     images: int  # that this was measured on
     torch_scores: Scores | None  # on valid, when it was there
     file_scores: Scores | None
+    folded_gates: int  # of squeeze-and-excitation that did the same to every image, in int8
 
 
 def export(
@@ -65,10 +66,11 @@ def export(
     expected = _torch_probabilities(classifier, images)
     torch_scores = None if valid is None else score(expected[: len(valid)], valid.labels)
 
+    folded = 0
     if precision == "int8":
         assert calibration is not None
         calibration = calibration[:: max(len(calibration) // CALIBRATION_IMAGES, 1)]
-        fold_constant_gates(classifier, calibration)
+        folded = fold_constant_gates(classifier, calibration)
         model = with_int8(to_onnx(classifier), calibration)
     else:
         model = to_onnx(classifier)
@@ -86,7 +88,7 @@ def export(
     about(scores=_summary(file_scores))
     content = _bytes(model)
     write_bytes(path, content, overwrite=overwrite)
-    return Export(path, len(content), difference, len(images), torch_scores, file_scores)
+    return Export(path, len(content), difference, len(images), torch_scores, file_scores, folded)
 
 
 def check_target(path: Path, *, precision: str, overwrite: bool) -> None:

@@ -167,6 +167,7 @@ def test_int8_has_no_gate_that_does_nothing(decayed, faces, tmp_path, monkeypatc
     result = export([("m", network)], path, pooling=ONE, precision="int8", valid=valid, calibration=valid.images)
     kinds = [node.op_type for node in onnx.load(path).graph.node]
     assert kinds.count("Sigmoid") == (0 if decayed else len(gates))
+    assert result.folded_gates == (len(gates) if decayed else 0)
     assert result.difference < 0.1
     assert result.file_scores is not None
     assert result.torch_scores is not None
