@@ -6,11 +6,9 @@ import dataclasses
 import json
 import os
 
-import numpy as np
 import pytest
 import torch
 
-from emotify.data import Dataset
 from emotify.training import device, timing
 from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
@@ -52,9 +50,8 @@ def test_a_long_training_times_real_steps():
     assert dataclasses.replace(config, precision="auto", layout="auto", compile="auto") == CONFIG
 
 
-def test_f14_what_changed_since_is_told(faces, tmp_path):
+def test_f14_what_changed_since_is_told(few, tmp_path):
     """F14: another torch, thread count or device is told, and the run goes on with it."""
-    few = Dataset("few", {split: images.take(np.arange(0, len(images), 4)) for split, images in faces.items()})
     with new_run(CONFIG, few, out=tmp_path) as training:
         next(iter(training.run()))
         training.save_state()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -94,6 +95,56 @@ def test_f1_convolutions_resume_exactly_too(optimizer, faces, tmp_path):
     stopped = train(config, dataset, tmp_path / "a", stop_at=3)
     resume(stopped, dataset)
     assert same(weights(stopped), weights(train(config, dataset, tmp_path / "b")))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of what torch.compile itself imports
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++ on a CPU")
+def test_f1_compiled_too(few, tmp_path):
+    """F1: resuming is exact, with a teacher too; what dropout leaves out is another than without compiling."""
+    config = dataclasses.replace(CONFIG, epochs=2, batch_size=16, learning_rate=0.01, threads=1, compile="off")
+    teacher = train(dataclasses.replace(config, augment=False), few, tmp_path / "teacher")
+    plain = dataclasses.replace(config, distill=str(teacher), mixup=0.3)
+    taught = dataclasses.replace(plain, compile="on")
+    whole, stopped = train(taught, few, tmp_path / "whole"), train(taught, few, tmp_path / "stopped", stop_at=5)
+    resume(stopped, few)
+    assert same(weights(whole), weights(stopped))
+    folders = whole, train(plain, few, tmp_path / "plain")
+    losses = [json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]) for folder in folders]
+    assert losses[0]["valid_loss"] == pytest.approx(losses[1]["valid_loss"], rel=0.05)
+    assert losses[0]["train_loss"] == pytest.approx(losses[1]["train_loss"], rel=0.1)
+
+
+ON_GPU = TrainConfig(
+    model="resnet18-eq", augment=True, mixup=0.3, drop_path=0.1, epochs=2, batch_size=8, device="cuda", compile="off"
+)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+@needs_gpu
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_no_step_waits_for_the_gpu(optimizer, few, tmp_path):
+    """The first steps may, to make what later ones use."""
+    with new_run(dataclasses.replace(ON_GPU, optimizer=optimizer), few, out=tmp_path) as training:
+        steps = training.run()
+        for _ in itertools.islice(steps, 3):
+            pass
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in itertools.islice(steps, 3):
+                pass
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_gpu
+@pytest.mark.parametrize("compiled", ["off", "on"])
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_f1_resuming_on_a_gpu_is_exact(optimizer, compiled, few, tmp_path):
+    """F1: the weights equal, bit for bit, those of a run that was not interrupted."""
+    config = dataclasses.replace(ON_GPU, optimizer=optimizer, compile=compiled)
+    stopped = train(config, few, tmp_path / "stopped", stop_at=5)
+    resume(stopped, few)
+    assert same(weights(stopped), weights(train(config, few, tmp_path / "whole")))
 
 
 def test_an_edited_configuration_is_refused(dataset, tmp_path):

@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
-from emotify.data import Dataset
 from emotify.models import NETWORKS, build_network, count_macs
 from emotify.training import loop
 from emotify.training.config import TrainConfig
@@ -51,11 +49,6 @@ def on_meta(monkeypatch):
     monkeypatch.setattr(loop, "Draws", MetaDraws)
     monkeypatch.setattr(loop, "autocast", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(torch.optim, "SGD", Unfused)
-
-
-@pytest.fixture(scope="module")
-def few(faces):
-    return Dataset("few", {split: images.take(np.arange(0, len(images), 4)) for split, images in faces.items()})
 
 
 @pytest.fixture(scope="module")
