@@ -61,13 +61,20 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """Return a matrix (R, C) with the directions of `matrix` and singular values near 1, about 0.7 to 1.2.
 
-    Newton and Schulz's iteration with the coefficients of the same page; on a GPU in bf16, as there.
+    Newton and Schulz's iteration with the coefficients of the same page, float32. Each step multiplies the matrix X by
+    a polynomial of X X^T, which is small and square, and all of these commute: so only they are iterated, and their
+    product multiplies X once.
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    result: Tensor = matrix.T if tall else matrix
-    result = result.bfloat16() if matrix.is_cuda else result
-    result = result / (result.norm() + 1e-7)
-    for _ in range(_STEPS):
-        square = result @ result.T
-        result = 3.4445 * result + (-4.7750 * square + 2.0315 * square @ square) @ result
-    return (result.T if tall else result).to(matrix.dtype)
+    wide = matrix.T if tall else matrix
+    wide = wide / (wide.norm() + 1e-7)
+    square = wide @ wide.T
+    identity = torch.eye(len(square), device=matrix.device, dtype=matrix.dtype)
+    product = identity
+    for step in range(_STEPS):
+        factor = 3.4445 * identity - 4.7750 * square + 2.0315 * square @ square
+        product = factor @ product
+        if step < _STEPS - 1:
+            square = factor @ square @ factor
+    result = product @ wide
+    return result.T if tall else result

@@ -24,6 +24,18 @@ def test_orthogonal_keeps_directions_and_evens_their_size(shape):
     assert float(across.diagonal().max()) < 1.3
 
 
+@pytest.mark.parametrize("rank", [6, 40])
+def test_orthogonal_is_the_iteration_of_the_page(rank):
+    """Newton and Schulz's, as it is written there, also for a matrix with hardly anything in most directions."""
+    matrix = torch.randn(40, rank) @ torch.randn(rank, 300) + 1e-4 * torch.randn(40, 300)
+    expected = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        square = expected @ expected.T
+        expected = 3.4445 * expected + (-4.7750 * square + 2.0315 * square @ square) @ expected
+    assert torch.allclose(orthogonal(matrix).double(), expected, atol=2e-4)
+    assert torch.allclose(orthogonal(matrix.T).double(), expected.T, atol=2e-4)
+
+
 def test_a_step_by_hand():
     """The first change is the gradient made orthogonal, at a fifth of the rate; the weight shrinks by its decay."""
     weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2))
