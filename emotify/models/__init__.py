@@ -8,6 +8,7 @@ from functools import partial
 
 from emotify.errors import UsageError
 from emotify.models.cnn import Cnn
+from emotify.models.deep import Deep
 from emotify.models.fnn import FeedForward
 from emotify.models.network import Network, count_macs, count_parameters
 from emotify.models.resnet18 import ResNet18
@@ -19,6 +20,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "fnn": FeedForward,
     "small": Small,
     "cnn": Cnn,
+    "deep": Deep,
     "whitened": Whitened,
     "vgg": Vgg,
     "resnet18": ResNet18,

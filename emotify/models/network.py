@@ -33,6 +33,10 @@ class Network(nn.Module, ABC):
     def logits(self, pixels: Tensor) -> Tensor:
         """Turn normalised pixels (N, 1, S, S) with S <= input_size into logits (N, 7)."""
 
+    def take_weights(self, other: Network) -> None:
+        """Answer as `other` does from now on. Raises RuntimeError when its weights do not fit."""
+        self.load_state_dict(other.state_dict())
+
     @torch.no_grad()
     def learn_statistics(self, images: Tensor) -> None:
         """Set what is computed from train images, uint8 (N, 1, 48, 48), once and before any step. Most need nothing."""

@@ -309,7 +309,7 @@ def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> N
         return network
     started, document = load_checkpoint(Path(config.start_from) / CHECKPOINT)
     try:
-        network.load_state_dict(started.state_dict())
+        network.take_weights(started)
     except RuntimeError as error:
         msg = (
             f"--start-from {printable(config.start_from)}: the weights of {document['model']} do not fit {config.model}"

@@ -114,6 +114,21 @@ def test_blocks_are_left_out_in_training_alone():
     assert not bool((block.eval()(features) == features).flatten(1).all(1).any())
 
 
+def test_a_deeper_network_begins_as_a_shallower_one():
+    """The blocks that it has more change nothing at first; the other way round there is no place for them."""
+    shallow, deep = build_network("cnn"), build_network("deep")
+    for parameter in shallow.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    deep.take_weights(shallow)
+    images = torch.randint(0, 256, (4, 1, 48, 48), dtype=torch.uint8)
+    answers = shallow.eval()(images)
+    assert float(answers.detach().std()) > 0.01
+    assert torch.equal(deep.eval()(images), answers)
+    for fewer, more in (("cnn", "deep"), ("cnn", "small"), ("deep", "vgg")):
+        with pytest.raises(RuntimeError):
+            build_network(fewer).take_weights(build_network(more))
+
+
 def test_an_unknown_name_lists_the_known():
     with pytest.raises(UsageError, match="fnn, small, cnn"):
         build_network("resnet")
