@@ -48,7 +48,10 @@ def train(
         typer.Option("--recipe", metavar="NAME", help="fast, standard or best; options given beside it win."),
     ] = None,
     distill: Annotated[
-        str, typer.Option("--distill", metavar="MODEL", help="Learn from a run or an ensemble as well.")
+        str,
+        typer.Option(
+            "--distill", metavar="MODEL", help="Learn from a run, an ensemble, an .onnx file, default or fast."
+        ),
     ] = _DEFAULTS.distill,
     distill_weight: Annotated[
         float, typer.Option("--distill-weight", metavar="X", help="Share of the teacher in the loss.")
@@ -119,6 +122,7 @@ def train(
       emotify train --model cnn --augment --seed 1     another member for an ensemble
       emotify train --model resnet18 --recipe best     on a GPU
       emotify train --model small --augment --distill runs/20260131-130000-ensemble-5e6f
+      emotify train --model cnn --augment --distill fast      learn from the model inside, too
       torchrun --nproc-per-node 2 -m emotify train --model resnet18 --recipe best
       emotify train --resume runs/20260131-120000-cnn-s0-1a2b
       emotify train --list-models

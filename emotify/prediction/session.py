@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,15 @@ class Session:
         self._session = start_session(content, name=name, hint=_HINT, threads=threads, device=device)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         _check(self._session, self.metadata, printable(name))
+
+    @property
+    def temperature(self) -> float:
+        """What the logarithms of the probabilities were divided by; 1 in a file that does not say."""
+        try:
+            temperature = float(self.metadata["emotify.temperature"])
+        except (KeyError, ValueError):
+            return 1.0
+        return temperature if 0 < temperature < math.inf else 1.0
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return float32 probabilities (N, 7) of uint8 images (N, 1, 48, 48); N may be 0."""

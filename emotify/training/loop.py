@@ -31,7 +31,7 @@ from emotify.training.checkpoint import load_checkpoint, load_tensors, save_chec
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import ALONE, World, on_own_device, wrap
 from emotify.training.optimizers import make_optimizers
-from emotify.training.teacher import distillation_loss, open_teacher
+from emotify.training.teacher import Teacher, distillation_loss, open_teacher
 
 STATE_INTERVAL = 60.0  # seconds between two states on disk, at the least
 MIXED_UNTIL = 0.85  # share of all epochs after which images are no longer mixed
@@ -84,14 +84,17 @@ class Training:
         network = build_network(config.model) if (folder / STATE).exists() else first_weights(config, train)
         self.network = place(network, config.layout).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
-        self.teacher = open_teacher(Path(config.distill), device=self.device) if config.distill else None
+        self.teacher: Teacher | None = None
+        if config.distill:
+            self.teacher = open_teacher(Path(config.distill), device=self.device, threads=config.threads)
         self.optimizers = make_optimizers(self.network, config)
         set_drop_path(self.network, config.drop_path)
         self._forward: nn.Module = wrap(self.network, world, self.device)
         if config.compile == "on":
             # Deterministic: on a GPU the order of a sum would otherwise be the one that was fastest when it was tried.
-            for module in filter(None, (self._forward, self.teacher)):
-                module.compile(dynamic=False, options={"deterministic": True})
+            for module in (self._forward, self.teacher):
+                if isinstance(module, nn.Module):  # and not a file, which is onnxruntime's
+                    module.compile(dynamic=False, options={"deterministic": True})
         self.step = 0
         self.loss_sum = torch.zeros((), device=self.device)  # over the steps of this epoch
         self.history: list[Epoch] = []

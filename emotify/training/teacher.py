@@ -1,9 +1,10 @@
-"""A run or an ensemble to learn from, on the device that trains."""
+"""A run, an ensemble or an exported file to learn from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +12,17 @@ from torch import Tensor, nn
 
 from emotify.ensembling.combining import Pooling
 from emotify.ensembling.members import open_ensemble
-from emotify.files import file_sha256
+from emotify.errors import ModelError
+from emotify.files import file_sha256, printable
 from emotify.models import Network
 from emotify.models.inference import fused, place, pool_logits
+from emotify.prediction.session import find_model, open_session, packaged_models
 from emotify.runs import CHECKPOINT
 from emotify.training.classifier import NetworkClassifier, open_run
 
 
-class Teacher(nn.Module):
-    """Finished networks, pooled as their ensemble pools them, but for its temperature."""
+class NetworkTeacher(nn.Module):
+    """Finished networks on the device that trains, pooled as their ensemble pools them, but for its temperature."""
 
     weights: Tensor
 
@@ -37,15 +40,45 @@ class Teacher(nn.Module):
         return pool_logits(answers, self.weights, linear=self.linear)
 
 
-def open_teacher(path: Path, *, device: torch.device) -> Teacher:
-    """Open the run or the ensemble at `path`. Raises ModelError when it is neither, or not finished."""
+class FileTeacher:
+    """An exported .onnx file, but for its temperature, which onnxruntime runs on the CPU, wherever the training is.
+
+    threads: of the CPU; 0: as many as this process may use.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        self._session = open_session(path, threads=threads)
+        self._temperature = self._session.temperature
+        self.sha256 = file_sha256(path)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return log-probabilities (N, 7), not normalised, of images (N, 1, 48, 48) in 0..255, rounded."""
+        pixels = images.round().clamp(0, 255).to("cpu", torch.uint8).contiguous()
+        answers = torch.from_numpy(self._session.probabilities(pixels.numpy()))
+        return answers.to(images.device).clamp_min(1e-12).log() * self._temperature
+
+
+Teacher: TypeAlias = NetworkTeacher | FileTeacher
+
+
+def open_teacher(path: Path, *, device: torch.device, threads: int = 0) -> Teacher:
+    """Open the run, the ensemble or the .onnx file at `path`, or the model inside the package that has this name.
+
+    Raises ModelError when it is none of these, or not finished.
+    """
+    if path.suffix.casefold() == ".onnx" or (str(path) in packaged_models() and not path.exists()):
+        return FileTeacher(find_model(path), threads=threads)
+    if not path.exists():
+        names = ", ".join(packaged_models())
+        msg = f"nothing at {printable(path)} to learn from; name a run, an ensemble, an .onnx file, or one of {names}"
+        raise ModelError(msg)
     described = path / "ensemble.json"
     if not described.exists():
         network = open_run(path, device="cpu").network
-        return Teacher([network], Pooling((1.0,), 1.0), sha256=file_sha256(path / CHECKPOINT)).to(device)
+        return NetworkTeacher([network], Pooling((1.0,), 1.0), sha256=file_sha256(path / CHECKPOINT)).to(device)
     ensemble = open_ensemble(path, lambda run: open_run(run, device="cpu"))
     networks = [member.network for member in ensemble.members if isinstance(member, NetworkClassifier)]
-    return Teacher(networks, ensemble.pooling, sha256=file_sha256(described)).to(device)
+    return NetworkTeacher(networks, ensemble.pooling, sha256=file_sha256(described)).to(device)
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:

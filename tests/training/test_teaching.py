@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ import torch.nn.functional as F
 
 from emotify.data import Dataset, Split
 from emotify.ensembling.combination import combine
-from emotify.ensembling.members import save_ensemble
+from emotify.ensembling.members import open_ensemble, save_ensemble
 from emotify.errors import ModelError, UsageError
+from emotify.exporting.export import export
 from emotify.models.inference import predict_logits
-from emotify.training.classifier import open_run
+from emotify.prediction.session import open_session, packaged_models
+from emotify.training.classifier import NetworkClassifier, open_run
 from emotify.training.config import TrainConfig
 from emotify.training.loop import Step
 from emotify.training.recipes import RECIPES, distinguish, recipe
@@ -56,6 +59,16 @@ def ensemble(runs, dataset, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def teacher_file(ensemble, tmp_path_factory):
+    """The ensemble, exported."""
+    path = tmp_path_factory.mktemp("file") / "teacher.onnx"
+    opened = open_ensemble(ensemble, lambda run: open_run(run, device="cpu"))
+    members = [(member.name, member.network) for member in opened.members if isinstance(member, NetworkClassifier)]
+    export(members, path, pooling=opened.pooling)
+    return path
+
+
 def test_a_teacher_answers_as_its_ensemble(ensemble, runs, dataset):
     """The mean of the members' log-probabilities, up to a constant in each row."""
     images = torch.from_numpy(dataset.splits[Split.VALID].images[:50])
@@ -65,6 +78,23 @@ def test_a_teacher_answers_as_its_ensemble(ensemble, runs, dataset):
     ]
     pooled = torch.stack([member.log_softmax(1) for member in members]).mean(0)
     assert torch.allclose(answers.log_softmax(1), pooled.log_softmax(1), atol=1e-4)
+
+
+def test_an_exported_file_teaches_as_its_ensemble(teacher_file, ensemble, dataset):
+    """What it answers is the same, up to a constant in each row: its temperature is taken off."""
+    images = torch.from_numpy(dataset.splits[Split.VALID].images[:50])
+    expected = open_teacher(ensemble, device=torch.device("cpu"))(images)
+    teacher = open_teacher(teacher_file, device=torch.device("cpu"))
+    assert torch.allclose(teacher(images).log_softmax(1), expected.log_softmax(1), atol=1e-3)
+    assert torch.equal(teacher(images + 0.3), teacher(images.float()))
+
+
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_the_models_inside_can_teach(name, dataset):
+    images = torch.from_numpy(dataset.splits[Split.VALID].images[:20])
+    answers = open_teacher(Path(name), device=torch.device("cpu"), threads=1)(images)
+    expected = open_session(packaged_models()[name]).probabilities(images.numpy())
+    assert (answers.softmax(1).argmax(1).numpy() == expected.argmax(1)).all()
 
 
 def test_the_loss_is_the_divergence_by_hand():
@@ -90,13 +120,14 @@ def test_a_student_comes_closer_to_its_teacher(ensemble, runs, dataset, tmp_path
     assert distance(taught) < distance(config)
 
 
-@pytest.mark.parametrize("model", ["small", "whitened"])
-def test_f1_resuming_is_exact_with_everything_on(model, runs, dataset, tmp_path):
+@pytest.mark.parametrize(("model", "kind"), [("small", "run"), ("whitened", "file")])
+def test_f1_resuming_is_exact_with_everything_on(model, kind, runs, teacher_file, dataset, tmp_path):
     """F1: distillation, mixup, drop-path and a teacher at full size while the student grows."""
+    teacher = {"run": runs[0], "file": teacher_file}[kind]
     few = Dataset(
         "few", {split: images.take(np.arange(min(len(images), 48))) for split, images in dataset.splits.items()}
     )
-    config = dataclasses.replace(CONFIG, model=model, batch_size=16, distill=str(runs[0]), schedule="linear")
+    config = dataclasses.replace(CONFIG, model=model, batch_size=16, distill=str(teacher), schedule="linear")
     config = dataclasses.replace(config, augment=True, mixup=0.4, drop_path=0.3)
     stopped = train(config, few, tmp_path / "a", stop_at=4)
     with resumed_run(stopped, few) as training:
@@ -116,8 +147,12 @@ def test_a_run_starts_from_a_finished_one(runs, dataset, tmp_path):
 
 
 def test_a_teacher_that_is_not_there_is_told_before_any_work(tmp_path):
-    with pytest.raises(ModelError, match="nowhere"):
-        check_options(dataclasses.replace(CONFIG, distill=str(tmp_path / "nowhere")))
+    for name in ("nowhere", "nowhere.onnx"):
+        with pytest.raises(ModelError, match=name):
+            check_options(dataclasses.replace(CONFIG, distill=str(tmp_path / name)))
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(ModelError, match=r"text\.onnx"):
+        check_options(dataclasses.replace(CONFIG, distill=str(tmp_path / "text.onnx")))
 
 
 @pytest.mark.parametrize("name", RECIPES)
