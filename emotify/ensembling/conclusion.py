@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from emotify.ensembling.diversity import Diversity, mean_of_pairs
+from emotify.evaluation.significance import SIGNIFICANT
 
-SIGNIFICANT = 0.05
 MUCH_WEAKER = 0.02  # of accuracy
 WIDE_RANGE = 0.15  # of the error correlation among pairs
 # Bands of agreement beyond chance: Landis & Koch 1977.

@@ -68,16 +68,11 @@ def is_tight_crop(width: int, height: int, boxes: Sequence[Box]) -> bool:
     return shared >= _TIGHT_COVER * area and shared >= _TIGHT_OVERLAP * (area + side * side - shared)
 
 
-def cut_face(picture: Picture, face: Face) -> UInt8Array:
-    """Return what the classifier sees of a face that `find_faces` found in this picture, grey (48, 48).
-
-    The picture's edge is repeated where the face's square leaves it.
-    """
-    return _resample(picture, *face.square)
-
-
 def see_square(picture: Picture, square: tuple[float, float, float]) -> UInt8Array:
-    """Return what the classifier sees of a square x0, y0, side of a picture, grey (48, 48)."""
+    """Return what the classifier sees of a face's square x0, y0, side, grey (48, 48).
+
+    The picture's edge is repeated where the square leaves it.
+    """
     return _resample(picture, *square)
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
 from emotify.errors import UsageError
-from emotify.prediction.crops import Face, FaceMode, cut_face, find_faces
+from emotify.prediction.crops import Face, FaceMode, find_faces, see_square
 from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.prediction.pictures import Failure, Source, is_source, read_picture
 from emotify.prediction.reading_ahead import in_order
@@ -205,7 +205,7 @@ class Predictor:
             if isinstance(picture, Failure):
                 return _Read(PictureResult(path, picture.status, picture.message))
             faces = find_faces(picture, self._mode, self._load_detector, self._search)
-            crops = [cut_face(picture, face) for face in faces]
+            crops = [see_square(picture, face.square) for face in faces]
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))
         notes = [f"only the first of its {picture.frames} frames was read"] if picture.frames > 1 else []

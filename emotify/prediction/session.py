@@ -80,11 +80,6 @@ def packaged_models() -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.exists()}
 
 
-def packaged_model() -> Path:
-    """Return the path of the model inside the package that is most often right."""
-    return packaged_models()["default"]
-
-
 def find_model(given: str | os.PathLike[str] | None) -> Path:
     """Return the file of a model that is given as a path, as the name of one inside the package, or not at all.
 

@@ -14,6 +14,7 @@ from emotify.data.types import Int64Array
 from emotify.evaluation.evaluate import Result
 from emotify.evaluation.metrics import ClassScores
 from emotify.evaluation.reliability import ReliabilityBin
+from emotify.reports.names import cut
 from emotify.reports.plots import new_figure
 
 if TYPE_CHECKING:
@@ -157,8 +158,3 @@ def _dots(axes: Axes, bins: Sequence[ReliabilityBin], **style: Any) -> None:  # 
     sizes = [12 + 68 * part.count / largest for part in bins]
     place = [part.confidence for part in bins], [part.accuracy for part in bins]
     axes.scatter(*place, s=sizes, zorder=3, clip_on=False, **style)
-
-
-def cut(name: str, length: int = 32) -> str:
-    """Return a name, no longer than `length`."""
-    return name if len(name) <= length else f"{name[: length - 1]}…"

@@ -14,7 +14,7 @@ from emotify.data.types import Int64Array
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.diversity import Diversity
 from emotify.files import write_bytes
-from emotify.reports.names import short_name
+from emotify.reports.names import cut, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,9 +82,7 @@ def draw_confusion(confusion: Int64Array, *, title: str) -> Figure:
 
 def plot_disagreement(names: Sequence[str], diversity: Diversity, path: Path) -> None:
     """Draw on which share of images each two members differ; see `draw_disagreement`."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # of a folder's name; a box is drawn in its place
-        save_figure(draw_disagreement(names, diversity), path)
+    save_figure(draw_disagreement(names, diversity), path)
 
 
 def draw_disagreement(names: Sequence[str], diversity: Diversity, *, split: str = "valid") -> Figure:
@@ -92,7 +90,7 @@ def draw_disagreement(names: Sequence[str], diversity: Diversity, *, split: str 
     count = len(names)
     side = count * float(np.interp(count, (2, 8, 16, 40), (1.0, 0.66, 0.5, 0.24)))  # inches
     size = float(np.interp(count, (2, 12, 40), (10, 9, 6.5)))  # points
-    labels = [f"{_cut(short_name(name))}  #{number}" for number, name in enumerate(names, 1)]
+    labels = [f"{cut(short_name(name))}  #{number}" for number, name in enumerate(names, 1)]
     left = 0.2 + max(map(len, labels)) * size * 0.62 / 72
     width, height = max(left + side + 0.95, 3.6), side + 1.05
     figure = new_figure(width=width, height=height)
@@ -136,10 +134,6 @@ def _heat() -> Colormap:
 
     heat = LinearSegmentedColormap.from_list("emotify", ("#eef3fd", "#bccdf1", "#7f9fe3", VALID_COLOUR))
     return heat.with_extremes(bad="#eceef2")
-
-
-def _cut(name: str, length: int = 32) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def new_figure(*, width: float, height: float) -> Figure:

@@ -17,7 +17,7 @@ from pathlib import Path
 from emotify.cpus import available_cpus
 from emotify.data import Split
 from emotify.data.synthetic import synthetic_splits
-from emotify.prediction.session import packaged_model
+from emotify.prediction.session import find_model
 
 IMPORTS = "import typer, rich"
 RUN_ONCE = f"""
@@ -60,7 +60,7 @@ def main() -> None:
 
         face = Path(folder) / "face.png"
         Image.fromarray(synthetic_splits(seed=0, counts=(7, 7, 7))[Split.TRAIN].images[3, 0]).save(face)
-        model = str(packaged_model())
+        model = str(find_model(None))
         command = [emotify, "predict", str(face), "--model", model]
         compare("emotify predict of one 48x48", command, [sys.executable, "-c", RUN_ONCE, model, str(face)], rounds)
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from emotify.prediction.boxes import Box
-from emotify.prediction.crops import cut_face, find_faces, is_tight_crop
+from emotify.prediction.crops import find_faces, is_tight_crop, see_square
 from emotify.prediction.detection import Search
 from emotify.prediction.pictures import Picture
 
@@ -27,7 +27,7 @@ def crop_face(picture: Picture, box: Sequence[float]) -> np.ndarray:
     """What the classifier sees where a detector finds one face with this box, in pixels of the file."""
     x0, y0, x1, y1 = (edge * picture.image.width / picture.width for edge in box[:4])
     (face,) = find_faces(picture, "detect", lambda: lambda _: [Box(x0, y0, x1, y1, 0.9)], Search(min_face=1))
-    return cut_face(picture, face)
+    return see_square(picture, face.square)
 
 
 def no_detector():
@@ -41,7 +41,7 @@ def test_a_48x48_picture_is_taken_pixel_for_pixel():
     for mode in ("auto", "whole"):
         (face,) = find_faces(picture, mode, no_detector)
         assert (face.box, face.detection) == ((0, 0, 48, 48), None)
-        assert np.array_equal(cut_face(picture, face), image)
+        assert np.array_equal(see_square(picture, face.square), image)
 
 
 def test_the_square_frames_the_box_as_fer2013_does():
@@ -87,7 +87,7 @@ def test_a_whole_picture_keeps_its_aspect():
     grey[:, 80:120] = 250
     picture = picture_of(grey)
     (face,) = find_faces(picture, "whole", no_detector)
-    seen = cut_face(picture, face)
+    seen = see_square(picture, face.square)
     assert np.ptp(seen, axis=0).max() == 0  # each column of one grey, up to the edge
     assert (seen[0] > 150).sum() == round(48 * 40 / np.sqrt(200 * 100))
 
@@ -111,7 +111,7 @@ def test_auto_takes_tight_crops_whole_and_photographs_apart():
     assert find_faces(tight, "auto", lambda: lambda _: [box])[0].detection is None
     assert find_faces(tight, "detect", lambda: lambda _: [box])[0].square == pytest.approx((1, -0.8, 198))
     (face,) = find_faces(photograph, "auto", lambda: lambda _: [box])
-    assert np.array_equal(cut_face(photograph, face), crop_face(photograph, box))
+    assert np.array_equal(see_square(photograph, face.square), crop_face(photograph, box))
     assert find_faces(photograph, "auto", lambda: lambda _: []) == []
 
 
@@ -120,7 +120,7 @@ def test_reported_boxes_stay_in_the_picture():
     picture, box = picture_of(slope(600, 400)), Box(-20, 300, 120, 440, 0.8)
     (face,) = find_faces(picture, "detect", lambda: lambda _: [box])
     assert face.box == (0, 300, 120, 400)
-    assert np.array_equal(cut_face(picture, face), crop_face(picture, box))
+    assert np.array_equal(see_square(picture, face.square), crop_face(picture, box))
 
 
 def test_faces_are_sought_in_a_smaller_copy():

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from emotify.cli import app
 from emotify.errors import InputError, UsageError
 from emotify.prediction.file_list import read_names
-from emotify.prediction.session import packaged_model
+from emotify.prediction.session import find_model
 from emotify.prediction.sharding import Shard
 
-MODEL = ["--model", str(packaged_model()), "--faces", "whole", "--jsonl", "--threads", "1"]
+MODEL = ["--model", str(find_model(None)), "--faces", "whole", "--jsonl", "--threads", "1"]
 
 
 def predict(*words: object, stdin: bytes | None = None, code: int = 0):

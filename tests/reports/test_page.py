@@ -20,7 +20,7 @@ from emotify.cli import app
 from emotify.data import Split
 from emotify.evaluation.evaluate import evaluate
 from emotify.files import printable
-from emotify.reports.figures import cut
+from emotify.reports.names import cut
 from emotify.reports.page import report_files
 
 FIGURES = ("reliability", "confidence", "classes", "confusion", "leaderboard", "disagreement")
