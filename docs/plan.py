@@ -14,10 +14,12 @@ import argparse
 import hashlib
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,9 @@ def gpu() -> list[Step]:
     train = "train --recipe best --device cuda"
     kinds = ("resnet18", "resnet18-eq", "resnet18-44", "vgg", "vgg-eq", "whitened")
     quick = f"{train} --model resnet18 --epochs 30 --mixup 0 --drop-path 0 --strength 0.5 --compile on --seed 100"
-    steps = [Step("quick-muon", f"{quick} --optimizer muon"), Step("quick", quick)]
     members = [Step(kind, f"{train} --model {kind} --seed {seed}") for seed, kind in enumerate(kinds)]
     runs = " ".join(f"{{{step.name}}}" for step in members)
-    steps += [*members, Step("ensemble", f"ensemble {runs} --device cuda")]
+    steps = [*members, Step("ensemble", f"ensemble {runs} --device cuda")]
     learn = f"{train} --label-smoothing 0 --mixup 0"
     small = ("cnn", "cnn-eq", "small")
     steps += [
@@ -148,14 +149,17 @@ def gpu() -> list[Step]:
         Step("scores", f"evaluate {every} --json"),
         Step("views", "evaluate {student} --views ten --json"),
         *exports("shipped", "cnn-student"),
+        # The time to an accuracy, last: who has no compiler has all else.
+        Step("quick-muon", f"{quick} --optimizer muon"),
+        Step("quick", quick),
     ]
 
 
 def exports(ensemble: str, run: str) -> list[Step]:
     """Make the two files of what ships, and score them."""
     return [
-        Step("model", f"export {{{ensemble}}} --tta --precision fp16 --out {{out}}/model.onnx --force"),
-        Step("fast", f"export {{{run}}} --precision int8 --out {{out}}/fast.onnx --force"),
+        Step("model", f"export {{{ensemble}}} --tta --precision fp16 --force"),
+        Step("fast", f"export {{{run}}} --precision int8 --force"),
         Step("files", "evaluate {model} {fast} --json"),
     ]
 
@@ -165,38 +169,46 @@ PLANS = {plan.__name__: plan for plan in (study, settings, choices, cpu, gpu)}
 
 def command_line(step: Step, made: dict[str, str], *, data: str, out: Path, epochs: int | None) -> list[str]:
     """Return the words of a step's command, names replaced by what was made."""
-    words = [word.format_map({**made, "out": out}) for word in shlex.split(step.command)]
+    words = [word.format_map(made) for word in shlex.split(step.command)]
     words += ["--data", data]
     if words[0] == "train":
         words += ["--out", str(out / step.name)]
         words += ["--epochs", str(epochs)] if epochs else []
-    if words[0] == "ensemble":
+    if words[0] in ("ensemble", "export"):
+        # Named by what is in it: what is made of other members is another file, and so are its scores.
         digest = hashlib.sha256(shlex.join(words).encode()).hexdigest()
-        words += ["--out", str(out / f"{step.name}-{digest[:4]}")]
+        words += ["--out", str(out / f"{step.name}-{digest[:4]}{'.onnx' if words[0] == 'export' else ''}")]
     return words
 
 
-def unfinished(folder: Path) -> Path | None:
-    """Return the run in `folder` that can be gone on with."""
+def unfinished(folder: Path, *, before: list[str]) -> Path | None:
+    """Return the run in `folder` that can be gone on with, but for those of `before`, which other commands began."""
     for record in sorted(folder.glob("*/run.json")):
-        if json.loads(record.read_text())["status"] != "finished" and (record.parent / "state.safetensors").exists():
-            return record.parent
+        run = record.parent
+        finished = json.loads(record.read_text())["status"] == "finished"
+        if run.name not in before and not finished and (run / "state.safetensors").exists():
+            return run
     return None
 
 
 def run(steps: list[Step], out: Path, *, data: str, epochs: int | None) -> None:
     """Run the steps that are not done, keeping in steps.json of `out` what each was and printed."""
     path = out / "steps.json"
-    kept: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    kept: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     made: dict[str, str] = {}
     for step in steps:
         words = command_line(step, made, data=data, out=out, epochs=epochs)
         command = shlex.join(words)
         same = kept.get(step.name, {}).get("command") == command
         if not (same and "printed" in kept[step.name]):
-            if same and words[0] == "train" and (stopped := unfinished(out / step.name)):
+            if not same:
+                kept[step.name] = {"command": command, "before": [run.name for run in (out / step.name).glob("*")]}
+            if words[0] == "train" and (
+                stopped := unfinished(out / step.name, before=kept[step.name].get("before", []))
+            ):
                 words = ["train", "--resume", str(stopped), "--data", data]
-            kept[step.name] = {"command": command}
+            if words[0] == "ensemble":
+                shutil.rmtree(words[-1], ignore_errors=True)  # of the same command, which was stopped
             path.write_text(json.dumps(kept, indent=1))
             print(f"== {step.name}: emotify {shlex.join(words)}", flush=True)
             done = subprocess.run([sys.executable, "-m", "emotify", *words], stdout=subprocess.PIPE, text=True)

@@ -76,12 +76,26 @@ def test_a_step_that_fails_is_named(plan, tiny_csv, tmp_path):
 def test_a_training_that_was_stopped_goes_on(plan, tiny_csv, tmp_path):
     """With the run that the step began, and not with one of another command."""
     step = plan.Step("one", "train --model fnn --batch-size 64")
-    kept = {"one": {"command": shlex.join(plan.command_line(step, {}, data=str(tiny_csv), out=tmp_path, epochs=3))}}
-    (tmp_path / "steps.json").write_text(json.dumps(kept))
-    config = TrainConfig(model="fnn", batch_size=64, epochs=3, device="cpu", threads=1)
-    with new_run(config, read_dataset(str(tiny_csv)), out=tmp_path / "one") as training:
-        next(training.run())
-        training.save_state()
+    folders = []
+    for epochs in (2, 3):
+        config = TrainConfig(model="fnn", batch_size=64, epochs=epochs, device="cpu", threads=1)
+        with new_run(config, read_dataset(str(tiny_csv)), out=tmp_path / "one") as training:
+            next(training.run())
+            training.save_state()
+        folders.append(training.folder)
+    command = shlex.join(plan.command_line(step, {}, data=str(tiny_csv), out=tmp_path, epochs=3))
+    (tmp_path / "steps.json").write_text(json.dumps({"one": {"command": command, "before": [folders[0].name]}}))
     plan.run([step], tmp_path, data=str(tiny_csv), epochs=3)
-    assert runs(tmp_path / "one") == [training.folder]
-    assert read_run(training.folder).finished
+    assert runs(tmp_path / "one") == sorted(folders)
+    assert [read_run(folder).finished for folder in folders] == [False, True]
+
+
+def test_an_ensemble_that_was_stopped_is_made_again(plan, tiny_csv, tmp_path):
+    """Its folder stands in the way of nothing."""
+    steps = [plan.Step("one", "train --model fnn --batch-size 64"), plan.Step("all", "ensemble {one}")]
+    plan.run(steps[:1], tmp_path, data=str(tiny_csv), epochs=1)
+    made = {"one": str(runs(tmp_path / "one")[0])}
+    left = Path(plan.command_line(steps[1], made, data=str(tiny_csv), out=tmp_path, epochs=1)[-1])
+    left.mkdir()
+    plan.run(steps, tmp_path, data=str(tiny_csv), epochs=1)
+    assert (left / "ensemble.json").exists()
