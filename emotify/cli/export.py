@@ -78,6 +78,7 @@ def export(
         valid=valid,
         calibration=None if train is None else train.images,
         overwrite=force,
+        threads=threads,
     )
     before, after = result.torch_scores, result.file_scores
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -12,13 +13,14 @@ from emotify.errors import UnavailableError
 from emotify.files import printable
 
 if TYPE_CHECKING:
-    from emotify.training.loop import Epoch, Step, Training
+    from emotify.training.loop import Training
 
 
-def together(training: Training) -> Iterator[Step | Epoch]:
-    """Yield what `training.run` does. Raises UnavailableError when another process of the training is gone."""
+@contextlib.contextmanager
+def together(training: Training) -> Iterator[None]:
+    """Let the block train with the others. Raises UnavailableError when one of them is gone."""
     try:
-        yield from training.run()
+        yield
     except RuntimeError as error:
         if training.world.size == 1 or not _tells_of_another(error):
             raise

@@ -180,8 +180,8 @@ def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
     from emotify.training.run import close_run, finish_run
 
     with catching_signals(talk, patient=training.world.size > 1) as stop:
-        with training_display(training, talk) as display:
-            for event in together(training):
+        with together(training), training_display(training, talk) as display:
+            for event in training.run():
                 if isinstance(event, Step):
                     display.step(event)
                 else:

@@ -18,7 +18,7 @@ from emotify.evaluation.metrics import Scores, score
 from emotify.exporting.gates import fold_constant_gates
 from emotify.exporting.graph import ExportedClassifier
 from emotify.exporting.onnx_file import PRECISIONS, describe, to_onnx, with_half_weights, with_int8
-from emotify.files import exists_error, explain_write_errors, printable, write_bytes
+from emotify.files import check_output, explain_write_errors, printable, write_bytes
 from emotify.models import Network
 from emotify.prediction.session import Session
 
@@ -51,6 +51,7 @@ def export(
     valid: LabelledImages | None = None,
     calibration: UInt8Array | None = None,
     overwrite: bool = False,
+    threads: int = 0,
 ) -> Export:
     """Write members (name, network), pooled as `pooling` says, as one classifier to `path`.
 
@@ -79,7 +80,7 @@ def export(
     names = [name for name, _ in members]
     about = partial(describe, model, members=names, pooling=pooling, precision=precision, views=views)
     about(scores={})
-    answers = Session(_bytes(model), name=path.name).probabilities(images)
+    answers = Session(_bytes(model), name=path.name, threads=threads).probabilities(images)
     file_scores = None if valid is None else score(answers[: len(valid)], valid.labels)
     difference = float(np.abs(answers - expected).max())
     _check_parity(path, precision, difference, torch_scores, file_scores)
@@ -92,12 +93,11 @@ def export(
 
 
 def check_target(path: Path, *, precision: str, overwrite: bool) -> None:
-    """Raise UsageError for a precision there is not, WriteError when `path` exists and must stay."""
+    """Raise UsageError for a precision there is not, WriteError when `path` exists and must stay, or cannot be."""
     if precision not in PRECISIONS:
         msg = f"--precision {precision!r}: there are {', '.join(PRECISIONS)}"
         raise UsageError(msg)
-    if path.exists() and not overwrite:
-        raise exists_error(path)
+    check_output(path, overwrite=overwrite)
 
 
 def _check_parity(path: Path, precision: str, difference: float, before: Scores | None, after: Scores | None) -> None:

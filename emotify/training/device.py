@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import shutil
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -31,7 +32,11 @@ def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
         config,
         device=device,
         threads=config.threads or available_cpus(),
-        compile=config.compile if config.compile != "auto" else "on" if worth_compiling and _can_compile() else "off",
+        compile=config.compile
+        if config.compile != "auto"
+        else "on"
+        if worth_compiling and can_compile(device)
+        else "off",
     )
     if not on_gpu:
         # torch reads it when it first takes memory: pages of 2 MB on Linux, where every 4 KB page else costs a fault.
@@ -71,12 +76,15 @@ def describe(device: str) -> str:
     return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def _can_compile() -> bool:
-    """Whether torch.compile can make kernels for a GPU: Triton does, with a C compiler and Python's headers."""
+def can_compile(device: str) -> bool:
+    """Whether torch.compile can make kernels: on a GPU Triton does, with a C compiler; each wants Python's headers."""
+    headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
+    if not device.startswith("cuda"):
+        compilers = ("cl",) if sys.platform == "win32" else ("g++", "clang++")
+        return headers and bool(os.environ.get("CXX") or any(map(shutil.which, compilers)))
     from torch.utils._triton import has_triton
 
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    return has_triton() and bool(compiler) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
+    return has_triton() and headers and bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
 
 
 def _has_native_bf16(device: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -24,10 +24,10 @@ from emotify.models.inference import predict_probabilities
 from emotify.runs import STATE, new_folder, read_run, update_record
 from emotify.training.checkpoint import DamagedError
 from emotify.training.config import TrainConfig, read_config
-from emotify.training.device import describe, pick_device, resolve
+from emotify.training.device import can_compile, describe, pick_device, resolve
 from emotify.training.distributed import ALONE, World
 from emotify.training.loop import Training, first_weights
-from emotify.training.teacher import open_teacher
+from emotify.training.teacher import is_file, open_teacher, runtime_version
 
 
 @contextlib.contextmanager
@@ -86,6 +86,7 @@ def resumed_run(
     check_resumable(folder)
     config = _config_for(folder, device=device, threads=threads)
     _check_share(config, world)
+    _check_data(dataset, config)
     with locked(folder / ".lock") if world.leads else contextlib.nullcontext(), _telling_of_memory(config):
         check_resumable(folder)  # once more: another process may have finished it in between
         if world.leads:
@@ -111,15 +112,20 @@ def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: Wo
     """Return what is not as it was when the run in `folder` was last trained: it does not go on bit for bit."""
     record = read_run(folder).record
     now = _machine(_config_for(folder, device=device, threads=threads), world)
-    before = {**record, "torch": record["versions"]["torch"], "processes": record.get("processes", 1)}
-    now["torch"] = now.pop("versions")["torch"]
-    return [f"{name} {before[name]}, now {value}" for name, value in now.items() if before[name] != value]
+    computing = ("torch", "onnxruntime")  # what computes the weights, of what has a version
+    before = {**record, **_only(computing, record["versions"]), "processes": record.get("processes", 1)}
+    now |= _only(computing, now.pop("versions"))
+    return [f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value]
 
 
 def check_options(config: TrainConfig) -> None:
     """Raise what `new_run` would for options that cannot be trained with, before any data is read."""
     check_name(config.model)
-    pick_device(config.device)
+    device = pick_device(config.device)
+    if config.compile == "on" and not can_compile(device):
+        wanted = "Triton, a C compiler" if device.startswith("cuda") else "a C++ compiler"
+        msg = f"--compile on needs {wanted} and Python's headers (Python.h); install them, or take --compile off"
+        raise UnavailableError(msg)
     if config.optimizer == "muon" and not any(weight.ndim == 4 for weight in build_network(config.model).parameters()):
         msg = f"--optimizer muon is for convolutions, and {config.model} has none; take --optimizer sgd"
         raise UsageError(msg)
@@ -178,8 +184,13 @@ def _machine(config: TrainConfig, world: World) -> dict[str, Any]:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
+            **({"onnxruntime": runtime_version()} if is_file(config.distill) else {}),
         },
     }
+
+
+def _only(names: Sequence[str], versions: Mapping[str, str]) -> dict[str, str]:
+    return {name: versions[name] for name in names if name in versions}
 
 
 @contextlib.contextmanager

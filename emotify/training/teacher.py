@@ -61,12 +61,24 @@ class FileTeacher:
 Teacher: TypeAlias = NetworkTeacher | FileTeacher
 
 
+def is_file(teacher: str) -> bool:
+    """Whether `teacher` names an .onnx file, or a model inside the package, rather than a folder."""
+    return Path(teacher).suffix.casefold() == ".onnx" or (teacher in packaged_models() and not Path(teacher).exists())
+
+
+def runtime_version() -> str:
+    """Return the version of what runs a file."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
 def open_teacher(path: Path, *, device: torch.device, threads: int = 0) -> Teacher:
     """Open the run, the ensemble or the .onnx file at `path`, or the model inside the package that has this name.
 
     Raises ModelError when it is none of these, or not finished.
     """
-    if path.suffix.casefold() == ".onnx" or (str(path) in packaged_models() and not path.exists()):
+    if is_file(str(path)):
         return FileTeacher(find_model(path), threads=threads)
     if not path.exists():
         names = ", ".join(packaged_models())

@@ -9,10 +9,11 @@ import os
 import pytest
 import torch
 
+from emotify.errors import UnavailableError
 from emotify.training import device, timing
 from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
-from emotify.training.run import changes_since, new_run, resumed_run
+from emotify.training.run import changes_since, check_options, new_run, resumed_run
 
 CONFIG = TrainConfig(model="fnn", epochs=1, batch_size=16, device="cpu", threads=1)
 
@@ -27,7 +28,7 @@ def test_nothing_is_left_open():
 @pytest.mark.parametrize(("steps", "can", "chosen"), [(4999, True, "off"), (5000, True, "on"), (5000, False, "off")])
 def test_only_a_long_training_on_a_gpu_is_compiled(steps, can, chosen, monkeypatch):
     monkeypatch.setattr(device, "pick_device", lambda _: "cuda")
-    monkeypatch.setattr(device, "_can_compile", lambda: can)
+    monkeypatch.setattr(device, "can_compile", lambda _: can)
     monkeypatch.setattr(device, "_has_native_bf16", lambda _: True)
     assert resolve(CONFIG, steps=steps).compile == chosen
     assert resolve(dataclasses.replace(CONFIG, compile="on"), steps=1).compile == "on"
@@ -65,6 +66,25 @@ def test_f14_what_changed_since_is_told(few, tmp_path):
     with resumed_run(folder, few, threads=2) as resumed:
         assert resumed.step == 1
         assert resumed.config.threads == 2
+
+
+def test_another_onnxruntime_is_told_where_it_teaches(few, tmp_path):
+    """F14: a file that teaches is part of what computes the weights."""
+    with new_run(dataclasses.replace(CONFIG, distill="fast"), few, out=tmp_path) as training:
+        pass
+    record = json.loads((training.folder / "run.json").read_text())
+    now, record["versions"]["onnxruntime"] = record["versions"]["onnxruntime"], "1.0"
+    assert changes_since(training.folder) == []
+    (training.folder / "run.json").write_text(json.dumps(record))
+    assert changes_since(training.folder) == [f"onnxruntime 1.0, now {now}"]
+
+
+def test_compiling_without_a_compiler_is_told_before_any_work(monkeypatch):
+    """Exit 8."""
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UnavailableError, match=r"C\+\+ compiler"):
+        check_options(dataclasses.replace(CONFIG, compile="on"))
 
 
 @pytest.mark.parametrize("given", [None, "0"])

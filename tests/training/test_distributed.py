@@ -115,10 +115,20 @@ def test_what_happened_here_is_not_put_down_to_another_process(error, monkeypatc
             raise error
             yield
 
-    with pytest.raises(type(error)):
-        list(together(Broken()))  # type: ignore[arg-type]
+    with pytest.raises(type(error)), together(Broken()):  # type: ignore[arg-type]
+        raise error
     with pytest.raises(type(error)):
         follow(contextlib.nullcontext(Broken()))  # type: ignore[arg-type]
+
+
+def test_a_process_that_is_gone_is_told_wherever_it_is_missed(tmp_path):
+    """F18: in a step, or where all agree whether to stop."""
+
+    class Left:
+        world, folder = World(size=2), tmp_path
+
+    with pytest.raises(UnavailableError, match="is gone"), together(Left()):  # type: ignore[arg-type]
+        raise RuntimeError("Connection closed by peer")
 
 
 def test_a_batch_is_shared_in_whole_images():

@@ -121,6 +121,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
 @needs_gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")  # is a prototype, torch says
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
 def test_no_step_waits_for_the_gpu(optimizer, few, tmp_path):
     """The first steps may, to make what later ones use."""
@@ -128,8 +129,8 @@ def test_no_step_waits_for_the_gpu(optimizer, few, tmp_path):
         steps = training.run()
         for _ in itertools.islice(steps, 3):
             pass
-        torch.cuda.set_sync_debug_mode("error")
         try:
+            torch.cuda.set_sync_debug_mode("error")
             for _ in itertools.islice(steps, 3):
                 pass
         finally:
@@ -137,6 +138,7 @@ def test_no_step_waits_for_the_gpu(optimizer, few, tmp_path):
 
 
 @needs_gpu
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of what torch.compile itself imports
 @pytest.mark.parametrize("compiled", ["off", "on"])
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
 def test_f1_resuming_on_a_gpu_is_exact(optimizer, compiled, few, tmp_path):

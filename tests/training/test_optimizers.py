@@ -36,13 +36,20 @@ def test_orthogonal_is_the_iteration_of_the_page(rank):
     assert torch.allclose(orthogonal(matrix.T).double(), expected.T, atol=2e-4)
 
 
-def test_a_step_by_hand():
-    """The first change is the gradient made orthogonal, at a fifth of the rate; the weight shrinks by its decay."""
-    weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2))
-    before, weight.grad = weight.detach().clone(), torch.randn(4, 3, 2, 2)
-    Muon([weight], lr=0.5, weight_decay=0.1).step()
-    change = orthogonal(weight.grad.flatten(1)).view(4, 3, 2, 2)
-    assert torch.allclose(weight, before * (1 - 0.1 * 0.1) - 0.1 * change, atol=1e-3)
+@pytest.mark.parametrize(("shape", "larger"), [((4, 3, 2, 2), 1), ((16, 1, 2, 2), 2)])
+def test_two_steps_by_hand(shape, larger):
+    """A change is gradient and momentum made orthogonal, at a fifth of the rate, and larger for tall matrices; the
+    weight shrinks by its decay."""
+    weight = torch.nn.Parameter(torch.randn(shape))
+    muon = Muon([weight], lr=0.5, weight_decay=0.1)
+    expected, momentum = weight.detach().clone(), torch.zeros(shape)
+    for gradient in torch.randn(2, *shape):
+        weight.grad = gradient
+        muon.step()
+        momentum = 0.95 * momentum + 0.05 * gradient
+        change = orthogonal((0.05 * gradient + 0.95 * momentum).flatten(1)).view(shape)
+        expected = expected * (1 - 0.1 * 0.1) - 0.1 * larger * change
+    assert torch.allclose(weight, expected, atol=1e-3)
 
 
 def test_muon_without_a_convolution_is_told():
