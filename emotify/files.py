@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -53,7 +54,7 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     takes its place. Raises WriteError naming the path.
     """
     temporary = _temporary(path)
-    if not overwrite and path.exists():
+    if not overwrite and os.path.exists(path):  # noqa: PTH110 - Path.exists() raises where it may not look
         raise exists_error(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with explain_write_errors(path):
@@ -127,10 +128,11 @@ def exists_error(path: Path) -> WriteError:
 
 
 def check_folder(path: Path, *, overwrite: bool) -> None:
-    """Raise WriteError when `path` exists and may not be written into, or is no folder."""
-    if path.exists() and not path.is_dir():
+    """Raise WriteError when `path` exists and may not be written into, is no folder, or cannot be made."""
+    status = look_at_output(path)
+    if status is not None and not stat.S_ISDIR(status.st_mode):
         raise WriteError(f"cannot write {printable(path)}: it is a file; name a folder")
-    if path.exists() and not overwrite:
+    if status is not None and not overwrite:
         raise exists_error(path)
 
 
@@ -139,11 +141,28 @@ def not_a_file_error(path: Path) -> WriteError:
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Raise WriteError when `path` exists and may not be replaced, or is no file."""
-    if path.exists() and not path.is_file():
+    """Raise WriteError when `path` exists and may not be replaced, is no file, or cannot be written."""
+    status = look_at_output(path)
+    if status is not None and not stat.S_ISREG(status.st_mode):
         raise not_a_file_error(path)
-    if path.exists() and not overwrite:
+    if status is not None and not overwrite:
         raise exists_error(path)
+
+
+def look_at_output(path: Path) -> os.stat_result | None:
+    """Return what is at `path`, None for nothing. Raises WriteError when that cannot be told, or nothing be put there.
+
+    To ask before any work what would else fail after it.
+    """
+    with explain_write_errors(path):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            status = None
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return status
 
 
 @contextlib.contextmanager
@@ -157,7 +176,7 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             reason = f"the disk is full ({_free_space(path)} free); free some space and run the command again"
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            reason = "no permission to write there; choose another place with --out, or change the permissions"
+            reason = "no permission to write there; choose another place, or change the permissions"
         else:
             reason = error.strerror or str(error)
         raise WriteError(f"cannot write {printable(path)}: {reason}") from error

@@ -396,9 +396,20 @@ def test_missing_things_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
     assert "--data synthetic" in invoke("train", code=4).stderr
     assert "emotify train" in invoke("evaluate", code=5).stderr
     assert "emotify train" in invoke("export", "--onnx", code=5).stderr
+    assert "not the folder of a run" in invoke("ensemble", "typo", code=5).stderr
     assert "cpu" in invoke("train", "--data", "synthetic", "--device", "cuda:99", code=8).stderr
+    assert "cpu" in invoke("evaluate", onnx_file, "--data", "synthetic", "--device", "cuda:99", code=8).stderr
     for words in (["evaluate", onnx_file, "--split", "x"], ["predict", ".", "--faces", "x"], ["export", "--nope"]):
         invoke(*words, code=2)
+    invoke("evaluate", onnx_file, "--data", "synthetic", "--device", "x", code=2)
+
+
+def test_f6_outputs_are_tried_before_any_work(runs, ensemble, onnx_file, tiny_csv, tmp_path):
+    """F6: exit 6 for a place where nothing can be written, before data are read."""
+    (tmp_path / "file").touch()
+    nowhere, data = tmp_path / "file" / "below", ("--data", tmp_path / "no data")
+    for words in (["evaluate", onnx_file, "--report"], ["ensemble", *runs, "--out"], ["export", ensemble, "--out"]):
+        assert "cannot write" in invoke(*words, nowhere, *data, code=6).stderr
 
 
 def test_a_closed_pipe_is_silent(onnx_file, class_folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +13,8 @@ from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
 from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
-from emotify.errors import InputError, UsageError, WriteError
-from emotify.files import make_folder, printable
+from emotify.errors import InputError, ModelError, UsageError, WriteError
+from emotify.files import look_at_output, make_folder, printable
 from emotify.runs import RUNS, new_folder
 
 if TYPE_CHECKING:
@@ -115,12 +116,12 @@ def parse_method(name: str) -> Method:
 
 
 def _check(paths: Sequence[Path], out: Path | None) -> None:
-    """Raise UsageError for what is no run, WriteError for an `out` that is there."""
+    """Raise ModelError for what is no run, WriteError for an `out` that is there or cannot be made."""
     for path in paths:
-        if not (path / "run.json").exists():
+        if not os.path.exists(path / "run.json"):  # noqa: PTH110 - Path.exists() raises where it may not look
             msg = f"{printable(path)} is not the folder of a run; members are runs, as emotify train makes them"
-            raise UsageError(msg)
-    if out is not None and out.exists():
+            raise ModelError(msg)
+    if out is not None and look_at_output(out) is not None:
         msg = f"{printable(out)} already exists; choose another --out"
         raise WriteError(msg)
 

@@ -58,9 +58,9 @@ def export(
 
     seen = views or ("mirror" if tta else "one")
     check_views(seen)
+    name, members, pooling = _open_members(path, threads=threads)
     target = out or path / _file_name(precision, seen)
     check_target(target, precision=precision, overwrite=force)
-    name, members, pooling = _open_members(path, threads=threads)
     splits = _read_splits(data, talk, required=precision != "fp32")
     valid, train = splits.get("valid"), splits.get("train")
     if precision != "fp32" and (valid is None or train is None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,19 +23,20 @@ def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Cl
     if path.suffix.casefold() == ".onnx":
         from emotify.prediction.session import open_session
 
-        return open_session(path, threads=threads)
-    if (path / "ensemble.json").exists():
+        return open_session(path, threads=threads, device=device)
+    # os.path.exists: Path.exists() raises where it may not look.
+    if os.path.exists(path / "ensemble.json"):  # noqa: PTH110
         from emotify.ensembling.members import open_ensemble
 
         return open_ensemble(path, lambda run: open_classifier(run, device=device, threads=threads))
-    if (path / "run.json").exists():
+    if os.path.exists(path / "run.json"):  # noqa: PTH110
         import torch
 
         from emotify.training.classifier import open_run
 
         torch.set_num_threads(threads or available_cpus())
         return open_run(path, device=device)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110
         msg = f"no model at {printable(path)}; make one with: emotify train"
         raise ModelError(msg)
     msg = f"{printable(path)} is neither a run, an ensemble nor an .onnx file"

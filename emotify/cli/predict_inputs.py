@@ -49,8 +49,8 @@ class Inputs:
             msg = "- reads standard input, which is a terminal here; send it a file: emotify predict - < face.jpg"
             raise UsageError(msg)
 
-    def pictures(self, tally: Tally, *, done: set[str], without: Path | None) -> Iterator[Path | Content]:
-        """Yield what is to be predicted, in order: not what is `done`, nor what lies in the folder `without`."""
+    def pictures(self, tally: Tally, *, done: set[str], without: Sequence[Path]) -> Iterator[Path | Content]:
+        """Yield what is to be predicted, in order: not what is `done`, nor what lies in the folders `without`."""
         from emotify.prediction.predictor import Content
 
         for path in self._found(tally, without):
@@ -80,17 +80,18 @@ class Inputs:
         places = [Path(word).absolute() for word in self.words if word != STDIN]
         if self.files_from is not None or not places:
             return Path.cwd()
-        folders = [os.path.normpath(place if place.is_dir() else place.parent) for place in places]
+        # os.path.isdir: Path.is_dir() raises where it may not look, which is for that picture's own row to say.
+        folders = [os.path.normpath(place if os.path.isdir(place) else place.parent) for place in places]  # noqa: PTH112
         return Path(os.path.commonpath(folders)) if len({Path(folder).anchor for folder in folders}) == 1 else Path()
 
     def __str__(self) -> str:
         return ", ".join(printable(word) for word in (*self.words, *([self.files_from] if self.files_from else [])))
 
-    def _found(self, tally: Tally, without: Path | None) -> Iterator[Path | None]:
+    def _found(self, tally: Tally, without: Sequence[Path]) -> Iterator[Path | None]:
         """Yield each picture's path, and None for the one on standard input."""
         from emotify.prediction.walking import find_pictures, identity
 
-        walked = set() if without is None else {identity(without)}
+        walked = {identity(folder) for folder in without}
         for word in self.words:
             if word == STDIN:
                 yield None
