@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import signal
 import sys
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from emotify import __version__
 from emotify.cli.ensemble import ensemble
-from emotify.cli.errors import Commands
+from emotify.cli.errors import Commands, terminate
 from emotify.cli.evaluate import evaluate
 from emotify.cli.export import export
 from emotify.cli.predict import predict
@@ -56,6 +57,8 @@ for command in (train, evaluate, ensemble, export, predict):
 
 def main() -> None:
     """Run the command line."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no crash

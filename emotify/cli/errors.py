@@ -8,7 +8,7 @@ import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -27,6 +27,11 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, exit_code: ExitCode = ExitCode.INTERRUPTED) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def terminate(_: int, __: object) -> NoReturn:
+    """End the command as Ctrl-C would, so that what is half written is removed."""
+    raise Interrupted("terminated", ExitCode.TERMINATED)
 
 
 class Commands(TyperGroup):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
+from emotify.errors import UsageError
 from emotify.files import check_folder, make_folder, printable, safe_stem, write_bytes
 
 if TYPE_CHECKING:
@@ -20,16 +21,24 @@ if TYPE_CHECKING:
 class Explainer:
     """Writes `folder`/<picture>-<face>.png for every face that it is given. Raises WriteError.
 
-    The folder must be new unless `force`. Of pictures of one name in several folders the later ones are numbered.
+    The folder must be new unless `force` or `append`, which leaves what is in it. Of pictures of one name in several
+    folders the later ones are numbered.
     """
 
     folder: Path
     talk: Talk
     force: bool = False
+    append: bool = False
     _names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        check_folder(self.folder, overwrite=self.force)
+        check_folder(self.folder, overwrite=self.force or self.append)
+
+    def begin(self) -> None:
+        """Make the folder."""
+        make_folder(self.folder, exist_ok=True)
+        if self.append:
+            self._names.update(path.stem.casefold() for path in self.folder.glob("*.png"))
 
     def add(self, session: Answers, inputs: Inputs, result: PictureResult) -> None:
         """Explain the faces of a result; the picture is read once more, being too large to be kept until then."""
@@ -37,11 +46,13 @@ class Explainer:
 
         if not result.faces:
             return
+        if result.path.resolve().is_relative_to(self.folder.resolve()):  # --force must never cost an original
+            msg = f"{printable(result.path)} lies in the folder of --explain; name another one"
+            raise UsageError(msg)
         picture = read_picture(inputs.source(result.path))
         if isinstance(picture, Failure):
             self.talk.error(f"{printable(result.path)}: not explained: {picture.message}")
             return
-        make_folder(self.folder, exist_ok=True)
         for number, face in enumerate(result.faces, 1):
             shown = printable(result.path.name) + (f", face {number}" if len(result.faces) > 1 else "")
             path = self.folder / f"{self._new_name(f'{safe_stem(result.path.stem)}-{number}')}.png"

@@ -162,7 +162,7 @@ def predict(
         thumbnails=thumbnails, annotate=annotate, top=top, force=force,
     )  # fmt: skip
     outputs.check()
-    explainer = None if explain is None else Explainer(explain, talk, force=force)
+    explainer = None if explain is None else Explainer(explain, talk, force=force, append=append)
 
     from emotify.prediction.detection import Search
     from emotify.prediction.predictor import Predictor
@@ -185,8 +185,11 @@ def predict(
     model_name = Path(found).name if found is not None else "the model inside emotify"
     with outputs.open(inputs, model=model_name, threads=predictor.threads) as opened:
         if explainer is not None:
+            explainer.begin()
             opened.sinks.append(lambda seen: explainer.add(predictor.session, inputs, seen.result))
-        pictures = inputs.pictures(tally, done=opened.done, without=annotate)
+        pictures = inputs.pictures(
+            tally, done=opened.done, without=[folder for folder in (annotate, explain) if folder]
+        )
         results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
         results = results if jsonl else with_progress(results, talk)
         with _telling_how_to_go_on(opened):
@@ -195,7 +198,7 @@ def predict(
     _tell_passed_over(inputs, tally, talk)
     if opened.changed:
         talk.error(f"{opened.changed:,} pictures changed before they could be drawn; they have no copy or thumbnail")
-    if summary.pictures:
+    if summary.pictures or json:
         scores = _score_truth(summary, truth)
         screen.finish(Ending(summary, scores, time.monotonic() - start, predictor.session.name))
     _tell_failures(summary, talk)
@@ -240,37 +243,43 @@ def _pass_on(results: Iterator[PictureResult], opened: Opened, summary: Summary,
         summary.add(result)
         for sink in opened.sinks:
             sink(seen)
-        try:
+        with _showing(opened):
             screen.show(result)
-        except BrokenPipeError:
-            if not opened.any:
-                raise
-            forget_stdout()  # whoever read it has left; the files are still wanted
-        except OSError as error:
-            forget_stdout()
-            msg = f"cannot write to standard output: {error.strerror}"
-            raise WriteError(msg) from error
 
 
 def _flush(opened: Opened) -> None:
     """Print what was held back, before a pause."""
-    try:
+    with _showing(opened):
         sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _showing(opened: Opened) -> Iterator[None]:
+    """Tell errors of standard output as its own: around it are those of the files."""
+    try:
+        yield
     except BrokenPipeError:
         if not opened.any:
             raise
+        forget_stdout()  # whoever read it has left; the files are still wanted
+    except OSError as error:
         forget_stdout()
+        msg = f"cannot write to standard output: {error.strerror}"
+        raise WriteError(msg) from error
 
 
 @contextlib.contextmanager
 def _telling_how_to_go_on(opened: Opened) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if opened.lines is None:
             raise
-        msg = f"interrupted; go on with the same command{'' if opened.outputs.append else ' and --append'}"
-        raise Interrupted(msg) from None
+        what, code = "interrupted", ExitCode.INTERRUPTED
+        if isinstance(interrupt, Interrupted):
+            what, code = str(interrupt), interrupt.exit_code
+        msg = f"{what}; go on with the same command{'' if opened.outputs.append else ' and --append'}"
+        raise Interrupted(msg, code) from None
 
 
 def _check_found(inputs: Inputs, tally: Tally) -> None:

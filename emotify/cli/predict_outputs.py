@@ -158,6 +158,7 @@ class Opened:
     sinks: list[Sink] = field(default_factory=list)
     changed: int = 0  # pictures that could not be read again to be drawn
     lines: LinesWriter | None = None
+    _copied: dict[PurePath, Path] = field(default_factory=dict)  # place of an annotated copy -> picture
 
     @property
     def any(self) -> bool:
@@ -213,7 +214,11 @@ class Opened:
             msg = f"{printable(result.path)} lies in the folder of --annotate; save the copies in another one"
             raise UsageError(msg)
         place = place_below(result.path, self.inputs.base)
-        save_copy(draw_faces(image, result.faces), folder, place, overwrite=self.outputs.force)
+        if self._copied.setdefault(place, result.path) is not result.path:
+            return  # named twice
+        # What goes on with --append may find the copies of pictures whose lines were not written any more.
+        overwrite = self.outputs.force or self.outputs.append
+        save_copy(draw_faces(image, result.faces), folder, place, overwrite=overwrite)
 
 
 def place_below(path: Path, base: Path) -> PurePath:
@@ -223,8 +228,8 @@ def place_below(path: Path, base: Path) -> PurePath:
 
 
 def shown_place(path: Path, base: Path) -> str:
-    """Return a picture's path for a page that is shown to others: it tells nothing of what lies above `base`."""
+    """Return a picture's path, with slashes, for a page for others: it tells nothing of what lies above `base`."""
     absolute = Path(os.path.normpath(path.absolute()))
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is none
     inside = absolute.is_relative_to(base) and not (home.is_relative_to(base) and home != base)
-    return str(absolute.relative_to(base)) if inside else path.name
+    return absolute.relative_to(base).as_posix() if inside else path.name

@@ -174,6 +174,7 @@ class Predictor:
     ) -> PictureResult | Iterator[PictureResult]:
         """Return the result of one picture; of several, yield the results in order, each as soon as it is there.
 
+        But the last one is kept back while `pictures` lets wait for the next.
         A picture is a path, the bytes of a file, a file opened in binary mode, an image of Pillow's, or a uint8 array,
         grey (H, W) or RGB (H, W, 3). One that cannot be read has a status that says why, and stops no other. Memory
         does not grow with the number of pictures, which may be yielded without end; `waiting` is called before a pause

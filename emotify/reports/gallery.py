@@ -109,10 +109,10 @@ def _template(name: str) -> Template:
 
 
 def _card_values(result: PictureResult, shown_path: str, small: bytes | None, top: int) -> dict[str, Any]:
-    folder, _, name = printable(shown_path).replace("\\", "/").rpartition("/")
+    folder, _, name = shown_path.rpartition("/")
     return {
-        "name": name,
-        "folder": folder,
+        "name": printable(name),
+        "folder": printable(folder),
         "note": printable(result.note),
         "width": result.width,
         "height": result.height,

@@ -76,3 +76,14 @@ def test_explain_overwrites_nothing(onnx_file, class_folder, tmp_path):
     assert "--force" in command(*options, code=6).stderr
     command(*options, "--force")
     assert [path.name for path in (tmp_path / "why").iterdir()] == [f"{picture.stem}-1.png"]
+    original = tmp_path / "why" / "face.png"
+    original.write_bytes(picture.read_bytes())
+    assert "name another one" in command(original, *options[1:], "--force", code=2).stderr
+    assert original.read_bytes() == picture.read_bytes()
+
+
+def test_explanations_are_no_pictures_of_the_same_walk(onnx_file, class_folder, tmp_path):
+    (tmp_path / "face.png").write_bytes(next(class_folder.rglob("*.png")).read_bytes())
+    options = (tmp_path, "--model", onnx_file, "--explain", tmp_path / "why", "--jsonl")
+    command(*options)
+    assert len(command(*options, "--force").stdout.splitlines()) == 1

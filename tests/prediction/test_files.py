@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.emotions import EMOTIONS
-from emotify.prediction.session import packaged_model
+from emotify.prediction.session import find_model
 
-MODEL = ["--model", str(packaged_model()), "--faces", "whole", "--threads", "1"]
+MODEL = ["--model", str(find_model(None)), "--faces", "whole", "--threads", "1"]
 NAMES = [b"=1+1.png", b"caf\xe9.png", b"new\nline.png", b"[red]x.png", b"a\x1b[31mb.png", "r\u202etl.png".encode()]
 
 
@@ -77,13 +77,15 @@ def test_append_leaves_other_files_alone(content, class_folder, tmp_path):
     assert path.read_bytes() == content
 
 
-def test_lines_are_in_the_file_as_soon_as_they_are_known(class_folder, tmp_path):
-    """F2: an interrupted command keeps what is done and says how to go on; the next one does the rest."""
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_lines_are_in_the_file_as_soon_as_they_are_known(sent, code, class_folder, tmp_path):
+    """F2: an interrupted command keeps what is done and says how to go on; what is not whole does not stay."""
     pictures = [str(path) for path in class_folder.rglob("*.png")] * 300
     path = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "emotify", "predict", *pictures, *MODEL, "--jsonl-file", str(path)]
+    command += ["--csv", str(tmp_path / "out.csv")]
     # Where the tests run in the background, Ctrl-C is ignored, and so it would be below.
-    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    listening = functools.partial(signal.signal, sent, signal.SIG_DFL)
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listening
     ) as process:
@@ -91,11 +93,33 @@ def test_lines_are_in_the_file_as_soon_as_they_are_known(class_folder, tmp_path)
         while not path.exists() or path.stat().st_size < 20_000:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         talk = process.stderr.read()
-    assert process.returncode == 130, talk
+    assert process.returncode == code, talk
     assert "go on with the same command and --append" in talk
     assert 20 < len(documents(path)) < len(pictures)
+    assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_append_goes_on_with_copies_and_explanations_too(class_folder, tmp_path):
+    """Copies whose line was not written any more are in no way; explanations keep their names."""
+    path, copies, reasons = tmp_path / "out.jsonl", tmp_path / "copies", tmp_path / "why"
+    options = ("--jsonl-file", path, "--append", "--annotate", copies, "--explain", reasons)
+    predict(class_folder / "sad", *options)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    kept = {file.name: file.stat().st_mtime_ns for file in reasons.iterdir()}
+    predict(class_folder / "sad", *options)
+    assert len(documents(path)) == 2
+    assert sorted(file.name for file in copies.iterdir()) == ["0.png", "1.png"]
+    now = {file.name: file.stat().st_mtime_ns for file in reasons.iterdir()}
+    assert {name: now[name] for name in kept} == kept
+
+
+def test_one_document_is_printed_though_nothing_is_left_to_do(class_folder, tmp_path):
+    path = tmp_path / "out.jsonl"
+    predict(class_folder, "--jsonl-file", path)
+    result = predict(class_folder, "--jsonl-file", path, "--append", "--json")
+    assert json.loads(result.stdout)["pictures"] == []
 
 
 def test_two_processes_cannot_write_the_same_lines(class_folder, tmp_path):
@@ -117,6 +141,18 @@ def test_nothing_is_overwritten_without_force(option, class_folder, tmp_path):
     predict(picture, option, path, "--force")
     assert b"mine" not in path.read_bytes()
     assert "folder or a device" in predict(picture, option, "/dev/full", "--force", code=6).stderr
+    for nowhere in (path / "below a file", tmp_path / ("x" * 300)):
+        assert "cannot write" in predict(picture, option, nowhere, code=6).stderr
+
+
+def test_a_full_screen_is_not_put_down_to_a_file(class_folder, tmp_path):
+    """F6: exit 6 that names standard output, and no half table."""
+    command = [sys.executable, "-m", "emotify", "predict", str(class_folder), *MODEL, "--csv", str(tmp_path / "a.csv")]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 6, result.stderr
+    assert "cannot write to standard output" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])

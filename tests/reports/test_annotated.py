@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from emotify.cli import app
 from emotify.prediction.copies import safe_name
 from emotify.prediction.predictor import FaceResult
-from emotify.prediction.session import packaged_model
+from emotify.prediction.session import find_model
 from emotify.reports.annotated import draw_faces
 from emotify.reports.palette import colour_of
 
@@ -21,7 +21,7 @@ HAPPY = (0.02, 0.01, 0.02, 0.81, 0.04, 0.03, 0.07)
 
 
 def predict(*words: object, code: int = 0):
-    options = ["--model", str(packaged_model()), "--faces", "whole", "--threads", "1"]
+    options = ["--model", str(find_model(None)), "--faces", "whole", "--threads", "1"]
     result = CliRunner().invoke(app, ["predict", *map(str, words), *options])
     assert result.exit_code == code, result.output
     return result
@@ -109,6 +109,14 @@ def test_copies_overwrite_nothing(class_folder, tmp_path):
     assert "link" in predict(picture, "--annotate", tmp_path / "link", code=6).stderr
 
 
+def test_a_picture_that_is_named_twice_has_one_copy(class_folder, tmp_path):
+    """B36: both have their row."""
+    picture = class_folder / "happy" / "0.png"
+    result = predict(picture, class_folder / "happy", picture, "--annotate", tmp_path / "out", "--jsonl")
+    assert len(result.stdout.splitlines()) == 4
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
 def test_copies_are_no_pictures_of_the_same_walk(class_folder, tmp_path):
     """A folder may hold the folder of its own copies."""
     shutil.copytree(class_folder / "sad", tmp_path / "sad")
@@ -146,7 +154,7 @@ def test_large_pictures_keep_their_size(tmp_path):
 def test_standard_input_can_be_annotated(class_folder, tmp_path):
     """The picture is drawn from what was read, which cannot be read again."""
     content = (class_folder / "happy" / "0.png").read_bytes()
-    words = ["predict", "-", "--annotate", str(tmp_path / "out"), "--model", str(packaged_model())]
+    words = ["predict", "-", "--annotate", str(tmp_path / "out"), "--model", str(find_model(None))]
     result = CliRunner().invoke(app, words, input=content)
     assert result.exit_code == 0, result.output
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".jpg"]

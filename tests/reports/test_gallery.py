@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.prediction.predictor import FaceResult, PictureResult
-from emotify.prediction.session import packaged_model
+from emotify.prediction.session import find_model
 from emotify.reports.gallery import new_gallery, thumbnail
 
 SHOWN = "[...document.querySelectorAll('.card')].filter(card => card.checkVisibility()).length"
@@ -109,10 +109,18 @@ def test_m10_names_are_text(chromium, tmp_path):
     assert chromium.requests() == chromium.complaints() == []
 
 
+def test_names_are_split_at_their_own_slashes_alone(tmp_path):
+    """B37, B38: what is escaped in a name stands in it."""
+    names = ["f/caf\udce9.png", "f/a\tb.png", "f\\g/c.png"]
+    text = page(tmp_path / "page.html", [PictureResult(Path(name), "ok", width=9, height=9) for name in names])
+    for name in (r"caf\udce9.png", r"a\x09b.png", "c.png"):
+        assert f">{name}<" in text.read_text()
+
+
 def test_thumbnails_are_in_the_page_only_when_asked_for(chromium, class_folder, tmp_path):
     """Without --thumbnails the page holds no pixel; with it small copies, and still asks for nothing. M23: no path."""
     shutil.copytree(class_folder / "happy", tmp_path / "in")
-    options = ["--model", str(packaged_model()), "--faces", "whole", "--threads", "1"]
+    options = ["--model", str(find_model(None)), "--faces", "whole", "--threads", "1"]
     for name, more in (("bare", []), ("full", ["--thumbnails"])):
         words = ["predict", str(tmp_path / "in"), "--report", str(tmp_path / f"{name}.html"), *more, *options]
         result = CliRunner().invoke(app, words)
