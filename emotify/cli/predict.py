@@ -293,6 +293,8 @@ def _check_found(inputs: Inputs, tally: Tally) -> None:
 def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
     if tally.links:
         talk.notice(f"{tally.links} links inside folders were not followed; --follow-links does")
+    if tally.again:
+        talk.notice(f"{tally.again} folders were reached more than once; their pictures are taken once")
     if inputs.skipped:
         talk.notice(f"{inputs.skipped:,} pictures were done before")
     if inputs.other_shards:

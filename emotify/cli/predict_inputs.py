@@ -91,15 +91,15 @@ class Inputs:
         """Yield each picture's path, and None for the one on standard input."""
         from emotify.prediction.walking import find_pictures, identity
 
-        walked = {identity(folder) for folder in without}
+        left_out = {identity(folder) for folder in without}
         for word in self.words:
             if word == STDIN:
                 yield None
             else:
-                yield from find_pictures(word, tally, walked=walked, follow_links=self.follow_links)
+                yield from find_pictures(word, tally, without=left_out, follow_links=self.follow_links)
         if self.files_from is not None:
             listed = self._listed(self.files_from)
-            yield from find_pictures(listed, tally, walked=walked, follow_links=self.follow_links)
+            yield from find_pictures(listed, tally, without=left_out, follow_links=self.follow_links)
 
     def _listed(self, name: str) -> Iterator[Path]:
         from emotify.prediction.file_list import read_names

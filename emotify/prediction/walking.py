@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -44,16 +44,18 @@ IMAGE_EXTENSIONS: Final = frozenset(
 )
 
 
+Place: TypeAlias = str | os.PathLike[str]
+Identity: TypeAlias = tuple[int, int]  # of a folder: device and inode
+
+
 @dataclass
 class Tally:
-    """What a walk passed over."""
+    """What a walk, or several that go on with each other, passed over."""
 
     ignored: int = 0  # files without an image extension
     links: int = 0  # links inside folders that were not followed
-
-
-Place: TypeAlias = str | os.PathLike[str]
-Identity: TypeAlias = tuple[int, int]  # of a folder: device and inode
+    again: int = 0  # folders that had been walked
+    walked: set[Identity] = field(default_factory=set)  # folders
 
 
 def identity(folder: Path) -> Identity:
@@ -66,26 +68,24 @@ def find_pictures(
     places: Place | Iterable[Place],
     tally: Tally | None = None,
     *,
-    walked: set[Identity] | None = None,
+    without: Collection[Identity] = (),
     follow_links: bool = False,
 ) -> Iterator[Path]:
     """Yield the pictures in files and folders, in that order; folders are walked with their names sorted.
 
     A named file is always yielded, missing or not, and so is a folder that cannot be listed: reading it says what is
     wrong. In folders, files without an image extension are counted in `tally`, hidden ones are not even that, links
-    are not followed unless `follow_links` says so, and no folder is walked twice: those in `walked`, to which others
-    are added, not at all.
+    are not followed unless `follow_links` says so, no folder is walked twice, and those in `without` not at all.
     """
     tally = tally if tally is not None else Tally()
-    walked = walked if walked is not None else set()
     for place in [places] if isinstance(places, str | os.PathLike) else places:
-        yield from _find(Path(place), _Rules(tally, walked, follow_links))
+        yield from _find(Path(place), _Rules(tally, without, follow_links))
 
 
 @dataclass(frozen=True)
 class _Rules:
     tally: Tally
-    walked: set[Identity]
+    without: Collection[Identity]
     follow_links: bool
 
 
@@ -123,9 +123,12 @@ def _list(folder: Path, rules: _Rules) -> _Listing | None:
     try:
         with os.scandir(folder) as entries:
             itself = identity(folder)
-            if itself in rules.walked:
+            if itself in rules.without:
                 return listing
-            rules.walked.add(itself)
+            if itself in rules.tally.walked:
+                rules.tally.again += 1
+                return listing
+            rules.tally.walked.add(itself)
             for entry in entries:
                 _sort_in(entry, listing, rules)
     except (OSError, ValueError):  # ValueError: a NUL in the path

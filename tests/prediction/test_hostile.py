@@ -246,6 +246,7 @@ def test_b35_links_that_lead_back_are_told_once(small_model, png, tmp_path):
     followed = predict(tmp_path, "--model", small_model, "--jsonl", "--follow-links")
     assert len(followed.stdout.splitlines()) == 2
     assert "links" not in followed.stderr
+    assert followed.stderr.count("2 folders were reached more than once") == 1
 
 
 def test_b36_what_is_named_twice_is_answered_twice(small_model, png, tmp_path):
