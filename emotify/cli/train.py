@@ -60,7 +60,12 @@ def train(
         _DEFAULTS.distill_temperature
     ),
     start_from: Annotated[
-        str, typer.Option("--start-from", metavar="RUN", help="Begin with the weights of a finished run.")
+        str,
+        typer.Option(
+            "--start-from",
+            metavar="MODEL",
+            help="Begin with the weights of a finished run, an .onnx file, default or fast.",
+        ),
     ] = _DEFAULTS.start_from,
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over train.")] = _DEFAULTS.epochs,
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Images a step.")] = _DEFAULTS.batch_size,
@@ -124,6 +129,7 @@ def train(
       emotify train --model small --augment --distill runs/20260131-130000-ensemble-5e6f
       emotify train --model cnn --augment --distill fast      learn from the model inside, too
       torchrun --nproc-per-node 2 -m emotify train --model resnet18 --recipe best
+      emotify train --data my/ --augment --start-from fast    go on from it with faces of yours
       emotify train --resume runs/20260131-120000-cnn-s0-1a2b
       emotify train --list-models
     """

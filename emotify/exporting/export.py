@@ -78,7 +78,8 @@ def export(
     if precision == "fp16":
         with_half_weights(model)
     names = [name for name, _ in members]
-    about = partial(describe, model, members=names, pooling=pooling, precision=precision, views=views)
+    kinds = [network.name for network in networks]
+    about = partial(describe, model, members=names, models=kinds, pooling=pooling, precision=precision, views=views)
     about(scores={})
     answers = Session(_bytes(model), name=path.name, threads=threads).probabilities(images)
     file_scores = None if valid is None else score(answers[: len(valid)], valid.labels)

@@ -43,7 +43,9 @@ def check_name(name: str) -> None:
 def build_network(name: str) -> Network:
     """Return a freshly initialised network. Raises UsageError for a name that is not in the table."""
     check_name(name)
-    return NETWORKS[name]()
+    network = NETWORKS[name]()
+    network.name = name
+    return network
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class Network(nn.Module, ABC):
     """
 
     any_size: ClassVar[bool] = False  # whether smaller images do as well
+    name: str = ""  # in the table of networks
 
     def __init__(self, *, input_size: int = 48, equalise: bool = False) -> None:
         super().__init__()

@@ -80,6 +80,11 @@ def packaged_models() -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.exists()}
 
 
+def names_file(text: str) -> bool:
+    """Whether `text` names an .onnx file, or a model inside the package, rather than a folder."""
+    return Path(text).suffix.casefold() == ".onnx" or (text in packaged_models() and not Path(text).exists())
+
+
 def find_model(given: str | os.PathLike[str] | None) -> Path:
     """Return the file of a model that is given as a path, as the name of one inside the package, or not at all.
 

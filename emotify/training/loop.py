@@ -24,6 +24,7 @@ from emotify.models import Network, build_network
 from emotify.models.inference import autocast, memory_format, place, predict_logits
 from emotify.models.layers import set_drop_path
 from emotify.models.network import centre_crop
+from emotify.prediction.session import names_file
 from emotify.runs import CHECKPOINT, STATE
 from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
 from emotify.training.chance import Draws, derive_seed, make_generator
@@ -300,9 +301,9 @@ def update_average(average: Network, network: Network, *, decay: float) -> None:
 
 
 def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> Network:
-    """Return the network that the first step finds: fresh from the seed, or with the weights of a finished run.
+    """Return the network that the first step finds: fresh from the seed, or with the weights of a run or a file.
 
-    Raises ModelError when there is no such run, UsageError when its weights do not fit this model.
+    Raises ModelError when there is no such run or file, UsageError when its weights do not fit this model.
     """
     torch.manual_seed(derive_seed(config.seed, "weights", 0))
     network = build_network(config.model)
@@ -310,13 +311,17 @@ def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> N
         if train is not None:
             network.learn_statistics(torch.from_numpy(train.images))
         return network
-    started, document = load_checkpoint(Path(config.start_from) / CHECKPOINT)
+    if names_file(config.start_from):
+        from emotify.training.exported import read_network  # onnx, which nothing else here needs
+
+        started = read_network(Path(config.start_from), None if train is None else train.images)
+    else:
+        started, _ = load_checkpoint(Path(config.start_from) / CHECKPOINT)
     try:
         network.take_weights(started)
     except RuntimeError as error:
-        msg = (
-            f"--start-from {printable(config.start_from)}: the weights of {document['model']} do not fit {config.model}"
-        )
+        given, held = printable(config.start_from), started.name
+        msg = f"--start-from {given}: the weights of {held} do not fit {config.model}; take --model {held}"
         raise UsageError(msg) from error
     return network
 

@@ -21,13 +21,14 @@ from emotify.evaluation.metrics import Scores, score
 from emotify.files import explain_write_errors, locked, printable, remove_strays, write_json
 from emotify.models import build_network, check_name, count_macs, count_parameters
 from emotify.models.inference import predict_probabilities
+from emotify.prediction.session import names_file
 from emotify.runs import STATE, new_folder, read_run, update_record
 from emotify.training.checkpoint import DamagedError
 from emotify.training.config import TrainConfig, read_config
 from emotify.training.device import can_compile, describe, pick_device, resolve
 from emotify.training.distributed import ALONE, World
 from emotify.training.loop import Training, first_weights
-from emotify.training.teacher import is_file, open_teacher, runtime_version
+from emotify.training.teacher import open_teacher, runtime_version
 
 
 @contextlib.contextmanager
@@ -184,7 +185,7 @@ def _machine(config: TrainConfig, world: World) -> dict[str, Any]:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
-            **({"onnxruntime": runtime_version()} if is_file(config.distill) else {}),
+            **({"onnxruntime": runtime_version()} if names_file(config.distill) else {}),
         },
     }
 

@@ -16,7 +16,7 @@ from emotify.errors import ModelError
 from emotify.files import file_sha256, printable
 from emotify.models import Network
 from emotify.models.inference import fused, place, pool_logits
-from emotify.prediction.session import find_model, open_session, packaged_models
+from emotify.prediction.session import find_model, names_file, open_session, packaged_models
 from emotify.runs import CHECKPOINT
 from emotify.training.classifier import NetworkClassifier, open_run
 
@@ -61,11 +61,6 @@ class FileTeacher:
 Teacher: TypeAlias = NetworkTeacher | FileTeacher
 
 
-def is_file(teacher: str) -> bool:
-    """Whether `teacher` names an .onnx file, or a model inside the package, rather than a folder."""
-    return Path(teacher).suffix.casefold() == ".onnx" or (teacher in packaged_models() and not Path(teacher).exists())
-
-
 def runtime_version() -> str:
     """Return the version of what runs a file."""
     import onnxruntime
@@ -78,7 +73,7 @@ def open_teacher(path: Path, *, device: torch.device, threads: int = 0) -> Teach
 
     Raises ModelError when it is none of these, or not finished.
     """
-    if is_file(str(path)):
+    if names_file(str(path)):
         return FileTeacher(find_model(path), threads=threads)
     if not path.exists():
         names = ", ".join(packaged_models())
