@@ -271,9 +271,11 @@ def test_the_reader_reads_what_onnx_reads():
         node.op_type for node in known.node
     ]
     tensors = [dict(fields(value)) for number, value in parts if number == 5 and isinstance(value, memoryview)]
-    assert [len(tensor[9]) for tensor in tensors if isinstance(tensor[9], memoryview)] == [
+    raw = [tensor.get(9, memoryview(b"")) for tensor in tensors]  # small ones of int8 have their numbers one by one
+    assert [len(value) for value in raw if isinstance(value, memoryview)] == [
         len(tensor.raw_data) for tensor in known.initializer
     ]
+    assert sum(map(bool, raw)) > 30
 
 
 def test_damaged_models_are_refused_or_run(small_model):
