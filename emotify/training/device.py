@@ -27,16 +27,14 @@ def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
     """
     device = pick_device(config.device)
     on_gpu = device.startswith("cuda")
-    worth_compiling = on_gpu and steps >= WORTH_COMPILING
+    compiling = config.compile
+    if compiling == "auto":
+        compiling = "on" if on_gpu and steps >= WORTH_COMPILING and can_compile(device) else "off"
     config = dataclasses.replace(
         config,
         device=device,
         threads=config.threads or available_cpus(),
-        compile=config.compile
-        if config.compile != "auto"
-        else "on"
-        if worth_compiling and can_compile(device)
-        else "off",
+        compile=compiling,
     )
     if not on_gpu:
         # torch reads it when it first takes memory: pages of 2 MB on Linux, where every 4 KB page else costs a fault.
