@@ -159,8 +159,9 @@ def look_at_output(path: Path) -> os.stat_result | None:
             status = path.stat()
         except FileNotFoundError:
             status = None
-        folder = next(folder for folder in path.absolute().parents if folder.exists())
-        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        place = path.absolute()
+        folder = next(folder for folder in (place, *place.parents) if folder.is_dir())
+        if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return status
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emotify.cli.predict_inputs import Inputs
 from emotify.errors import UsageError, WriteError
-from emotify.files import atomic_write, check_output, exists_error, explain_write_errors, make_folder, printable
+from emotify.files import atomic_write, check_folder, check_output, explain_write_errors, make_folder, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,8 +71,8 @@ class Outputs:
         if self.annotate is not None and self.annotate.is_symlink() and not self.force:
             msg = f"{printable(self.annotate)} is a link; name the folder that it leads to, or say --force"
             raise WriteError(msg)
-        if self.annotate is not None and self.annotate.exists() and not self.annotate.is_dir():
-            raise exists_error(self.annotate)
+        if self.annotate is not None:
+            check_folder(self.annotate, overwrite=True)
         if self.parquet is not None:
             from emotify.prediction.parquet_file import require_pyarrow
 
