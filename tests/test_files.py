@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,35 @@ def test_f6_unwritable_places_are_write_errors(tmp_path):
     """F6: the error names the path."""
     with pytest.raises(WriteError, match=r"a\.json"):
         write_bytes(tmp_path / "missing" / "a.json", b"")
+
+
+def test_f6_the_folder_that_is_written_into_is_the_one_that_is_asked():
+    """F6: a folder that is there needs no writable parent. As nobody, also in root's tests."""
+    program = """
+import os, sys
+from pathlib import Path
+from emotify.errors import WriteError
+from emotify.files import check_folder, check_output
+if os.geteuid() == 0:
+    os.setuid(65534)
+shut, ours = Path(sys.argv[1], "shut"), Path(sys.argv[1], "shut", "ours")
+for check, path in ((check_folder, ours), (check_output, ours / "a"), (check_folder, ours / "new" / "newer"),
+                    (check_folder, shut), (check_output, shut / "a"), (check_folder, shut / "new")):
+    try:
+        check(path, overwrite=True)
+        print("fine", end=" ")
+    except WriteError as error:
+        print("shut" if str(path) in str(error) else error, end=" ")
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        ours = Path(folder, "shut", "ours")
+        ours.mkdir(parents=True)
+        for path, mode in ((ours, 0o777), (ours.parent, 0o555), (Path(folder), 0o755)):
+            path.chmod(mode)
+        command = [sys.executable, "-c", program, folder]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True)
+        ours.parent.chmod(0o755)
+    assert shown.stdout.split() == ["fine"] * 3 + ["shut"] * 3
 
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")

@@ -46,7 +46,8 @@ def _file_name(name: str) -> str:
     safe = safe_name(name)
     inner, suffix = os.path.splitext(safe)  # noqa: PTH122 - names, not paths, here and below
     if suffix.lower() not in _KINDS:
-        return f"{safe}.jpg"
+        copy = f"{safe}.jpg"
+        return copy if suffix.lower() in IMAGE_EXTENSIONS else _with_digest(copy, name)  # `x` beside `x.jpg`
     if os.path.splitext(inner)[1].lower() in IMAGE_EXTENSIONS - set(_KINDS):  # noqa: PTH122
         return _with_digest(safe, name)  # `x.gif.jpg` itself gives way to the copy of `x.gif`
     return safe

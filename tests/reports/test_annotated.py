@@ -93,6 +93,18 @@ def test_copies_keep_their_places(class_folder, tmp_path):
     assert found == ["happy/0.png", "happy/1.png", "sad/0.png"]
 
 
+def test_names_that_end_otherwise_have_copies_of_their_own(class_folder, tmp_path):
+    """A picture that is named `x` is saved as JPEG too, beside the copy of `x.jpg`."""
+    with Image.open(class_folder / "happy" / "0.png") as image:
+        for number, name in enumerate(("x", "x.jpg", "x.part", "x.part.jpg")):
+            image.rotate(90 * number).save(tmp_path / name, "JPEG")
+    predict(*(tmp_path / name for name in ("x", "x.jpg", "x.part", "x.part.jpg")), "--annotate", tmp_path / "out")
+    copies = list((tmp_path / "out").iterdir())
+    assert len(copies) == len({path.read_bytes() for path in copies}) == 4
+    assert {"x.jpg", "x.part.jpg"} < {path.name for path in copies}
+    assert {path.suffix for path in copies} == {".jpg"}
+
+
 def test_copies_overwrite_nothing(class_folder, tmp_path):
     """Exit 6 for a copy that exists; --force replaces it, but never an original; a link is not followed."""
     out = tmp_path / "out"
