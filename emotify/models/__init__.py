@@ -29,6 +29,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "cnn-eq": partial(Cnn, equalise=True),
     "vgg-eq": partial(Vgg, equalise=True),
     "resnet18-eq": partial(ResNet18, equalise=True),
+    "whitened-44": partial(Whitened, input_size=44),
     "resnet18-44": partial(ResNet18, input_size=44),
 }
 

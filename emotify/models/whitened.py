@@ -19,8 +19,8 @@ class Whitened(Network):
 
     any_size = True
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, input_size: int = 48) -> None:
+        super().__init__(input_size=input_size)
         self.whiten = nn.Conv2d(1, 2 * PATCH**2, PATCH, padding=PATCH // 2, bias=False).requires_grad_(
             requires_grad=False
         )

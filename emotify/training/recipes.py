@@ -20,13 +20,13 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # Minutes on a GPU, hours without.
         "best": {
             "augment": True,
-            "epochs": 100,
+            "epochs": 60,
             "batch_size": 512,
+            "optimizer": "muon",
             "learning_rate": 0.2,
             "warmup": 0.05,
             "mixup": 0.3,
             "drop_path": 0.1,
-            "ema_decay": 0.999,
             "grow": False,
         },
     }
