@@ -97,10 +97,11 @@ def cpu() -> list[Step]:
     """What a CPU trains in a day: three seeds and six rounds of students, of which two ship; one untaught."""
     first = f"{STUDENT} --learning-rate 0.06 --strength 0.5 --distill {{teacher}}"
     second, equalised = f"{STUDENT} --learning-rate 0.08", f"{STUDENT} --learning-rate 0.08 --model cnn-eq"
-    third = "train --augment --optimizer muon --label-smoothing 0 --distill {pair-2}"
+    taught = "train --augment --optimizer muon --label-smoothing 0"
+    third = f"{taught} --distill {{pair-2}}"
     fourth = f"{STUDENT} --optimizer muon --learning-rate 0.06 --distill {{pair-3}}"
-    fifth = "train --augment --optimizer muon --label-smoothing 0 --lr 0.06 --warmup 0.05 --distill {two}"
-    sixth = "train --augment --optimizer muon --label-smoothing 0 --warmup 0.1 --distill {two} --model whitened-44"
+    fifth = f"{taught} --lr 0.06 --warmup 0.05 --distill {{two}}"
+    sixth = f"{taught} --warmup 0.1 --distill {{two}} --model whitened-44"
     steps = [
         *teachers(),
         Step("student", f"{first} --start-from {{cnn-1}} --epochs 18 --seed 11"),
