@@ -54,7 +54,7 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     takes its place. Raises WriteError naming the path.
     """
     temporary = _temporary(path)
-    if not overwrite and os.path.exists(path):  # noqa: PTH110 - Path.exists() raises where it may not look
+    if not overwrite and os.path.lexists(path):  # a link that leads nowhere is something, too
         raise exists_error(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with explain_write_errors(path):
@@ -145,7 +145,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     status = look_at_output(path)
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise not_a_file_error(path)
-    if status is not None and not overwrite:
+    if not overwrite and (status is not None or path.is_symlink()):
         raise exists_error(path)
 
 

@@ -95,6 +95,9 @@ def test_d10_options_that_cannot_be_meant(words, told, tiny_csv, tmp_path):
         (b"\x00\xff\x00", "not JSON"),
         (b"[1]", "JSON object"),
         (b" " * 1_000_001, "larger"),
+        (b"[" * 200_000, "not JSON"),
+        (b'{"learning_rate": 1%s}' % (b"0" * 400), "--learning-rate"),
+        (b'{"weight_decay": 1%s}' % (b"0" * 400), "--weight-decay"),
     ],
 )
 def test_d9_configurations_that_cannot_be_meant(content, told, tiny_csv, tmp_path):
@@ -299,6 +302,18 @@ def test_predict_scores_folders_named_as_expressions(onnx_file, class_folder):
     assert "accuracy" not in invoke("predict", class_folder, "--model", onnx_file, "--truth", "none").stdout
 
 
+@pytest.mark.parametrize("words", [["."], ["0.png"], ["../happy/1.png"]])
+def test_the_folder_counts_however_it_is_named(words, onnx_file, class_folder, monkeypatch):
+    monkeypatch.chdir(class_folder / "happy")
+    assert "accuracy against" in invoke("predict", *words, "--model", onnx_file, "--truth", "folders").stdout
+
+
+def test_truth_that_is_missing_is_told_at_the_first_picture(onnx_file, class_folder, tmp_path):
+    shutil.copy(class_folder / "happy" / "0.png", tmp_path / "a.png")
+    result = invoke("predict", tmp_path, class_folder, "--model", onnx_file, "--truth", "folders", code=4)
+    assert f"{tmp_path / 'a.png'} lies in no folder named as an expression" in result.stderr
+
+
 def test_predict_survives_bad_pictures(onnx_file, class_folder, tmp_path):
     """One status a file, the others are predicted, exit 3; exit 4 when none could be read."""
     bad = tmp_path / "bad.png"
@@ -324,6 +339,8 @@ def test_predict_prints_one_line_per_picture_in_a_pipe(onnx_file, class_folder, 
     labels, shares = invoke("predict", good, *options, "--top", 3).stdout.split("\t")[1:3]
     assert labels.split(",")[0] == label
     assert len(labels.split(",")) == len(shares.split(",")) == 3
+    unsure = invoke("predict", good, *options, "--top", 3, "--min-confidence", 1).stdout.split("\t")[1]
+    assert unsure.split(",") == ["uncertain", *labels.split(",")[1:]]
 
 
 def test_b41_faces_below_min_confidence_are_uncertain(onnx_file, class_folder):
@@ -423,6 +440,17 @@ def test_a_closed_pipe_is_silent(onnx_file, class_folder):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("closed", "kept"), [("2>&-", 14), (">&-", 0), ("<&-", 14)])
+def test_streams_that_are_closed_get_nothing(closed, kept, onnx_file, class_folder, tmp_path):
+    """Nothing that was for one of them turns up in another, or in a file."""
+    words = f'exec "$0" -m emotify predict "$1" --model "$2" --jsonl --csv "$3" {closed}'
+    command = ["sh", "-c", words, sys.executable, str(class_folder), str(onnx_file), str(tmp_path / "a.csv")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line)["status"] for line in result.stdout.splitlines()] == ["ok"] * kept
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 15
 
 
 def test_help_shows_examples_first():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import signal
 import sys
 from typing import Annotated
@@ -59,6 +60,7 @@ def main() -> None:
     """Run the command line."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, terminate)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no crash
@@ -66,3 +68,10 @@ def main() -> None:
         app()
     finally:
         gc.freeze()  # at its end Python would look through all that was imported for cycles: a third of a short command
+
+
+def _open_closed_streams() -> None:
+    """Open what the command was started without, as by `2>&-`: else the next file gets its number, and its text."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # numbers 0, 1 and 2: the lowest is taken
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - for the whole process

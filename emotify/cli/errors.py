@@ -54,7 +54,7 @@ class Commands(TyperGroup):
             forget_stdout()
             raise typer.Exit(ExitCode.OK) from None
         except MemoryError:
-            print_error("not enough memory; close other programs, or lower --batch-size or --threads")
+            print_error("not enough memory; close other programs, or lower --threads, or train's --batch-size")
             raise typer.Exit(ExitCode.BUG) from None
         except Exception as error:
             if type(error).__module__.startswith("typer"):

@@ -53,10 +53,13 @@ class Explainer:
         if isinstance(picture, Failure):
             self.talk.error(f"{printable(result.path)}: not explained: {picture.message}")
             return
+        drawn = {}
         for number, face in enumerate(result.faces, 1):
             shown = printable(result.path.name) + (f", face {number}" if len(result.faces) > 1 else "")
             path = self.folder / f"{self._new_name(f'{safe_stem(result.path.stem)}-{number}')}.png"
-            write_bytes(path, _draw(session, picture, face, shown), overwrite=self.force)
+            drawn[path] = _draw(session, picture, face, shown)
+        for path, content in drawn.items():  # after the slow part, so that who is interrupted in it leaves none
+            write_bytes(path, content, overwrite=self.force)
 
     def _new_name(self, name: str) -> str:
         found, number = name, 1

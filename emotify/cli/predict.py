@@ -186,20 +186,21 @@ def predict(
     with outputs.open(inputs, model=model_name, threads=predictor.threads) as opened:
         if explainer is not None:
             explainer.begin()
-            opened.sinks.append(lambda seen: explainer.add(predictor.session, inputs, seen.result))
+            # First: a picture whose line is written is done, and --append does not come back to it.
+            opened.sinks.insert(0, lambda seen: explainer.add(predictor.session, inputs, seen.result))
         pictures = inputs.pictures(
             tally, done=opened.done, without=[folder for folder in (annotate, explain) if folder]
         )
         results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
         results = results if jsonl else with_progress(results, talk)
         with _telling_how_to_go_on(opened):
-            _pass_on(results, opened, summary, screen, talk)
+            _pass_on(results, opened, summary, screen, talk, needs_truth=truth == "folders")
         _check_found(inputs, tally)
     _tell_passed_over(inputs, tally, talk)
     if opened.changed:
         talk.error(f"{opened.changed:,} pictures changed before they could be drawn; they have no copy or thumbnail")
     if summary.pictures or json:
-        scores = _score_truth(summary, truth)
+        scores = _score_truth(summary)
         screen.finish(Ending(summary, scores, time.monotonic() - start, predictor.session.name))
     _tell_failures(summary, talk)
     if summary.failed:
@@ -234,13 +235,24 @@ def _find_model(given: str | None, talk: Talk) -> str | Path | None:
     return None
 
 
-def _pass_on(results: Iterator[PictureResult], opened: Opened, summary: Summary, screen: Screen, talk: Talk) -> None:
-    """Give each result, as it comes, to all that wait for it."""
+def _pass_on(
+    results: Iterator[PictureResult],
+    opened: Opened,
+    summary: Summary,
+    screen: Screen,
+    talk: Talk,
+    *,
+    needs_truth: bool,
+) -> None:
+    """Give each result, as it comes, to all that wait for it. Raises InputError at one without the truth it needs."""
     for seen in opened.look_again(results):
         result = seen.result
         if result.note:
             talk.detail(f"{printable(result.path)}: {result.note}")
         summary.add(result)
+        if needs_truth and not summary.in_class_folders:
+            msg = f"--truth folders: {printable(result.path)} lies in no folder named as an expression; leave it out"
+            raise InputError(msg)
         for sink in opened.sinks:
             sink(seen)
         with _showing(opened):
@@ -301,12 +313,9 @@ def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
         talk.notice(f"{inputs.other_shards:,} pictures are in other shards than {inputs.shard}")
 
 
-def _score_truth(summary: Summary, truth: str) -> Scores | None:
-    """Score the pictures against their folders' names, where these are expressions."""
-    if truth == "folders" and not summary.in_class_folders:
-        msg = "--truth folders: not every picture lies in a folder named as an expression; see emotify predict --help"
-        raise InputError(msg)
-    if truth == "none" or not summary.in_class_folders:
+def _score_truth(summary: Summary) -> Scores | None:
+    """Score the pictures against their folders' names, where these are expressions and that is wanted."""
+    if not (summary.truth_wanted and summary.in_class_folders):
         return None
     from emotify.evaluation.metrics import score
 

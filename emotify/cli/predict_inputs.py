@@ -45,7 +45,7 @@ class Inputs:
         if wanted > 1:
             msg = "- stands for standard input, which can be read once; name it once"
             raise UsageError(msg)
-        if wanted and (sys.stdin is None or sys.stdin.isatty()):
+        if wanted and sys.stdin.isatty():
             msg = "- reads standard input, which is a terminal here; send it a file: emotify predict - < face.jpg"
             raise UsageError(msg)
 
@@ -58,7 +58,7 @@ class Inputs:
             self.found += 1
             if self.shard is not None and not self.shard.holds(name):
                 self.other_shards += 1
-            elif str(name) in done:
+            elif path is not None and str(name) in done:
                 self.skipped += 1
             else:
                 yield Content(name, self.stdin_content) if path is None else path
@@ -88,13 +88,16 @@ class Inputs:
         return ", ".join(printable(word) for word in (*self.words, *([self.files_from] if self.files_from else [])))
 
     def _found(self, tally: Tally, without: Sequence[Path]) -> Iterator[Path | None]:
-        """Yield each picture's path, and None for the one on standard input."""
+        """Yield each picture's path, and None for the one on standard input. Raises UsageError for one of `without`."""
         from emotify.prediction.walking import find_pictures, identity
 
         left_out = {identity(folder) for folder in without}
         for word in self.words:
             if word == STDIN:
                 yield None
+            elif os.path.isdir(word) and identity(Path(word)) in left_out:  # noqa: PTH112 - see `base`
+                msg = f"{printable(word)} is where --annotate or --explain writes to; name another folder for that"
+                raise UsageError(msg)
             else:
                 yield from find_pictures(word, tally, without=left_out, follow_links=self.follow_links)
         if self.files_from is not None:

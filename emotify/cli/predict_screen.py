@@ -112,7 +112,7 @@ class LinesScreen:
 
     def _cells(self, face: FaceResult) -> tuple[str, str, str]:
         best = face.ranked(max(self.top, 1))
-        labels = [name for name, _ in best] if self.top else [face.label]
+        labels = [face.label, *(name for name, _ in best[1:])]  # which is "uncertain" at times
         shares = (f"{share:.3f}" for _, share in best)
         return ",".join(labels), ",".join(shares), ",".join(f"{edge:.0f}" for edge in face.box)
 

@@ -34,6 +34,7 @@ def read_folder(folder: Path, *, seed: int) -> tuple[dict[Split, LabelledImages]
         folder = inside[0]  # an archive's own folder, around what it holds
     if any(path.name.casefold() in _SPLITS for path in inside):
         splits, notes = _read_splits(inside)
+        notes += _tell_loose(folder)
     else:
         images, notes = _read_classes(folder)
         splits = {Split.TRAIN: images}
@@ -68,13 +69,25 @@ def _read_classes(folder: Path) -> tuple[LabelledImages, list[str]]:
     for class_folder in _folders(folder):
         label = _label(class_folder)
         for path in _files(class_folder):
-            if path.suffix.casefold() in SUFFIXES:
+            if _is_image(path):
                 paths.append(path)
                 labels.append(label)
             else:
                 skipped += 1
-    notes = [f"{printable(folder)} has {amount(skipped, 'file')} without an image's suffix, not read."]
-    return LabelledImages(read_images(paths), np.array(labels, np.int64)), notes if skipped else []
+    notes = []
+    if skipped:
+        notes.append(f"{printable(folder)} has {amount(skipped, 'file')} in no format that is read here.")
+    return LabelledImages(read_images(paths), np.array(labels, np.int64)), notes + _tell_loose(folder)
+
+
+def _tell_loose(folder: Path) -> list[str]:
+    """Say how many images lie beside the folders in `folder`, where they have no class."""
+    loose = sum(_is_image(path) and path.is_file() and not _is_hidden(path.name) for path in folder.iterdir())
+    return [f"{printable(folder)} has {amount(loose, 'image')} outside the folders in it, not read."] if loose else []
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.casefold() in SUFFIXES
 
 
 def _has_meaning(folder: Path) -> bool:

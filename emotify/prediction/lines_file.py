@@ -15,17 +15,28 @@ from emotify.files import exists_error, explain_write_errors, not_a_file_error, 
 from emotify.prediction.predictor import PictureResult
 
 _LONGEST_LINE: Final = 32 * 2**20  # bytes: far more than a picture full of faces
+_BEGIN: Final = b'{"schema": 1, "path": "'  # of every line
 
 
 class LinesWriter:
-    """Adds one line a picture to an open file, each as soon as it is known; `done` are the paths that it began with."""
+    """Adds one line a picture to an open file, each as soon as it is known; `done` are the paths that it began with.
 
-    def __init__(self, file: IO[bytes], done: set[str], *, top: int = 0) -> None:
+    With `replace` what the file held is gone with the first line, and no sooner.
+    """
+
+    def __init__(self, file: IO[bytes], done: set[str], *, top: int = 0, replace: bool = False) -> None:
         self.done, self.lines = done, 0
-        self._file, self._top = file, top
+        self._file, self._top, self._replace = file, top, replace
+
+    def begin(self) -> None:
+        """Take away what is to be replaced."""
+        if self._replace:
+            self._file.truncate(0)
+            self._replace = False
 
     def write(self, result: PictureResult) -> None:
         """Write the line of one picture."""
+        self.begin()
         self._file.write(json.dumps(result.document(self._top), allow_nan=False).encode() + b"\n")
         self._file.flush()
         self.lines += 1
@@ -52,11 +63,10 @@ def lines_file(path: Path, *, append: bool = False, overwrite: bool = False, top
             raise not_a_file_error(path)
         _lock(path, descriptor)
         done = _done(path, file) if append else set()
-        if not append:
-            file.truncate(0)
-        writer = LinesWriter(file, done, top=top)
+        writer = LinesWriter(file, done, top=top, replace=not append)
         try:
             yield writer
+            writer.begin()
         except BaseException:
             if not (writer.lines or status.st_size):
                 path.unlink(missing_ok=True)  # nothing came of it: the command can be given again as it was
@@ -78,8 +88,8 @@ def _done(path: Path, file: IO[bytes]) -> set[str]:
     while line := file.readline(_LONGEST_LINE):
         picture = _path_in(line)
         if picture is None:
-            if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
-                file.truncate(end)  # cut by a crash
+            if _is_cut(line):
+                file.truncate(end)
                 break
             msg = f"{printable(path)} line {number} is none that emotify predict wrote; name another file"
             raise InputError(msg)
@@ -89,6 +99,12 @@ def _done(path: Path, file: IO[bytes]) -> set[str]:
             file.write(b"\n")
     file.seek(0, os.SEEK_END)
     return done
+
+
+def _is_cut(line: bytes) -> bool:
+    """Whether a crash left this at the end of the file: how a line begins, or bytes that never got there."""
+    begun = line[: len(_BEGIN)] == _BEGIN[: len(line)] or not line.strip(b"\0")
+    return begun and not line.endswith(b"\n") and len(line) < _LONGEST_LINE
 
 
 def _path_in(line: bytes) -> str | None:

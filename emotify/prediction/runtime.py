@@ -29,13 +29,15 @@ MOST_MEMORY: Final = 2 * 2**30  # bytes, of all models on the CPU while they run
 def read_model(path: Path, *, hint: str) -> bytes:
     """Return the bytes of a model's file. Raises ModelError, ending in `hint`, when it cannot be read."""
     try:
-        if path.stat().st_size > LARGEST_MODEL:
-            msg = f"{printable(path)} is larger than any model emotify runs ({LARGEST_MODEL >> 20} MiB); {hint}"
-            raise ModelError(msg)
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(LARGEST_MODEL + 1)  # of a device or a pipe nobody knows the size before
     except OSError as error:
         msg = f"cannot read the model {printable(path)}: {error.strerror}; {hint}"
         raise ModelError(msg) from error
+    if len(content) > LARGEST_MODEL:
+        msg = f"{printable(path)} is larger than any model emotify runs ({LARGEST_MODEL >> 20} MiB); {hint}"
+        raise ModelError(msg)
+    return content
 
 
 def start_session(content: bytes, *, name: str, hint: str, threads: int = 0, device: str = "cpu") -> InferenceSession:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +42,7 @@ class Summary:
             self._compare(result)
 
     def _compare(self, result: PictureResult) -> None:
-        label = emotion_index(result.path.parent.name)
+        label = emotion_index(_folder_name(result.path))
         if label is None:
             self.in_class_folders = False
             del self._truth[:], self._probabilities[:]
@@ -60,3 +62,11 @@ class Summary:
         """Return probabilities (N, 7) and labels (N,) of the pictures with a face, if all are in such folders."""
         probabilities = np.array(self._probabilities, np.float32).reshape(-1, len(EMOTIONS))
         return probabilities, np.array(self._truth, np.int64)
+
+
+def _folder_name(path: Path) -> str:
+    """Return the name of the folder that a picture lies in, also where its path does not tell: `a.jpg`, `../a.jpg`."""
+    name = path.parent.name
+    if name not in {"", ".."} or str(path) == "-":  # standard input lies in none
+        return name
+    return Path(os.path.normpath(path.absolute())).parent.name

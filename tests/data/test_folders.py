@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -165,8 +166,16 @@ def test_hidden_files_are_skipped_and_others_that_are_no_images_are_noted(folder
     (folder / "README.txt").write_text("x")
     (folder / "test" / "sad" / "Thumbs.db").write_bytes(b"x")
     notes = read_dataset(folder).notes
-    assert notes[0] == f"{folder / 'test'} has 1 file without an image's suffix, not read."
+    assert notes[0] == f"{folder / 'test'} has 1 file in no format that is read here."
     assert len(notes) == 2
+
+
+def test_images_without_a_class_are_noted(folder):
+    for place in (folder / "test", folder):
+        shutil.copy(folder / "test" / "sad" / "0.png", place / "loose.png")
+    notes = read_dataset(folder).notes
+    for place in (folder / "test", folder):
+        assert f"{place} has 1 image outside the folders in it, not read." in notes
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"%!PS-Adobe-3.0 EPSF-3.0\n"])

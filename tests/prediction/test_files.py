@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from emotify.cli import app
+from emotify.cli import app, explain
 from emotify.emotions import EMOTIONS
 from emotify.prediction.session import find_model
 
@@ -68,7 +68,10 @@ def test_append_starts_a_file_that_is_not_there(class_folder, tmp_path):
     assert len(documents(tmp_path / "new.jsonl")) == 14
 
 
-@pytest.mark.parametrize("content", [b"path,label\na.png,happy\n", b'{"a": 1}\n', b'{"path": "a.png"}\n[]\n', b"\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"path,label\na.png,happy\n", b'{"a": 1}\n', b'{"path": "a.png"}\n[]\n', b"\n", b"my notes", b'{"a": 1}'],
+)
 def test_append_leaves_other_files_alone(content, class_folder, tmp_path):
     """A file that holds other lines is named with the line, and not touched."""
     path = tmp_path / "other"
@@ -115,6 +118,41 @@ def test_append_goes_on_with_copies_and_explanations_too(class_folder, tmp_path)
     assert {name: now[name] for name in kept} == kept
 
 
+def test_append_explains_what_an_interrupt_left_out(class_folder, tmp_path, monkeypatch):
+    """F2: a picture whose explanation is not there has no line yet, and nothing half of it stays."""
+    path, reasons = tmp_path / "out.jsonl", tmp_path / "why"
+    options = ("--jsonl-file", path, "--append", "--explain", reasons)
+
+    def interrupt(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explain, "_draw", interrupt)
+        predict(class_folder / "sad", *options, code=130)
+    assert list(reasons.iterdir()) == []
+    predict(class_folder / "sad", *options)
+    assert len(documents(path)) == len(list(reasons.iterdir())) == 2
+
+
+def test_force_keeps_the_old_lines_until_there_are_new_ones(class_folder, tmp_path):
+    """A command that finds no picture has cost nothing."""
+    path = tmp_path / "out.jsonl"
+    path.write_text("mine")
+    (tmp_path / "empty").mkdir()
+    predict(tmp_path / "empty", "--jsonl-file", path, "--force", code=4)
+    assert path.read_text() == "mine"
+    predict(class_folder / "sad", "--jsonl-file", path, "--force")
+    assert len(documents(path)) == 2
+
+
+@pytest.mark.parametrize("option", ["--annotate", "--explain"])
+def test_the_folder_of_the_pictures_is_not_that_of_their_copies(option, class_folder, monkeypatch):
+    """Exit 2 that says so, and not that there are no pictures."""
+    monkeypatch.chdir(class_folder / "sad")
+    assert "error: . is where" in predict(".", option, ".", "--force", code=2).stderr
+    assert sorted(path.name for path in Path().iterdir()) == ["0.png", "1.png"]
+
+
 def test_one_document_is_printed_though_nothing_is_left_to_do(class_folder, tmp_path):
     path = tmp_path / "out.jsonl"
     predict(class_folder, "--jsonl-file", path)
@@ -153,6 +191,15 @@ def test_a_full_screen_is_not_put_down_to_a_file(class_folder, tmp_path):
     assert result.returncode == 6, result.stderr
     assert "cannot write to standard output" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
+def test_a_link_that_leads_nowhere_is_overwritten_with_force_alone(option, class_folder, tmp_path):
+    path = tmp_path / "out"
+    path.symlink_to("nowhere")
+    predict(class_folder / "happy" / "0.png", option, path, code=6)
+    assert path.is_symlink()
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])

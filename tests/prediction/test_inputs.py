@@ -74,6 +74,15 @@ def test_a_picture_on_standard_input(class_folder):
     assert json.loads(first)["faces"] == json.loads(second)["faces"]
 
 
+def test_standard_input_is_another_picture_each_time(class_folder, tmp_path, monkeypatch):
+    """--append takes none for done because one was there before; a copy of it may lie in any folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("0.png", "1.png"):
+        content = (class_folder / "happy" / name).read_bytes()
+        predict("-", "--jsonl-file", "out.jsonl", "--append", "--annotate", ".", stdin=content)
+    assert len(Path("out.jsonl").read_text().splitlines()) == 2
+
+
 def test_a_file_called_minus_is_no_standard_input(class_folder, tmp_path, monkeypatch):
     """B37: `./-` is the file."""
     monkeypatch.chdir(tmp_path)
