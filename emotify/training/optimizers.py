@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,34 +47,55 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """Update every convolution by its gradient."""
         for group in self.param_groups:
+            weights = group["params"]
+            gradients = [weight.grad for weight in weights]
+            momenta = [self._momentum(weight) for weight in weights]
+            torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
+            changes = orthogonal_each(torch._foreach_lerp(gradients, momenta, _MOMENTUM))  # noqa: SLF001 - no other way
             rate = _RATE * group["lr"]
-            for weight in group["params"]:
-                state = self.state[weight]
-                if "momentum_buffer" not in state:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
-                momentum = state["momentum_buffer"].lerp_(weight.grad, 1 - _MOMENTUM)
-                change = orthogonal(weight.grad.lerp(momentum, _MOMENTUM).flatten(1)).view(weight.shape)
-                rows, columns = change.flatten(1).shape
-                weight.mul_(1 - rate * group["weight_decay"]).sub_(change, alpha=rate * max(1, rows / columns) ** 0.5)
+            torch._foreach_mul_(changes, [-rate * max(1, len(w) / w[0].numel()) ** 0.5 for w in weights])
+            torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+            torch._foreach_add_(weights, changes)
+
+    def _momentum(self, weight: Tensor) -> Tensor:
+        state = self.state[weight]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        momentum: Tensor = state["momentum_buffer"]
+        return momentum
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Return a matrix (R, C) with the directions of `matrix` and singular values near 1, about 0.7 to 1.2.
+def orthogonal_each(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return each weight (R, ...), seen as a matrix (R, C), made `orthogonal`; a GPU does all of one shape at once."""
+    places: dict[torch.Size, list[int]] = {}
+    for place, weight in enumerate(weights):
+        places.setdefault(weight.shape, []).append(place)
+    changes = list(weights)
+    for shape, several in places.items():
+        matrices = orthogonal(torch.stack([weights[place].flatten(1) for place in several]))
+        for place, matrix in zip(several, matrices, strict=True):
+            changes[place] = matrix.view(shape)
+    return changes
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return matrices (N, R, C) with the directions of `matrices` and singular values near 1, about 0.7 to 1.2.
 
     Newton and Schulz's iteration with the coefficients of the same page, float32. Each step multiplies the matrix X by
     a polynomial of X X^T, which is small and square, and all of these commute: so only they are iterated, and their
     product multiplies X once.
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    wide = matrix.T if tall else matrix
-    wide = wide / (wide.norm() + 1e-7)
-    square = wide @ wide.T
-    identity = torch.eye(len(square), device=matrix.device, dtype=matrix.dtype)
-    product = identity
+    tall = matrices.shape[1] > matrices.shape[2]
+    wide = matrices.mT if tall else matrices
+    wide = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    square = wide @ wide.mT
+    product = None
     for step in range(_STEPS):
-        factor = 3.4445 * identity - 4.7750 * square + 2.0315 * square @ square
-        product = factor @ product
+        factor = torch.baddbmm(square, square, square, beta=-4.7750, alpha=2.0315)
+        factor.diagonal(dim1=1, dim2=2).add_(3.4445)
+        product = factor if product is None else factor @ product
         if step < _STEPS - 1:
             square = factor @ square @ factor
+    assert product is not None
     result = product @ wide
-    return result.T if tall else result
+    return result.mT if tall else result

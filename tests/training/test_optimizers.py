@@ -17,7 +17,7 @@ def test_orthogonal_keeps_directions_and_evens_their_size(shape):
     """Singular vectors stay, and singular values of 0.01 to 1 come to about 1."""
     left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     sizes = torch.logspace(0, -2, min(shape))
-    result = orthogonal(left * sizes @ right)
+    result = orthogonal((left * sizes @ right)[None])[0]
     across = left.T @ result @ right.T
     assert torch.allclose(across, torch.diag(across.diagonal()), atol=1e-3)
     assert float(across.diagonal().min()) > 0.3
@@ -32,8 +32,8 @@ def test_orthogonal_is_the_iteration_of_the_page(rank):
     for _ in range(5):
         square = expected @ expected.T
         expected = 3.4445 * expected + (-4.7750 * square + 2.0315 * square @ square) @ expected
-    assert torch.allclose(orthogonal(matrix).double(), expected, atol=2e-4)
-    assert torch.allclose(orthogonal(matrix.T).double(), expected.T, atol=2e-4)
+    assert torch.allclose(orthogonal(matrix[None])[0].double(), expected, atol=2e-4)
+    assert torch.allclose(orthogonal(matrix.T[None])[0].double(), expected.T, atol=2e-4)
 
 
 @pytest.mark.parametrize(("shape", "larger"), [((4, 3, 2, 2), 1), ((16, 1, 2, 2), 2)])
@@ -47,9 +47,26 @@ def test_two_steps_by_hand(shape, larger):
         weight.grad = gradient
         muon.step()
         momentum = 0.95 * momentum + 0.05 * gradient
-        change = orthogonal((0.05 * gradient + 0.95 * momentum).flatten(1)).view(shape)
+        change = orthogonal((0.05 * gradient + 0.95 * momentum).flatten(1)[None]).view(shape)
         expected = expected * (1 - 0.1 * 0.1) - 0.1 * larger * change
     assert torch.allclose(weight, expected, atol=1e-3)
+
+
+def test_convolutions_of_one_shape_are_updated_together_as_each_alone():
+    """Whatever their layout in memory, and whatever order they come in."""
+    shapes = [(8, 3, 3, 3), (4, 8, 3, 3), (8, 3, 3, 3), (40, 2, 3, 3), (4, 8, 3, 3)]
+    together = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    together[2] = torch.nn.Parameter(together[2].detach().to(memory_format=torch.channels_last))
+    alone = [torch.nn.Parameter(weight.detach().clone()) for weight in together]
+    muons = [Muon(together, lr=0.5, weight_decay=0.1), *(Muon([weight], lr=0.5, weight_decay=0.1) for weight in alone)]
+    for _ in range(2):
+        for one, other in zip(together, alone, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        for muon in muons:
+            muon.step()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_muon_without_a_convolution_is_told():
