@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shlex
 import shutil
 import subprocess
@@ -20,6 +19,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from emotify.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -197,16 +198,27 @@ def unfinished(folder: Path, *, before: list[str]) -> Path | None:
     """Return the run in `folder` that can be gone on with, but for those of `before`, which other commands began."""
     for record in sorted(folder.glob("*/run.json")):
         run = record.parent
-        finished = json.loads(record.read_text())["status"] == "finished"
+        finished = read_json(record)["status"] == "finished"
         if run.name not in before and not finished and (run / "state.safetensors").exists():
             return run
     return None
 
 
+def printed_by(words: list[str]) -> tuple[str, int]:
+    """Run a command of emotify; return what it printed and its exit code."""
+    with subprocess.Popen([sys.executable, "-m", "emotify", *words], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            printed, _ = process.communicate()
+        except KeyboardInterrupt:
+            process.wait()  # it had the Ctrl-C too, and keeps what is trained before it ends
+            raise
+    return printed, process.returncode
+
+
 def run(steps: list[Step], out: Path, *, data: str, epochs: int | None) -> None:
     """Run the steps that are not done, keeping in steps.json of `out` what each was and printed."""
     path = out / "steps.json"
-    kept: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    kept: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
     made: dict[str, str] = {}
     for step in steps:
         words = command_line(step, made, data=data, out=out, epochs=epochs)
@@ -221,13 +233,13 @@ def run(steps: list[Step], out: Path, *, data: str, epochs: int | None) -> None:
                 words = ["train", "--resume", str(stopped), "--data", data]
             if words[0] == "ensemble":
                 shutil.rmtree(words[-1], ignore_errors=True)  # of the same command, which was stopped
-            path.write_text(json.dumps(kept, indent=1))
+            write_json(path, kept)
             print(f"== {step.name}: emotify {shlex.join(words)}", flush=True)
-            done = subprocess.run([sys.executable, "-m", "emotify", *words], stdout=subprocess.PIPE, text=True)
-            if done.returncode:
-                sys.exit(f"{step.name} ended with {done.returncode}; the same command goes on from there")
-            kept[step.name]["printed"] = done.stdout.strip()
-            path.write_text(json.dumps(kept, indent=1))
+            printed, code = printed_by(words)
+            if code:
+                sys.exit(f"{step.name} ended with {code}; the same command goes on from there")
+            kept[step.name]["printed"] = printed.strip()
+            write_json(path, kept)
         made[step.name] = kept[step.name]["printed"].rpartition("\n")[2]
     print(f"done; what each step printed is in {path}")
 

@@ -10,7 +10,7 @@ import shutil
 import stat
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -120,7 +120,22 @@ def write_json(path: Path, document: object) -> None:
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - a JSON document is anything
     """Read a JSON document. Raises OSError, or ValueError when it is no JSON."""
-    return json.loads(path.read_bytes())
+    return parse_json(path.read_bytes())
+
+
+def parse_json(
+    content: str | bytes,
+    object_from: Callable[[list[tuple[str, Any]]], object] | None = None,
+) -> Any:  # noqa: ANN401 - a JSON document is anything
+    """Return the document in `content`. Raises ValueError when it is no JSON, or nested deeper than Python can read.
+
+    object_from: makes an object of its keys and values, which else become a dict.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=object_from)
+    except RecursionError as error:
+        msg = "nested too deeply"
+        raise ValueError(msg) from error
 
 
 def exists_error(path: Path) -> WriteError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ def read_run(folder: Path) -> Run:
 def update_record(folder: Path, **changes: object) -> None:
     """Write `changes` into run.json."""
     path = folder / "run.json"
-    record = json.loads(path.read_bytes()) if path.exists() else {"schema": 1}
+    record = read_json(path) if path.exists() else {"schema": 1}
     write_json(path, {**record, **changes})
 
 

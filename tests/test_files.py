@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from emotify.errors import WriteError
-from emotify.files import atomic_write, locked, printable, write_bytes
+from emotify.files import atomic_write, locked, printable, read_json, write_bytes
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -21,6 +21,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
         file.writelines(b"half" if share else bytes(1 // share) for share in (1, 0))
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 200_000, '{"a":' * 200_000])
+def test_what_is_no_json_is_a_value_error(content, tmp_path):
+    """Also what is nested without end."""
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"nested|Expecting"):
+        read_json(path)
 
 
 def test_a_name_as_long_as_a_system_allows_can_be_written(tmp_path):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shlex
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,6 +74,50 @@ def test_a_step_that_fails_is_named(plan, tiny_csv, tmp_path):
     kept = json.loads((tmp_path / "steps.json").read_text())
     assert "printed" in kept["one"]
     assert "printed" not in kept["gate"]
+
+
+def test_what_is_kept_is_never_half_written(plan, tmp_path):
+    """The new file takes the place of the old one, which whoever has it open still reads whole."""
+    path = tmp_path / "steps.json"
+    path.write_text("{}")
+    with path.open() as before:
+        with pytest.raises(SystemExit, match="one ended with 5"):
+            plan.run([plan.Step("one", "evaluate nowhere")], tmp_path, data="synthetic", epochs=1)
+        assert before.read() == "{}"
+    assert "evaluate nowhere" in json.loads(path.read_text())["one"]["command"]
+
+
+# In place of emotify: a command that a Ctrl-C ends in its own time.
+SLOW = """
+import signal, sys, time
+from pathlib import Path
+
+def keep(*_):
+    time.sleep(1)
+    Path("kept").touch()
+    sys.exit(130)
+
+signal.signal(signal.SIGINT, keep)
+print("begun", file=sys.stderr, flush=True)
+time.sleep(60)
+"""
+
+
+def test_f2_ctrl_c_lets_the_training_keep_its_state(tmp_path):
+    """F2: the plan ends after its command, however long that takes to save."""
+    (tmp_path / "emotify").mkdir()
+    (tmp_path / "emotify" / "__init__.py").touch()
+    (tmp_path / "emotify" / "__main__.py").write_text(SLOW)
+    command = [sys.executable, str(SCRIPT), "study", "--data", "synthetic", "--out", "plan"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) != 0
+        assert (tmp_path / "kept").exists()
+    assert "printed" not in json.loads((tmp_path / "plan" / "study" / "steps.json").read_text())["fnn-0"]
 
 
 def test_a_training_that_was_stopped_goes_on(plan, tiny_csv, tmp_path):

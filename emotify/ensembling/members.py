@@ -33,10 +33,6 @@ class Ensemble:
     members: tuple[Classifier, ...]
     pooling: Pooling
 
-    @property
-    def temperature(self) -> float:
-        return self.pooling.temperature
-
     def probabilities(self, images: UInt8Array) -> Float32Array:
         """Return probabilities (N, 7) of uint8 images (N, 1, 48, 48)."""
         return self.pooling(np.stack([member.probabilities(images) for member in self.members]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,10 @@ def pool_probabilities(probabilities: Float32Array, weights: NDArray[np.float64]
 
     weights: of the members, (M,); without them all count the same.
     """
-    logarithms = np.average(np.log(np.maximum(probabilities, 1e-12)), axis=0, weights=weights)
-    scores = np.exp(logarithms - logarithms.max(1, keepdims=True))
-    return np.asarray(scores / scores.sum(1, keepdims=True), dtype=np.float32)
+    return softmax(np.average(np.log(np.maximum(probabilities, 1e-12)), axis=0, weights=weights))
+
+
+def softmax(logarithms: NDArray[np.floating[Any]]) -> Float32Array:
+    """Turn logarithms (N, 7), each row up to a constant, into probabilities (N, 7)."""
+    powers = np.exp(logarithms - logarithms.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True), dtype=np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
-from emotify.files import printable
+from emotify.files import parse_json, printable
 from emotify.prediction.runtime import ASSETS, read_model, run_model, start_session
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) ->
         msg = f"{name} gives {outputs}; expected one output: probabilities, float32 (N, 7)"
         raise ModelError(msg)
     try:
-        classes = tuple(json.loads(metadata["emotify.classes"]))
+        classes = tuple(parse_json(metadata["emotify.classes"]))
     except (KeyError, ValueError, TypeError):
         classes = ()
     if classes != EMOTIONS:

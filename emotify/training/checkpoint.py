@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
-from emotify.files import printable, write_bytes, write_json
+from emotify.files import parse_json, printable, write_bytes, write_json
 from emotify.models import NETWORKS, Network, build_network
 
 
@@ -41,7 +41,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        document = json.loads(metadata["emotify"])
+        document = parse_json(metadata["emotify"])
         told = {name: value for name, value in document.items() if name != "sha256"}
         # Older runs digested their tensors alone; a file of today, damaged, has neither digest.
         intact = document["sha256"] == _digest(tensors, told) or document["sha256"] == _digest(tensors)
@@ -65,17 +65,18 @@ def save_checkpoint(path: Path, network: Network, name: str, details: Mapping[st
 def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     """Return the network that `save_checkpoint` wrote, ready to predict, and its document. Raises ModelError."""
     tensors, document = load_tensors(path)
-    if document.get("model") not in NETWORKS:
-        msg = f"{printable(path)} holds a model named {document.get('model')!r}; known are {', '.join(NETWORKS)}"
+    name = document.get("model")
+    if not isinstance(name, str) or name not in NETWORKS:
+        msg = f"{printable(path)} holds a model named {name!r}; known are {', '.join(NETWORKS)}"
         raise ModelError(msg)
-    if tuple(document.get("classes", ())) != EMOTIONS:
+    if document.get("classes") != list(EMOTIONS):
         msg = f"{printable(path)} has other classes: {document.get('classes')!r}; expected {', '.join(EMOTIONS)}"
         raise ModelError(msg)
-    network = build_network(document["model"])
+    network = build_network(name)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        msg = f"{printable(path)} does not fit this version's {document['model']}; train it again"
+        msg = f"{printable(path)} does not fit this version's {name}; train it again"
         raise ModelError(msg) from error
     return network.eval(), document
 

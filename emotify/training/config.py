@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from emotify.errors import UsageError
-from emotify.files import printable
+from emotify.files import parse_json, printable
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -27,6 +26,7 @@ MACHINE = (
     "compile",
 )  # fields that the machine decides when they are left to it
 _LARGEST_CONFIG = 1_000_000  # bytes
+_LARGEST_FLOAT = sys.float_info.max  # a whole number of a JSON file can be larger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +71,10 @@ class TrainConfig:
             "drop_path": 0 <= self.drop_path < 1,
             "batch_size": 2 <= self.batch_size <= 65_536,
             "optimizer": self.optimizer in OPTIMIZERS,
-            "learning_rate": math.isfinite(self.learning_rate) and self.learning_rate > 0,
+            "learning_rate": 0 < self.learning_rate <= _LARGEST_FLOAT,
             "warmup": 0 <= self.warmup < 1,
             "momentum": 0 < self.momentum < 1,
-            "weight_decay": math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            "weight_decay": 0 <= self.weight_decay <= _LARGEST_FLOAT,
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "ema_decay": 0 <= self.ema_decay < 1,
             "schedule": self.schedule in SCHEDULES,
@@ -89,7 +89,7 @@ class TrainConfig:
         }
         for name, fine in checks.items():
             if not fine:
-                msg = f"{option(name)} cannot be {getattr(self, name)!r}; see emotify train --help"
+                msg = f"{option(name)} cannot be {getattr(self, name)!r:.80}; see emotify train --help"
                 raise UsageError(msg)
 
     def document(self) -> dict[str, Any]:
@@ -119,11 +119,11 @@ def read_config(path: Path) -> TrainConfig:
         if len(content) > _LARGEST_CONFIG:
             msg = f"{source}: larger than any configuration; expected the config.json of a run"
             raise UsageError(msg)
-        document = json.loads(content, object_pairs_hook=lambda pairs: _unique(pairs, source))
+        document = parse_json(content, lambda pairs: _unique(pairs, source))
     except OSError as error:
         msg = f"cannot read {source}: {error.strerror}"
         raise UsageError(msg) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         msg = f"{source} is not JSON; expected the config.json of a run"
         raise UsageError(msg) from error
     return TrainConfig.from_document(document, source=source)

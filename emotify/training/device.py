@@ -67,6 +67,15 @@ def pick_device(device: str) -> str:
     return device
 
 
+def check_device(config: TrainConfig) -> None:
+    """Raise UsageError or UnavailableError when the device is not there, or is to be compiled for and cannot be."""
+    device = pick_device(config.device)
+    if config.compile == "on" and not can_compile(device):
+        wanted = "Triton, a C compiler" if device.startswith("cuda") else "a C++ compiler"
+        msg = f"--compile on needs {wanted} and Python's headers (Python.h); install them, or begin with --compile off"
+        raise UnavailableError(msg)
+
+
 def describe(device: str) -> str:
     """Return the device's name for the record of a run."""
     if device.startswith("cuda"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from emotify.data.types import UInt8Array
 from emotify.errors import ModelError
-from emotify.files import printable
+from emotify.files import parse_json, printable
 from emotify.models import NETWORKS, Network, build_network
 from emotify.models.inference import fused
 from emotify.models.layers import ResidualBlock, SqueezeExcitation
@@ -44,7 +44,7 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
     known = network.state_dict()
     network.load_state_dict({**known, **{name: tensor for name, tensor in tensors.items() if name in known}})
     if train is not None:
-        _unfold(network, folded, torch.from_numpy(train[:: max(len(train) // _MEASURED, 1)]))
+        _unfold(network, folded, torch.from_numpy(train[:: math.ceil(len(train) / _MEASURED)]))
     return network
 
 
@@ -52,7 +52,7 @@ def _heaviest(path: Path) -> tuple[str, str]:
     """Return the name of the network with the largest weight, and what the names of its tensors begin with."""
     metadata = open_session(path, threads=1).metadata
     try:
-        names, weights = json.loads(metadata["emotify.models"]), json.loads(metadata["emotify.weights"])
+        names, weights = parse_json(metadata["emotify.models"]), parse_json(metadata["emotify.weights"])
         place = max(range(len(weights)), key=weights.__getitem__)
         name = names[place]
         known = name in NETWORKS
@@ -104,7 +104,7 @@ def _unfold(network: Network, folded: Network, images: Tensor) -> None:
     pairs = list(_normalised(network))
     seen: dict[str, list[Tensor]] = {name: [] for name, _, _ in pairs}
     hooks = [
-        layers[name].register_forward_hook(lambda _, __, answer, kept=kept: kept.append(_moments(answer)))
+        layers[name].register_forward_hook(lambda _, __, answer, kept=kept: kept.append(_moments(answer) * len(answer)))
         for name, kept in seen.items()
     ]
     for batch in images.split(256):
@@ -113,7 +113,7 @@ def _unfold(network: Network, folded: Network, images: Tensor) -> None:
         hook.remove()
     fresh = build_network(network.name).state_dict()
     for name, layer, normalisation in pairs:
-        mean, square = torch.stack(seen[name]).mean(0)
+        mean, square = torch.stack(seen[name]).sum(0) / len(images)
         before = layers[name]
         assert isinstance(before.bias, Tensor)
         assert isinstance(before.weight, Tensor)

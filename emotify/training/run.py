@@ -25,7 +25,7 @@ from emotify.prediction.session import names_file
 from emotify.runs import STATE, new_folder, read_run, update_record
 from emotify.training.checkpoint import DamagedError
 from emotify.training.config import TrainConfig, read_config
-from emotify.training.device import can_compile, describe, pick_device, resolve
+from emotify.training.device import check_device, describe, resolve
 from emotify.training.distributed import ALONE, World
 from emotify.training.loop import Training, first_weights
 from emotify.training.teacher import open_teacher, runtime_version
@@ -68,7 +68,7 @@ def new_run(
                 "sha256": training.data_sha256,
                 "counts": {split.value: images.counts().tolist() for split, images in dataset.splits.items()},
             },
-            argv=[PurePath(word).name if PurePath(word).is_absolute() else word for word in argv],
+            argv=[_without_folders(word) for word in argv],
             wall_seconds=0.0,
         )
         with _keeping_record(training):
@@ -122,11 +122,7 @@ def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: Wo
 def check_options(config: TrainConfig) -> None:
     """Raise what `new_run` would for options that cannot be trained with, before any data is read."""
     check_name(config.model)
-    device = pick_device(config.device)
-    if config.compile == "on" and not can_compile(device):
-        wanted = "Triton, a C compiler" if device.startswith("cuda") else "a C++ compiler"
-        msg = f"--compile on needs {wanted} and Python's headers (Python.h); install them, or take --compile off"
-        raise UnavailableError(msg)
+    check_device(config)
     if config.optimizer == "muon" and not any(weight.ndim == 4 for weight in build_network(config.model).parameters()):
         msg = f"--optimizer muon is for convolutions, and {config.model} has none; take --optimizer sgd"
         raise UsageError(msg)
@@ -170,9 +166,20 @@ def _load_state(training: Training) -> None:
 
 
 def _config_for(folder: Path, *, device: str, threads: int) -> TrainConfig:
-    """Return the options of the run in `folder`, with the device and the threads that it goes on with."""
+    """Return the options of the run in `folder`, with the device and the threads that it goes on with.
+
+    Raises UnavailableError when the device is not there, or the run is compiled and that cannot be done here.
+    """
     config = read_config(folder / "config.json")
-    return resolve(replace(config, device=device or config.device, threads=threads or config.threads))
+    config = replace(config, device=device or config.device, threads=threads or config.threads)
+    check_device(config)
+    return resolve(config)
+
+
+def _without_folders(word: str) -> str:
+    """Return a word of a command line with only the last part of an absolute path, which may follow `--name=`."""
+    name, equals, path = word.partition("=") if word.startswith("-") else ("", "", word)
+    return f"{name}{equals}{PurePath(path).name}" if PurePath(path).is_absolute() else word
 
 
 def _machine(config: TrainConfig, world: World) -> dict[str, Any]:
@@ -198,7 +205,10 @@ def _only(names: Sequence[str], versions: Mapping[str, str]) -> dict[str, str]:
 def _telling_of_memory(config: TrainConfig) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # A GPU's error has a class of its own, a CPU's is known by its text.
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
         msg = f"{config.device} has too little memory; lower --batch-size {config.batch_size}"
         raise UnavailableError(msg) from error
 

@@ -196,6 +196,7 @@ MISMATCHES = {
     "classes": (three_classes, r"\[3\].*\(N, 7\)"),
     "class names": (described("emotify.classes", json.dumps(EMOTIONS[::-1])), "has the classes .*neutral"),
     "classes that are no list": (described("emotify.classes", "7"), "has the classes"),
+    "classes without an end": (described("emotify.classes", "[" * 10**5), "has the classes"),
     "metadata": (lambda m: m.ClearField("metadata_props"), "not made by emotify export"),
     "schema": (described("emotify.schema", "2"), "schema 2"),
     "ir version": (lambda m: setattr(m, "ir_version", 999), "(?i)ir.?version"),

@@ -87,6 +87,20 @@ def test_compiling_without_a_compiler_is_told_before_any_work(monkeypatch):
         check_options(dataclasses.replace(CONFIG, compile="on"))
 
 
+def test_a_compiled_run_does_not_go_on_without_a_compiler(few, tmp_path, monkeypatch):
+    """Exit 8, whether it was told to compile or chose to: its configuration is the same."""
+    with new_run(CONFIG, few, out=tmp_path) as training:
+        pass
+    path = training.folder / "config.json"
+    path.write_text(path.read_text().replace('"compile": "off"', '"compile": "on"'))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UnavailableError, match=r"C\+\+ compiler"), resumed_run(training.folder, few):
+        pass
+    with pytest.raises(UnavailableError, match=r"C\+\+ compiler"):
+        changes_since(training.folder)
+
+
 @pytest.mark.parametrize("given", [None, "0"])
 def test_a_cpu_has_large_pages_unless_they_are_refused(given, monkeypatch):
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")

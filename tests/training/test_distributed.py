@@ -32,6 +32,8 @@ OPTIONS = (
     "--augment",
     "--precision",
     "fp32",
+    "--device",
+    "cpu",
 )
 
 
@@ -99,7 +101,8 @@ def test_f2_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
 
 def test_processes_without_a_gpu_each_are_told():
     """Exit 8, before they wait for each other."""
-    with pytest.raises(UnavailableError, match="a GPU each"), joined(World(1, 2, 1), device="cuda"):
+    world = World(1, 2, local_rank=1000)  # more GPUs than a machine has
+    with pytest.raises(UnavailableError, match="a GPU each"), joined(world, device="cuda"):
         pass
 
 

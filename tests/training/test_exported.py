@@ -17,6 +17,7 @@ from emotify.exporting.export import export
 from emotify.models import Network, build_network
 from emotify.models.layers import SqueezeExcitation
 from emotify.prediction.session import open_session
+from emotify.training import exported
 from emotify.training.config import TrainConfig
 from emotify.training.exported import read_network
 from emotify.training.run import check_options, new_run
@@ -64,6 +65,24 @@ def test_the_network_answers_as_the_file(precision, allowed, faces, tmp_path):
             module.p = 0
     batches = np.abs(answers(back.train(), train.images) - answers(back.eval(), train.images))
     assert batches.max() < 0.05
+
+
+def test_every_image_counts_the_same(faces, tmp_path, monkeypatch):
+    """In what normalisation is measured on: their order does not matter, and of too many some are left out."""
+    white = np.full((6, 1, 48, 48), 255, np.uint8)
+    images = np.concatenate([faces[Split.TRAIN].images[:256], white])
+    path = tmp_path / "model.onnx"
+    export([("one", used("fnn", images))], path, pooling=ALONE)
+
+    def weights(some):
+        torch.manual_seed(0)
+        return read_network(path, some).state_dict()
+
+    back, turned = weights(images), weights(images[::-1].copy())
+    assert all(torch.allclose(back[name], turned[name], rtol=1e-3, atol=1e-4) for name in back)
+    monkeypatch.setattr(exported, "_MEASURED", 200)
+    half, few = weights(images[::2].copy()), weights(images)
+    assert all(torch.equal(half[name], few[name]) for name in half)
 
 
 def test_of_several_the_heaviest_is_taken(faces, tmp_path):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from emotify.data import Dataset, Split
 from emotify.errors import GateError, ModelError, UnavailableError, UsageError, WriteError
 from emotify.runs import read_run
-from emotify.training.checkpoint import load_checkpoint, load_tensors
+from emotify.training.checkpoint import load_checkpoint, load_tensors, save_tensors
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import World
 from emotify.training.loop import Epoch, Step, Training
@@ -208,16 +208,30 @@ def test_a_batch_that_cannot_be_shared_is_told(dataset, tmp_path):
         pass
 
 
-def test_memory_that_ends_is_told(dataset, tmp_path, monkeypatch):
-    """Exit 8 with what to lower, also where it ends before the first step."""
+def end_memory_of_a_gpu(*_, **__):
+    raise torch.OutOfMemoryError
+
+
+def end_memory_of_a_cpu(*_, **__):
+    torch.empty(2**60)
+
+
+@pytest.mark.parametrize("end_memory", [end_memory_of_a_gpu, end_memory_of_a_cpu])
+def test_f11_memory_that_ends_is_told(end_memory, dataset, tmp_path, monkeypatch):
+    """F11: exit 8 with what to lower, also where it ends before the first step."""
     for name in ("_update", "__init__"):
-        monkeypatch.setattr(Training, name, raise_out_of_memory)
-        with pytest.raises(UnavailableError, match="--batch-size 64"):
+        monkeypatch.setattr(Training, name, end_memory)
+        with pytest.raises(UnavailableError, match="lower --batch-size 64"):
             train(CONFIG, dataset, tmp_path)
 
 
-def raise_out_of_memory(*_, **__):
-    raise torch.OutOfMemoryError
+def test_m23_the_record_does_not_tell_where_things_lie(dataset, tmp_path):
+    """M23: an absolute path on the command line is there by its last part alone."""
+    words = ["/home/me/emotify", "train", "--data", "/home/me/a.csv", "--start-from=/home/me/b", "--out=c/d", "--lr=1"]
+    with new_run(CONFIG, dataset, out=tmp_path, argv=words) as training:
+        pass
+    told = ["emotify", "train", "--data", "a.csv", "--start-from=b", "--out=c/d", "--lr=1"]
+    assert read_run(training.folder).record["argv"] == told
 
 
 def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):
@@ -328,6 +342,16 @@ def test_f9_flipped_bits_are_told(whole, tmp_path):
         with pytest.raises(ModelError):
             load_tensors(path)
         content[place] ^= 4
+
+
+@pytest.mark.parametrize("said", [{"model": ["fnn"]}, {"model": None}, {"classes": 5}, {"classes": {}}], ids=str)
+def test_d13_a_checkpoint_that_says_what_cannot_be_is_told(said, whole, tmp_path):
+    """D13: also where its digest is right."""
+    tensors, document = load_tensors(whole / "checkpoint.safetensors")
+    path = tmp_path / "checkpoint.safetensors"
+    save_tensors(path, tensors, {**document, **said})
+    with pytest.raises(ModelError, match=r"checkpoint\.safetensors"):
+        load_checkpoint(path)
 
 
 def test_m1_a_pickle_is_refused_and_not_run(tmp_path):
