@@ -22,7 +22,8 @@ from emotify.files import check_output, explain_write_errors, printable, write_b
 from emotify.models import Network
 from emotify.prediction.session import Session
 
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.5}  # largest difference of a probability
+# Largest difference of a probability. In fp32 a label can then differ only where two are equal but for twice as much.
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.5}
 LARGEST_LOSS = 0.005  # of accuracy on valid, for fp16 and int8
 PARITY_IMAGES = 280  # drawn ones, 40 of each expression
 CALIBRATION_IMAGES = 512
