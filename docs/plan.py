@@ -95,7 +95,7 @@ def choices() -> list[Step]:
 
 
 def cpu() -> list[Step]:
-    """What a CPU trains in a day: three seeds and six rounds of students, of which two ship; one untaught."""
+    """What a CPU trains in a day: three seeds and seven rounds of students, of which two ship; one untaught."""
     first = f"{STUDENT} --learning-rate 0.06 --strength 0.5 --distill {{teacher}}"
     second, equalised = f"{STUDENT} --learning-rate 0.08", f"{STUDENT} --learning-rate 0.08 --model cnn-eq"
     taught = "train --augment --optimizer muon --label-smoothing 0"
@@ -103,6 +103,7 @@ def cpu() -> list[Step]:
     fourth = f"{STUDENT} --optimizer muon --learning-rate 0.06 --distill {{pair-3}}"
     fifth = f"{taught} --lr 0.06 --warmup 0.05 --distill {{two}}"
     sixth = f"{taught} --warmup 0.1 --distill {{two}} --model whitened-44"
+    seventh = f"{STUDENT} --optimizer muon --lr 0.06 --distill {{five}} --model whitened-44"
     steps = [
         *teachers(),
         Step("student", f"{first} --start-from {{cnn-1}} --epochs 18 --seed 11"),
@@ -130,7 +131,11 @@ def cpu() -> list[Step]:
         Step("four", "ensemble {fresh-3} {deep} {fresh-2} {raw-2} --method weighted"),
         Step("wide", f"{sixth} --strength 0.75 --epochs 33 --seed 61"),
         Step("three", "ensemble {wide} {fresh-2} {raw-2} --method weighted"),
-        Step("shipped", "ensemble {wide} {fresh-2}"),
+        Step("pair-5", "ensemble {wide} {fresh-2}"),
+        Step("five", "export {pair-5} --precision int8 --force"),
+        Step("wide-2", f"{seventh} --start-from {{wide}} --strength 0.6 --epochs 21 --seed 71"),
+        Step("three-2", "ensemble {wide-2} {wide} {fresh-2} --method weighted"),
+        Step("shipped", "ensemble {wide-2} {fresh-2}"),
     ]
     every = " ".join(f"{{{step.name}}}" for step in steps)
     return [
