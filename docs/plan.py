@@ -100,10 +100,11 @@ def cpu() -> list[Step]:
     second, equalised = f"{STUDENT} --learning-rate 0.08", f"{STUDENT} --learning-rate 0.08 --model cnn-eq"
     taught = "train --augment --optimizer muon --label-smoothing 0"
     third = f"{taught} --distill {{pair-2}}"
-    fourth = f"{STUDENT} --optimizer muon --learning-rate 0.06 --distill {{pair-3}}"
+    further = f"{STUDENT} --optimizer muon --learning-rate 0.06"
+    fourth = f"{further} --distill {{pair-3}}"
     fifth = f"{taught} --lr 0.06 --warmup 0.05 --distill {{two}}"
     sixth = f"{taught} --warmup 0.1 --distill {{two}} --model whitened-44"
-    seventh = f"{STUDENT} --optimizer muon --lr 0.06 --distill {{five}} --model whitened-44"
+    seventh = f"{further} --distill {{five}} --model whitened-44"
     steps = [
         *teachers(),
         Step("student", f"{first} --start-from {{cnn-1}} --epochs 18 --seed 11"),
@@ -129,6 +130,7 @@ def cpu() -> list[Step]:
         Step("fresh-3", f"{fifth} --start-from {{fresh-2}} --strength 0.6 --epochs 39 --seed 51"),
         Step("deep", f"{fifth} --model deep --start-from {{raw-2}} --strength 0.7 --epochs 28 --seed 52"),
         Step("four", "ensemble {fresh-3} {deep} {fresh-2} {raw-2} --method weighted"),
+        # A wider network, which helped.
         Step("wide", f"{sixth} --strength 0.75 --epochs 33 --seed 61"),
         Step("three", "ensemble {wide} {fresh-2} {raw-2} --method weighted"),
         Step("pair-5", "ensemble {wide} {fresh-2}"),

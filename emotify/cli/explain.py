@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
-from emotify.errors import UsageError
 from emotify.files import check_folder, make_folder, printable, safe_stem, write_bytes
 
 if TYPE_CHECKING:
@@ -46,9 +45,7 @@ class Explainer:
 
         if not result.faces:
             return
-        if result.path.resolve().is_relative_to(self.folder.resolve()):  # --force must never cost an original
-            msg = f"{printable(result.path)} lies in the folder of --explain; name another one"
-            raise UsageError(msg)
+        inputs.check_elsewhere(result.path, self.folder, "--explain")
         picture = read_picture(inputs.source(result.path))
         if isinstance(picture, Failure):
             self.talk.error(f"{printable(result.path)}: not explained: {picture.message}")

@@ -67,6 +67,13 @@ class Inputs:
         """Return what the picture with this name is read from."""
         return self.stdin_content if STDIN in self.words and str(path) == STDIN else path
 
+    def check_elsewhere(self, path: Path, folder: Path, option: str) -> None:
+        """Raise UsageError when the picture with this name is a file in the folder that `option` writes to."""
+        source = self.source(path)
+        if isinstance(source, Path) and source.resolve().is_relative_to(folder.resolve()):
+            msg = f"{printable(path)} lies in the folder of {option}; name another one"
+            raise UsageError(msg)  # --force must never cost an original
+
     @cached_property
     def stdin_content(self) -> bytes:
         """What is on standard input, as far as a picture may reach: reading one says when it is too long."""

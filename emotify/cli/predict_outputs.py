@@ -195,13 +195,10 @@ class Opened:
         if not result.ok:
             return Seen(result)
         folder = self.outputs.annotate
-        source = self.inputs.source(result.path)
-        picture = read_picture(source, full_size=folder is not None)
+        picture = read_picture(self.inputs.source(result.path), full_size=folder is not None)
         if isinstance(picture, Failure):  # what was found in it before still stands
             return Seen(result, changed=True)
         if folder is not None:
-            if isinstance(source, Path):
-                _check_elsewhere(source, folder)
             self._save_copy(result, picture.image, folder)
         if not self.outputs.thumbnails:
             return Seen(result)
@@ -213,18 +210,13 @@ class Opened:
         from emotify.prediction.copies import save_copy
         from emotify.reports.annotated import draw_faces
 
+        self.inputs.check_elsewhere(result.path, folder, "--annotate")
         place = place_below(result.path, self.inputs.base)
         if self._copied.setdefault(place, result.path) is not result.path:
             return  # named twice
         # What goes on with --append may find the copies of pictures whose lines were not written any more.
         overwrite = self.outputs.force or self.outputs.append
         save_copy(draw_faces(image, result.faces), folder, place, overwrite=overwrite)
-
-
-def _check_elsewhere(path: Path, folder: Path) -> None:
-    if path.resolve().is_relative_to(folder.resolve()):  # --force must never cost an original
-        msg = f"{printable(path)} lies in the folder of --annotate; save the copies in another one"
-        raise UsageError(msg)
 
 
 def place_below(path: Path, base: Path) -> PurePath:

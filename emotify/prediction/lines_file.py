@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from emotify.errors import InputError, WriteError
-from emotify.files import exists_error, explain_write_errors, not_a_file_error, printable, take_lock
+from emotify.files import exists_error, explain_write_errors, not_a_file_error, parse_json, printable, take_lock
 from emotify.prediction.predictor import PictureResult
 
 _LONGEST_LINE: Final = 32 * 2**20  # bytes: far more than a picture full of faces
@@ -109,6 +109,6 @@ def _is_cut(line: bytes) -> bool:
 
 def _path_in(line: bytes) -> str | None:
     try:
-        return str(json.loads(line)["path"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return str(parse_json(line)["path"])
+    except (ValueError, KeyError, TypeError):
         return None

@@ -75,11 +75,11 @@ def test_a_picture_on_standard_input(class_folder):
 
 
 def test_standard_input_is_another_picture_each_time(class_folder, tmp_path, monkeypatch):
-    """--append takes none for done because one was there before; a copy of it may lie in any folder."""
+    """--append takes none for done because one was there before; copies of it may lie in any folder."""
     monkeypatch.chdir(tmp_path)
     for name in ("0.png", "1.png"):
         content = (class_folder / "happy" / name).read_bytes()
-        predict("-", "--jsonl-file", "out.jsonl", "--append", "--annotate", ".", stdin=content)
+        predict("-", "--jsonl-file", "out.jsonl", "--append", "--annotate", ".", "--explain", ".", stdin=content)
     assert len(Path("out.jsonl").read_text().splitlines()) == 2
 
 
