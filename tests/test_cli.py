@@ -61,6 +61,17 @@ def test_train_takes_a_saved_configuration(runs, tiny_csv, tmp_path):
     assert after == {**before, "seed": 7}
 
 
+def test_train_without_an_epoch_measures_normalisation_alone(runs, tiny_csv, tmp_path):
+    """Its folder can be used as any other; there is no history to draw."""
+    options = ("--model", "fnn", "--start-from", runs[0], "--epochs", 0, "--batch-size", 32, "--out", tmp_path)
+    folder = Path(invoke("train", "--data", tiny_csv, *options).stdout.strip())
+    assert {path.name for path in folder.iterdir()} - {".lock"} == {
+        "config.json", "run.json", "checkpoint.safetensors", "checkpoint.json", "confusion.png",
+    }  # fmt: skip
+    scores = json.loads(invoke("evaluate", folder, "--data", tiny_csv, "--json").stdout)["results"][0]
+    assert scores["accuracy"] == json.loads((folder / "run.json").read_text())["valid"]["accuracy"]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

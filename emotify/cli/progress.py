@@ -117,7 +117,7 @@ class Display:
         speed = self._images / (now - self._epoch_begun)
         self._images, self._epoch_begun = 0, now
         if self._bar is not None:
-            shown = self._epoch_of(min(epoch.epoch + 1, self._training.config.epochs))
+            shown = self._epoch_of(epoch.epoch + 1)
             self._bar.update(self._task, completed=epoch.step, epoch=shown, accuracy=f"{epoch.valid_accuracy:.1%}")
         else:
             self._talk.notice(
@@ -126,4 +126,5 @@ class Display:
             )
 
     def _epoch_of(self, number: int) -> str:
-        return f"{number}/{self._training.config.epochs}"
+        last = self._training.config.epochs
+        return f"{min(number, last)}/{last}"

@@ -67,7 +67,10 @@ def train(
             help="Begin with the weights of a finished run, an .onnx file, default or fast.",
         ),
     ] = _DEFAULTS.start_from,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over train.")] = _DEFAULTS.epochs,
+    epochs: Annotated[
+        int,
+        typer.Option("--epochs", metavar="N", help="Passes over train; 0 of --start-from: its normalisation alone."),
+    ] = _DEFAULTS.epochs,
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Images a step.")] = _DEFAULTS.batch_size,
     optimizer: Annotated[
         str, typer.Option("--optimizer", metavar="NAME", help="sgd, or muon for convolutions and sgd for the rest.")
@@ -199,7 +202,8 @@ def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
         config, folder = training.config, training.folder
         title = f"{config.model}{' + augmentation' if config.augment else ''}, seed {config.seed}"
         epochs = [dataclasses.asdict(epoch) for epoch in training.history]
-        plot_history(epochs, folder / "history.png", title=title)
+        if epochs:
+            plot_history(epochs, folder / "history.png", title=title)
         plot_confusion(scores.confusion, folder / "confusion.png", title=f"{title}, valid: {scores.accuracy:.1%}")
         close_run(folder, scores)
     return scores

@@ -65,7 +65,7 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             _check_type(field.name, getattr(self, field.name), type(field.default))
         checks = {
-            "epochs": 1 <= self.epochs <= 100_000,
+            "epochs": (0 if self.start_from else 1) <= self.epochs <= 100_000,
             "strength": 0 <= self.strength <= 3,
             "mixup": 0 <= self.mixup <= 0.5,
             "drop_path": 0 <= self.drop_path < 1,

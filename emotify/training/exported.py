@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from emotify.models import NETWORKS, Network, build_network
 from emotify.models.inference import fused
 from emotify.models.layers import ResidualBlock, SqueezeExcitation
 from emotify.prediction.session import find_model, open_session
-
-_MEASURED = 4096  # images, at most, that normalisation is measured on
+from emotify.training.normalisation import some_of
 
 
 def read_network(path: Path, train: UInt8Array | None = None) -> Network:
@@ -44,7 +42,7 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
     known = network.state_dict()
     network.load_state_dict({**known, **{name: tensor for name, tensor in tensors.items() if name in known}})
     if train is not None:
-        _unfold(network, folded, torch.from_numpy(train[:: math.ceil(len(train) / _MEASURED)]))
+        _unfold(network, folded, torch.from_numpy(some_of(train)))
     return network
 
 

@@ -31,6 +31,7 @@ from emotify.training.chance import Draws, derive_seed, make_generator
 from emotify.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import ALONE, World, on_own_device, wrap
+from emotify.training.normalisation import measure_normalisation, some_of
 from emotify.training.optimizers import make_optimizers
 from emotify.training.teacher import Teacher, distillation_loss, open_teacher
 
@@ -113,8 +114,11 @@ class Training:
     def run(self) -> Iterator[Step | Epoch]:
         """Train to the end, reporting each step and each epoch.
 
-        Between two reports the caller may save the state and leave. Raises GateError when the loss is not a number.
+        Between two reports the caller may save the state and leave. At the end, which without any epoch is at once,
+        normalisation is measured on train images without augmentation. Raises GateError when the loss is not a number.
         """
+        if not self.config.epochs:
+            self._settle()
         while (epoch := len(self.history)) < self.config.epochs:
             first = epoch * self.steps_per_epoch
             for batch in self._order(epoch)[self.step - first :]:
@@ -123,6 +127,8 @@ class Training:
                 if time.monotonic() - self._saved_at > STATE_INTERVAL:
                     self.save_state()
                 yield Step(self.step, self.loss_sum / (self.step - first), len(batch))
+            if self.step == self.total_steps:
+                self._settle()
             yield self._end_epoch(epoch)
 
     def _update(self, batch: Tensor, *, size: int) -> Tensor:
@@ -165,6 +171,9 @@ class Training:
         if config.mixup and len(self.history) < MIXED_UNTIL * config.epochs:
             pixels, targets = mix(pixels, targets, draws, most=config.mixup)
         return pixels, targets
+
+    def _settle(self) -> None:
+        measure_normalisation(self.average, some_of(self.images), precision=self.config.precision)
 
     def _end_epoch(self, epoch: int) -> Epoch:
         train_loss = float(self.loss_sum) / self.steps_per_epoch

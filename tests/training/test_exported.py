@@ -17,7 +17,7 @@ from emotify.exporting.export import export
 from emotify.models import Network, build_network
 from emotify.models.layers import SqueezeExcitation
 from emotify.prediction.session import open_session
-from emotify.training import exported
+from emotify.training import normalisation
 from emotify.training.config import TrainConfig
 from emotify.training.exported import read_network
 from emotify.training.run import check_options, new_run
@@ -80,7 +80,7 @@ def test_every_image_counts_the_same(faces, tmp_path, monkeypatch):
 
     back, turned = weights(images), weights(images[::-1].copy())
     assert all(torch.allclose(back[name], turned[name], rtol=1e-3, atol=1e-4) for name in back)
-    monkeypatch.setattr(exported, "_MEASURED", 200)
+    monkeypatch.setattr(normalisation, "_MEASURED", 200)
     half, few = weights(images[::2].copy()), weights(images)
     assert all(torch.equal(half[name], few[name]) for name in half)
 

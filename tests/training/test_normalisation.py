@@ -1,0 +1,120 @@
+"""Normalisation is measured at the end of a training, on images as they are."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from emotify.data import Dataset, Split
+from emotify.errors import UsageError
+from emotify.models import build_network
+from emotify.runs import read_run
+from emotify.training import normalisation
+from emotify.training.checkpoint import load_checkpoint
+from emotify.training.config import TrainConfig
+from emotify.training.normalisation import measure_normalisation, some_of
+from emotify.training.run import close_run, finish_run, new_run
+
+CONFIG = TrainConfig(model="small", augment=True, epochs=2, batch_size=16, device="cpu", precision="fp32", threads=2)
+
+
+def measured(network, images):
+    network = copy.deepcopy(network)
+    measure_normalisation(network, torch.from_numpy(images))
+    return network
+
+
+def statistics(network):
+    kept = network.state_dict()
+    return torch.cat([tensor for name, tensor in kept.items() if name.endswith(("running_mean", "running_var"))])
+
+
+@pytest.fixture(scope="module")
+def images(faces):
+    return faces[Split.TRAIN].images[:96]
+
+
+@pytest.fixture(scope="module")
+def trained(few, tmp_path_factory):
+    """The folder of a short training with augmentation."""
+    with new_run(CONFIG, few, out=tmp_path_factory.mktemp("runs")) as training:
+        list(training.run())
+        close_run(training.folder, finish_run(training))
+    return training.folder
+
+
+@pytest.mark.parametrize("name", ["cnn", "vgg"])
+def test_a_network_then_answers_as_with_these_images_own_statistics(name, images):
+    """And without dropout, which in `vgg` changes what normalisation sees."""
+    torch.manual_seed(0)
+    network = measured(build_network(name), images)
+    with torch.no_grad():
+        alone = network(torch.from_numpy(images))
+        for layer in network.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = 0
+        together = network.train()(torch.from_numpy(images))
+    assert float(together.std()) > 0.05
+    assert float((alone - together).abs().max()) < 0.05 * float(together.std())
+
+
+def test_nothing_else_changes(images):
+    torch.manual_seed(0)
+    network = build_network("cnn").train()
+    network(torch.from_numpy(images))
+    after = measured(network, images)
+    for (name, was), now in zip(network.named_parameters(), after.parameters(), strict=True):
+        assert torch.equal(was, now), name
+    layers = [layer for layer in after.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert {layer.momentum for layer in layers} == {0.1}
+    assert not any(module.training for module in after.modules())
+    assert torch.equal(statistics(measured(after, images)), statistics(after))
+
+
+def test_every_image_counts_the_same(images, monkeypatch):
+    """Of one that is alone in the last batch, too, and of many some are left out, evenly."""
+    monkeypatch.setattr(normalisation, "_BATCH", 32)
+    torch.manual_seed(0)
+    network = build_network("cnn")
+    uneven = np.concatenate([images, np.full_like(images[:1], 255)])
+    turned = measured(network, uneven[::-1].copy())
+    assert torch.allclose(statistics(measured(network, uneven)), statistics(turned), rtol=0.2, atol=0.02)
+    monkeypatch.setattr(normalisation, "_MEASURED", 40)
+    assert np.array_equal(some_of(images), images[::3])
+
+
+def test_a_training_ends_with_it(trained, few):
+    network, _ = load_checkpoint(trained / "checkpoint.safetensors")
+    again = measured(network, few.splits[Split.TRAIN].images)
+    assert torch.allclose(statistics(again), statistics(network), rtol=1e-4, atol=1e-5)
+    last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["valid_accuracy"] == pytest.approx(read_run(trained).record["valid"]["accuracy"])
+
+
+def test_without_an_epoch_nothing_else_happens(trained, few, tmp_path):
+    """For faces of another kind, here at half the light."""
+    train = few.splits[Split.TRAIN]
+    darker = dataclasses.replace(train, images=train.images // 2)
+    dark = Dataset("dark", {**few.splits, Split.TRAIN: darker})
+    config = TrainConfig(model="small", epochs=0, batch_size=16, start_from=str(trained), device="cpu", threads=2)
+    with new_run(config, dark, out=tmp_path) as training:
+        assert not list(training.run())
+        close_run(training.folder, finish_run(training))
+    before, after = (load_checkpoint(folder / "checkpoint.safetensors")[0] for folder in (trained, training.folder))
+    for (name, was), now in zip(before.named_parameters(), after.parameters(), strict=True):
+        assert torch.equal(was, now), name
+    expected = statistics(measured(before, darker.images))
+    assert torch.allclose(statistics(after), expected, rtol=0.05, atol=0.02)
+    assert not torch.allclose(statistics(before), expected, rtol=0.05, atol=0.02)
+    assert read_run(training.folder).finished
+
+
+def test_a_fresh_network_wants_epochs():
+    with pytest.raises(UsageError, match="--epochs cannot be 0"):
+        TrainConfig(epochs=0)
