@@ -64,7 +64,7 @@ def train(
         typer.Option(
             "--start-from",
             metavar="MODEL",
-            help="Begin with the weights of a finished run, an .onnx file, default or fast.",
+            help="Begin with the weights of a finished run, an .onnx file, default or fast; of RUN,RUN: their mean.",
         ),
     ] = _DEFAULTS.start_from,
     epochs: Annotated[

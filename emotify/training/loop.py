@@ -312,6 +312,8 @@ def update_average(average: Network, network: Network, *, decay: float) -> None:
 def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> Network:
     """Return the network that the first step finds: fresh from the seed, or with the weights of a run or a file.
 
+    Of several, with commas between them, it is the mean: of trainings that went on from each other or from one
+    beginning it mostly is better than each (Izmailov et al. 2018, arXiv:1803.05407), of others it is of no use.
     Raises ModelError when there is no such run or file, UsageError when its weights do not fit this model.
     """
     torch.manual_seed(derive_seed(config.seed, "weights", 0))
@@ -320,18 +322,29 @@ def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> N
         if train is not None:
             network.learn_statistics(torch.from_numpy(train.images))
         return network
-    if names_file(config.start_from):
+    whole = Path(config.start_from).exists()  # a folder's name may have commas
+    weights = []
+    for source in [config.start_from] if whole else config.start_from.split(","):
+        started = _read_weights(source, train)
+        try:
+            network.take_weights(started)
+        except RuntimeError as error:
+            given, held = printable(source), started.name
+            msg = f"--start-from {given}: the weights of {held} do not fit {config.model}; take --model {held}"
+            raise UsageError(msg) from error
+        weights.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+    network.load_state_dict(
+        {name: torch.stack([each[name].double() for each in weights]).mean(0) for name in weights[0]}
+    )
+    return network
+
+
+def _read_weights(source: str, train: LabelledImages | None) -> Network:
+    if names_file(source):
         from emotify.training.exported import read_network  # onnx, which nothing else here needs
 
-        started = read_network(Path(config.start_from), None if train is None else train.images)
-    else:
-        started, _ = load_checkpoint(Path(config.start_from) / CHECKPOINT)
-    try:
-        network.take_weights(started)
-    except RuntimeError as error:
-        given, held = printable(config.start_from), started.name
-        msg = f"--start-from {given}: the weights of {held} do not fit {config.model}; take --model {held}"
-        raise UsageError(msg) from error
+        return read_network(Path(source), None if train is None else train.images)
+    network, _ = load_checkpoint(Path(source) / CHECKPOINT)
     return network
 
 

@@ -1,4 +1,4 @@
-"""Normalisation is measured at the end of a training, on images as they are."""
+"""Normalisation is measured at the end of a training, on images as they are; means of weights, which need it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from emotify.data import Dataset, Split
-from emotify.errors import UsageError
+from emotify.errors import ModelError, UsageError
 from emotify.models import build_network
 from emotify.runs import read_run
 from emotify.training import normalisation
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.config import TrainConfig
+from emotify.training.loop import first_weights
 from emotify.training.normalisation import measure_normalisation, some_of
 from emotify.training.run import close_run, finish_run, new_run
 
@@ -118,3 +119,25 @@ def test_without_an_epoch_nothing_else_happens(trained, few, tmp_path):
 def test_a_fresh_network_wants_epochs():
     with pytest.raises(UsageError, match="--epochs cannot be 0"):
         TrainConfig(epochs=0)
+
+
+def test_of_several_networks_the_mean_is_taken(trained, few, tmp_path):
+    """Of their weights; a folder whose name has a comma is one."""
+    other = tmp_path / "other,run"
+    config = dataclasses.replace(CONFIG, epochs=1, start_from=str(trained), seed=1)
+    with new_run(config, few, out=tmp_path) as training:
+        list(training.run())
+        close_run(training.folder, finish_run(training))
+    training.folder.rename(other)
+    first, second, alone = (
+        first_weights(dataclasses.replace(CONFIG, start_from=str(source))) for source in (trained, other, other)
+    )
+    (tmp_path / "other").symlink_to(other)
+    mean = first_weights(dataclasses.replace(CONFIG, start_from=f"{trained},{tmp_path / 'other'}"))
+    for name, weights in mean.state_dict().items():
+        both = [network.state_dict()[name].double() for network in (first, second)]
+        assert torch.allclose(weights.double(), (both[0] + both[1]) / 2, atol=1e-6), name
+        assert torch.equal(alone.state_dict()[name], second.state_dict()[name])
+    assert not torch.equal(*(next(network.parameters()) for network in (first, second)))
+    with pytest.raises(ModelError, match="nothing"):
+        first_weights(dataclasses.replace(CONFIG, start_from=f"{trained},nothing"))
