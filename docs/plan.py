@@ -95,7 +95,7 @@ def choices() -> list[Step]:
 
 
 def cpu() -> list[Step]:
-    """What a CPU trains in a day: three seeds and seven rounds of students, of which two ship; one untaught."""
+    """What a CPU trains in a day: three seeds and eight rounds of students, of which two ship; one untaught."""
     first = f"{STUDENT} --learning-rate 0.06 --strength 0.5 --distill {{teacher}}"
     second, equalised = f"{STUDENT} --learning-rate 0.08", f"{STUDENT} --learning-rate 0.08 --model cnn-eq"
     taught = "train --augment --optimizer muon --label-smoothing 0"
@@ -104,7 +104,7 @@ def cpu() -> list[Step]:
     fourth = f"{further} --distill {{pair-3}}"
     fifth = f"{taught} --lr 0.06 --warmup 0.05 --distill {{two}}"
     sixth = f"{taught} --warmup 0.1 --distill {{two}} --model whitened-44"
-    seventh = f"{further} --distill {{five}} --model whitened-44"
+    wider = f"{further} --model whitened-44 --strength 0.6"
     steps = [
         *teachers(),
         Step("student", f"{first} --start-from {{cnn-1}} --epochs 18 --seed 11"),
@@ -135,9 +135,13 @@ def cpu() -> list[Step]:
         Step("three", "ensemble {wide} {fresh-2} {raw-2} --method weighted"),
         Step("pair-5", "ensemble {wide} {fresh-2}"),
         Step("five", "export {pair-5} --precision int8 --force"),
-        Step("wide-2", f"{seventh} --start-from {{wide}} --strength 0.6 --epochs 21 --seed 71"),
+        Step("wide-2", f"{wider} --distill {{five}} --start-from {{wide}} --epochs 21 --seed 71"),
         Step("three-2", "ensemble {wide-2} {wide} {fresh-2} --method weighted"),
-        Step("shipped", "ensemble {wide-2} {fresh-2}"),
+        Step("pair-6", "ensemble {wide-2} {fresh-2}"),
+        Step("six", "export {pair-6} --precision int8 --force"),
+        Step("wide-3", f"{wider} --distill {{six}} --start-from {{wide-2}} --epochs 17 --seed 81"),
+        Step("mean", "train --model whitened-44 --start-from {wide-2},{wide-3} --epochs 0 --seed 81"),
+        Step("shipped", "ensemble {mean} {fresh-2}"),
     ]
     every = " ".join(f"{{{step.name}}}" for step in steps)
     return [
