@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from emotify.data.types import UInt8Array
 from emotify.models.inference import autocast
@@ -32,7 +31,7 @@ def measure_normalisation(network: nn.Module, images: Tensor, *, precision: str 
     averaged weights are measured for anew (Izmailov et al. 2018, arXiv:1803.05407). Dropout is off, as it is in use.
     """
     network.eval()
-    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
     if not layers:
         return
     before = [layer.momentum for layer in layers]

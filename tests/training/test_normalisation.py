@@ -16,7 +16,7 @@ from emotify.errors import ModelError, UsageError
 from emotify.models import build_network
 from emotify.runs import read_run
 from emotify.training import normalisation
-from emotify.training.checkpoint import load_checkpoint
+from emotify.training.checkpoint import load_checkpoint, save_checkpoint
 from emotify.training.config import TrainConfig
 from emotify.training.loop import first_weights
 from emotify.training.normalisation import measure_normalisation, some_of
@@ -141,3 +141,19 @@ def test_of_several_networks_the_mean_is_taken(trained, few, tmp_path):
     assert not torch.equal(*(next(network.parameters()) for network in (first, second)))
     with pytest.raises(ModelError, match="nothing"):
         first_weights(dataclasses.replace(CONFIG, start_from=f"{trained},nothing"))
+
+
+def test_a_mean_with_a_network_of_fewer_blocks(tmp_path):
+    """What the smaller one lacks changes nothing in it, whatever stands before it: half of the other's remains."""
+    torch.manual_seed(0)
+    networks = {name: build_network(name) for name in ("deep", "cnn")}
+    for name, network in networks.items():
+        for parameter in network.parameters():
+            nn.init.uniform_(parameter, 0.5, 1.5)
+        (tmp_path / name).mkdir()
+        save_checkpoint(tmp_path / name / "checkpoint.safetensors", network, name, {})
+    both = f"{tmp_path / 'deep'},{tmp_path / 'cnn'}"
+    mean = first_weights(dataclasses.replace(CONFIG, model="deep", start_from=both)).state_dict()
+    deep = networks["deep"].state_dict()
+    last = next(name for name in reversed(deep) if name.endswith("second.1.weight"))
+    assert torch.allclose(mean[last], deep[last] / 2)
