@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -177,9 +178,10 @@ def _config_for(folder: Path, *, device: str, threads: int) -> TrainConfig:
 
 
 def _without_folders(word: str) -> str:
-    """Return a word of a command line with only the last part of an absolute path, which may follow `--name=`."""
-    name, equals, path = word.partition("=") if word.startswith("-") else ("", "", word)
-    return f"{name}{equals}{PurePath(path).name}" if PurePath(path).is_absolute() else word
+    """Return a word of a command line with only the last parts of absolute paths, also after `--name=` or a comma."""
+    name, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    paths = re.split(r",(?=/|\w:)", value)
+    return f"{name}{equals}" + ",".join(PurePath(path).name if PurePath(path).is_absolute() else path for path in paths)
 
 
 def _machine(config: TrainConfig, world: World) -> dict[str, Any]:

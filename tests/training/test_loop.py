@@ -228,9 +228,11 @@ def test_f11_memory_that_ends_is_told(end_memory, dataset, tmp_path, monkeypatch
 def test_m23_the_record_does_not_tell_where_things_lie(dataset, tmp_path):
     """M23: an absolute path on the command line is there by its last part alone."""
     words = ["/home/me/emotify", "train", "--data", "/home/me/a.csv", "--start-from=/home/me/b", "--out=c/d", "--lr=1"]
+    words += ["--start-from", "runs/e,/home/me/f,/home/me/g", "--distill", "/home/me,you/h,i"]
     with new_run(CONFIG, dataset, out=tmp_path, argv=words) as training:
         pass
     told = ["emotify", "train", "--data", "a.csv", "--start-from=b", "--out=c/d", "--lr=1"]
+    told += ["--start-from", "runs/e,f,g", "--distill", "h,i"]
     assert read_run(training.folder).record["argv"] == told
 
 
