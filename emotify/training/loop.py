@@ -115,7 +115,8 @@ class Training:
         """Train to the end, reporting each step and each epoch.
 
         Between two reports the caller may save the state and leave. At the end, which without any epoch is at once,
-        normalisation is measured on train images without augmentation. Raises GateError when the loss is not a number.
+        normalisation is measured on train images without augmentation, and after epochs kept where `valid` is better
+        for it. Raises GateError when the loss is not a number.
         """
         if not self.config.epochs:
             self._settle()
@@ -173,7 +174,12 @@ class Training:
         return pixels, targets
 
     def _settle(self) -> None:
+        """Measure normalisation anew; after a training keep that only where it lowers the loss on `valid`."""
+        followed = copy.deepcopy(self.average.state_dict())
+        before = self._score_valid()[0] if self.config.epochs else math.inf
         measure_normalisation(self.average, some_of(self.images), precision=self.config.precision)
+        if self.config.epochs and not self._score_valid()[0] < before:
+            self.average.load_state_dict(followed)
 
     def _end_epoch(self, epoch: int) -> Epoch:
         train_loss = float(self.loss_sum) / self.steps_per_epoch

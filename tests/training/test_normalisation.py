@@ -15,10 +15,10 @@ from emotify.data import Dataset, Split
 from emotify.errors import ModelError, UsageError
 from emotify.models import build_network
 from emotify.runs import read_run
-from emotify.training import normalisation
+from emotify.training import loop, normalisation
 from emotify.training.checkpoint import load_checkpoint, save_checkpoint
 from emotify.training.config import TrainConfig
-from emotify.training.loop import first_weights
+from emotify.training.loop import Step, first_weights
 from emotify.training.normalisation import measure_normalisation, some_of
 from emotify.training.run import close_run, finish_run, new_run
 
@@ -36,6 +36,12 @@ def statistics(network):
     return torch.cat([tensor for name, tensor in kept.items() if name.endswith(("running_mean", "running_var"))])
 
 
+def spoil(network, *_, **__):
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.register_buffer("running_var", torch.full((layer.num_features,), 1e-8))
+
+
 @pytest.fixture(scope="module")
 def images(faces):
     return faces[Split.TRAIN].images[:96]
@@ -43,9 +49,11 @@ def images(faces):
 
 @pytest.fixture(scope="module")
 def trained(few, tmp_path_factory):
-    """The folder of a short training with augmentation."""
+    """The folder of a short training, the last step of which leaves statistics that are of no use."""
     with new_run(CONFIG, few, out=tmp_path_factory.mktemp("runs")) as training:
-        list(training.run())
+        for report in training.run():
+            if isinstance(report, Step) and report.number == training.total_steps:
+                spoil(training.average)
         close_run(training.folder, finish_run(training))
     return training.folder
 
@@ -96,6 +104,15 @@ def test_a_training_ends_with_it(trained, few):
     assert torch.allclose(statistics(again), statistics(network), rtol=1e-4, atol=1e-5)
     last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["valid_accuracy"] == pytest.approx(read_run(trained).record["valid"]["accuracy"])
+
+
+def test_a_training_keeps_what_it_followed_where_that_is_better(few, tmp_path, monkeypatch):
+    """After much augmentation whole faces may be what a network is worse on: valid decides."""
+    monkeypatch.setattr(loop, "measure_normalisation", spoil)
+    with new_run(CONFIG, few, out=tmp_path) as training:
+        list(training.run())
+    assert float(statistics(training.average).median()) > 1e-6
+    assert training.history[-1].valid_loss < 5
 
 
 def test_without_an_epoch_nothing_else_happens(trained, few, tmp_path):
