@@ -175,15 +175,14 @@ class Training:
 
     def _settle(self) -> None:
         """Measure normalisation anew; after a training keep that only where it lowers the loss on `valid`."""
-        followed = copy.deepcopy(self.average.state_dict())
-        before = self._score_valid()[0] if self.config.epochs else math.inf
-        measure_normalisation(self.average, some_of(self.images), precision=self.config.precision)
-        if self.config.epochs and not self._score_valid()[0] < before:
-            self.average.load_state_dict(followed)
+        measured = copy.deepcopy(self.average)
+        measure_normalisation(measured, some_of(self.images), precision=self.config.precision)
+        if not self.config.epochs or self._score_valid(measured)[0] < self._score_valid(self.average)[0]:
+            self.average = measured
 
     def _end_epoch(self, epoch: int) -> Epoch:
         train_loss = float(self.loss_sum) / self.steps_per_epoch
-        valid_loss, valid_accuracy = self._score_valid()
+        valid_loss, valid_accuracy = self._score_valid(self.average)
         if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
             loss = valid_loss if math.isfinite(train_loss) else train_loss
             msg = f"the loss is {loss} in epoch {epoch + 1}; lower --learning-rate and train again"
@@ -195,8 +194,8 @@ class Training:
         self._write_metrics()
         return report
 
-    def _score_valid(self) -> tuple[float, float]:
-        logits = predict_logits(self.average, self._valid_images, device=self.device, precision=self.config.precision)
+    def _score_valid(self, network: Network) -> tuple[float, float]:
+        logits = predict_logits(network, self._valid_images, device=self.device, precision=self.config.precision)
         labels = torch.from_numpy(self.valid.labels)
         return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
 
