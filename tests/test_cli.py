@@ -283,6 +283,18 @@ def test_exported_file_scores_as_the_ensemble(onnx_file, ensemble, tiny_csv):
     assert results[0]["confusion"] == results[1]["confusion"]
 
 
+def test_the_models_inside_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
+    """`fast` is the file in the package, but where there is something of that name; export says what it is."""
+    from emotify.prediction.session import packaged_models
+
+    results = json.loads(invoke("evaluate", "fast", packaged_models()["fast"], "--data", tiny_csv, "--json").stdout)
+    assert results["results"][0] == results["results"][1]
+    assert "fast is exported already" in invoke("export", "fast", "--onnx", "--data", tiny_csv, code=2).stderr
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fast").mkdir()
+    assert "fast is neither a run" in invoke("evaluate", "fast", "--data", tiny_csv, code=5).stderr
+
+
 def test_export_refuses_to_overwrite(onnx_file, ensemble, tiny_csv):
     """Exit 6 without --force, and the file stays as it was."""
     before = onnx_file.read_bytes()

@@ -23,7 +23,9 @@ def evaluate(
     models: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="MODEL", help="Runs, ensembles, .onnx files. Default: all of runs/.", show_default=False
+            metavar="MODEL",
+            help="Runs, ensembles, .onnx files, default or fast. Without: all of runs/.",
+            show_default=False,
         ),
     ] = None,
     data: Data = None,
@@ -58,6 +60,7 @@ def evaluate(
     Examples:
       emotify evaluate                                  every finished run and ensemble in runs/
       emotify evaluate runs/20260131-120000-cnn-s0-1a2b --split test
+      emotify evaluate default fast                     the models inside emotify
       emotify evaluate model.onnx --tta --json
       emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts
       emotify evaluate --report report/                 a page to keep, to print, to pass on

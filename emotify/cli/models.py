@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 
 def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Classifier:
-    """Open what is at `path`. Raises ModelError when it is neither a run, an ensemble nor an .onnx file."""
-    if path.suffix.casefold() == ".onnx":
-        from emotify.prediction.session import open_session
+    """Open what is at `path`, or the model inside the package that has this name.
 
-        return open_session(path, threads=threads, device=device)
+    Raises ModelError when it is neither a run, an ensemble nor an .onnx file.
+    """
+    from emotify.prediction.session import find_model, names_file, open_session
+
+    if names_file(os.fspath(path)):
+        return open_session(find_model(path), threads=threads, device=device)
     # os.path.exists: Path.exists() raises where it may not look.
     if os.path.exists(path / "ensemble.json"):  # noqa: PTH110
         from emotify.ensembling.members import open_ensemble
