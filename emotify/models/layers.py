@@ -49,8 +49,9 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(channels // 8, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        # A sum and not a mean, whose gradient would come in another memory layout than all others and slow the step.
-        averages = features.sum((2, 3)) / (features.shape[2] * features.shape[3])
+        # A sum and not a mean, and of no other type, as autocast would have it on a GPU: else the gradient comes in
+        # another memory layout than all others and slows the step.
+        averages = features.sum((2, 3), dtype=features.dtype) / (features.shape[2] * features.shape[3])
         weights = self.excite(self.squeeze(averages).relu()).sigmoid()
         return features * weights[:, :, None, None]
 

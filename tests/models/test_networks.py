@@ -8,7 +8,7 @@ from torch import nn
 
 from emotify.errors import UsageError
 from emotify.models import NETWORKS, build_network, count_macs, count_parameters, describe_networks
-from emotify.models.layers import ResidualBlock, set_drop_path
+from emotify.models.layers import ResidualBlock, SqueezeExcitation, set_drop_path
 from emotify.models.network import Network, centre_crop, equalise, normalise
 from emotify.models.whitened import PATCH, Whitened
 
@@ -22,6 +22,23 @@ def test_pixels_in_logits_out(name, dtype):
     logits = network(images.to(dtype))
     assert logits.shape == (3, 7)
     assert torch.equal(logits, network(images))
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))],
+)
+def test_a_gate_leaves_the_memory_layout_of_the_gradient(device):
+    """Autocast on a GPU would average in float32, and the gradient would come back in another layout."""
+    gate = SqueezeExcitation(16).to(device)
+    given = torch.randn(4, 16, 5, 5, device=device, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+    averages: list[torch.Tensor] = []
+    gate.squeeze.register_forward_pre_hook(lambda _, args: averages.append(args[0]))
+    with torch.autocast(device, torch.bfloat16):
+        gate(given.requires_grad_())
+    (gradient,) = torch.autograd.grad(averages[0].sum(), given)
+    assert averages[0].dtype == torch.bfloat16
+    assert gradient.stride()[1:] == (1, 0, 0)
 
 
 def test_the_cnn_takes_smaller_images():
