@@ -104,7 +104,7 @@ def cpu() -> list[Step]:
     fourth = f"{further} --distill {{pair-3}}"
     fifth = f"{taught} --lr 0.06 --warmup 0.05 --distill {{two}}"
     sixth = f"{taught} --warmup 0.1 --distill {{two}} --model whitened-44"
-    ninth = f"{further} --distill {{model}} --start-from {{fresh-2}}"
+    last = f"{further} --distill {{model}} --start-from"
     wider = f"{further} --model whitened-44 --strength 0.6"
     steps = [
         *teachers(),
@@ -145,16 +145,13 @@ def cpu() -> list[Step]:
         Step("shipped", "ensemble {mean} {fresh-2}"),
         *exports("shipped", "fresh-2", views=""),
         # What the default taught, which helped nothing.
-        Step("fresh-4", f"{ninth} --strength 0.6 --epochs 50 --seed 91"),
+        Step("fresh-4", f"{last} {{fresh-2}} --strength 0.6 --epochs 50 --seed 91"),
         Step("pair-7", "ensemble {mean} {fresh-4}"),
         Step("three-3", "ensemble {mean} {fresh-2} {fresh-4}"),
-        Step("mixed", f"{ninth} --lr 0.03 --mixup 0.4 --epochs 5 --seed 92"),
+        Step("mixed", f"{last} {{fresh-2}} --lr 0.03 --mixup 0.4 --epochs 5 --seed 92"),
         # The teacher alone, on images unlike those it was trained on, which helped nothing either.
-        Step("matched", f"{ninth} --distill-weight 1 --mixup 0.4 --epochs 36 --seed 95"),
-        Step(
-            "calmed",
-            f"{further} --distill {{model}} --start-from {{matched}} --lr 0.03 --strength 0.6 --epochs 9 --seed 96",
-        ),
+        Step("matched", f"{last} {{fresh-2}} --distill-weight 1 --mixup 0.4 --epochs 36 --seed 95"),
+        Step("calmed", f"{last} {{matched}} --lr 0.03 --strength 0.6 --epochs 9 --seed 96"),
         Step("matched-mean", "train --start-from {fresh-2},{matched} --epochs 0 --seed 95"),
         Step("pair-8", "ensemble {mean} {matched}"),
         Step("three-4", "ensemble {mean} {fresh-2} {matched}"),
@@ -166,7 +163,7 @@ def cpu() -> list[Step]:
 def gpu() -> list[Step]:
     """What a GPU trains in a quarter of an hour: dissimilar members, and networks that learn from all of them.
 
-    The networks inside the package are among them, on the GPU as their teacher has to be.
+    The networks inside the package are among the members, as runs: their files would answer on the CPU.
     """
     train = "train --recipe best --device cuda"
     inside = "train --device cuda --epochs 0 --start-from"
