@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from emotify.cli.predict_inputs import Inputs
     from emotify.prediction.explanation import Answers
     from emotify.prediction.pictures import Picture
-    from emotify.prediction.predictor import FaceResult, PictureResult
+    from emotify.prediction.predictor import FaceResult, PictureResult, Predictor
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Explainer:
     _names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        check_folder(self.folder, overwrite=self.force or self.append)
+        check_folder(self.folder, overwrite=self.force, extend=self.append)
 
     def begin(self) -> None:
         """Make the folder."""
@@ -39,14 +39,14 @@ class Explainer:
         if self.append:
             self._names.update(path.stem.casefold() for path in self.folder.glob("*.png"))
 
-    def add(self, session: Answers, inputs: Inputs, result: PictureResult) -> None:
+    def add(self, predictor: Predictor, inputs: Inputs, result: PictureResult) -> None:
         """Explain the faces of a result; the picture is read once more, being too large to be kept until then."""
         from emotify.prediction.pictures import Failure, read_picture
 
         if not result.faces:
             return
         inputs.check_elsewhere(result.path, self.folder, "--explain")
-        picture = read_picture(inputs.source(result.path))
+        picture = read_picture(inputs.source(result.path), enough_side=predictor.search.enough_side)
         if isinstance(picture, Failure):
             self.talk.error(f"{printable(result.path)}: not explained: {picture.message}")
             return
@@ -54,7 +54,7 @@ class Explainer:
         for number, face in enumerate(result.faces, 1):
             shown = printable(result.path.name) + (f", face {number}" if len(result.faces) > 1 else "")
             path = self.folder / f"{self._new_name(f'{safe_stem(result.path.stem)}-{number}')}.png"
-            drawn[path] = _draw(session, picture, face, shown)
+            drawn[path] = _draw(predictor.session, picture, face, shown)
         for path, content in drawn.items():  # after the slow part, so that who is interrupted in it leaves none
             write_bytes(path, content, overwrite=self.force)
 

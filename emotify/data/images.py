@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from emotify.data.types import IMAGE_SIZE, UInt8Array
 from emotify.errors import InputError
 from emotify.files import printable
+from emotify.pixels import cut_square, to_eight_bits, whole_square
 
 SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -21,7 +22,7 @@ _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of all
 
 
 def read_images(paths: Sequence[Path]) -> UInt8Array:
-    """Return the pictures (N, 1, 48, 48), upright, grey, and stretched to a square where they are none.
+    """Return the pictures (N, 1, 48, 48), upright and grey, of those that are not square what predict sees of them.
 
     Raises InputError for the first that cannot be read.
     """
@@ -47,17 +48,13 @@ def _read_image(path: Path) -> UInt8Array:
         raise InputError(f"{name} has too many pixels; make it smaller") from error
     except Exception as error:  # on hostile bytes Pillow's readers raise nearly everything there is
         raise InputError(f"{name} cannot be read: {printable(str(error))}") from error
-    if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
-        grey = grey.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
-    return np.asarray(grey)
+    return cut_square(grey, whole_square(*grey.size))
 
 
 def _to_grey(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips 16 bits to white, and shows the colours that hide below transparent pixels.
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in {"I", "F"}:
-        raise ValueError("its pixels have 32 bits; save it as an ordinary PNG or JPEG")
+    if image.mode in {"I", "F"} or image.mode.startswith("I;"):
+        return Image.fromarray(to_eight_bits(np.asarray(image)))
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, (128, 128, 128, 255))
         ground.alpha_composite(image.convert("RGBA"))

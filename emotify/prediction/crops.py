@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from emotify.pixels import cut_square, whole_square
 from emotify.prediction.boxes import Box
 from emotify.prediction.decoding import Picture
 from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search
@@ -18,7 +19,6 @@ from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search
 FaceMode = Literal["auto", "detect", "whole"]
 UInt8Array = npt.NDArray[np.uint8]
 
-SIDE: Final = 48
 # FER-2013's framing, measured on its images: the eyes at y = 18.7 of 48, the mouth at 36.0.
 _MARGIN: Final = 1.10
 _RAISE: Final = 0.01
@@ -73,20 +73,17 @@ def see_square(picture: Picture, square: tuple[float, float, float]) -> UInt8Arr
 
     The picture's edge is repeated where the square leaves it.
     """
-    return _resample(picture, *square)
+    return cut_square(picture.image, _in_what_was_read(picture, square))
 
 
 def enlarge_square(picture: Picture, square: tuple[float, float, float], *, side: int) -> UInt8Array:
     """Return what `see_square` does, but in colour and with more pixels, (side, side, 3)."""
-    return _resample(picture, *square, mode="RGB", pixels=side)
+    return cut_square(picture.image, _in_what_was_read(picture, square), mode="RGB", pixels=side)
 
 
 def _whole(picture: Picture) -> Face:
-    # A picture that is not square is neither stretched, which costs accuracy, nor cut to its shorter side, which costs
-    # chins: a square of the same area around its centre loses a little on one axis and repeats the edge on the other.
     width, height = float(picture.width), float(picture.height)
-    side = math.sqrt(width * height)
-    return Face((0.0, 0.0, width, height), None, ((width - side) / 2, (height - side) / 2, side))
+    return Face((0.0, 0.0, width, height), None, whole_square(width, height))
 
 
 def _face(picture: Picture, box: Box) -> Face:
@@ -114,24 +111,8 @@ def _square(box: Sequence[float]) -> tuple[float, float, float]:
     return (x0 + x1 - side) / 2, (y0 + y1 - side) / 2 - _RAISE * height, side
 
 
-def _resample(
-    picture: Picture, x0: float, y0: float, side: float, *, mode: str = "L", pixels: int = SIDE
-) -> UInt8Array:
-    """Resample a square, given in pixels of the file's picture, to (pixels, pixels), grey unless `mode` is RGB.
-
-    Its corners are not rounded to whole pixels: on a face of 24 pixels that would shift or scale it by 4 %.
-    """
-    image = picture.image
-    if (x0, y0, side, side) == (0, 0, picture.width, picture.height):
-        if image.size != (pixels, pixels) or image.mode != mode:  # FER-2013's own images need nothing of this
-            image = image.convert(mode).resize((pixels, pixels), Image.Resampling.LANCZOS)
-        return np.asarray(image)
-    scale = image.width / picture.width
-    x0, y0, side = x0 * scale, y0 * scale, side * scale
-    columns = np.arange(math.floor(x0), math.ceil(x0 + side))
-    rows = np.arange(math.floor(y0), math.ceil(y0 + side))
-    square = (x0 - columns[0], y0 - rows[0], x0 - columns[0] + side, y0 - rows[0] + side)
-    columns, rows = np.clip(columns, 0, image.width - 1), np.clip(rows, 0, image.height - 1)
-    covered = image.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).convert(mode)
-    repeated = np.asarray(covered)[rows[:, None] - rows[0], columns - columns[0]]
-    return np.asarray(Image.fromarray(repeated).resize((pixels, pixels), Image.Resampling.LANCZOS, box=square))
+def _in_what_was_read(picture: Picture, square: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return a square, given in pixels of the file's picture, in those of its image, which may be smaller."""
+    scale = picture.image.width / picture.width
+    x0, y0, side = square
+    return x0 * scale, y0 * scale, side * scale

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError, features
 
 from emotify.files import printable
+from emotify.pixels import to_eight_bits
 from emotify.prediction.formats import describe_foreign, fails_checksum, identify, is_cut_short, unsupported_format
 
 Status = Literal[
@@ -24,9 +25,6 @@ Status = Literal[
 MAX_PIXELS: Final = 50_000_000
 MIN_SIDE: Final = 16
 MAX_ASPECT: Final = 20
-# JPEG files can be decoded at a half, a quarter or an eighth of their size, which is faster and takes less memory.
-# At twice the side that faces are sought at, even the smallest face keeps the pixels that a classifier wants.
-ENOUGH_SIDE: Final = 2560
 
 _GREY: Final = (128, 128, 128, 255)
 _ORIENTATION: Final = 0x0112
@@ -65,10 +63,11 @@ class Failure:
     message: str
 
 
-def decode(content: bytes, *, full_size: bool = False) -> Picture | Failure:
-    """Decode the first frame of a picture file's content, a large JPEG file's at less than its `full_size`.
+def decode(content: bytes, *, enough_side: int | None = None) -> Picture | Failure:
+    """Decode the first frame of a picture file's content.
 
-    Raises nothing but MemoryError.
+    enough_side: pixels of the longer side that will do. JPEG files can be decoded at a half, a quarter or an eighth of
+    their size, which is faster and takes less memory. Raises nothing but MemoryError.
     """
     kind = identify(content)
     if kind is None:
@@ -79,11 +78,15 @@ def decode(content: bytes, *, full_size: bool = False) -> Picture | Failure:
         return failure
     _silence_pillow()
     try:
-        image = Image.open(io.BytesIO(content), formats=(kind,))  # in memory: there is nothing to close
+        image = _open(content, kind)
         failure = _check_size(*image.size)
         if kind == "PNG" and not failure and fails_checksum(content):
             failure = Failure("corrupt", "damaged PNG file (wrong checksum); get the picture again")
-        return failure or _load(image, full_size=full_size)
+        if failure:
+            return failure
+        if not (frames := _count_frames(image)):
+            image, frames = _open(content, kind), 1  # a frame that cannot be opened has left it half changed
+        return _load(image, frames, enough_side=enough_side)
     except MemoryError:
         raise
     except Image.DecompressionBombError:
@@ -96,7 +99,8 @@ def from_image(image: Image.Image) -> Picture | Failure:
     """Take an image of Pillow's, opened or drawn. Raises nothing but MemoryError."""
     _silence_pillow()
     try:
-        return _check_size(*image.size) or _load(image, full_size=True)  # it is the caller's, and stays as it is
+        # It is the caller's, and stays as it is.
+        return _check_size(*image.size) or _load(image, _count_frames(image) or 1)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - it may be read from a hostile file only now
@@ -157,10 +161,13 @@ def _too_large(what: str) -> Failure:
     return Failure("too_large", f"{what}, more than {MAX_PIXELS // 10**6} megapixels; make the picture smaller")
 
 
-def _load(image: Image.Image, *, full_size: bool) -> Picture | Failure:
+def _open(content: bytes, kind: str) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=(kind,))  # in memory: there is nothing to close
+
+
+def _load(image: Image.Image, frames: int, *, enough_side: int | None = None) -> Picture | Failure:
     size = image.size
-    frames = _count_frames(image)
-    scale = 1 if full_size else ENOUGH_SIDE / max(size)
+    scale = 1.0 if enough_side is None else enough_side / max(size)
     enough = (max(1, int(size[0] * scale)), max(1, int(size[1] * scale)))
     drafted = image.draft("RGB", enough) if scale < 1 else None
     image.load()
@@ -177,10 +184,11 @@ def _load(image: Image.Image, *, full_size: bool) -> Picture | Failure:
 
 
 def _count_frames(image: Image.Image) -> int:
+    """Return how many frames there are, or 0 where that cannot be told; the first, all that is used, may be fine."""
     try:
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # noqa: BLE001 - the first frame, all that is used, may be fine in a file damaged further on
-        return 1
+    except Exception:  # noqa: BLE001 - a file may be damaged further on
+        return 0
 
 
 def _turn(image: Image.Image) -> tuple[Image.Transpose | None, str]:
@@ -196,7 +204,10 @@ def _turn(image: Image.Image) -> tuple[Image.Transpose | None, str]:
 
 def _to_rgb(image: Image.Image) -> Image.Image | Failure:
     if image.mode in {"I", "F"} or image.mode.startswith("I;"):
-        return _numbers_to_rgb(np.asarray(image))
+        try:
+            return Image.fromarray(to_eight_bits(np.asarray(image))).convert("RGB")
+        except ValueError as error:
+            return Failure("nonfinite", str(error))
     if image.mode == "LAB":
         return Failure("unsupported", "colours in CIE Lab are not read; convert it to an RGB PNG or JPEG")
     if image.has_transparency_data:
@@ -206,22 +217,6 @@ def _to_rgb(image: Image.Image) -> Image.Image | Failure:
         ground.alpha_composite(seen if seen.mode == "RGBA" else seen.convert("RGBA"))
         return ground.convert("RGB")
     return image.convert("RGB")
-
-
-def _numbers_to_rgb(values: npt.NDArray[np.floating | np.integer]) -> Image.Image | Failure:
-    """Show grey values of 16 bits, 32 bits or floating point as 8 bits; `convert` would clip them to white."""
-    if not np.isfinite(values).all():
-        return Failure("nonfinite", "some of its pixels are NaN or infinite; save it as an ordinary PNG or JPEG")
-    low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 1 and values.dtype.kind == "f":
-        grey = values * 255
-    elif low >= 0 and high <= 255:
-        grey = values
-    elif low >= 0 and high <= 65535:
-        grey = values // 256
-    else:
-        grey = (values.astype(np.float64) - low) * (255 / (high - low) if high > low else 0.0)
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
 
 def _explain(kind: str, content: bytes, error: Exception) -> Failure:

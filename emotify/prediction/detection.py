@@ -37,6 +37,14 @@ class Search:
         """Return the factor to shrink a picture of this size by, at most 1: no smaller than its faces allow."""
         return min(1.0, self.max_side / max(width, height), _ENOUGH / self.min_face)
 
+    @property
+    def enough_side(self) -> int:
+        """Pixels of the longer side at which a picture is read: so even the smallest face is cut from enough of them.
+
+        Twice those that it is looked at.
+        """
+        return 2 * max(self.max_side, 1280)
+
 
 DEFAULT_SEARCH: Final = Search()
 _HINT: Final = "name a face detector with --face-model"

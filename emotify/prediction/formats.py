@@ -33,6 +33,7 @@ _NO_PICTURES: Final = (
     ("a zip archive; unpack it first", re.compile(rb"PK\x03\x04")),
     ("a video; save a frame of it as PNG or JPEG", re.compile(rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3", re.DOTALL)),
 )
+_PAGE: Final = (b"<html", b"<!doctype html", b"<head", b"<body")  # in a web page; before any picture in it
 _HEAD: Final = 4096  # bytes in which a signature must lie; hostile files cannot make the search longer
 
 
@@ -45,7 +46,7 @@ def identify(content: bytes) -> str | None:
 def unsupported_format(content: bytes) -> str | None:
     """Return the name of a known picture format that is not read here, or None."""
     head = content[:_HEAD]
-    if _is_markup(head, b"<svg"):
+    if _is_markup(head, b"<svg") and not _is_markup(head.lower().partition(b"<svg")[0], *_PAGE):
         return "SVG"
     return next((name for name, signature in _UNSUPPORTED if signature.match(head)), None)
 
@@ -53,7 +54,7 @@ def unsupported_format(content: bytes) -> str | None:
 def describe_foreign(content: bytes) -> str:
     """Say in a few words what a file that is no picture is, and what to do about it."""
     head = content[:_HEAD]
-    if _is_markup(head, b"<html", b"<!doctype html", b"<head", b"<body"):
+    if _is_markup(head, *_PAGE):
         return "a web page (HTML); download the picture itself"
     known = (words for words, signature in _NO_PICTURES if signature.match(head))
     return next(known, "no picture format that is known here; check what the file is")

@@ -27,11 +27,10 @@ def is_source(given: object) -> TypeGuard[Source]:
     return isinstance(given, str | os.PathLike | bytes | np.ndarray | Image.Image) or hasattr(given, "read")
 
 
-def read_picture(source: Source, *, full_size: bool = False) -> Picture | Failure:
+def read_picture(source: Source, *, enough_side: int | None = None) -> Picture | Failure:
     """Read the first frame of a picture from wherever it is; an open file may never end.
 
-    A large JPEG file is read at a fraction of its size, unless the `full_size` is asked for.
-
+    A JPEG file is read at a fraction of its size where that leaves it `enough_side` pixels on its longer side.
     Pipes, devices and sockets are refused without reading them; so is what is too large, before it is decoded.
     Nothing in a file raises: whatever is wrong becomes a Failure. Raises TypeError for what is no Source.
     """
@@ -41,7 +40,7 @@ def read_picture(source: Source, *, full_size: bool = False) -> Picture | Failur
         if isinstance(source, Image.Image):
             return from_image(source)
         content = _content(source)
-        return content if isinstance(content, Failure) else decode(content, full_size=full_size)
+        return content if isinstance(content, Failure) else decode(content, enough_side=enough_side)
     except MemoryError:
         return Failure("memory", "not enough memory to open it; close other programs, or make the picture smaller")
 

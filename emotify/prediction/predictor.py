@@ -157,7 +157,7 @@ class Predictor:
         self.threads = threads or available_cpus()
         self.session: Session = open_session(find_model(model), threads=self.threads, device=device)
         self._mode, self._face_model = faces, Path(face_model) if face_model else None
-        self._search, self._min_confidence = search, min_confidence
+        self.search, self._min_confidence = search, min_confidence
         self._lock = Lock()
         if face_model and faces != "whole":
             self._load_detector()  # what is wrong with the file is told before any picture is read
@@ -202,10 +202,11 @@ class Predictor:
     def _read(self, given: Source | Content) -> _Read:
         path = given.path if isinstance(given, Content) else given if isinstance(given, Path) else _path_of(given)
         try:
-            picture = read_picture(given.content if isinstance(given, Content) else given)
+            source = given.content if isinstance(given, Content) else given
+            picture = read_picture(source, enough_side=self.search.enough_side)
             if isinstance(picture, Failure):
                 return _Read(PictureResult(path, picture.status, picture.message))
-            faces = find_faces(picture, self._mode, self._load_detector, self._search)
+            faces = find_faces(picture, self._mode, self._load_detector, self.search)
             crops = [see_square(picture, face.square) for face in faces]
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))

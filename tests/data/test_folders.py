@@ -12,6 +12,9 @@ from PIL import Image
 from emotify.data import Split, read_dataset
 from emotify.emotions import EMOTIONS
 from emotify.errors import InputError
+from emotify.prediction.crops import find_faces, see_square
+from emotify.prediction.decoding import Picture
+from emotify.prediction.detection import load_detector
 
 
 @pytest.fixture
@@ -227,9 +230,21 @@ def test_16_bits_become_8(folder):
     np.testing.assert_array_equal(save_first_sad(folder, Image.fromarray(pixels)), pixels >> 8)
 
 
-def test_pixels_of_32_bits_are_refused(folder):
-    Image.fromarray(np.full((48, 48), 0.5, np.float32)).save(folder / "train" / "sad" / "x.tiff")
-    assert "its pixels have 32 bits" in refusal(folder)
+def test_pixels_of_32_bits_become_8_where_they_are_numbers(folder):
+    half = np.full((48, 48), 0.5, np.float32)
+    assert (save_first_sad(folder, Image.fromarray(half), "0.tiff") == 127).all()
+    Image.fromarray(half * np.nan).save(folder / "train" / "sad" / "x.tiff")
+    assert "NaN" in refusal(folder)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (48, 64), (200, 90), (31, 30)])
+def test_training_sees_what_predicting_sees(folder, size):
+    """A picture that is not square is not stretched, in neither."""
+    image = Image.effect_noise(size, 90).resize(size)
+    seen = save_first_sad(folder, image)
+    picture = Picture(image, *size)
+    (face,) = find_faces(picture, "whole", load_detector)
+    np.testing.assert_array_equal(seen, see_square(picture, face.square))
 
 
 def test_what_is_transparent_is_grey_whatever_hides_below(folder):

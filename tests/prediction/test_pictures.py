@@ -24,6 +24,7 @@ from PIL import Image, features
 from typer.testing import CliRunner
 
 from emotify.cli import app
+from emotify.prediction.detection import Search
 from emotify.prediction.pictures import MAX_BYTES, Failure, Picture, read_picture
 
 FUZZ_ROUNDS = int(os.environ.get("EMOTIFY_FUZZ", "2000"))  # mutations of each format
@@ -80,6 +81,7 @@ BROKEN = {
     "B4 text": (b"dear diary, " * 20, "not_an_image", "check"),
     "B4 text like a bitmap": (b"BMW makes cars and motorcycles too", "not_an_image", ""),
     "B5 web page": (b"\n<!DOCTYPE html><html><body>404</body>", "not_an_image", "HTML"),
+    "B5 with a drawing": (b"<!doctype html><html><body><SVG></svg>", "not_an_image", "HTML"),
     "B6 git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "not_an_image", "git lfs pull"),
     "B7 gzip": (gzip.compress(PNG), "not_an_image", "unpack"),
     "B8 truncated png": (PNG[: len(PNG) // 2], "truncated", ""),
@@ -97,6 +99,7 @@ BROKEN = {
     "B26 text bomb": (png(48, 48, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000)))), "corrupt", ""),
     "B27 eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n", "unsupported", "PNG or JPEG"),
     "B28 svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported", "PNG or JPEG"),
+    "B28 svg with a page": (b"<svg><foreignObject><html></html></foreignObject></svg>", "unsupported", "PNG or JPEG"),
     "B28 pdf": (b"%PDF-1.7\n", "unsupported", "PNG or JPEG"),
     "B28 psd": (b"8BPS\0\1" + bytes(50), "unsupported", "PNG or JPEG"),
     "B28 ico": (b"\0\0\1\0\1\0" + bytes(50), "unsupported", "PNG or JPEG"),
@@ -269,6 +272,21 @@ def _importable(name: str) -> bool:
     return find_spec(name) is not None
 
 
+def test_b23_a_page_that_is_no_picture_costs_the_first_one_nothing():
+    """B23: of a TIFF file whose second page makes no sense, nor has the first one's size."""
+    content = bytearray(encode(drawing(), "TIFF", save_all=True, append_images=[drawing(24, 16)]))
+    whole = pixels(bytes(content))
+    first = int.from_bytes(content[4:8], "little")
+    entries = int.from_bytes(content[first : first + 2], "little")
+    following = first + 2 + 12 * entries
+    second = int.from_bytes(content[following : following + 4], "little")
+    photometric = content.index(struct.pack("<HHI", 262, 3, 1), second)
+    content[photometric + 8] = 99
+    picture = read(bytes(content))
+    assert picture.frames == 1
+    assert np.array_equal(np.asarray(picture.image.convert("RGB")), whole)
+
+
 def test_b29_a_picture_with_an_archive_behind_it_is_a_picture():
     assert np.array_equal(pixels(JPEG + b"PK\x03\x04" + bytes(100)), pixels(JPEG))
 
@@ -277,9 +295,13 @@ def test_large_jpegs_are_read_at_a_fraction_of_their_size():
     """They keep their own width and height, turned upright, and more pixels than faces are sought in."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture = read(encode(Image.new("L", (6000, 4000), 90), "JPEG", exif=exif))
-    assert (picture.width, picture.height) == (4000, 6000)
-    assert picture.image.size == (2000, 3000)
+    content = encode(Image.new("L", (6000, 4000), 90), "JPEG", exif=exif)
+    for search, size in ((Search(), (2000, 3000)), (Search(max_side=640), (2000, 3000)), (Search(max_side=2560), None)):
+        picture = read_picture(content, enough_side=search.enough_side)
+        assert isinstance(picture, Picture)
+        assert (picture.width, picture.height) == (4000, 6000)
+        assert picture.image.size == (size or (4000, 6000))
+    assert read(content).image.size == (4000, 6000)
 
 
 def test_b1_b34_b45_what_is_not_there_is_not_found(tmp_path):

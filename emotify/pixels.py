@@ -1,0 +1,64 @@
+"""How the pixels of any picture become those that a classifier sees: in training as in use."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIDE: Final = 48  # pixels of what a classifier sees
+
+
+def to_eight_bits(values: NDArray[np.floating[Any] | np.integer[Any]]) -> NDArray[np.uint8]:
+    """Return grey values of 16 bits, 32 bits or floating point as 0..255, which Pillow would clip to white.
+
+    Raises ValueError where they are not numbers.
+    """
+    if not np.isfinite(values).all():
+        msg = "some of its pixels are NaN or infinite; save it as an ordinary PNG or JPEG"
+        raise ValueError(msg)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1 and values.dtype.kind == "f":
+        grey = values * 255
+    elif low >= 0 and high <= 255:
+        grey = values
+    elif low >= 0 and high <= 65535:
+        grey = values // 256
+    else:
+        grey = (values.astype(np.float64) - low) * (255 / (high - low) if high > low else 0.0)
+    return grey.astype(np.uint8)
+
+
+def whole_square(width: float, height: float) -> tuple[float, float, float]:
+    """Return x0, y0 and side of the square that stands for a whole picture; it may leave it.
+
+    A picture that is not square is neither stretched, which costs accuracy, nor cut to its shorter side, which costs
+    chins: a square of the same area around its centre loses a little on one axis and repeats the edge on the other.
+    """
+    side = math.sqrt(width * height)
+    return (width - side) / 2, (height - side) / 2, side
+
+
+def cut_square(
+    image: Image.Image, square: tuple[float, float, float], *, mode: str = "L", pixels: int = SIDE
+) -> NDArray[np.uint8]:
+    """Resample a square of an image, x0, y0 and side in its pixels, to (pixels, pixels), grey unless `mode` is RGB.
+
+    The image's edge is repeated where the square leaves it. Its corners are not rounded to whole pixels: on a face of
+    24 pixels that would shift or scale it by 4 %.
+    """
+    x0, y0, side = square
+    if (x0, y0, side, side) == (0, 0, *image.size):
+        if image.size != (pixels, pixels) or image.mode != mode:  # FER-2013's own images need nothing of this
+            image = image.convert(mode).resize((pixels, pixels), Image.Resampling.LANCZOS)
+        return np.asarray(image)
+    columns = np.arange(math.floor(x0), math.ceil(x0 + side))
+    rows = np.arange(math.floor(y0), math.ceil(y0 + side))
+    within = (x0 - columns[0], y0 - rows[0], x0 - columns[0] + side, y0 - rows[0] + side)
+    columns, rows = np.clip(columns, 0, image.width - 1), np.clip(rows, 0, image.height - 1)
+    covered = image.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).convert(mode)
+    repeated = np.asarray(covered)[rows[:, None] - rows[0], columns - columns[0]]
+    return np.asarray(Image.fromarray(repeated).resize((pixels, pixels), Image.Resampling.LANCZOS, box=within))
