@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emotify.data.types import Float32Array, Int64Array
 from emotify.ensembling.combining import Pooling
+from emotify.evaluation.classifier import logarithms
 from emotify.evaluation.metrics import negative_log_likelihood
 from emotify.evaluation.temperature import fit_temperature
 
@@ -169,8 +170,8 @@ def _selected(margins: Float32Array, counts: Int64Array) -> NDArray[np.float64]:
 
 def _margins(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64]:
     """Return log p minus the log p of the true class, (M, N, 7): the NLL of a softmax of it is its logarithmic sum."""
-    logarithms = np.log(np.maximum(answers, 1e-12)).astype(np.float64)
-    return logarithms - logarithms[:, np.arange(len(labels)), labels][:, :, None]
+    scores = logarithms(answers).astype(np.float64)
+    return scores - scores[:, np.arange(len(labels)), labels][:, :, None]
 
 
 def _nll_and_softmax(

@@ -73,10 +73,15 @@ def pool_probabilities(probabilities: Float32Array, weights: NDArray[np.float64]
 
     weights: of the members, (M,); without them all count the same.
     """
-    return softmax(np.average(np.log(np.maximum(probabilities, 1e-12)), axis=0, weights=weights))
+    return softmax(np.average(logarithms(probabilities), axis=0, weights=weights))
 
 
-def softmax(logarithms: NDArray[np.floating[Any]]) -> Float32Array:
+def logarithms(probabilities: Float32Array) -> Float32Array:
+    """Return the natural logarithms of probabilities, that of 0 as of the least normal float32, about -87."""
+    return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+
+
+def softmax(logits: NDArray[np.floating[Any]]) -> Float32Array:
     """Turn logarithms (N, 7), each row up to a constant, into probabilities (N, 7)."""
-    powers = np.exp(logarithms - logarithms.max(1, keepdims=True))
+    powers = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(powers / powers.sum(1, keepdims=True), dtype=np.float32)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from emotify.data.types import Float32Array, Int64Array
-from emotify.evaluation.classifier import softmax
+from emotify.evaluation.classifier import logarithms, softmax
 from emotify.evaluation.metrics import negative_log_likelihood
 
 
 def with_temperature(probabilities: Float32Array, temperature: float) -> Float32Array:
     """Return softmax(log p / temperature) of probabilities (N, 7); above 1 it flattens them."""
-    return softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature)
+    return softmax(logarithms(probabilities) / temperature)
 
 
 def fit_temperature(probabilities: Float32Array, labels: Int64Array) -> float:

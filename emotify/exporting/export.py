@@ -13,13 +13,15 @@ from onnx import ModelProto
 
 from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
 from emotify.ensembling.combining import Pooling
-from emotify.errors import GateError, UsageError
+from emotify.errors import GateError, ModelError, UsageError
+from emotify.evaluation.classifier import Viewed
 from emotify.evaluation.metrics import Scores, score
 from emotify.exporting.gates import fold_constant_gates
 from emotify.exporting.graph import ExportedClassifier
 from emotify.exporting.onnx_file import PRECISIONS, describe, to_onnx, with_half_weights, with_int8
 from emotify.files import check_output, explain_write_errors, printable, write_bytes
 from emotify.models import Network
+from emotify.models.inference import predict_probabilities
 from emotify.prediction.session import Session
 
 # Largest difference of a probability. In fp32 a label can then differ only where two are equal but for twice as much.
@@ -37,6 +39,7 @@ class Export:
     bytes: int
     difference: float  # largest, of a probability, from torch in float32
     images: int  # that this was measured on
+    drawn_images: int  # of them, where valid has too few
     torch_scores: Scores | None  # on valid, when it was there
     file_scores: Scores | None
     folded_gates: int  # of squeeze-and-excitation that did the same to every image, in int8
@@ -61,13 +64,13 @@ def export(
     """
     check_target(path, precision=precision, overwrite=overwrite)
     networks = [network for _, network in members]
-    classifier = ExportedClassifier(networks, pooling, views=views).eval()
-    images = _drawn_faces() if valid is None else valid.images
-    if len(images) < PARITY_IMAGES:
-        images = np.concatenate([images, _drawn_faces()])
-    expected = _torch_probabilities(classifier, images)
+    images = np.zeros((0, 1, 48, 48), np.uint8) if valid is None else valid.images
+    drawn = _drawn_faces() if len(images) < PARITY_IMAGES else images[:0]
+    images = np.concatenate([images, drawn])
+    expected = Viewed(_AsTrained(networks, pooling), views).probabilities(images)
     torch_scores = None if valid is None else score(expected[: len(valid)], valid.labels)
 
+    classifier = ExportedClassifier(networks, pooling, views=views).eval()
     folded = 0
     if precision == "int8":
         assert calibration is not None
@@ -82,7 +85,11 @@ def export(
     kinds = [network.name for network in networks]
     about = partial(describe, model, members=names, models=kinds, pooling=pooling, precision=precision, views=views)
     about(scores={})
-    answers = Session(_bytes(model), name=path.name, threads=threads).probabilities(images)
+    try:
+        answers = Session(_bytes(model), name=path.name, threads=threads).probabilities(images)
+    except ModelError as error:
+        msg = f"{printable(path)} was not written: {error}"
+        raise GateError(msg) from error
     file_scores = None if valid is None else score(answers[: len(valid)], valid.labels)
     difference = float(np.abs(answers - expected).max())
     _check_parity(path, precision, difference, torch_scores, file_scores)
@@ -91,7 +98,7 @@ def export(
     about(scores=_summary(file_scores))
     content = _bytes(model)
     write_bytes(path, content, overwrite=overwrite)
-    return Export(path, len(content), difference, len(images), torch_scores, file_scores, folded)
+    return Export(path, len(content), difference, len(images), len(drawn), torch_scores, file_scores, folded)
 
 
 def check_target(path: Path, *, precision: str, overwrite: bool) -> None:
@@ -132,9 +139,17 @@ def _summary(scores: Scores | None) -> dict[str, object]:
     }
 
 
-def _torch_probabilities(classifier: ExportedClassifier, images: UInt8Array) -> Float32Array:
-    with torch.inference_mode():
-        return torch.cat([classifier(batch) for batch in torch.from_numpy(images).split(256)]).numpy()
+@dataclass(frozen=True)
+class _AsTrained:
+    """What the file must answer: the networks as they were trained, with nothing of what is made of them for it."""
+
+    networks: Sequence[Network]
+    pooling: Pooling
+    name: str = "torch"
+
+    def probabilities(self, images: UInt8Array) -> Float32Array:
+        device = torch.device("cpu")
+        return self.pooling(np.stack([predict_probabilities(each, images, device=device) for each in self.networks]))
 
 
 def _drawn_faces() -> UInt8Array:

@@ -11,19 +11,35 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from emotify.data.types import Float32Array, UInt8Array
+from emotify.errors import UnavailableError
 from emotify.models.network import Network
 
 T = TypeVar("T", bound=nn.Module)
+_BATCH = 256  # images at once
 
 
 def predict_logits(
     network: Network, images: UInt8Array | Tensor, *, device: torch.device, precision: str = "fp32"
 ) -> Tensor:
-    """Return float32 logits (N, 7), on the CPU, of uint8 images (N, 1, 48, 48), wherever they are."""
-    network = network.to(device).eval()
-    with torch.inference_mode(), autocast(device, precision):
-        batches = torch.as_tensor(images).split(1024 if device.type == "cuda" else 256)
-        return torch.cat([network(batch.to(device)).float() for batch in batches]).cpu()
+    """Return float32 logits (N, 7), on the CPU, of uint8 images (N, 1, 48, 48), wherever they are.
+
+    Raises UnavailableError when there is too little memory.
+    """
+    try:
+        network = network.to(device).eval()
+        with torch.inference_mode(), autocast(device, precision):
+            batches = torch.as_tensor(images).split(_BATCH)
+            return torch.cat([network(batch.to(device)).float() for batch in batches]).cpu()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        msg = f"{device} has too little memory left; end what else uses it, or take another --device"
+        raise UnavailableError(msg) from error
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory: a GPU's error has a class of its own, a CPU's is known by its text."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def predict_probabilities(network: Network, images: UInt8Array, *, device: torch.device) -> Float32Array:
@@ -39,7 +55,7 @@ def pool_logits(logits: Tensor, weights: Tensor, *, linear: bool) -> Tensor:
     The same as `emotify.ensembling.combining.Pooling`, before its temperature, for what computes in torch.
     """
     if linear:
-        return (weights * logits.softmax(2)).sum(0).clamp_min(1e-12).log()
+        return (weights * logits.softmax(2)).sum(0).clamp_min(torch.finfo(torch.float32).tiny).log()
     return (weights * logits.log_softmax(2)).sum(0)
 
 
@@ -48,7 +64,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def place(network: T, layout: str = "channels_last") -> T:
+def lay_out(network: T, layout: str = "channels_last") -> T:
     """Lay out a network's weights in memory: channels_last is fastest on a GPU, and mostly on a CPU."""
     return network.to(memory_format=memory_format(layout))  # type: ignore[call-overload]
 

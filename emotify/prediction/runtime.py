@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -59,8 +61,9 @@ def start_session(content: bytes, *, name: str, hint: str, threads: int = 0, dev
     options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         # Bytes and not a path: what a model names as data outside itself is then never opened.
-        session = ort.InferenceSession(content, options, providers=_providers(device))
-    except (UsageError, UnavailableError):
+        with _without_prints(device):
+            session = ort.InferenceSession(content, options, providers=_providers(device))
+    except (UsageError, UnavailableError, MemoryError):
         raise
     except Exception as error:
         msg = f"{printable(name)} is not a model that onnxruntime can load: {_reason(error)}"
@@ -76,6 +79,8 @@ def run_model(
     """Run a session. Raises ModelError when the model cannot be computed, or not in the memory that it may use."""
     try:
         return list(session.run(list(outputs), dict(inputs)))
+    except MemoryError:
+        raise
     except Exception as error:
         msg = f"{printable(name)} cannot be run: {_reason(error)}; get the file again, or take another model"
         raise ModelError(msg) from error
@@ -104,7 +109,19 @@ def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
         raise _no_gpu(device)
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA and cuDNN as pip installs them are found by this alone, or by importing torch
-    return [(_CUDA, {"device_id": device.partition(":")[2] or "0"}), _CPU]
+    # Not in TF32, which has 10 bits where float32 has 23: the file would not answer as it was proved to.
+    return [(_CUDA, {"device_id": device.partition(":")[2] or "0", "use_tf32": "0"}), _CPU]
+
+
+def _without_prints(device: str) -> AbstractContextManager[object]:
+    """Send to stderr what onnxruntime-gpu prints where CUDA cannot be used: stdout has results alone.
+
+    All threads' prints, so only where a GPU may be taken: what reads pictures in threads starts on the CPU.
+    """
+    import onnxruntime as ort
+
+    may_print = device != "cpu" and _CUDA in ort.get_available_providers()
+    return redirect_stdout(sys.stderr) if may_print else nullcontext()
 
 
 def _no_gpu(device: str) -> UnavailableError:

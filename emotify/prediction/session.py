@@ -53,7 +53,12 @@ class Session:
         return np.concatenate(answers) if answers else np.zeros((0, len(EMOTIONS)), np.float32)
 
     def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return np.asarray(run_model(self._session, ["probabilities"], {"images": batch}, name=self.name)[0])
+        answers = np.asarray(run_model(self._session, ["probabilities"], {"images": batch}, name=self.name)[0])
+        if not np.isfinite(answers).all():
+            name = printable(self.name)
+            msg = f"{name} answers with what is no number: its weights are damaged, or too large for its precision"
+            raise ModelError(msg)
+        return answers
 
 
 def open_session(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:

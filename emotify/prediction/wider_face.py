@@ -90,6 +90,8 @@ class WiderFaceDetector(ABC):
         height, width = view.shape[2:]
         try:
             return self._decode(list(self._session.run(None, {self._input: view})), width, height)
+        except MemoryError:
+            raise
         except Exception as error:  # the file's outputs are foreign: they may have any shape in the end
             reason = printable(str(error).partition("\n")[0][:200])
             msg = f"the face detector, by its outputs {self.name}, cannot be used as such on {width}x{height} pixels"

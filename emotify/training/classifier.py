@@ -10,7 +10,7 @@ from emotify.data.types import Float32Array, UInt8Array
 from emotify.errors import ModelError
 from emotify.files import printable
 from emotify.models import Network
-from emotify.models.inference import place, predict_probabilities
+from emotify.models.inference import lay_out, predict_probabilities
 from emotify.runs import CHECKPOINT, read_run
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.device import pick_device
@@ -20,7 +20,7 @@ class NetworkClassifier:
     """A network on a device, under the name of its run."""
 
     def __init__(self, name: str, network: Network, *, device: torch.device) -> None:
-        self.name, self.network, self._device = name, place(network), device
+        self.name, self.network, self._device = name, lay_out(network), device
 
     def probabilities(self, images: UInt8Array) -> Float32Array:
         """Return probabilities (N, 7) of uint8 images (N, 1, 48, 48)."""

@@ -15,6 +15,7 @@ import torch
 from emotify.cpus import available_cpus
 from emotify.errors import UnavailableError, UsageError
 from emotify.training.config import TrainConfig
+from emotify.training.distributed import on_own_device, torchrun_world
 from emotify.training.timing import WORTH_STEPS, fastest
 
 WORTH_COMPILING = 5000  # a training of fewer steps on a GPU is over before compiling, half a minute a size, has paid
@@ -51,7 +52,7 @@ def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
 def pick_device(device: str) -> str:
     """Return `device`, or the best there is for `auto`. Raises UsageError, UnavailableError when it is not there."""
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if torch.cuda.is_available() and _has_kernels("cuda") else "cpu"
     if device == "cpu":
         return device
     if not re.fullmatch(r"cuda(:\d+)?", device):
@@ -63,6 +64,10 @@ def pick_device(device: str) -> str:
     index = device.partition(":")[2] or "0"
     if int(index) >= torch.cuda.device_count():
         msg = f"--device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0"
+        raise UnavailableError(msg)
+    if not _has_kernels(device):
+        name = torch.cuda.get_device_name(device)
+        msg = f"--device {device}: this torch ({torch.__version__}) has no kernels for {name}; take --device cpu"
         raise UnavailableError(msg)
     return device
 
@@ -92,6 +97,15 @@ def can_compile(device: str) -> bool:
     from torch.utils._triton import has_triton
 
     return has_triton() and headers and bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
+
+
+def _has_kernels(device: str) -> bool:
+    """Whether this torch is built for the GPU that it finds; what else may be wrong with it shows when it is used."""
+    try:
+        (torch.zeros(1, device=on_own_device(device, torchrun_world())) + 1).item()
+    except RuntimeError as error:
+        return "no kernel image" not in str(error)
+    return True
 
 
 def _has_native_bf16(device: str) -> bool:

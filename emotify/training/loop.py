@@ -18,21 +18,21 @@ from torch import Tensor, nn
 
 from emotify.data.types import LabelledImages, Split
 from emotify.emotions import EMOTIONS
-from emotify.errors import GateError, ModelError, UsageError
+from emotify.errors import GateError, ModelError
 from emotify.files import printable, write_bytes
 from emotify.models import Network, build_network
-from emotify.models.inference import autocast, memory_format, place, predict_logits
+from emotify.models.inference import autocast, lay_out, memory_format, predict_logits
 from emotify.models.layers import set_drop_path
 from emotify.models.network import centre_crop
-from emotify.prediction.session import names_file
 from emotify.runs import CHECKPOINT, STATE
 from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
 from emotify.training.chance import Draws, derive_seed, make_generator
-from emotify.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from emotify.training.checkpoint import load_tensors, save_checkpoint, save_tensors
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import ALONE, World, on_own_device, wrap
 from emotify.training.normalisation import measure_normalisation, some_of
 from emotify.training.optimizers import make_optimizers
+from emotify.training.start import first_weights
 from emotify.training.teacher import Teacher, distillation_loss, open_teacher
 
 STATE_INTERVAL = 60.0  # seconds between two states on disk, at the least
@@ -84,7 +84,7 @@ class Training:
 
         # Whatever the first weights were, a state replaces them: the run that they came from may be gone by then.
         network = build_network(config.model) if (folder / STATE).exists() else first_weights(config, train)
-        self.network = place(network, config.layout).to(self.device)
+        self.network = lay_out(network, config.layout).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.teacher: Teacher | None = None
         if config.distill:
@@ -278,7 +278,7 @@ class Training:
                 # In the parameter's own memory layout: the fused step reads both as they lie in memory.
                 buffer = torch.empty_like(parameter, requires_grad=False).copy_(momentum[name])
                 optimizer.state[parameter]["momentum_buffer"] = buffer
-        self.loss_sum = tensors["loss_sum"].to(self.device)
+        self.loss_sum = tensors["loss_sum"].to(self.device, copy=True)  # else the state's file would stay open
         self._saved_at = time.monotonic()
         self.step = document["step"]
         self.history = [Epoch(**epoch) for epoch in document["history"]]
@@ -312,46 +312,6 @@ def update_average(average: Network, network: Network, *, decay: float) -> None:
     counts = [pair for pair in pairs if not pair[0].is_floating_point()]
     if counts:
         torch._foreach_copy_([target for target, _ in counts], [source for _, source in counts])
-
-
-def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> Network:
-    """Return the network that the first step finds: fresh from the seed, or with the weights of a run or a file.
-
-    Of several, with commas between them, it is the mean: of trainings that went on from each other or from one
-    beginning it mostly is better than each (Izmailov et al. 2018, arXiv:1803.05407), of others it is of no use.
-    Raises ModelError when there is no such run or file, UsageError when its weights do not fit this model.
-    """
-    torch.manual_seed(derive_seed(config.seed, "weights", 0))
-    if not config.start_from:
-        network = build_network(config.model)
-        if train is not None:
-            network.learn_statistics(torch.from_numpy(train.images))
-        return network
-    whole = Path(config.start_from).exists()  # a folder's name may have commas
-    sources = [config.start_from] if whole else config.start_from.split(",")
-    networks = [_begin_with(source, config.model, train) for source in sources]
-    weights = [network.state_dict() for network in networks]
-    mean = {name: torch.stack([each[name].double() for each in weights]).mean(0) for name in weights[0]}
-    networks[0].load_state_dict(mean)
-    return networks[0]
-
-
-def _begin_with(source: str, model: str, train: LabelledImages | None) -> Network:
-    """Return a network with the weights of one run, file or model inside."""
-    network = build_network(model)
-    if names_file(source):
-        from emotify.training.exported import read_network  # onnx, which nothing else here needs
-
-        started = read_network(Path(source), None if train is None else train.images)
-    else:
-        started, _ = load_checkpoint(Path(source) / CHECKPOINT)
-    try:
-        network.take_weights(started)
-    except RuntimeError as error:
-        given, held = printable(source), started.name
-        msg = f"--start-from {given}: the weights of {held} do not fit {model}; take --model {held}"
-        raise UsageError(msg) from error
-    return network
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

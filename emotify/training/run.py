@@ -21,14 +21,15 @@ from emotify.errors import InputError, ModelError, UnavailableError, UsageError,
 from emotify.evaluation.metrics import Scores, score
 from emotify.files import explain_write_errors, locked, printable, remove_strays, write_json
 from emotify.models import build_network, check_name, count_macs, count_parameters
-from emotify.models.inference import predict_probabilities
+from emotify.models.inference import is_out_of_memory, predict_probabilities
 from emotify.prediction.session import names_file
 from emotify.runs import STATE, new_folder, read_run, update_record
 from emotify.training.checkpoint import DamagedError
 from emotify.training.config import TrainConfig, read_config
 from emotify.training.device import check_device, describe, resolve
 from emotify.training.distributed import ALONE, World
-from emotify.training.loop import Training, first_weights
+from emotify.training.loop import Training
+from emotify.training.start import first_weights
 from emotify.training.teacher import open_teacher, runtime_version
 
 
@@ -208,8 +209,7 @@ def _telling_of_memory(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # A GPU's error has a class of its own, a CPU's is known by its text.
-        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+        if not is_out_of_memory(error):
             raise
         msg = f"{config.device} has too little memory; lower --batch-size {config.batch_size}"
         raise UnavailableError(msg) from error

@@ -15,7 +15,7 @@ from emotify.ensembling.members import open_ensemble
 from emotify.errors import ModelError
 from emotify.files import file_sha256, printable
 from emotify.models import Network
-from emotify.models.inference import fused, place, pool_logits
+from emotify.models.inference import fused, lay_out, pool_logits
 from emotify.prediction.session import find_model, names_file, open_session, packaged_models
 from emotify.runs import CHECKPOINT
 from emotify.training.classifier import NetworkClassifier, open_run
@@ -28,7 +28,7 @@ class NetworkTeacher(nn.Module):
 
     def __init__(self, members: Sequence[Network], pooling: Pooling, *, sha256: str) -> None:
         super().__init__()
-        self.members = nn.ModuleList(place(fused(member)) for member in members)
+        self.members = nn.ModuleList(lay_out(fused(member)) for member in members)
         self.linear, self.sha256 = pooling.linear, sha256
         self.register_buffer("weights", torch.tensor(pooling.weights).view(-1, 1, 1), persistent=False)
         self.eval().requires_grad_(requires_grad=False)

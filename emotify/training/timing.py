@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from emotify.models import build_network
-from emotify.models.inference import autocast, memory_format, place
+from emotify.models.inference import autocast, lay_out, memory_format
 from emotify.training.config import TrainConfig
 
 WORTH_STEPS = 1000  # a training shorter than this is over before the trials have paid
@@ -45,7 +45,7 @@ def clearly_fastest(seconds: Sequence[float]) -> int:
 
 def _trial(config: TrainConfig) -> Callable[[], None]:
     """Return a function that makes one step on random pixels at a few images, after making it once."""
-    network = place(build_network(config.model), config.layout).train()
+    network = lay_out(build_network(config.model), config.layout).train()
     count = min(config.batch_size, 64)
     pixels = torch.rand(count, 1, network.input_size, network.input_size) * 255
     pixels = pixels.contiguous(memory_format=memory_format(config.layout))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from emotify.errors import UsageError
+from emotify.ensembling.combining import Pooling
+from emotify.errors import UnavailableError, UsageError
 from emotify.models import NETWORKS, build_network, count_macs, count_parameters, describe_networks
+from emotify.models.inference import pool_logits, predict_logits
 from emotify.models.layers import ResidualBlock, SqueezeExcitation, set_drop_path
 from emotify.models.network import Network, centre_crop, equalise, normalise
 from emotify.models.whitened import PATCH, Whitened
@@ -22,6 +25,30 @@ def test_pixels_in_logits_out(name, dtype):
     logits = network(images.to(dtype))
     assert logits.shape == (3, 7)
     assert torch.equal(logits, network(images))
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")])
+def test_f11_memory_that_ends_is_told(error):
+    """F11: exit 8, and not that the batches of a training are too large."""
+
+    def fill(*_):
+        raise error
+
+    network = build_network("fnn")
+    network.register_forward_hook(fill)
+    with pytest.raises(UnavailableError, match="take another --device"):
+        predict_logits(network, torch.zeros(1, 1, 48, 48), device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 5.0])
+def test_answers_that_are_very_sure_pool_alike_everywhere(linear, temperature):
+    """In torch, of which files are made, and in NumPy: where a member is all but certain of what others doubt."""
+    logits = torch.tensor([[[0.0, -40, -40, -40, -40, -40, -40]], [[-9.0, 0, 0, -9, -9, -60, -60]]])
+    pooling = Pooling((0.1, 0.9), temperature, linear)
+    weights = torch.tensor(pooling.weights).view(-1, 1, 1)
+    pooled = (pool_logits(logits, weights, linear=linear) / temperature).softmax(1)
+    assert np.abs(pooling(logits.softmax(2).numpy()) - pooled.numpy()).max() < 1e-5
 
 
 @pytest.mark.parametrize(

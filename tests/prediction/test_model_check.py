@@ -169,6 +169,18 @@ def test_m5_a_model_that_grows_as_it_runs_is_stopped(size, changed_model: Model)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
+def test_m5_a_model_whose_weights_are_damaged(changed_model: Model):
+    """M5: an answer that is no number is none."""
+
+    def damage(model: ModelProto) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.array([np.nan], np.float32), "damage"))
+        model.graph.node[3].output[0] = "whole"
+        model.graph.node.append(helper.make_node("Mul", ["whole", "damage"], ["probabilities"]))
+
+    with pytest.raises(ModelError, match="no number"):
+        open_session(changed_model(damage)).probabilities(np.zeros((1, 1, 48, 48), np.uint8))
+
+
 def wrong_input(kind: int, *shape: int | str) -> Callable[[ModelProto], object]:
     return lambda m: m.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", kind, shape))
 

@@ -19,9 +19,10 @@ from emotify.cli import app
 from emotify.data import Split
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError, UsageError
+from emotify.prediction import runtime
 from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.runtime import ASSETS
-from emotify.prediction.session import find_model, packaged_models
+from emotify.prediction.session import find_model, open_session, packaged_models
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +190,42 @@ def test_models_inside_are_found_by_name(tmp_path, monkeypatch):
     shown = CliRunner().invoke(app, ["predict", ".", "--model", "best"])
     assert shown.exit_code == 5
     assert f"there are {', '.join(packaged_models())}" in shown.stderr
+
+
+def test_a_gpu_computes_in_float32(monkeypatch):
+    """And not in TF32, which onnxruntime prefers: the export was proved within 1e-4."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+    cuda = ("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "0"})
+    assert runtime._providers("cuda:1") == [cuda, "CPUExecutionProvider"]
+
+
+def test_f17_what_onnxruntime_prints_is_no_result(monkeypatch, capsys):
+    """F17: onnxruntime-gpu prints where CUDA does not start."""
+    from onnxruntime import InferenceSession
+
+    def start(*given: object, **named: object) -> InferenceSession:
+        print("*** EP Error ***")  # noqa: T201 - as onnxruntime does
+        return InferenceSession(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("onnxruntime.InferenceSession", start)
+        patch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+        patch.setattr(runtime, "_providers", lambda _: ["CPUExecutionProvider"])
+        open_session(find_model("fast"), device="auto")
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "*** EP Error ***\n")
+
+
+def test_f11_memory_that_ends_is_not_put_down_to_the_model():
+    """F11: Python's own error goes on, to those who know what to lower."""
+
+    class Full:
+        def run(self, *_: object) -> None:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        runtime.run_model(Full(), ["probabilities"], {}, name="model.onnx")
 
 
 def test_a_gpu_that_is_not_there():

@@ -34,6 +34,21 @@ def test_only_a_long_training_on_a_gpu_is_compiled(steps, can, chosen, monkeypat
     assert resolve(dataclasses.replace(CONFIG, compile="on"), steps=1).compile == "on"
 
 
+def test_a_gpu_that_torch_has_no_kernels_for_is_not_taken(monkeypatch):
+    """Exit 8 where it is asked for."""
+
+    def no_kernel(*_, **__):
+        raise RuntimeError("no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Old GPU")
+    monkeypatch.setattr(torch, "zeros", no_kernel)
+    assert device.pick_device("auto") == "cpu"
+    with pytest.raises(UnavailableError, match="no kernels for Old GPU; take --device cpu"):
+        device.pick_device("cuda:0")
+
+
 def test_what_is_given_stays_given():
     given = dataclasses.replace(CONFIG, precision="fp32", layout="contiguous", compile="on")
     assert resolve(given, steps=10_000) == given

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,6 +235,14 @@ def test_m23_the_record_does_not_tell_where_things_lie(dataset, tmp_path):
     told = ["emotify", "train", "--data", "a.csv", "--start-from=b", "--out=c/d", "--lr=1"]
     told += ["--start-from", "runs/e,f,g", "--distill", "h,i"]
     assert read_run(training.folder).record["argv"] == told
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of open files here")
+def test_a_resumed_training_leaves_its_state_file_closed(dataset, tmp_path):
+    """Where open files cannot be replaced, as on Windows, the next state could not be written."""
+    folder = train(CONFIG, dataset, tmp_path, stop_at=2)
+    with resumed_run(folder, dataset):
+        assert str(folder / "state.safetensors") not in Path("/proc/self/maps").read_text()
 
 
 def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):

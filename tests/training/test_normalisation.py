@@ -18,9 +18,10 @@ from emotify.runs import read_run
 from emotify.training import loop, normalisation
 from emotify.training.checkpoint import load_checkpoint, save_checkpoint
 from emotify.training.config import TrainConfig
-from emotify.training.loop import Step, first_weights
+from emotify.training.loop import Step
 from emotify.training.normalisation import measure_normalisation, some_of
 from emotify.training.run import close_run, finish_run, new_run
+from emotify.training.start import first_weights
 
 CONFIG = TrainConfig(model="small", augment=True, epochs=2, batch_size=16, device="cpu", precision="fp32", threads=2)
 

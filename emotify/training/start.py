@@ -1,0 +1,57 @@
+"""The network that the first step finds: fresh from the seed, or with the weights of what was trained before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from emotify.data.types import LabelledImages
+from emotify.errors import UsageError
+from emotify.files import printable
+from emotify.models import Network, build_network
+from emotify.prediction.session import names_file
+from emotify.runs import CHECKPOINT
+from emotify.training.chance import derive_seed
+from emotify.training.checkpoint import load_checkpoint
+from emotify.training.config import TrainConfig
+
+
+def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> Network:
+    """Return the network that the first step finds: fresh from the seed, or with the weights of a run or a file.
+
+    Of several, with commas between them, it is the mean: of trainings that went on from each other or from one
+    beginning it mostly is better than each (Izmailov et al. 2018, arXiv:1803.05407), of others it is of no use.
+    Raises ModelError when there is no such run or file, UsageError when its weights do not fit this model.
+    """
+    torch.manual_seed(derive_seed(config.seed, "weights", 0))
+    if not config.start_from:
+        network = build_network(config.model)
+        if train is not None:
+            network.learn_statistics(torch.from_numpy(train.images))
+        return network
+    whole = Path(config.start_from).exists()  # a folder's name may have commas
+    sources = [config.start_from] if whole else config.start_from.split(",")
+    networks = [_begin_with(source, config.model, train) for source in sources]
+    weights = [network.state_dict() for network in networks]
+    mean = {name: torch.stack([each[name].double() for each in weights]).mean(0) for name in weights[0]}
+    networks[0].load_state_dict(mean)
+    return networks[0]
+
+
+def _begin_with(source: str, model: str, train: LabelledImages | None) -> Network:
+    """Return a network with the weights of one run, file or model inside."""
+    network = build_network(model)
+    if names_file(source):
+        from emotify.training.exported import read_network  # onnx, which nothing else here needs
+
+        started = read_network(Path(source), None if train is None else train.images)
+    else:
+        started, _ = load_checkpoint(Path(source) / CHECKPOINT)
+    try:
+        network.take_weights(started)
+    except RuntimeError as error:
+        given, held = printable(source), started.name
+        msg = f"--start-from {given}: the weights of {held} do not fit {model}; take --model {held}"
+        raise UsageError(msg) from error
+    return network
