@@ -10,7 +10,20 @@ import typer
 from emotify.cli.console import Talk, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, recipe_names, runs_and_ensembles
-from emotify.cli.options import Data, Debug, Device, Ferplus, Force, Json, Quiet, Threads, Tta, Verbose, Views
+from emotify.cli.options import (
+    Data,
+    Debug,
+    Device,
+    Ferplus,
+    Force,
+    Json,
+    Quiet,
+    Threads,
+    Tta,
+    Verbose,
+    Views,
+    chosen_views,
+)
 from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder
 
@@ -70,12 +83,11 @@ def evaluate(
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
     from emotify.data import Split, also_in, nearly_in
-    from emotify.evaluation.classifier import Viewed, check_views
+    from emotify.evaluation.classifier import Viewed
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
     wanted = parse_split(split)
-    seen = views or ("mirror" if tta else "one")
-    check_views(seen)
+    seen = chosen_views(views, tta=tta)
     classifiers = [open_classifier(path, device=device, threads=threads) for path in paths]
     dataset = load_dataset(data, talk, ferplus=ferplus)
     if wanted not in dataset.splits or not len(dataset.splits[wanted]):
@@ -142,5 +154,5 @@ def _show(leaderboard: Leaderboard, talk: Talk) -> None:
     if leaderboard.recipe_pairs:
         talk.show(tables.recipe_pairs_table(leaderboard))
     talk.show(tables.scores_table(best))
-    talk.show(tables.class_table(best.scores, title="By expression"))
+    talk.show(tables.class_table(best.scores, title="By expression", plain=talk.plain))
     talk.show(tables.confusion_table(best.scores.confusion, title="Confusion matrix"))

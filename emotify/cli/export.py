@@ -9,7 +9,7 @@ import typer
 
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
-from emotify.cli.options import Data, Debug, Force, Json, Quiet, Threads, Tta, Verbose, Views
+from emotify.cli.options import Data, Debug, Force, Json, Quiet, Threads, Tta, Verbose, Views, chosen_views
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import printable
 from emotify.runs import RUNS, ensembles, finished_runs
@@ -17,6 +17,7 @@ from emotify.runs import RUNS, ensembles, finished_runs
 if TYPE_CHECKING:
     from emotify.data import LabelledImages
     from emotify.ensembling.combining import Pooling
+    from emotify.exporting.export import Export
     from emotify.models import Network
 
 
@@ -52,12 +53,10 @@ def export(
     talk = Talk(quiet=quiet, verbose=verbose)
     path = model or _newest(talk)
 
-    from emotify.evaluation.classifier import check_views
     from emotify.exporting.export import check_target
     from emotify.exporting.export import export as write
 
-    seen = views or ("mirror" if tta else "one")
-    check_views(seen)
+    seen = chosen_views(views, tta=tta)
     name, members, pooling = _open_members(path, threads=threads)
     target = out or path / _file_name(precision, seen)
     check_target(target, precision=precision, overwrite=force)
@@ -80,25 +79,41 @@ def export(
         overwrite=force,
         threads=threads,
     )
-    before, after = result.torch_scores, result.file_scores
     if json:
-        document = {"schema": 1, "file": str(result.path), "bytes": result.bytes, "images": result.images}
-        scores = None if after is None else after.document()
-        print_json(
-            {**document, "largest_difference": result.difference, "folded_gates": result.folded_gates, "valid": scores}
-        )
-        return
-    print(printable(result.path))
-    kind = "valid images" if valid is not None and len(valid) == result.images else "images, drawn ones among them"
+        print_json(_document(result))
+    else:
+        print(printable(result.path))
+    _tell(result, talk)
+
+
+def _document(result: Export) -> dict[str, object]:
+    before, after = result.torch_scores, result.file_scores
+    return {
+        "schema": 1,
+        "file": str(result.path),
+        "bytes": result.bytes,
+        "images": result.images,
+        "drawn_images": result.drawn_images,
+        "largest_difference": result.difference,
+        "folded_gates": result.folded_gates,
+        "valid": None if after is None else after.document(),
+        "valid_torch": None if before is None else before.document(),
+    }
+
+
+def _tell(result: Export, talk: Talk) -> None:
+    """Tell how the file differs from torch, and what to do next."""
+    kind = "images, drawn ones among them" if result.drawn_images else "valid images"
     size = f"{result.bytes / 1e6:.2f} MB"
     talk.notice(f"{size}; differs from torch by at most {result.difference:.1e} on {result.images} {kind}")
     if result.folded_gates:
         talk.notice(
             f"folded {result.folded_gates} gates that do the same to every image into the convolutions before them"
         )
-    if valid is None:
+    before, after = result.torch_scores, result.file_scores
+    if before is None or after is None:
         talk.notice("no data found, so the file says nothing of its scores; name the data with --data")
-    if before is not None and after is not None:
+    else:
         change = 100 * (after.accuracy - before.accuracy)
         talk.notice(f"valid accuracy {after.accuracy:.2%} ({change:+.2f} points from torch), NLL {after.nll:.3f}")
     talk.notice(f"next: {next_command('predict', 'photos/', '--model', result.path)}")

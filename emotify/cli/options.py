@@ -40,3 +40,12 @@ Views: TypeAlias = Annotated[
         "--views", metavar="NAME", help="one; mirror, which is --tta; ten: five places and their mirror images."
     ),
 ]
+
+
+def chosen_views(views: str | None, *, tta: bool) -> str:
+    """Return the views that --views and --tta ask for. Raises UsageError."""
+    from emotify.evaluation.classifier import check_views
+
+    chosen = views or ("mirror" if tta else "one")
+    check_views(chosen)
+    return chosen

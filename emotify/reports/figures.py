@@ -15,22 +15,13 @@ from emotify.evaluation.evaluate import Result
 from emotify.evaluation.metrics import ClassScores
 from emotify.evaluation.reliability import ReliabilityBin
 from emotify.reports.names import cut
+from emotify.reports.palette import PALETTE
 from emotify.reports.plots import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The page's light colours. In a figure each stands for its name, and the page has another set for the dark.
-PALETTE: Final = {
-    "paper": "#ffffff",
-    "ink": "#1c2230",
-    "quiet": "#5d6678",
-    "line": "#dde2ea",
-    "accent": "#2457c5",
-    "soft": "#a8bdec",
-    "warm": "#c8502f",
-}
 _NAMES: Final = {colour: name for name, colour in PALETTE.items()}
 
 

@@ -25,6 +25,7 @@ from emotify.evaluation.reliability import confidence_counts, reliability
 from emotify.files import printable, write_folder
 from emotify.reports import figures
 from emotify.reports.names import short_name
+from emotify.reports.palette import PALETTE
 from emotify.reports.plots import draw_confusion, draw_disagreement, figure_bytes
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _page(
         version=__version__,
         resamples=RESAMPLES,
         emotions=EMOTIONS,
-        light=figures.PALETTE,
+        light=PALETTE,
         results=leaderboard.results,
         pairs=leaderboard.pairs,
         recipes=leaderboard.recipes,

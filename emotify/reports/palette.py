@@ -1,4 +1,4 @@
-"""The colour of each expression, the same on the terminal, on pages and on pictures."""
+"""The colours, the same on the terminal, on pages and on pictures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ EXPRESSION_COLOURS: Final = dict(
     zip(EMOTIONS, ("#d55e00", "#009e73", "#cc79a7", "#f0c419", "#0072b2", "#56b4e9", "#8c96a3"), strict=True)
 )
 UNCERTAIN_COLOUR: Final = "#dfe3ea"
+
+# The page's light colours. In a figure each stands for its name, and the page has another set for the dark.
+PALETTE: Final = {
+    "paper": "#ffffff",
+    "ink": "#1c2230",
+    "quiet": "#5d6678",
+    "line": "#dde2ea",
+    "accent": "#2457c5",
+    "soft": "#a8bdec",
+    "warm": "#c8502f",
+}
 
 
 def colour_of(label: str) -> str:

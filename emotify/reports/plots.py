@@ -15,14 +15,15 @@ from emotify.emotions import EMOTIONS
 from emotify.ensembling.diversity import Diversity
 from emotify.files import write_bytes
 from emotify.reports.names import cut, short_name
+from emotify.reports.palette import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-TRAIN_COLOUR, VALID_COLOUR = "#8b8fa3", "#2457c5"
-_INK, _QUIET = "#1c2230", "#5d6678"
+TRAIN_COLOUR, VALID_COLOUR = "#8b8fa3", PALETTE["accent"]
+_INK, _QUIET = PALETTE["ink"], PALETTE["quiet"]
 _LARGEST_WITH_NUMBERS, _LARGEST_WITH_DECIMALS = 16, 8  # members in a heat map
 _PALE_BELOW = 0.3  # the deepest blue stands for no less disagreement than this, so that alike members look it
 
