@@ -142,12 +142,17 @@ def exists_error(path: Path) -> WriteError:
     return WriteError(f"{printable(path)} already exists; choose another name, or overwrite it with --force")
 
 
-def check_folder(path: Path, *, overwrite: bool) -> None:
-    """Raise WriteError when `path` exists and may not be written into, is no folder, or cannot be made."""
+def check_folder(path: Path, *, overwrite: bool, extend: bool = False) -> None:
+    """Raise WriteError when `path` exists and may not be written into, is no folder or a link, or cannot be made.
+
+    extend: files may be added to a folder that exists; overwrite: and replaced, where a link leads to, too.
+    """
     status = look_at_output(path)
+    if path.is_symlink() and not overwrite:
+        raise WriteError(f"{printable(path)} is a link; name the folder that it leads to, or say --force")
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise WriteError(f"cannot write {printable(path)}: it is a file; name a folder")
-    if status is not None and not overwrite:
+    if status is not None and not (overwrite or extend):
         raise exists_error(path)
 
 
@@ -175,7 +180,9 @@ def look_at_output(path: Path) -> os.stat_result | None:
         except FileNotFoundError:
             status = None
         place = path.absolute()
-        folder = next(folder for folder in (place, *place.parents) if folder.is_dir())
+        folder = next((folder for folder in (place, *place.parents) if folder.is_dir()), None)
+        if folder is None:  # a drive that is not there
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return status

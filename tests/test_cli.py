@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotify.cli import app
+from emotify.cli.console import next_command
 from emotify.emotions import EMOTIONS
 from emotify.evaluation.seeds import RecipeComparison
 
@@ -51,6 +52,15 @@ def test_train_prints_the_folder_alone_on_stdout(tiny_csv, tmp_path):
     result = invoke("train", "--data", tiny_csv, "--model", "fnn", "--epochs", 1, "--batch-size", 32, "--out", tmp_path)
     assert Path(result.stdout.strip()).parent == tmp_path
     assert "next: emotify evaluate" in result.stderr
+
+
+def test_commands_to_go_on_with_can_be_pasted(monkeypatch):
+    """Quoted as the system's own shell wants it."""
+    words = ("train", "--resume", r"my runs\a")
+    assert next_command(*words) == r"emotify train --resume 'my runs\a'"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert next_command(*words) == r'emotify train --resume "my runs\a"'
+    assert next_command("predict", r"C:\R&D\a.onnx", "--jsonl") == r'emotify predict "C:\R&D\a.onnx" --jsonl'
 
 
 def test_train_takes_a_saved_configuration(runs, tiny_csv, tmp_path):
@@ -295,6 +305,18 @@ def test_the_models_inside_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
     assert "fast is neither a run" in invoke("evaluate", "fast", "--data", tiny_csv, code=5).stderr
 
 
+def test_export_says_what_the_file_costs(ensemble, tiny_csv, tmp_path):
+    """The scores of torch and of the file, in the document and, but for --quiet, on stderr."""
+    words = ("export", ensemble, "--data", tiny_csv, "--precision", "fp16", "--out", tmp_path / "a.onnx")
+    result = invoke(*words, "--json")
+    document = json.loads(result.stdout)
+    assert document["drawn_images"] == 280
+    assert document["valid_torch"]["n"] == document["valid"]["n"]
+    assert "points from torch" in result.stderr
+    bare = json.loads(invoke("export", ensemble, "--json", "--data", tiny_csv, "--out", tmp_path / "b.onnx").stdout)
+    assert bare["valid"]["nll"] == pytest.approx(bare["valid_torch"]["nll"], abs=1e-4)
+
+
 def test_export_refuses_to_overwrite(onnx_file, ensemble, tiny_csv):
     """Exit 6 without --force, and the file stays as it was."""
     before = onnx_file.read_bytes()
@@ -444,12 +466,54 @@ def test_missing_things_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
     invoke("evaluate", onnx_file, "--data", "synthetic", "--device", "x", code=2)
 
 
-def test_f6_outputs_are_tried_before_any_work(runs, ensemble, onnx_file, tiny_csv, tmp_path):
+def test_f6_outputs_are_tried_before_any_work(runs, ensemble, onnx_file, tmp_path, monkeypatch):
     """F6: exit 6 for a place where nothing can be written, before data are read."""
     (tmp_path / "file").touch()
     nowhere, data = tmp_path / "file" / "below", ("--data", tmp_path / "no data")
-    for words in (["evaluate", onnx_file, "--report"], ["ensemble", *runs, "--out"], ["export", ensemble, "--out"]):
+    commands = (["train", "--out"], ["evaluate", onnx_file, "--report"], ["ensemble", *runs, "--out"])
+    for words in (*commands, ["export", ensemble, "--out"]):
         assert "cannot write" in invoke(*words, nowhere, *data, code=6).stderr
+    monkeypatch.chdir(tmp_path)
+    Path("runs").touch()
+    for words in (["train"], ["ensemble", *runs]):
+        assert "cannot write runs" in invoke(*words, *data, code=6).stderr
+
+
+def test_m15_a_link_is_not_written_through_without_force(runs, onnx_file, class_folder, tmp_path, monkeypatch):
+    """M15: neither into the folder that it leads to, nor where there is none."""
+    monkeypatch.chdir(tmp_path)
+    Path("elsewhere").mkdir()
+    Path("link").symlink_to("elsewhere")
+    Path("dangling").symlink_to("nowhere")
+    predict = ["predict", class_folder, "--model", onnx_file]
+    for name in ("link", "dangling"):
+        for words in (
+            ["evaluate", onnx_file, "--data", "synthetic", "--report", name],
+            ["ensemble", *runs, "--data", "synthetic", "--out", name],
+            [*predict, "--annotate", name],
+            [*predict, "--explain", name, "--append", "--jsonl-file", "lines"],
+        ):
+            invoke(*words, code=6)
+    assert not list(Path("elsewhere").iterdir())
+    assert not Path("nowhere").exists()
+
+
+def test_which_data_was_taken_is_told_where_nobody_named_it(onnx_file, tmp_path, monkeypatch):
+    """Drawn faces are never taken silently."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMOTIFY_DATA", "synthetic")
+    assert "data: synthetic" in invoke("evaluate", onnx_file).stderr
+    assert "data: synthetic" not in invoke("evaluate", onnx_file, "--data", "synthetic").stderr
+
+
+def test_f11_memory_that_ends_is_no_bug(monkeypatch):
+    """F11: exit 8 with what to lower, and no crash log."""
+
+    def end_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(sys.modules["emotify.cli.train"], "_list_models", end_memory)
+    assert "lower --threads" in invoke("train", "--list-models", code=8).stderr
 
 
 def test_a_closed_pipe_is_silent(onnx_file, class_folder):
@@ -463,6 +527,21 @@ def test_a_closed_pipe_is_silent(onnx_file, class_folder):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["predict", "-h"], ["predict", "missing.png", "--json"]])
+def test_what_stdout_still_holds_at_the_end_is_no_complaint(words):
+    """L6, F6: where nobody reads the code is the command's own; 6 where the disk is full."""
+    command = [sys.executable, "-m", "emotify", *words]
+    reading, writing = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    for stdout, code in ((writing, 4 if "missing.png" in words else 0), (full, 6)):
+        result = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+        os.close(stdout)
+        assert result.returncode == code, result.stderr
+        assert "Exception ignored" not in result.stderr
+        assert ("cannot write to standard output" in result.stderr) == (stdout == full)
 
 
 @pytest.mark.parametrize(("closed", "kept"), [("2>&-", 14), (">&-", 0), ("<&-", 14)])

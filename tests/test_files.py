@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from emotify.errors import WriteError
-from emotify.files import atomic_write, locked, printable, read_json, write_bytes
+from emotify.files import atomic_write, locked, look_at_output, printable, read_json, write_bytes
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -43,6 +43,13 @@ def test_f6_unwritable_places_are_write_errors(tmp_path):
     """F6: the error names the path."""
     with pytest.raises(WriteError, match=r"a\.json"):
         write_bytes(tmp_path / "missing" / "a.json", b"")
+
+
+def test_f6_a_drive_that_is_not_there(monkeypatch, tmp_path):
+    """F6: as Z: on Windows, of which no folder above is there either."""
+    monkeypatch.setattr(Path, "is_dir", lambda _: False)
+    with pytest.raises(WriteError, match="cannot write"):
+        look_at_output(tmp_path / "a.csv")
 
 
 def test_f6_the_folder_that_is_written_into_is_the_one_that_is_asked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -42,20 +43,26 @@ class Talk:
 
         return Console(stderr=True, highlight=False)
 
+    @property
+    def plain(self) -> bool:
+        """Whether stdout's encoding may have nothing but ASCII."""
+        return self.out.options.ascii_only
+
     def show(self, content: Table | Text) -> None:
         """Print a table or a text on stdout, and a blank line; a pipe gets no borders and nothing folded."""
         if sys.stdout.isatty():
             self.out.print(content)
             self.out.print()
             return
-        from rich import box
+        from rich.box import Box
         from rich.table import Table
 
         if isinstance(content, Table):
-            content.box, content.pad_edge = box.SIMPLE, False
+            # Rules of nothing: other boxes become + and | where the encoding has no lines.
+            content.box, content.pad_edge = Box("    \n" * 8, ascii=True), False
         with self.out.capture() as capture:
             self.out.print(content)
-        print(*(line.rstrip() for line in capture.get().splitlines() if line.strip(" ─━")), sep="\n", end="\n\n")
+        print(*(line.rstrip() for line in capture.get().splitlines() if line.strip()), sep="\n", end="\n\n")
 
     def notice(self, text: str) -> None:
         """Tell on stderr what the user would want to know, unless --quiet."""
@@ -74,7 +81,10 @@ class Talk:
 
 def next_command(*words: object, data: object = None) -> str:
     """Return an emotify command to show, quoted for a shell, with the --data that was given."""
-    return shlex.join(["emotify", *map(str, words), *([] if data is None else ["--data", str(data)])])
+    command = ["emotify", *map(str, words), *([] if data is None else ["--data", str(data)])]
+    if sys.platform == "win32":  # where single quotes are no quotes
+        return " ".join(word if re.fullmatch(r"[\w\\/:.-]+", word) else f'"{word}"' for word in command)
+    return shlex.join(command)
 
 
 def print_json(document: object) -> None:

@@ -23,7 +23,8 @@ def load_dataset(
     source = find_data(data)
     wanted = aloud or talk.verbose
     dataset = read_dataset(source, ferplus=ferplus, dedupe=dedupe, look_for_duplicates=wanted)
-    talk.detail(f"data: {source}")
+    tell = talk.detail if data else talk.notice  # which of the usual places it was, nobody said
+    tell(f"data: {source}")
     if wanted:
         for note in dataset.notes:
             talk.notice(f"data: {note}")

@@ -14,7 +14,7 @@ from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
 from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
 from emotify.errors import InputError, ModelError, UsageError, WriteError
-from emotify.files import look_at_output, make_folder, printable
+from emotify.files import check_folder, look_at_output, make_folder, printable
 from emotify.runs import RUNS, new_folder
 
 if TYPE_CHECKING:
@@ -116,12 +116,14 @@ def parse_method(name: str) -> Method:
 
 
 def _check(paths: Sequence[Path], out: Path | None) -> None:
-    """Raise ModelError for what is no run, WriteError for an `out` that is there or cannot be made."""
+    """Raise ModelError for what is no run, WriteError where the folder is there or cannot be made."""
     for path in paths:
         if not os.path.exists(path / "run.json"):  # noqa: PTH110 - Path.exists() raises where it may not look
             msg = f"{printable(path)} is not the folder of a run; members are runs, as emotify train makes them"
             raise ModelError(msg)
-    if out is not None and look_at_output(out) is not None:
+    if out is None:
+        check_folder(RUNS, overwrite=True)
+    elif look_at_output(out) is not None or out.is_symlink():
         msg = f"{printable(out)} already exists; choose another --out"
         raise WriteError(msg)
 

@@ -6,6 +6,8 @@ import errno
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,34 +39,63 @@ def terminate(_: int, __: object) -> NoReturn:
 class Commands(TyperGroup):
     """The commands of emotify, and what becomes of their errors."""
 
+    def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - what TyperGroup says
+        with _writing():  # --help and --version
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - what TyperGroup says
+        with _writing(), _telling_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Write out what stdout still holds, however the block ends: Python would, and complain where it cannot."""
+    ended: typer.Exit | None = None
+    try:
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except (EmotifyError, Interrupted) as error:
-            if "--debug" in sys.argv:
-                traceback.print_exc()
-            print_error(str(error))
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            print_error("interrupted")
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except BrokenPipeError:
-            # Whoever read us has left, as `| head` does.
-            forget_stdout()
-            raise typer.Exit(ExitCode.OK) from None
-        except MemoryError:
-            print_error("not enough memory; close other programs, or lower --threads, or train's --batch-size")
-            raise typer.Exit(ExitCode.BUG) from None
-        except Exception as error:
-            if type(error).__module__.startswith("typer"):
-                raise
-            if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-                print_error(f"cannot write to standard output: {error.strerror}")
-                forget_stdout()
-                raise typer.Exit(ExitCode.WRITE) from None
-            raise typer.Exit(_report_bug(error)) from None
-        return result
+            yield
+        except typer.Exit as error:
+            ended = error
+        sys.stdout.flush()
+    except OSError as error:
+        forget_stdout()
+        if not _has_left(error):
+            print_error(f"cannot write to standard output: {error.strerror}")
+            raise typer.Exit(ExitCode.WRITE) from None
+        ended = ended or typer.Exit(ExitCode.OK)
+    if ended is not None:
+        raise ended
+
+
+def _has_left(error: OSError) -> bool:
+    """Whether an error of writing says that whoever read us has left, as `| head` does."""
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
+
+
+@contextmanager
+def _telling_errors() -> Iterator[None]:
+    """Turn what a command raises into a line on stderr and its exit code, all but what stdout is to blame for."""
+    try:
+        yield
+    except (EmotifyError, Interrupted) as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        print_error(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except MemoryError:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        print_error("not enough memory; close other programs, or lower --threads, or train's --batch-size")
+        raise typer.Exit(ExitCode.UNAVAILABLE) from None
+    except Exception as error:
+        of_stdout = isinstance(error, OSError) and error.errno in {errno.EPIPE, *_FULL} and error.filename is None
+        if of_stdout or type(error).__module__.startswith("typer"):
+            raise
+        raise typer.Exit(_report_bug(error)) from None
 
 
 def forget_stdout() -> None:

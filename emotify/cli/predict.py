@@ -187,7 +187,7 @@ def predict(
         if explainer is not None:
             explainer.begin()
             # First: a picture whose line is written is done, and --append does not come back to it.
-            opened.sinks.insert(0, lambda seen: explainer.add(predictor.session, inputs, seen.result))
+            opened.sinks.insert(0, lambda seen: explainer.add(predictor, inputs, seen.result))
         pictures = inputs.pictures(
             tally, done=opened.done, without=[folder for folder in (annotate, explain) if folder]
         )
@@ -199,6 +199,8 @@ def predict(
     _tell_passed_over(inputs, tally, talk)
     if opened.changed:
         talk.error(f"{opened.changed:,} pictures changed before they could be drawn; they have no copy or thumbnail")
+    if opened.kept:
+        talk.notice(f"{opened.kept:,} annotated copies were not made: there are such files; --force replaces them")
     if summary.pictures or json:
         scores = _score_truth(summary)
         screen.finish(Ending(summary, scores, time.monotonic() - start, predictor.session.name))

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emotify.cli.predict_inputs import Inputs
-from emotify.errors import UsageError, WriteError
+from emotify.errors import UsageError
 from emotify.files import atomic_write, check_folder, check_output, explain_write_errors, make_folder, printable
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from emotify.prediction.lines_file import LinesWriter
     from emotify.prediction.predictor import PictureResult
 
+_ENOUGH_SIDE: Final = 640  # pixels, of a picture for its thumbnail alone
 _MOST_THREADS: Final = 4  # that hold pictures of full size, up to 150 MB each
 
 
@@ -28,6 +29,7 @@ class Seen(NamedTuple):
     result: PictureResult
     thumbnail: bytes | None = None
     changed: bool = False  # the file is no longer the picture that was read
+    kept: bool = False  # a file was there already in the place of its annotated copy
 
 
 Sink = Callable[[Seen], object]
@@ -68,11 +70,8 @@ class Outputs:
         for path in (self.csv, self.parquet, self.report, *([] if self.append else [self.lines])):
             if path is not None:
                 check_output(path, overwrite=self.force)
-        if self.annotate is not None and self.annotate.is_symlink() and not self.force:
-            msg = f"{printable(self.annotate)} is a link; name the folder that it leads to, or say --force"
-            raise WriteError(msg)
         if self.annotate is not None:
-            check_folder(self.annotate, overwrite=True)
+            check_folder(self.annotate, overwrite=self.force, extend=True)
         if self.parquet is not None:
             from emotify.prediction.parquet_file import require_pyarrow
 
@@ -133,7 +132,7 @@ class Outputs:
     def _report_sink(self, path: Path, inputs: Inputs, model: str) -> Iterator[Sink]:
         from emotify.reports.gallery import new_gallery
 
-        with atomic_write(path) as file, new_gallery(top=self.top) as gallery:
+        with atomic_write(path) as file, new_gallery(path.parent, top=self.top) as gallery:
             yield lambda seen: gallery.add(seen.result, shown_place(seen.result.path, inputs.base), seen.thumbnail)
             gallery.write(file, model=model)
 
@@ -157,6 +156,7 @@ class Opened:
     threads: int
     sinks: list[Sink] = field(default_factory=list)
     changed: int = 0  # pictures that could not be read again to be drawn
+    kept: int = 0  # files that were there already in the place of annotated copies
     lines: LinesWriter | None = None
     _copied: dict[PurePath, Path] = field(default_factory=dict)  # place of an annotated copy -> picture
 
@@ -187,6 +187,7 @@ class Opened:
         with ThreadPoolExecutor(threads) as pool:
             for several in in_order(pool, self._see, results, ahead=2 * threads):
                 self.changed += sum(seen.changed for seen in several)
+                self.kept += sum(seen.kept for seen in several)
                 yield from several
 
     def _see(self, result: PictureResult) -> Seen:
@@ -195,28 +196,30 @@ class Opened:
         if not result.ok:
             return Seen(result)
         folder = self.outputs.annotate
-        picture = read_picture(self.inputs.source(result.path), full_size=folder is not None)
+        picture = read_picture(self.inputs.source(result.path), enough_side=None if folder else _ENOUGH_SIDE)
         if isinstance(picture, Failure):  # what was found in it before still stands
             return Seen(result, changed=True)
-        if folder is not None:
-            self._save_copy(result, picture.image, folder)
+        kept = folder is not None and not self._save_copy(result, picture.image, folder)
         if not self.outputs.thumbnails:
-            return Seen(result)
+            return Seen(result, kept=kept)
         from emotify.reports.gallery import thumbnail
 
-        return Seen(result, thumbnail(picture.image))
+        return Seen(result, thumbnail(picture.image), kept=kept)
 
-    def _save_copy(self, result: PictureResult, image: Image, folder: Path) -> None:
-        from emotify.prediction.copies import save_copy
+    def _save_copy(self, result: PictureResult, image: Image, folder: Path) -> bool:
+        """Save the annotated copy; return False where --append finds a file in its place, and leaves it."""
+        from emotify.prediction.copies import copy_path, save_copy
         from emotify.reports.annotated import draw_faces
 
         self.inputs.check_elsewhere(result.path, folder, "--annotate")
         place = place_below(result.path, self.inputs.base)
         if self._copied.setdefault(place, result.path) is not result.path:
-            return  # named twice
-        # What goes on with --append may find the copies of pictures whose lines were not written any more.
-        overwrite = self.outputs.force or self.outputs.append
-        save_copy(draw_faces(image, result.faces), folder, place, overwrite=overwrite)
+            return True  # named twice
+        path = copy_path(folder, place)
+        if self.outputs.append and not self.outputs.force and os.path.lexists(path):
+            return False
+        save_copy(draw_faces(image, result.faces), path, overwrite=self.outputs.force)
+        return True
 
 
 def place_below(path: Path, base: Path) -> PurePath:

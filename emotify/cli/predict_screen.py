@@ -134,8 +134,7 @@ class TableScreen:
     def __post_init__(self) -> None:
         from emotify.reports.faces import FaceRows
 
-        out = self.talk.out
-        self.rows: FaceRows = FaceRows(out.width, self.top, plain=out.options.ascii_only)
+        self.rows: FaceRows = FaceRows(self.talk.out.width, self.top, plain=self.talk.plain)
 
     def show(self, result: PictureResult) -> None:
         self.pictures += 1
@@ -170,7 +169,7 @@ def _show_truth(scores: Scores | None, talk: Talk) -> None:
     from emotify.reports.tables import class_table, confusion_table
 
     print(f"{truth_line(scores)}\n")
-    talk.show(class_table(scores, title="By folder"))
+    talk.show(class_table(scores, title="By folder", plain=talk.plain))
     talk.show(confusion_table(scores.confusion, title="Confusion matrix"))
 
 

@@ -16,7 +16,7 @@ from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbo
 from emotify.cli.processes import follow, together
 from emotify.cli.progress import catching_signals, training_display
 from emotify.errors import UsageError
-from emotify.files import printable
+from emotify.files import check_folder, printable
 from emotify.runs import RUNS
 from emotify.training.config import TrainConfig, read_config
 
@@ -155,8 +155,10 @@ def train(
         named = options_of(recipe) if recipe else {}
         options = dataclasses.replace(read_config(config) if config else TrainConfig(), **{**named, **given})
         check_options(options)
+        check_folder(out, overwrite=True)
     else:
         check_resumable(resume)
+        check_folder(resume, overwrite=True)
         options = read_config(resume / "config.json")
         for change in changes_since(resume, **given, world=world):
             talk.notice(f"not bit for bit the same from here on: {change}")

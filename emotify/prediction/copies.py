@@ -19,12 +19,16 @@ _LARGEST_NAME: Final = 120  # bytes, with which any file system can do
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 
 
-def save_copy(image: Image, folder: Path, place: PurePath, *, overwrite: bool = False) -> Path:
-    """Save a picture in `folder` under the safe form of its `place` there, without EXIF data, and return its path.
+def copy_path(folder: Path, place: PurePath) -> Path:
+    """Return where in `folder` the copy of a picture goes, by the safe form of its `place` there.
 
-    JPEG and PNG files stay what they are, `x.gif` becomes `x.gif.jpg`. Raises WriteError, also for a file that exists.
+    JPEG and PNG files stay what they are, `x.gif` becomes `x.gif.jpg`.
     """
-    path = folder.joinpath(*(safe_name(part) for part in place.parts[:-1]), _file_name(place.name))
+    return folder.joinpath(*(safe_name(part) for part in place.parts[:-1]), _file_name(place.name))
+
+
+def save_copy(image: Image, path: Path, *, overwrite: bool = False) -> None:
+    """Save a picture at its `copy_path`, without EXIF data. Raises WriteError, also for a file that exists."""
     kind = _KINDS[path.suffix.lower()]
     make_folder(path.parent, exist_ok=True)
     content = io.BytesIO()
@@ -32,7 +36,6 @@ def save_copy(image: Image, folder: Path, place: PurePath, *, overwrite: bool = 
     options = {"quality": 92, "subsampling": 0} if kind == "JPEG" else {"compress_level": 3}
     image.save(content, kind, **options)
     write_bytes(path, content.getvalue(), overwrite=overwrite)
-    return path
 
 
 def safe_name(name: str) -> str:

@@ -57,28 +57,32 @@ def lines_file(path: Path, *, append: bool = False, overwrite: bool = False, top
             descriptor = os.open(path, flags, 0o666)
         except FileExistsError:
             raise exists_error(path) from None
-    with explain_write_errors(path), os.fdopen(descriptor, "r+b") as file:  # closing it writes too
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise not_a_file_error(path)
-        _lock(path, descriptor)
-        done = _done(path, file) if append else set()
-        writer = LinesWriter(file, done, top=top, replace=not append)
-        try:
+    writer = None
+    try:
+        with explain_write_errors(path), os.fdopen(descriptor, "r+b") as file:  # closing it writes too
+            size = _claim(path, descriptor)
+            done = _done(path, file) if append else set()
+            writer = LinesWriter(file, done, top=top, replace=not append)
             yield writer
             writer.begin()
-        except BaseException:
-            if not (writer.lines or status.st_size):
+    except BaseException:
+        if writer is not None and not (writer.lines or size):
+            with contextlib.suppress(OSError):  # what went wrong first is what is told
                 path.unlink(missing_ok=True)  # nothing came of it: the command can be given again as it was
-            raise
+        raise
 
 
-def _lock(path: Path, descriptor: int) -> None:
+def _claim(path: Path, descriptor: int) -> int:
+    """Lock the open file for this process, and return its size. Raises WriteError when it is none, or another's."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise not_a_file_error(path)
     try:
         take_lock(descriptor)
     except (BlockingIOError, PermissionError):
         msg = f"{printable(path)} is being written by another process; wait for it to end, or name another file"
         raise WriteError(msg) from None
+    return status.st_size
 
 
 def _done(path: Path, file: IO[bytes]) -> set[str]:

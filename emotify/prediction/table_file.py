@@ -12,6 +12,9 @@ from emotify.prediction.predictor import FaceResult, PictureResult
 COLUMNS: Final = (
     "path", "status", "message", "face", "x0", "y0", "x1", "y1", "detection", "label", "probability", *EMOTIONS
 )  # fmt: skip
+# Where some reader would end a cell without quotes, and what follows might be a formula: spreadsheets of some languages
+# part cells by semicolons, and Python before 3.12.3 puts no quotes around a carriage return.
+_SPLITTING: Final = frozenset(";\t\r")
 
 
 class CsvWriter:
@@ -25,6 +28,7 @@ class CsvWriter:
         self._top, self._raw = top, raw
         self._text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
         self._rows = csv.writer(self._text, lineterminator="\n")
+        self._quoted_rows = csv.writer(self._text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         more = [f"{name}_{rank}" for rank in range(2, top + 1) for name in ("label", "probability")]
         self._columns = (*COLUMNS, *more)
         self._rows.writerow(self._columns)
@@ -32,10 +36,11 @@ class CsvWriter:
     def write(self, result: PictureResult) -> None:
         """Write the rows of one picture."""
         head = [self._cell(str(result.path)), result.status, self._cell(result.message or result.note)]
+        rows = self._rows if _SPLITTING.isdisjoint("".join(head)) else self._quoted_rows
         for number, face in enumerate(result.faces, 1):
-            self._rows.writerow([*head, number, *self._face(face)])
+            rows.writerow([*head, number, *self._face(face)])
         if not result.faces:
-            self._rows.writerow([*head, *[""] * (len(self._columns) - len(head))])
+            rows.writerow([*head, *[""] * (len(self._columns) - len(head))])
 
     def _face(self, face: FaceResult) -> list[str]:
         box = [f"{edge:.1f}" for edge in face.box]

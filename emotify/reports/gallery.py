@@ -18,6 +18,8 @@ from emotify.files import printable
 from emotify.reports.palette import colour_of, ink_on
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jinja2 import Template
     from PIL.Image import Image
 
@@ -92,9 +94,9 @@ _CARDS: Final = "<!-- cards -->"
 
 
 @contextmanager
-def new_gallery(*, top: int = 0) -> Iterator[Gallery]:
-    """Give a gallery that keeps its cards in a file without a name."""
-    with tempfile.TemporaryFile() as cards:
+def new_gallery(folder: Path, *, top: int = 0) -> Iterator[Gallery]:
+    """Give a gallery that keeps its cards in a file without a name, in the folder of the page: one disk to be full."""
+    with tempfile.TemporaryFile(dir=folder) as cards:
         yield Gallery(cards, top)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _TEMPERED = {"nll": "NLL", "brier": "Brier score", "ece": "ECE, equal-width", "ece_adaptive": "ECE, adaptive"}
 _GAINS = ("points", "p", "NLL")
 _PAIR = ("differ", "both wrong", "same", "Q", "r")
+_RECALL_BAR = 20  # columns
 _MOST_PAIRS = 45  # that are shown
 _ENDS = 5  # of a long list, shown at its beginning and at its end
 
@@ -151,11 +152,11 @@ def _scores_notes(result: Result) -> list[str]:
     return notes
 
 
-def class_table(scores: Scores, *, title: str) -> Table:
-    """Show precision, recall, F1 and support of each expression."""
+def class_table(scores: Scores, *, title: str, plain: bool = False) -> Table:
+    """Show precision, recall, F1 and support of each expression; `plain`: with nothing but ASCII."""
     table = _table(title, ("expression", "precision", "recall", "F1", "images"), ("recall",))
     for name, row in scores.per_class.items():
-        bar = Text(_bar(row.recall, width=20), style="blue")
+        bar = Text(("#" if plain else "━") * round(row.recall * _RECALL_BAR), style="blue")
         table.add_row(name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,}", bar)
     return table
 
@@ -270,10 +271,6 @@ def _share_cell(share: float, *, width: int, diagonal: bool) -> Text:
     # More saturated, not darker: that reads the same on light and dark terminals, and the number needs no colour.
     shade = ("", "#66717f", "#58789c", "#4377b5", "#2c70cd", "#0b62e6")[round(share * 5)]
     return Text(text.rjust(width), style=f"white on {shade}" if shade else "")
-
-
-def _bar(share: float, *, width: int) -> str:
-    return "━" * round(share * width)
 
 
 def _headline(scores: Scores) -> list[str]:

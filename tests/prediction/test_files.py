@@ -24,7 +24,9 @@ from emotify.emotions import EMOTIONS
 from emotify.prediction.session import find_model
 
 MODEL = ["--model", str(find_model(None)), "--faces", "whole", "--threads", "1"]
+SPLIT = [b"back\r=1+1.png", b"half;=1+1.png", b"tab\t=1+1.png"]
 NAMES = [b"=1+1.png", b"caf\xe9.png", b"new\nline.png", b"[red]x.png", b"a\x1b[31mb.png", "r\u202etl.png".encode()]
+NAMES += SPLIT
 
 
 def predict(*words: object, code: int = 0):
@@ -105,13 +107,15 @@ def test_lines_are_in_the_file_as_soon_as_they_are_known(sent, code, class_folde
 
 
 def test_append_goes_on_with_copies_and_explanations_too(class_folder, tmp_path):
-    """Copies whose line was not written any more are in no way; explanations keep their names."""
+    """Copies whose line was not written any more are in no way, and stay; explanations keep their names."""
     path, copies, reasons = tmp_path / "out.jsonl", tmp_path / "copies", tmp_path / "why"
     options = ("--jsonl-file", path, "--append", "--annotate", copies, "--explain", reasons)
     predict(class_folder / "sad", *options)
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
     kept = {file.name: file.stat().st_mtime_ns for file in reasons.iterdir()}
-    predict(class_folder / "sad", *options)
+    (copies / "1.png").write_text("mine")
+    assert "1 annotated copies were not made" in predict(class_folder / "sad", *options).stderr
+    assert (copies / "1.png").read_text() == "mine"
     assert len(documents(path)) == 2
     assert sorted(file.name for file in copies.iterdir()) == ["0.png", "1.png"]
     now = {file.name: file.stat().st_mtime_ns for file in reasons.iterdir()}
@@ -238,6 +242,10 @@ def test_m9_b38_tables_keep_names_and_run_nothing(odd_names, tmp_path, monkeypat
 
     assert column("b.csv") == ["'=1+1.png", "'@bad.png"]
     assert column("c.csv") == ["=1+1.png"]
+    # Nothing after the name's own separator is a cell of its own, wherever a reader parts them.
+    assert {Path(path).name for path in column("a.csv")} >= {os.fsdecode(name) for name in SPLIT}
+    table = (tmp_path / "a.csv").read_bytes()
+    assert all(b'"' + os.fsencode(odd_names) + b"/" + name + b'","ok"' in table for name in SPLIT)
     expected = sorted([*NAMES, b"@bad.png"])
     assert sorted(os.fsencode(Path(line["path"]).name) for line in documents(tmp_path / "a.jsonl")) == expected
     rows = pq.read_table(tmp_path / "a.parquet").to_pylist()

@@ -46,7 +46,7 @@ def results() -> list[PictureResult]:
 
 
 def page(path: Path, pictures: list[PictureResult], small: bytes | None = None) -> Path:
-    with path.open("wb") as file, new_gallery() as gallery:
+    with path.open("wb") as file, new_gallery(path.parent) as gallery:
         for result in pictures:
             gallery.add(result, str(result.path), small)
         gallery.write(file, model="model.onnx")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from emotify.cli.console import Talk
 from emotify.data import LabelledImages, Split
 from emotify.evaluation.evaluate import evaluate
 from emotify.reports.tables import (
@@ -67,6 +68,18 @@ def tables(board):
     yield scores_table(best)
     yield class_table(best.scores, title="By expression")
     yield confusion_table(best.scores.confusion, title="Confusion matrix")
+
+
+def test_a_pipe_that_knows_ascii_alone_gets_no_borders(board, monkeypatch):
+    """As that of a Windows program: no + and | around cells, and bars that it can show."""
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", pipe)
+    talk = Talk()
+    talk.show(class_table(board.results[0].scores, title="By expression", plain=talk.plain))
+    pipe.flush()
+    shown = pipe.buffer.getvalue().decode()
+    assert "#####" in shown
+    assert not set("+|-") & set(shown)
 
 
 def test_80_columns_show_what_a_wide_terminal_shows(board):

@@ -1,0 +1,125 @@
+"""Odd surroundings, hostile weights, and a source that runs nothing it reads. Ids are those of RELIABILITY."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+from datetime import datetime, tzinfo
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+import emotify
+from emotify import files, runs
+from emotify.errors import ModelError, WriteError
+from emotify.training.checkpoint import load_tensors
+
+SURROUNDINGS = {
+    "no environment": 'exec env -i "$@"',
+    "a terminal that is none": 'exec env TERM=dumb HOME=/nowhere "$@"',
+    "no standard input": 'exec "$@" <&-',
+    "ASCII alone": 'exec env PYTHONIOENCODING=ascii LC_ALL=C "$@"',
+    "nothing for others": 'umask 077; exec "$@"',
+    "nowhere for temporary files": 'exec env TMPDIR=/nowhere "$@"',
+    "a folder that is gone": 'mkdir gone && cd gone && rmdir ../gone && exec "$@"',
+}
+
+
+@pytest.mark.parametrize("script", SURROUNDINGS.values(), ids=SURROUNDINGS.keys())
+def test_f12_odd_surroundings(script, class_folder, onnx_file, tmp_path):
+    """F12: predicting works as anywhere, and says nothing of them."""
+    program = "from emotify.cli import main; main()"
+    words = [class_folder / "happy" / "0.png", "--model", onnx_file, "--jsonl", "--csv", tmp_path / "a.csv", "-q"]
+    command = [sys.executable, "-P", "-c", program, "predict", *map(str, words)]
+    result = subprocess.run(["sh", "-c", script, "sh", *command], capture_output=True, text=True, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["status"] == "ok"
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
+
+
+def test_f8_two_runs_of_one_second_have_two_folders(tmp_path, monkeypatch):
+    """F8: chance tells them apart, and who draws the same is told that the folder exists."""
+
+    class Noon:
+        @staticmethod
+        def now(zone: tzinfo) -> datetime:
+            return datetime(2026, 1, 31, 12, tzinfo=zone)
+
+    draws = iter([b"\0\0", b"\0\1", b"\0\1"])
+    monkeypatch.setattr(runs, "datetime", Noon)
+    monkeypatch.setattr(os, "urandom", lambda _: next(draws))
+    assert [runs.new_folder(tmp_path, "cnn").name[-4:] for _ in range(2)] == ["0000", "0001"]
+    with pytest.raises(WriteError, match="already exists"):
+        runs.new_folder(tmp_path, "cnn")
+
+
+def header(tensors: str, *, length: int | None = None, rest: bytes = bytes(16)) -> bytes:
+    return struct.pack("<Q", len(tensors) if length is None else length) + tensors.encode() + rest
+
+
+def described(shape: list[int], start: int, end: int) -> str:
+    return json.dumps({"dtype": "F32", "shape": shape, "data_offsets": [start, end]})
+
+
+HOSTILE = {
+    "a header of 2**60 bytes": header("{}", length=2**60),
+    "numbers beyond its end": header(f'{{"a": {described([4], 0, 10**9)}}}'),
+    "numbers before its beginning": header('{"a": {"dtype": "F32", "shape": [4], "data_offsets": [-16, 0]}}'),
+    "numbers of two tensors at once": header(f'{{"a": {described([4], 0, 16)}, "b": {described([4], 0, 16)}}}'),
+    "a tensor twice": header(f'{{"a": {described([2], 0, 8)}, "a": {described([2], 8, 16)}}}'),
+    "10**12 numbers": header(f'{{"a": {described([10**12], 0, 4 * 10**12)}}}'),
+    "10**12 numbers in 16 bytes": header(f'{{"a": {described([10**6, 10**6], 0, 16)}}}'),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_m3_weights_that_lie_are_refused(content, tmp_path):
+    """M3: at once, by their header."""
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(content)
+    begun = time.process_time()
+    with pytest.raises(ModelError, match="damaged") as caught:
+        load_tensors(path)
+    assert isinstance(caught.value.__cause__, SafetensorError)  # and not for want of what emotify writes beside them
+    assert time.process_time() - begun < 0.1
+
+
+def test_m18_a_link_in_the_place_of_a_file_half_written_is_not_followed(tmp_path, monkeypatch):
+    """M18: even by one who could guess its random name."""
+    victim, link = tmp_path / "victim", tmp_path / "link.tmp"
+    victim.write_text("mine")
+    link.symlink_to(victim)
+    monkeypatch.setattr(files, "_temporary", lambda _: link)
+    with pytest.raises(WriteError, match=r"model\.onnx"):
+        files.write_bytes(tmp_path / "model.onnx", b"new")
+    assert victim.read_text() == "mine"
+
+
+FUNCTIONS = {"eval", "exec"}
+METHODS = {"extract", "extractall", "system", "popen", "register_custom_ops_library"}
+MODULES = {"pickle", "dill", "marshal", "shelve", "joblib", "yaml"}
+OPTIONS = {"shell": True, "allow_pickle": True, "weights_only": False}
+
+
+def test_m2_m20_the_source_runs_nothing_that_it_reads():
+    """M2, M20: no pickle, no shell, no code in data, nothing unpacked, no operators of others in onnxruntime."""
+    sources = sorted(Path(emotify.__file__).parent.rglob("*.py"))
+    assert len(sources) > 90
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+                assert not {name.partition(".")[0] for name in names} & MODULES, path
+            if isinstance(node, ast.Call):
+                assert getattr(node.func, "id", "") not in FUNCTIONS, (path, node.lineno)
+                assert getattr(node.func, "attr", "") not in METHODS, (path, node.lineno)
+                assert ast.unparse(node.func) != "torch.load", (path, node.lineno)
+                for option in node.keywords:
+                    if isinstance(option.value, ast.Constant) and option.arg in OPTIONS:
+                        assert option.value.value is not OPTIONS[option.arg], (path, node.lineno)
