@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from emotify.cli import app
+from emotify.cli import app, errors
 from emotify.cli.console import next_command
 from emotify.emotions import EMOTIONS
+from emotify.errors import ExitCode
 from emotify.evaluation.seeds import RecipeComparison
 
 runner = CliRunner()
@@ -531,17 +533,29 @@ def test_a_closed_pipe_is_silent(onnx_file, class_folder):
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["predict", "-h"], ["predict", "missing.png", "--json"]])
 def test_what_stdout_still_holds_at_the_end_is_no_complaint(words):
-    """L6, F6: where nobody reads the code is the command's own; 6 where the disk is full."""
+    """L6, F6: 0 and silent where nobody reads, 6 where the disk is full, also after a command that failed itself."""
     command = [sys.executable, "-m", "emotify", *words]
     reading, writing = os.pipe()
     os.close(reading)
     full = os.open("/dev/full", os.O_WRONLY)
-    for stdout, code in ((writing, 4 if "missing.png" in words else 0), (full, 6)):
+    for stdout, code in ((writing, 0), (full, 6)):
         result = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
         os.close(stdout)
         assert result.returncode == code, result.stderr
         assert "Exception ignored" not in result.stderr
         assert ("cannot write to standard output" in result.stderr) == (stdout == full)
+
+
+def test_a_closed_pipe_does_not_hide_how_a_command_ended(monkeypatch):
+    """L6: what was decided before anything was written out stands, as that a gate failed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        pipe.write("held back")
+        with pytest.raises(typer.Exit) as ended, errors._writing():
+            raise typer.Exit(ExitCode.GATE)
+    assert ended.value.exit_code == ExitCode.GATE
 
 
 @pytest.mark.parametrize(("closed", "kept"), [("2>&-", 14), (">&-", 0), ("<&-", 14)])
