@@ -200,7 +200,7 @@ def predict(
     if opened.changed:
         talk.error(f"{opened.changed:,} pictures changed before they could be drawn; they have no copy or thumbnail")
     if opened.kept:
-        talk.notice(f"{opened.kept:,} annotated copies were not made: there are such files; --force replaces them")
+        talk.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
     if summary.pictures or json:
         scores = _score_truth(summary)
         screen.finish(Ending(summary, scores, time.monotonic() - start, predictor.session.name))

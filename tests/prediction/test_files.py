@@ -114,7 +114,7 @@ def test_append_goes_on_with_copies_and_explanations_too(class_folder, tmp_path)
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
     kept = {file.name: file.stat().st_mtime_ns for file in reasons.iterdir()}
     (copies / "1.png").write_text("mine")
-    assert "1 annotated copies were not made" in predict(class_folder / "sad", *options).stderr
+    assert "as there are such files: 1;" in predict(class_folder / "sad", *options).stderr
     assert (copies / "1.png").read_text() == "mine"
     assert len(documents(path)) == 2
     assert sorted(file.name for file in copies.iterdir()) == ["0.png", "1.png"]
