@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SIDE: Final = 48  # pixels of what a classifier sees
+IMAGE_SIZE: Final = 48  # pixels, the side of what a classifier sees
+_GREY: Final = (128, 128, 128, 255)
+
+
+def has_many_levels(image: Image.Image) -> bool:
+    """Whether an image holds grey values that 8 bits have no room for."""
+    return image.mode in {"I", "F"} or image.mode.startswith("I;")
 
 
 def to_eight_bits(values: NDArray[np.floating[Any] | np.integer[Any]]) -> NDArray[np.uint8]:
@@ -32,6 +38,17 @@ def to_eight_bits(values: NDArray[np.floating[Any] | np.integer[Any]]) -> NDArra
     return grey.astype(np.uint8)
 
 
+def on_grey(image: Image.Image) -> Image.Image:
+    """Return an image that is transparent in places in RGB, above a middle grey.
+
+    Pillow's `convert` alone would show the colours that hide below transparent pixels.
+    """
+    ground = Image.new("RGBA", image.size, _GREY)
+    seen = image.convert("LA") if image.mode == "La" else image
+    ground.alpha_composite(seen if seen.mode == "RGBA" else seen.convert("RGBA"))
+    return ground.convert("RGB")
+
+
 def whole_square(width: float, height: float) -> tuple[float, float, float]:
     """Return x0, y0 and side of the square that stands for a whole picture; it may leave it.
 
@@ -43,7 +60,7 @@ def whole_square(width: float, height: float) -> tuple[float, float, float]:
 
 
 def cut_square(
-    image: Image.Image, square: tuple[float, float, float], *, mode: str = "L", pixels: int = SIDE
+    image: Image.Image, square: tuple[float, float, float], *, mode: str = "L", pixels: int = IMAGE_SIZE
 ) -> NDArray[np.uint8]:
     """Resample a square of an image, x0, y0 and side in its pixels, to (pixels, pixels), grey unless `mode` is RGB.
 

@@ -3,7 +3,8 @@
 from emotify.data.duplicates import also_in, describe_duplicates, nearly_in
 from emotify.data.ferplus import VOTES
 from emotify.data.read import find_data, read_dataset
-from emotify.data.types import IMAGE_SIZE, Dataset, LabelledImages, Split
+from emotify.data.types import Dataset, LabelledImages, Split
+from emotify.pixels import IMAGE_SIZE
 
 __all__ = [
     "IMAGE_SIZE",

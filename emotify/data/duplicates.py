@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotify.data.notes import amount
-from emotify.data.types import IMAGE_SIZE, Float32Array, LabelledImages, Split, UInt8Array
+from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
 from emotify.emotions import EMOTIONS
+from emotify.pixels import IMAGE_SIZE
 
 UInt64Array: TypeAlias = NDArray[np.uint64]
 BoolArray: TypeAlias = NDArray[np.bool_]

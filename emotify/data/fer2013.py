@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotify.data.lines import parse_rows, quote
-from emotify.data.types import IMAGE_SIZE, LabelledImages, Split, UInt8Array
+from emotify.data.types import LabelledImages, Split, UInt8Array
 from emotify.emotions import EMOTIONS
+from emotify.pixels import IMAGE_SIZE
 
 COLUMNS: Final = ("emotion", "pixels", "Usage")
 _USAGES: Final = {b"Training": Split.TRAIN, b"PublicTest": Split.VALID, b"PrivateTest": Split.TEST}

@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from emotify.data.types import IMAGE_SIZE, UInt8Array
+from emotify.data.types import UInt8Array
 from emotify.errors import InputError
 from emotify.files import printable
-from emotify.pixels import cut_square, to_eight_bits, whole_square
+from emotify.pixels import IMAGE_SIZE, cut_square, has_many_levels, on_grey, to_eight_bits, whole_square
 
 SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -52,11 +52,8 @@ def _read_image(path: Path) -> UInt8Array:
 
 
 def _to_grey(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion clips 16 bits to white, and shows the colours that hide below transparent pixels.
-    if image.mode in {"I", "F"} or image.mode.startswith("I;"):
+    if has_many_levels(image):
         return Image.fromarray(to_eight_bits(np.asarray(image)))
     if image.has_transparency_data:
-        ground = Image.new("RGBA", image.size, (128, 128, 128, 255))
-        ground.alpha_composite(image.convert("RGBA"))
-        return ground.convert("L")
+        return on_grey(image).convert("L")
     return image.convert("L")

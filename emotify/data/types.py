@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotify.emotions import EMOTIONS
-
-IMAGE_SIZE = 48
+from emotify.pixels import IMAGE_SIZE
 
 UInt8Array: TypeAlias = NDArray[np.uint8]
 Int64Array: TypeAlias = NDArray[np.int64]

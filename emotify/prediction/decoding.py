@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError, features
 
 from emotify.files import printable
-from emotify.pixels import to_eight_bits
+from emotify.pixels import has_many_levels, on_grey, to_eight_bits
 from emotify.prediction.formats import describe_foreign, fails_checksum, identify, is_cut_short, unsupported_format
 
 Status = Literal[
@@ -26,7 +26,6 @@ MAX_PIXELS: Final = 50_000_000
 MIN_SIDE: Final = 16
 MAX_ASPECT: Final = 20
 
-_GREY: Final = (128, 128, 128, 255)
 _ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -203,7 +202,7 @@ def _turn(image: Image.Image) -> tuple[Image.Transpose | None, str]:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image | Failure:
-    if image.mode in {"I", "F"} or image.mode.startswith("I;"):
+    if has_many_levels(image):
         try:
             return Image.fromarray(to_eight_bits(np.asarray(image))).convert("RGB")
         except ValueError as error:
@@ -211,11 +210,7 @@ def _to_rgb(image: Image.Image) -> Image.Image | Failure:
     if image.mode == "LAB":
         return Failure("unsupported", "colours in CIE Lab are not read; convert it to an RGB PNG or JPEG")
     if image.has_transparency_data:
-        # `convert` alone would show the colours that hide below transparent pixels.
-        ground = Image.new("RGBA", image.size, _GREY)
-        seen = image.convert("LA") if image.mode == "La" else image
-        ground.alpha_composite(seen if seen.mode == "RGBA" else seen.convert("RGBA"))
-        return ground.convert("RGB")
+        return on_grey(image)
     return image.convert("RGB")
 
 

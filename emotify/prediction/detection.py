@@ -43,7 +43,7 @@ class Search:
 
         Twice those that it is looked at.
         """
-        return 2 * max(self.max_side, 1280)
+        return 2 * max(self.max_side, Search.max_side)
 
 
 DEFAULT_SEARCH: Final = Search()

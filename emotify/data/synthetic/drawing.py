@@ -9,7 +9,8 @@ from emotify.data.synthetic.brush import Layers
 from emotify.data.synthetic.face import Array, Face
 from emotify.data.synthetic.paint import Paint
 from emotify.data.synthetic.view import View, look
-from emotify.data.types import IMAGE_SIZE, UInt8Array
+from emotify.data.types import UInt8Array
+from emotify.pixels import IMAGE_SIZE
 
 # FER-2013's framing: of 48 pixels, the eyes are at 18.7 and the mouth at 36.0.
 FRAME = 18.1  # cm
