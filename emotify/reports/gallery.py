@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from emotify.emotions import EMOTIONS
 from emotify.files import printable
 from emotify.reports.palette import colour_of, ink_on
+from emotify.reports.templates import template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ class Gallery:
     faces: Counter[str] = field(default_factory=Counter)  # label -> faces
     failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
     _failed: list[dict[str, str]] = field(default_factory=list)
-    _card: Template = field(default_factory=lambda: _template("card.html"))
+    _card: Template = field(default_factory=lambda: template("card.html"))
 
     def add(self, result: PictureResult, shown_path: str, small: bytes | None = None) -> None:
         """Add a picture under the name `shown_path`, with its thumbnail if there is to be one."""
@@ -75,7 +76,7 @@ class Gallery:
         from emotify import __version__
 
         read = self.pictures - self.failures.total()
-        page = _template("gallery.html").generate(
+        page = template("gallery.html").generate(
             version=__version__, model=printable(model), pictures=self.pictures, read=read, shown=min(read, SHOWN),
             faces=self.faces, without_face=self.without_face, labels=_LABELS, steps=_STEPS, rules=_rules(),
             colours={label: colour_of(label) for label in _LABELS}, failed=self._failed,
@@ -98,16 +99,6 @@ def new_gallery(folder: Path, *, top: int = 0) -> Iterator[Gallery]:
     """Give a gallery that keeps its cards in a file without a name, in the folder of the page: one disk to be full."""
     with tempfile.TemporaryFile(dir=folder) as cards:
         yield Gallery(cards, top)
-
-
-def _template(name: str) -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    # Escapes whatever a name or a message may hold.
-    loader = PackageLoader("emotify.reports")
-    return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template(name)
 
 
 def _card_values(result: PictureResult, shown_path: str, small: bytes | None, top: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from PIL import Image
@@ -22,18 +21,18 @@ from emotify.evaluation.bootstrap import RESAMPLES
 from emotify.evaluation.evaluate import Leaderboard
 from emotify.evaluation.examples import confident_mistakes, most_ambiguous
 from emotify.evaluation.reliability import confidence_counts, reliability
-from emotify.files import printable, write_folder
+from emotify.files import write_folder
 from emotify.reports import figures
 from emotify.reports.names import short_name
 from emotify.reports.palette import PALETTE
 from emotify.reports.plots import draw_confusion, draw_disagreement, figure_bytes
+from emotify.reports.templates import template
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGE: Final = "index.html"
 _GALLERY: Final = 24  # faces of each kind
-_TEMPLATES: Final = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True)
@@ -101,15 +100,7 @@ def _page(
     diversity: Diversity | None,
     gallery: dict[str, list[Example]],
 ) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"short": short_name, "printable": printable}
-    return environment.get_template("evaluation.html").render(
+    return template("evaluation.html").render(
         version=__version__,
         resamples=RESAMPLES,
         emotions=EMOTIONS,
