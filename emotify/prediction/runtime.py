@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy.typing as npt
 
 from emotify.cpus import available_cpus
+from emotify.devices import check_device_name
 from emotify.errors import ModelError, UnavailableError, UsageError
 from emotify.files import printable
 from emotify.prediction.model_check import check_model
@@ -99,9 +99,7 @@ def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
     """Return what onnxruntime shall compute with. Raises UsageError, UnavailableError when it cannot."""
     import onnxruntime as ort
 
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        msg = f"--device {device!r}: there are auto, cpu, cuda, cuda:1"
-        raise UsageError(msg)
+    check_device_name(device)
     found = _CUDA in ort.get_available_providers()
     if device == "cpu" or (device == "auto" and not found):
         return [_CPU]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from emotify.devices import check_device_name
 from emotify.errors import UsageError
 from emotify.files import parse_json, printable
 
-DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 LAYOUTS = ("auto", "channels_last", "contiguous")
 COMPILE = ("auto", "on", "off")
@@ -64,6 +63,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_type(field.name, getattr(self, field.name), type(field.default))
+        check_device_name(self.device)
         checks = {
             "epochs": (0 if self.start_from else 1) <= self.epochs <= 100_000,
             "strength": 0 <= self.strength <= 3,
@@ -81,7 +81,6 @@ class TrainConfig:
             "distill_weight": 0 <= self.distill_weight <= 1,
             "distill_temperature": 0.1 <= self.distill_temperature <= 100,
             "seed": 0 <= self.seed < 2**63,
-            "device": self.device in DEVICES or re.fullmatch(r"cuda:\d+", self.device) is not None,
             "precision": self.precision in PRECISIONS,
             "layout": self.layout in LAYOUTS,
             "compile": self.compile in COMPILE,

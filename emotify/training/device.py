@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shutil
 import sys
 import sysconfig
@@ -13,7 +12,8 @@ from pathlib import Path
 import torch
 
 from emotify.cpus import available_cpus
-from emotify.errors import UnavailableError, UsageError
+from emotify.devices import check_device_name
+from emotify.errors import UnavailableError
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import on_own_device, torchrun_world
 from emotify.training.timing import WORTH_STEPS, fastest
@@ -51,13 +51,11 @@ def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
 
 def pick_device(device: str) -> str:
     """Return `device`, or the best there is for `auto`. Raises UsageError, UnavailableError when it is not there."""
+    check_device_name(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() and _has_kernels("cuda") else "cpu"
     if device == "cpu":
         return device
-    if not re.fullmatch(r"cuda(:\d+)?", device):
-        msg = f"--device {device!r}: there are auto, cpu, cuda, cuda:1"
-        raise UsageError(msg)
     if not torch.cuda.is_available():
         msg = f"--device {device}: no GPU that this torch ({torch.__version__}) can use; take --device cpu"
         raise UnavailableError(msg)

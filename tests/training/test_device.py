@@ -9,7 +9,7 @@ import os
 import pytest
 import torch
 
-from emotify.errors import UnavailableError
+from emotify.errors import UnavailableError, UsageError
 from emotify.training import device, timing
 from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
@@ -47,6 +47,14 @@ def test_a_gpu_that_torch_has_no_kernels_for_is_not_taken(monkeypatch):
     assert device.pick_device("auto") == "cpu"
     with pytest.raises(UnavailableError, match="no kernels for Old GPU; take --device cpu"):
         device.pick_device("cuda:0")
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:one", "cpu:0", ""])
+def test_a_device_that_is_none_anywhere_is_refused(name):
+    with pytest.raises(UsageError, match="there are auto, cpu, cuda, cuda:1"):
+        dataclasses.replace(CONFIG, device=name)
+    with pytest.raises(UsageError, match="there are auto, cpu, cuda, cuda:1"):
+        device.pick_device(name)
 
 
 def test_what_is_given_stays_given():
