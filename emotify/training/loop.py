@@ -100,6 +100,7 @@ class Training:
         self.step = 0
         self.loss_sum = torch.zeros((), device=self.device)  # over the steps of this epoch
         self.history: list[Epoch] = []
+        self.measured = False  # whether the final normalisation is the one that was measured anew
         self._saved_at = time.monotonic()
 
     @property
@@ -177,7 +178,8 @@ class Training:
         """Measure normalisation anew; after a training keep that only where it lowers the loss on `valid`."""
         measured = copy.deepcopy(self.average)
         measure_normalisation(measured, some_of(self.images), precision=self.config.precision)
-        if not self.config.epochs or self._score_valid(measured)[0] < self._score_valid(self.average)[0]:
+        self.measured = not self.config.epochs or self._score_valid(measured)[0] < self._score_valid(self.average)[0]
+        if self.measured:
             self.average = measured
 
     def _end_epoch(self, epoch: int) -> Epoch:
@@ -246,6 +248,7 @@ class Training:
             "data_sha256": self.data_sha256,
             "teacher_sha256": self.teacher.sha256 if self.teacher else None,
             "history": [dataclasses.asdict(epoch) for epoch in self.history],
+            "measured": self.measured,
         }
         save_tensors(self.folder / STATE, {**tensors, "loss_sum": self.loss_sum}, document)
 
@@ -282,6 +285,7 @@ class Training:
         self._saved_at = time.monotonic()
         self.step = document["step"]
         self.history = [Epoch(**epoch) for epoch in document["history"]]
+        self.measured = document.get("measured", False)  # not in the states of before
         self._write_metrics()
 
     def _momentum(self) -> dict[str, Tensor]:

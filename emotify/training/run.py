@@ -148,6 +148,7 @@ def finish_run(training: Training) -> Scores:
         predict_probabilities(training.average, training.valid.images, device=training.device), training.valid.labels
     )
     training.save_checkpoint({"accuracy": scores.accuracy, "nll": scores.nll})
+    update_record(training.folder, normalisation="measured" if training.measured else "followed")
     return scores
 
 

@@ -20,7 +20,7 @@ from emotify.training.checkpoint import load_checkpoint, save_checkpoint
 from emotify.training.config import TrainConfig
 from emotify.training.loop import Step
 from emotify.training.normalisation import measure_normalisation, some_of
-from emotify.training.run import close_run, finish_run, new_run
+from emotify.training.run import close_run, finish_run, new_run, resumed_run
 from emotify.training.start import first_weights
 
 CONFIG = TrainConfig(model="small", augment=True, epochs=2, batch_size=16, device="cpu", precision="fp32", threads=2)
@@ -104,7 +104,9 @@ def test_a_training_ends_with_it(trained, few):
     again = measured(network, few.splits[Split.TRAIN].images)
     assert torch.allclose(statistics(again), statistics(network), rtol=1e-4, atol=1e-5)
     last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["valid_accuracy"] == pytest.approx(read_run(trained).record["valid"]["accuracy"])
+    record = read_run(trained).record
+    assert last["valid_accuracy"] == pytest.approx(record["valid"]["accuracy"])
+    assert record["normalisation"] == "measured"
 
 
 def test_a_training_keeps_what_it_followed_where_that_is_better(few, tmp_path, monkeypatch):
@@ -112,8 +114,22 @@ def test_a_training_keeps_what_it_followed_where_that_is_better(few, tmp_path, m
     monkeypatch.setattr(loop, "measure_normalisation", spoil)
     with new_run(CONFIG, few, out=tmp_path) as training:
         list(training.run())
+        finish_run(training)
     assert float(statistics(training.average).median()) > 1e-6
     assert training.history[-1].valid_loss < 5
+    assert read_run(training.folder).record["normalisation"] == "followed"
+
+
+def test_the_record_says_which_it_kept_however_late_a_training_stopped(few, tmp_path):
+    with new_run(CONFIG, few, out=tmp_path) as training:
+        for report in training.run():
+            if isinstance(report, Step) and report.number == training.total_steps:
+                spoil(training.average)
+        finish_run(training)  # and it stops before it is closed
+    with resumed_run(training.folder, few) as going_on:
+        assert not list(going_on.run())
+        close_run(going_on.folder, finish_run(going_on))
+    assert read_run(training.folder).record["normalisation"] == "measured"
 
 
 def test_without_an_epoch_nothing_else_happens(trained, few, tmp_path):
