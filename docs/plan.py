@@ -66,6 +66,10 @@ def settings() -> list[Step]:
         "muon": "--epochs 6 --optimizer muon",
         "longer": "--epochs 12",
         "longer-muon": "--epochs 12 --optimizer muon",
+        "muon-less-decay": "--epochs 6 --optimizer muon --weight-decay 0.0001",
+        "muon-more-decay": "--epochs 6 --optimizer muon --weight-decay 0.002",
+        "muon-batch-64": "--epochs 6 --optimizer muon --batch-size 64",
+        "muon-batch-256": "--epochs 6 --optimizer muon --batch-size 256",
     }
     steps = [
         Step(f"{name}-{seed}", f"train --model small --augment --strength 0.5 {words} --seed {seed}")
