@@ -120,7 +120,7 @@ class Training:
         for it. Raises GateError when the loss is not a number.
         """
         if not self.config.epochs:
-            self._settle()
+            self.average, self.measured = self._measured_anew(), True
         while (epoch := len(self.history)) < self.config.epochs:
             first = epoch * self.steps_per_epoch
             for batch in self._order(epoch)[self.step - first :]:
@@ -129,8 +129,6 @@ class Training:
                 if time.monotonic() - self._saved_at > STATE_INTERVAL:
                     self.save_state()
                 yield Step(self.step, self.loss_sum / (self.step - first), len(batch))
-            if self.step == self.total_steps:
-                self._settle()
             yield self._end_epoch(epoch)
 
     def _update(self, batch: Tensor, *, size: int) -> Tensor:
@@ -174,17 +172,20 @@ class Training:
             pixels, targets = mix(pixels, targets, draws, most=config.mixup)
         return pixels, targets
 
-    def _settle(self) -> None:
-        """Measure normalisation anew; after a training keep that only where it lowers the loss on `valid`."""
+    def _measured_anew(self) -> Network:
         measured = copy.deepcopy(self.average)
         measure_normalisation(measured, some_of(self.images), precision=self.config.precision)
-        self.measured = not self.config.epochs or self._score_valid(measured)[0] < self._score_valid(self.average)[0]
-        if self.measured:
-            self.average = measured
+        return measured
 
     def _end_epoch(self, epoch: int) -> Epoch:
         train_loss = float(self.loss_sum) / self.steps_per_epoch
         valid_loss, valid_accuracy = self._score_valid(self.average)
+        if self.step == self.total_steps:
+            measured = self._measured_anew()
+            scored = self._score_valid(measured)
+            if scored[0] < valid_loss:
+                self.average, self.measured = measured, True
+                valid_loss, valid_accuracy = scored
         if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
             loss = valid_loss if math.isfinite(train_loss) else train_loss
             msg = f"the loss is {loss} in epoch {epoch + 1}; lower --learning-rate and train again"
