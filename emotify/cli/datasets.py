@@ -18,13 +18,16 @@ def load_dataset(
 
     What was noticed in it is told `aloud`, else to --verbose only, and else not looked for.
     """
-    from emotify.data import find_data, read_dataset
+    from emotify.data import find_data, find_ferplus, read_dataset
 
     source = find_data(data)
     wanted = aloud or talk.verbose
-    dataset = read_dataset(source, ferplus=ferplus, dedupe=dedupe, look_for_duplicates=wanted)
+    votes = ferplus or find_ferplus(source)
+    dataset = read_dataset(source, ferplus=votes, dedupe=dedupe, look_for_duplicates=wanted)
     tell = talk.detail if data else talk.notice  # which of the usual places it was, nobody said
     tell(f"data: {source}")
+    if votes and not ferplus:
+        talk.notice(f"votes of FER+: {votes}")
     if wanted:
         for note in dataset.notes:
             talk.notice(f"data: {note}")

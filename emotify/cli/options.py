@@ -24,7 +24,10 @@ Data: TypeAlias = Annotated[
 Ferplus: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--ferplus", metavar="FILE", help="fer2013new.csv: also score against what most of FER+'s annotators saw."
+        "--ferplus",
+        metavar="FILE",
+        help="fer2013new.csv, the votes of ten people for each image. Default: $EMOTIFY_FERPLUS, else that file beside "
+        "fer2013.csv.",
     ),
 ]
 Device: TypeAlias = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1.")]

@@ -120,9 +120,11 @@ class Display:
             shown = self._epoch_of(epoch.epoch + 1)
             self._bar.update(self._task, completed=epoch.step, epoch=shown, accuracy=f"{epoch.valid_accuracy:.1%}")
         else:
+            crowd = "" if epoch.valid_crowd_accuracy is None else f"of the crowd {epoch.valid_crowd_accuracy:.2%}, "
             self._talk.notice(
                 f"epoch {self._epoch_of(epoch.epoch)}: train loss {epoch.train_loss:.3f}, "
-                f"valid loss {epoch.valid_loss:.3f}, valid accuracy {epoch.valid_accuracy:.2%}, {speed:.0f} images/s"
+                f"valid loss {epoch.valid_loss:.3f}, valid accuracy {epoch.valid_accuracy:.2%}, {crowd}"
+                f"{speed:.0f} images/s"
             )
 
     def _epoch_of(self, number: int) -> str:

@@ -12,13 +12,13 @@ import typer
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.errors import Interrupted
-from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
+from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Verbose
 from emotify.cli.processes import follow, together
 from emotify.cli.progress import catching_signals, training_display
 from emotify.errors import UsageError
 from emotify.files import check_folder, printable
 from emotify.runs import RUNS
-from emotify.training.config import TrainConfig, read_config
+from emotify.training.config import VOTES_WEIGHT, TrainConfig, read_config
 
 if TYPE_CHECKING:
     from emotify.evaluation.metrics import Scores
@@ -30,6 +30,7 @@ _DEFAULTS = TrainConfig()
 def train(
     ctx: typer.Context,
     data: Data = None,
+    ferplus: Ferplus = None,
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="See --list-models.")] = _DEFAULTS.model,
     augment: Annotated[
         bool, typer.Option("--augment/--no-augment", help="Vary every image at random: place, light, erased squares.")
@@ -37,6 +38,16 @@ def train(
     strength: Annotated[
         float, typer.Option("--strength", metavar="X", help="Of the augmentation: every amount times X.")
     ] = _DEFAULTS.strength,
+    rotation: Annotated[
+        float, typer.Option("--rotation", metavar="DEGREES", help="Largest rotation of the augmentation, either way.")
+    ] = _DEFAULTS.rotation,
+    low_resolution: Annotated[
+        float, typer.Option("--low-resolution", metavar="X", help="Show a share X of the images at 12 to 48 pixels.")
+    ] = _DEFAULTS.low_resolution,
+    blur: Annotated[float, typer.Option("--blur", metavar="X", help="Blur a share X of the images.")] = _DEFAULTS.blur,
+    jpeg: Annotated[
+        float, typer.Option("--jpeg", metavar="X", help="Compress a share X of the images as JPEG does.")
+    ] = _DEFAULTS.jpeg,
     mixup: Annotated[
         float, typer.Option("--mixup", metavar="X", help="Blend half of each batch with up to a share X of others.")
     ] = _DEFAULTS.mixup,
@@ -90,6 +101,14 @@ def train(
     ] = _DEFAULTS.ema_decay,
     weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X")] = _DEFAULTS.weight_decay,
     label_smoothing: Annotated[float, typer.Option("--label-smoothing", metavar="X")] = _DEFAULTS.label_smoothing,
+    crowd_weight: Annotated[
+        float,
+        typer.Option(
+            "--crowd-weight",
+            metavar="X",
+            help=f"Share of FER+'s votes in the loss; with --ferplus {VOTES_WEIGHT:g}, else 0: no crowd head.",
+        ),
+    ] = _DEFAULTS.crowd_weight,
     grow: Annotated[
         bool, typer.Option("--grow/--no-grow", help="Train on smaller images first, which is faster.")
     ] = _DEFAULTS.grow,
@@ -162,7 +181,9 @@ def train(
         options = read_config(resume / "config.json")
         for change in changes_since(resume, **given, world=world):
             talk.notice(f"not bit for bit the same from here on: {change}")
-    dataset = load_dataset(data, talk, dedupe=options.dedupe, aloud=True)
+    dataset = load_dataset(data, talk, ferplus=ferplus, dedupe=options.dedupe, aloud=True)
+    if resume is None and config is None and "crowd_weight" not in given and dataset.has_votes:
+        options = dataclasses.replace(options, crowd_weight=VOTES_WEIGHT)
     with joined(world, device=pick_device(given.get("device", options.device))):
         opened = (
             resumed_run(resume, dataset, **given, world=world)

@@ -2,7 +2,7 @@
 
 from emotify.data.duplicates import also_in, describe_duplicates, nearly_in
 from emotify.data.ferplus import VOTES
-from emotify.data.read import find_data, read_dataset
+from emotify.data.read import find_data, find_ferplus, read_dataset
 from emotify.data.types import Dataset, LabelledImages, Split
 from emotify.pixels import IMAGE_SIZE
 
@@ -15,6 +15,7 @@ __all__ = [
     "also_in",
     "describe_duplicates",
     "find_data",
+    "find_ferplus",
     "nearly_in",
     "read_dataset",
 ]

@@ -13,13 +13,17 @@ from emotify.data.archives import open_csv
 from emotify.data.fer2013 import parse_usage
 from emotify.data.lines import parse_rows, quote
 from emotify.data.notes import amount
-from emotify.data.types import LabelledImages, Split, UInt8Array
+from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
+from emotify.emotions import EMOTIONS, emotion_index
 from emotify.errors import InputError
 from emotify.files import printable
 
 VOTES: Final = (
     *("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"),
     *("unknown", "NF"),  # not an expression; NF: not a face
+)
+EXPRESSION_COLUMNS: Final = tuple(  # of the seven classes among VOTES, in the order of EMOTIONS
+    next(column for column, name in enumerate(VOTES) if emotion_index(name) == index) for index in range(len(EMOTIONS))
 )
 _COLUMNS: Final = ("Usage", *VOTES)
 
@@ -39,6 +43,11 @@ def add_votes(splits: Mapping[Split, LabelledImages], path: Path) -> tuple[dict[
         if faceless := np.count_nonzero(votes[split].argmax(axis=1) >= VOTES.index("unknown")):
             notes.append(f"{split} has {amount(faceless, 'image')} of no expression or no face to FER+, kept.")
     return voted, notes
+
+
+def vote_shares(votes: UInt8Array) -> Float32Array:
+    """Return the share of each column among an image's votes (N, 10), float32; all 0 for an image without a vote."""
+    return (votes / np.maximum(votes.sum(1, keepdims=True), 1)).astype(np.float32)
 
 
 def _read_votes(path: Path) -> dict[Split, UInt8Array]:

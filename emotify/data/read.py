@@ -21,6 +21,7 @@ from emotify.errors import InputError
 from emotify.files import printable
 
 SYNTHETIC: Final = "synthetic"
+FERPLUS_NAME: Final = "fer2013new.csv"
 _USUAL_PLACES: Final = ("fer2013.csv", "data/fer2013.csv", "data/fer2013", "fer2013")
 _ADVICE: Final = (
     "FER-2013 is to be had at https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-"
@@ -39,6 +40,21 @@ def find_data(given: str | Path | None, *, environment: Mapping[str, str] = os.e
         if (folder / place).exists():
             return str(folder / place)
     raise InputError(f"no data: none of {', '.join(_USUAL_PLACES)} is here. {_ADVICE}")
+
+
+def find_ferplus(source: str, *, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where the votes for the challenge's csv `source` are: $EMOTIFY_FERPLUS, else fer2013new.csv beside it.
+
+    None where there is no such file, and for data whose order is not the challenge's.
+    """
+    path = Path(source)
+    folder = path if path.is_dir() else path.parent
+    if source == SYNTHETIC or not (path.is_file() or any((path / name).is_file() for name in CSV_NAMES)):
+        return None
+    if environment.get("EMOTIFY_FERPLUS"):
+        return Path(environment["EMOTIFY_FERPLUS"])
+    beside = folder / FERPLUS_NAME
+    return beside if beside.is_file() else None
 
 
 def read_dataset(

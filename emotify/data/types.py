@@ -61,6 +61,11 @@ class LabelledImages:
         digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
+    def votes_sha256(self) -> str:
+        """Return a digest of the votes, which must be there."""
+        assert self.votes is not None
+        return hashlib.sha256(np.ascontiguousarray(self.votes).data).hexdigest()
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -69,3 +74,8 @@ class Dataset:
     source: str
     splits: Mapping[Split, LabelledImages]
     notes: tuple[str, ...] = field(default=())  # whole sentences, for the user
+
+    @property
+    def has_votes(self) -> bool:
+        """Whether the splits have the votes of FER+."""
+        return any(images.votes is not None for images in self.splits.values())

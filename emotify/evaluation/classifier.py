@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -30,6 +31,14 @@ VIEWS: Mapping[str, tuple[View, ...]] = MappingProxyType(
         "ten": tuple(View(*place, mirrored=mirrored) for mirrored in (False, True) for place in _PLACES),
     }
 )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier says of N images: the answers of its heads, float32 (N, 7) each, rows of sum 1."""
+
+    labels: Float32Array  # how probable each of FER-2013's labels is
+    crowd: Float32Array | None = None  # what share of people would name each expression; None without that head
 
 
 class Classifier(Protocol):

@@ -42,13 +42,18 @@ def score_crowd(probabilities: Float32Array, votes: UInt8Array) -> Crowd | None:
 
 
 def crowd_labels(votes: UInt8Array) -> Int64Array:
-    """Return the class (0..6) that most annotators of votes (N, 10) chose, or -1 where that is none of the seven.
+    """Return the class (0..6) on which most annotators of votes (N, 10) agree, or -1 where that is none of the seven.
 
-    -1 too where two columns share the first place. Barsoum et al. 2016, arXiv:1608.01041.
+    A single vote for a column is dropped, and the majority is more than half of the votes that are left: the filter of
+    FER+'s authors (Barsoum et al. 2016, arXiv:1608.01041; "majority" in github.com/microsoft/FERPlus).
     """
-    most = votes.max(1, keepdims=True)
-    shared = (votes == most).sum(1) > 1
-    return np.where(shared, -1, _CLASSES[votes.argmax(1)]).astype(np.int64)
+    return np.where(majority_columns(votes) < 0, -1, _CLASSES[majority_columns(votes)]).astype(np.int64)
+
+
+def majority_columns(votes: UInt8Array) -> Int64Array:
+    """Return the column of votes (N, 10) that has the majority, as for `crowd_labels`, -1 where none has."""
+    kept = np.where(votes > 1, votes, 0).astype(np.int64)
+    return np.where(2 * kept.max(1) > kept.sum(1), kept.argmax(1), -1)
 
 
 def crowd_distribution(votes: UInt8Array) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from emotify.exporting.graph import ExportedClassifier
 from emotify.exporting.onnx_file import PRECISIONS, describe, to_onnx, with_half_weights, with_int8
 from emotify.files import check_output, explain_write_errors, printable, write_bytes
 from emotify.models import Network
-from emotify.models.inference import predict_probabilities
+from emotify.models.inference import predict_answers
 from emotify.prediction.session import Session
 
 # Largest difference of a probability. In fp32 a label can then differ only where two are equal but for twice as much.
@@ -149,7 +149,7 @@ class _AsTrained:
 
     def probabilities(self, images: UInt8Array) -> Float32Array:
         device = torch.device("cpu")
-        return self.pooling(np.stack([predict_probabilities(each, images, device=device) for each in self.networks]))
+        return self.pooling(np.stack([predict_answers(each, images, device=device).labels for each in self.networks]))
 
 
 def _drawn_faces() -> UInt8Array:

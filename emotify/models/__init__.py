@@ -41,11 +41,15 @@ def check_name(name: str) -> None:
         raise UsageError(msg)
 
 
-def build_network(name: str) -> Network:
-    """Return a freshly initialised network. Raises UsageError for a name that is not in the table."""
+def build_network(name: str, *, crowd: bool = False) -> Network:
+    """Return a freshly initialised network. Raises UsageError for a name that is not in the table.
+
+    crowd: with a second head, for the votes of FER+ (`emotify.models.heads`).
+    """
     check_name(name)
     network = NETWORKS[name]()
     network.name = name
+    network.set_crowd(crowd=crowd)
     return network
 
 

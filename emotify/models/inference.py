@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from emotify.data.types import Float32Array, UInt8Array
+from emotify.data.types import UInt8Array
 from emotify.errors import UnavailableError
+from emotify.evaluation.classifier import Answers
+from emotify.models.heads import LABELS, crowd_expressions
 from emotify.models.network import Network
 
 T = TypeVar("T", bound=nn.Module)
@@ -21,7 +22,7 @@ _BATCH = 256  # images at once
 def predict_logits(
     network: Network, images: UInt8Array | Tensor, *, device: torch.device, precision: str = "fp32"
 ) -> Tensor:
-    """Return float32 logits (N, 7), on the CPU, of uint8 images (N, 1, 48, 48), wherever they are.
+    """Return float32 logits (N, 7) or (N, 17), on the CPU, of uint8 images (N, 1, 48, 48), wherever they are.
 
     Raises UnavailableError when there is too little memory.
     """
@@ -42,15 +43,17 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def predict_probabilities(network: Network, images: UInt8Array, *, device: torch.device) -> Float32Array:
-    """Return float32 probabilities (N, 7) of uint8 images (N, 1, 48, 48), computed in float32."""
+def predict_answers(network: Network, images: UInt8Array, *, device: torch.device) -> Answers:
+    """Return what both heads answer to uint8 images (N, 1, 48, 48), computed in float32."""
     # Convolutions on a GPU would otherwise round to TF32, which has 10 bits where float32 has 23.
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        return np.asarray(predict_logits(network, images, device=device).softmax(1).numpy())
+        logits = predict_logits(network, images, device=device)
+    crowd = crowd_expressions(logits).softmax(1).numpy() if network.crowd else None
+    return Answers(logits[:, LABELS].softmax(1).numpy(), crowd)
 
 
 def pool_logits(logits: Tensor, weights: Tensor, *, linear: bool) -> Tensor:
-    """Return pooled log-probabilities (N, 7), normalised only if `linear`, of logits (M, N, 7) with weights (M, 1, 1).
+    """Return pooled log-probabilities (N, K), normalised only if `linear`, of logits (M, N, K) with weights (M, 1, 1).
 
     The same as `emotify.ensembling.combining.Pooling`, before its temperature, for what computes in torch.
     """

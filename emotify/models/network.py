@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from emotify.data.ferplus import VOTES
 from emotify.emotions import EMOTIONS
 
 
@@ -25,14 +26,34 @@ class Network(nn.Module, ABC):
         super().__init__()
         self.input_size, self.equalise = input_size, equalise
 
+    @property
+    def last_layer(self) -> nn.Linear:
+        """The layer that gives the logits."""
+        return [layer for layer in self.modules() if isinstance(layer, nn.Linear)][-1]
+
+    @property
+    def crowd(self) -> bool:
+        """Whether there is a second head, for the votes of FER+."""
+        return self.last_layer.out_features > len(EMOTIONS)
+
+    @torch.no_grad()
+    def set_crowd(self, *, crowd: bool) -> None:
+        """Add a freshly initialised crowd head, or remove it; the head of the labels keeps its weights."""
+        if crowd == self.crowd:
+            return
+        layer, labels = self.last_layer, len(EMOTIONS)
+        fresh = nn.Linear(layer.in_features, labels + len(VOTES) * crowd)
+        fresh.weight[:labels], fresh.bias[:labels] = layer.weight[:labels], layer.bias[:labels]
+        layer.out_features, layer.weight, layer.bias = fresh.out_features, fresh.weight, fresh.bias
+
     def forward(self, images: Tensor) -> Tensor:
-        """Turn images (N, 1, S, S), uint8 or float in 0..255, into logits (N, 7)."""
+        """Turn images (N, 1, S, S), uint8 or float in 0..255, into logits (N, 7), with a crowd head (N, 17)."""
         pixels = centre_crop(images, self.input_size)
         return self.logits(normalise(equalise(pixels) if self.equalise else pixels))
 
     @abstractmethod
     def logits(self, pixels: Tensor) -> Tensor:
-        """Turn normalised pixels (N, 1, S, S) with S <= input_size into logits (N, 7)."""
+        """Turn normalised pixels (N, 1, S, S) with S <= input_size into logits (N, 7), with a crowd head (N, 17)."""
 
     def take_weights(self, other: Network) -> None:
         """Answer as `other` does from now on. Raises RuntimeError when its weights do not fit."""

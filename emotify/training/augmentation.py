@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emotify.training.chance import Draws
+from emotify.training.degradation import blur, compress, lower_resolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +24,16 @@ class Augmentation:
     brightness: float = 25.0  # grey levels of 255, either way
     contrast: float = 0.25  # at most this share more, or less
     gamma: float = 1.3  # exponent at most this, or its inverse
+    low_resolution: float = 0.0  # share shown at a lower resolution
+    blur: float = 0.0  # share blurred
+    jpeg: float = 0.0  # share compressed as JPEG files are
     erase: float = 0.5  # share with one square replaced by noise
     erase_size: tuple[int, int] = (8, 16)  # pixels of 48, side of that square
 
     def at(self, strength: float) -> Augmentation:
-        """Return these amounts times `strength`; at 0 nothing is left but mirroring."""
-        return Augmentation(
-            flip=self.flip,
+        """Return these amounts times `strength`; at 0 nothing is left but mirroring and what files do to pictures."""
+        return dataclasses.replace(
+            self,
             rotation=self.rotation * strength,
             scale=self.scale**strength,
             shift=self.shift * strength,
@@ -36,7 +41,6 @@ class Augmentation:
             contrast=min(self.contrast * strength, 1.0),
             gamma=self.gamma**strength,
             erase=min(self.erase * strength, 1.0),
-            erase_size=self.erase_size,
         )
 
 
@@ -46,20 +50,24 @@ NO_AUGMENTATION = Augmentation(
 
 
 def augment(images: Tensor, draws: Draws, amounts: Augmentation, *, field: int, size: int) -> Tensor:
-    """Return a random variant of each image: flipped, turned, scaled, shifted, relit, partly erased.
+    """Return a random variant of each image: flipped, turned, scaled, shifted, relit, degraded, partly erased.
 
     images: uint8 (N, 1, 48, 48), on the device of `draws`. The middle `field` pixels are sampled at `size` x `size`
     in one bilinear step, repeating mirrored edges. Returns float32 (N, 1, size, size) in 0..255.
     """
     pixels = _move(images.float(), draws, amounts, field=field, size=size)
     pixels = _relight(pixels, draws, amounts)
+    # In the order in which a camera and a file do it; what is not asked for draws no numbers.
+    for degrade, share in ((blur, amounts.blur), (lower_resolution, amounts.low_resolution), (compress, amounts.jpeg)):
+        if share:
+            pixels = degrade(pixels, draws, share=share)
     return _erase(pixels, draws, amounts, scale=size / images.shape[-1])
 
 
 def mix(pixels: Tensor, targets: Tensor, draws: Draws, *, most: float) -> tuple[Tensor, Tensor]:
     """Blend each image of the first half of a batch with another one, and their targets alike.
 
-    pixels: (N, 1, S, S); targets: (N, 7). `most` is the largest share of the other image; shares are drawn uniformly.
+    pixels: (N, 1, S, S); targets: (N, K). `most` is the largest share of the other image; shares are drawn uniformly.
     mixup, Zhang et al. 2018, arXiv:1710.09412.
     """
     half = len(pixels) // 2

@@ -59,7 +59,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def save_checkpoint(path: Path, network: Network, name: str, details: Mapping[str, Any]) -> None:
     """Write a network's weights with its name in the table of models and the order of its classes."""
-    save_tensors(path, network.state_dict(), {"schema": 1, "model": name, "classes": EMOTIONS, **details})
+    heads = ["labels", "crowd"] if network.crowd else ["labels"]
+    document = {"schema": 1, "model": name, "classes": EMOTIONS, "heads": heads, **details}
+    save_tensors(path, network.state_dict(), document)
 
 
 def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
@@ -72,7 +74,7 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     if document.get("classes") != list(EMOTIONS):
         msg = f"{printable(path)} has other classes: {document.get('classes')!r}; expected {', '.join(EMOTIONS)}"
         raise ModelError(msg)
-    network = build_network(name)
+    network = build_network(name, crowd="crowd" in document.get("heads", ()))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

@@ -8,9 +8,10 @@ import torch
 
 from emotify.data.types import Float32Array, UInt8Array
 from emotify.errors import ModelError
+from emotify.evaluation.classifier import Answers
 from emotify.files import printable
 from emotify.models import Network
-from emotify.models.inference import lay_out, predict_probabilities
+from emotify.models.inference import lay_out, predict_answers
 from emotify.runs import CHECKPOINT, read_run
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.device import pick_device
@@ -23,8 +24,12 @@ class NetworkClassifier:
         self.name, self.network, self._device = name, lay_out(network), device
 
     def probabilities(self, images: UInt8Array) -> Float32Array:
-        """Return probabilities (N, 7) of uint8 images (N, 1, 48, 48)."""
-        return predict_probabilities(self.network, images, device=self._device)
+        """Return the probabilities (N, 7) of the labels' head for uint8 images (N, 1, 48, 48)."""
+        return self.answers(images).labels
+
+    def answers(self, images: UInt8Array) -> Answers:
+        """Return what both heads answer to uint8 images (N, 1, 48, 48)."""
+        return predict_answers(self.network, images, device=self._device)
 
 
 def open_run(folder: Path, *, device: str = "auto") -> NetworkClassifier:

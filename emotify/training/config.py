@@ -24,6 +24,7 @@ MACHINE = (
     "layout",
     "compile",
 )  # fields that the machine decides when they are left to it
+VOTES_WEIGHT = 0.7  # `crowd_weight` where votes are there and nothing else is asked for
 _LARGEST_CONFIG = 1_000_000  # bytes
 _LARGEST_FLOAT = sys.float_info.max  # a whole number of a JSON file can be larger
 
@@ -35,6 +36,10 @@ class TrainConfig:
     model: str = "cnn"
     augment: bool = False
     strength: float = 1.0  # of the augmentation: every amount times this
+    rotation: float = 15.0  # degrees, either way, of the augmentation
+    low_resolution: float = 0.0  # share of the images that are shown at 12 to 48 pixels, then enlarged again
+    blur: float = 0.0  # share of the images that are blurred
+    jpeg: float = 0.0  # share of the images that are compressed as JPEG files are
     mixup: float = 0.0  # at most this share of another image, in half of each batch, but for the last epochs
     drop_path: float = 0.0  # share of images for which the last residual block is left out
     dedupe: bool = False  # leave out of train what is there twice, or in valid or test
@@ -46,6 +51,7 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4  # on weights, not on biases and normalisation
     label_smoothing: float = 0.1
+    crowd_weight: float = 0.0  # share of FER+'s votes in the loss; above 0 the network has a crowd head
     ema_decay: float = 0.998  # at most, and (1 + step) / (10 + step) until then
     schedule: str = "cosine"  # how the learning rate falls
     start_from: str = ""  # what has the first weights: a finished run, an .onnx file, a model inside; or several
@@ -67,6 +73,10 @@ class TrainConfig:
         checks = {
             "epochs": (0 if self.start_from else 1) <= self.epochs <= 100_000,
             "strength": 0 <= self.strength <= 3,
+            "rotation": 0 <= self.rotation <= 180,
+            "low_resolution": 0 <= self.low_resolution <= 1,
+            "blur": 0 <= self.blur <= 1,
+            "jpeg": 0 <= self.jpeg <= 1,
             "mixup": 0 <= self.mixup <= 0.5,
             "drop_path": 0 <= self.drop_path < 1,
             "batch_size": 2 <= self.batch_size <= 65_536,
@@ -76,6 +86,7 @@ class TrainConfig:
             "momentum": 0 < self.momentum < 1,
             "weight_decay": 0 <= self.weight_decay <= _LARGEST_FLOAT,
             "label_smoothing": 0 <= self.label_smoothing < 1,
+            "crowd_weight": 0 <= self.crowd_weight <= 1,
             "ema_decay": 0 <= self.ema_decay < 1,
             "schedule": self.schedule in SCHEDULES,
             "distill_weight": 0 <= self.distill_weight <= 1,

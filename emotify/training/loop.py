@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotify.data.types import LabelledImages, Split
+from emotify.data.ferplus import vote_shares
+from emotify.data.types import Float32Array, LabelledImages, Split
 from emotify.emotions import EMOTIONS
 from emotify.errors import GateError, ModelError
+from emotify.evaluation.crowd import score_crowd
 from emotify.files import printable, write_bytes
 from emotify.models import Network, build_network
+from emotify.models.heads import CROWD, LABELS, crowd_expressions
 from emotify.models.inference import autocast, lay_out, memory_format, predict_logits
 from emotify.models.layers import set_drop_path
 from emotify.models.network import centre_crop
@@ -58,8 +62,18 @@ class Epoch:
     step: int
     learning_rate: float
     train_loss: float
-    valid_loss: float
-    valid_accuracy: float
+    valid_loss: float  # with a crowd head the mean of both heads' losses, weighted as in training
+    valid_accuracy: float  # of the labels' head
+    valid_crowd_accuracy: float | None = None  # of the crowd's head, against the majority of the votes
+
+
+@dataclass(frozen=True)
+class ValidScores:
+    """What a network comes to on `valid`, as an epoch's line has it."""
+
+    loss: float
+    accuracy: float
+    crowd_accuracy: float | None = None
 
 
 class Training:
@@ -79,11 +93,17 @@ class Training:
         train, self.valid = splits[Split.TRAIN], splits[Split.VALID]
         self.images = torch.from_numpy(train.images).to(self.device)
         self.labels = torch.from_numpy(train.labels).to(self.device)
+        self.targets = torch.from_numpy(_targets(train, crowd=config.crowd_weight > 0)).to(self.device)
         self._valid_images = torch.from_numpy(self.valid.images).to(self.device)
         self.data_sha256 = {split.value: images.sha256() for split, images in splits.items() if split != Split.TEST}
+        if config.crowd_weight:
+            self.data_sha256 |= {
+                f"{split.value} votes": splits[split].votes_sha256() for split in (Split.TRAIN, Split.VALID)
+            }
 
         # Whatever the first weights were, a state replaces them: the run that they came from may be gone by then.
-        network = build_network(config.model) if (folder / STATE).exists() else first_weights(config, train)
+        resumed, crowd = (folder / STATE).exists(), config.crowd_weight > 0
+        network = build_network(config.model, crowd=crowd) if resumed else first_weights(config, train)
         self.network = lay_out(network, config.layout).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.teacher: Teacher | None = None
@@ -145,12 +165,11 @@ class Training:
         with autocast(self.device, config.precision):
             seen = shrink(centre_crop(pixels, self.network.input_size), size)
             logits = self._forward(seen.contiguous(memory_format=memory_format(config.layout)))
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+        answers = None
         if self.teacher is not None:
             with autocast(self.device, config.precision):
                 answers = self.teacher(pixels.contiguous(memory_format=torch.channels_last))
-            taught = distillation_loss(logits.float(), answers, temperature=config.distill_temperature)
-            loss = torch.lerp(loss, taught, config.distill_weight)
+        loss = two_headed_loss(logits.float(), targets, answers, config)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         for optimizer in self.optimizers:
@@ -159,15 +178,15 @@ class Training:
         return self.world.mean(loss.detach())
 
     def _view(self, batch: Tensor, draws: Draws, *, size: int) -> tuple[Tensor, Tensor]:
-        """Return the pixels that are trained on, (N, 1, S, S) in 0..255, and their targets, (N, 7).
+        """Return the pixels that are trained on, (N, 1, S, S) in 0..255, and their targets, (N, 7) or (N, 17).
 
         A teacher sees the whole image at full size; without one the pixels are sampled at `size` at once.
         """
         config, images = self.config, self.images[batch]
-        amounts = Augmentation().at(config.strength) if config.augment else NO_AUGMENTATION
+        amounts = augmentation_of(config)
         field, size = (images.shape[-1],) * 2 if self.teacher else (self.network.input_size, size)
         pixels = augment(images, draws, amounts, field=field, size=size)
-        targets = F.one_hot(self.labels[batch], len(EMOTIONS)).float()
+        targets = self.targets[batch]
         if config.mixup and len(self.history) < MIXED_UNTIL * config.epochs:
             pixels, targets = mix(pixels, targets, draws, most=config.mixup)
         return pixels, targets
@@ -179,28 +198,36 @@ class Training:
 
     def _end_epoch(self, epoch: int) -> Epoch:
         train_loss = float(self.loss_sum) / self.steps_per_epoch
-        valid_loss, valid_accuracy = self._score_valid(self.average)
+        valid = self._score_valid(self.average)
         if self.step == self.total_steps:
             measured = self._measured_anew()
             scored = self._score_valid(measured)
-            if scored[0] < valid_loss:
-                self.average, self.measured = measured, True
-                valid_loss, valid_accuracy = scored
-        if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
-            loss = valid_loss if math.isfinite(train_loss) else train_loss
+            if scored.loss < valid.loss:
+                self.average, self.measured, valid = measured, True, scored
+        if not (math.isfinite(train_loss) and math.isfinite(valid.loss)):
+            loss = valid.loss if math.isfinite(train_loss) else train_loss
             msg = f"the loss is {loss} in epoch {epoch + 1}; lower --learning-rate and train again"
             raise GateError(msg)
         self.loss_sum.zero_()
         learning_rate = self._learning_rate(self.step - 1)
-        report = Epoch(epoch + 1, self.step, learning_rate, train_loss, valid_loss, valid_accuracy)
+        report = Epoch(
+            epoch + 1, self.step, learning_rate, train_loss, valid.loss, valid.accuracy, valid.crowd_accuracy
+        )
         self.history.append(report)
         self._write_metrics()
         return report
 
-    def _score_valid(self, network: Network) -> tuple[float, float]:
+    def _score_valid(self, network: Network) -> ValidScores:
         logits = predict_logits(network, self._valid_images, device=self.device, precision=self.config.precision)
-        labels = torch.from_numpy(self.valid.labels)
-        return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+        labels, weight = torch.from_numpy(self.valid.labels), self.config.crowd_weight
+        loss = float(F.cross_entropy(logits[:, LABELS], labels))
+        accuracy = float((logits[:, LABELS].argmax(1) == labels).float().mean())
+        if not network.crowd or self.valid.votes is None:
+            return ValidScores(loss, accuracy)
+        votes = torch.from_numpy(vote_shares(self.valid.votes))
+        crowd = score_crowd(crowd_expressions(logits).softmax(1).numpy(), self.valid.votes)
+        loss += weight * (float(F.cross_entropy(logits[:, CROWD], votes)) - loss)
+        return ValidScores(loss, accuracy, None if crowd is None else crowd.accuracy)
 
     def _order(self, epoch: int) -> list[Tensor]:
         """Return the batches of an epoch, each a tensor of image indices."""
@@ -306,6 +333,39 @@ class Training:
             return
         lines = [json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in self.history]
         write_bytes(self.folder / "metrics.jsonl", "".join(lines).encode())
+
+
+def augmentation_of(config: TrainConfig) -> Augmentation:
+    """Return how far a training changes its images."""
+    if not config.augment:
+        return NO_AUGMENTATION
+    degraded = {"low_resolution": config.low_resolution, "blur": config.blur, "jpeg": config.jpeg}
+    return Augmentation(rotation=config.rotation, **degraded).at(config.strength)
+
+
+def two_headed_loss(logits: Tensor, targets: Tensor, teacher: Tensor | None, config: TrainConfig) -> Tensor:
+    """Return the mean loss of logits (N, 7) against targets (N, 7), or of both heads' (N, 17).
+
+    The head of the labels is trained by cross-entropy with smoothed labels, the crowd's by cross-entropy with the
+    shares of the votes. teacher: its logits (N, 7) or (N, 17); a head that it has learns from it too.
+    """
+    labels = F.cross_entropy(logits[:, LABELS], targets[:, LABELS], label_smoothing=config.label_smoothing)
+    losses = [labels, F.cross_entropy(logits[:, CROWD], targets[:, CROWD])] if config.crowd_weight else [labels]
+    if teacher is not None:
+        for place, head in enumerate((LABELS, CROWD)[: len(losses)]):
+            if teacher.shape[1] >= head.stop:
+                taught = distillation_loss(logits[:, head], teacher[:, head], temperature=config.distill_temperature)
+                losses[place] = torch.lerp(losses[place], taught, config.distill_weight)
+    return losses[0] if len(losses) == 1 else torch.lerp(losses[0], losses[1], config.crowd_weight)
+
+
+def _targets(images: LabelledImages, *, crowd: bool) -> Float32Array:
+    """Return the labels as float32 (N, 7), or with the shares of the votes beside them (N, 17)."""
+    labels = np.eye(len(EMOTIONS), dtype=np.float32)[images.labels]
+    if not crowd:
+        return labels
+    assert images.votes is not None
+    return np.concatenate([labels, vote_shares(images.votes)], axis=1)
 
 
 def update_average(average: Network, network: Network, *, decay: float) -> None:

@@ -21,7 +21,7 @@ from emotify.errors import InputError, ModelError, UnavailableError, UsageError,
 from emotify.evaluation.metrics import Scores, score
 from emotify.files import explain_write_errors, locked, printable, remove_strays, write_json
 from emotify.models import build_network, check_name, count_macs, count_parameters
-from emotify.models.inference import is_out_of_memory, predict_probabilities
+from emotify.models.inference import is_out_of_memory, predict_answers
 from emotify.prediction.session import names_file
 from emotify.runs import STATE, new_folder, read_run, update_record
 from emotify.training.checkpoint import DamagedError
@@ -144,9 +144,8 @@ def check_resumable(folder: Path) -> None:
 def finish_run(training: Training) -> Scores:
     """Write the final weights and return their scores on `valid`. The run can be resumed until `close_run`."""
     training.save_state()
-    scores = score(
-        predict_probabilities(training.average, training.valid.images, device=training.device), training.valid.labels
-    )
+    answers = predict_answers(training.average, training.valid.images, device=training.device)
+    scores = score(answers.labels, training.valid.labels)
     training.save_checkpoint({"accuracy": scores.accuracy, "nll": scores.nll})
     update_record(training.folder, normalisation="measured" if training.measured else "followed")
     return scores
@@ -246,6 +245,9 @@ def _check_data(dataset: Dataset, config: TrainConfig) -> None:
     for split in (Split.TRAIN, Split.VALID):
         if split not in dataset.splits or not len(dataset.splits[split]):
             msg = f"{printable(dataset.source)} has no images of the {split} split; training needs train and valid"
+            raise InputError(msg)
+        if config.crowd_weight and dataset.splits[split].votes is None:
+            msg = f"--crowd-weight {config.crowd_weight:g} needs the votes of FER+; name fer2013new.csv with --ferplus"
             raise InputError(msg)
     train = dataset.splits[Split.TRAIN]
     if np.count_nonzero(train.counts()) < 2:

@@ -26,32 +26,33 @@ def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> N
     """
     torch.manual_seed(derive_seed(config.seed, "weights", 0))
     if not config.start_from:
-        network = build_network(config.model)
+        network = build_network(config.model, crowd=config.crowd_weight > 0)
         if train is not None:
             network.learn_statistics(torch.from_numpy(train.images))
         return network
     whole = Path(config.start_from).exists()  # a folder's name may have commas
     sources = [config.start_from] if whole else config.start_from.split(",")
-    networks = [_begin_with(source, config.model, train) for source in sources]
+    networks = [_begin_with(source, config, train) for source in sources]
     weights = [network.state_dict() for network in networks]
     mean = {name: torch.stack([each[name].double() for each in weights]).mean(0) for name in weights[0]}
     networks[0].load_state_dict(mean)
     return networks[0]
 
 
-def _begin_with(source: str, model: str, train: LabelledImages | None) -> Network:
-    """Return a network with the weights of one run, file or model inside."""
-    network = build_network(model)
+def _begin_with(source: str, config: TrainConfig, train: LabelledImages | None) -> Network:
+    """Return a network with the weights of one run, file or model inside; a head that these lack is fresh."""
+    network = build_network(config.model, crowd=config.crowd_weight > 0)
     if names_file(source):
         from emotify.training.exported import read_network  # onnx, which nothing else here needs
 
         started = read_network(Path(source), None if train is None else train.images)
     else:
         started, _ = load_checkpoint(Path(source) / CHECKPOINT)
+    started.set_crowd(crowd=network.crowd)
     try:
         network.take_weights(started)
     except RuntimeError as error:
         given, held = printable(source), started.name
-        msg = f"--start-from {given}: the weights of {held} do not fit {model}; take --model {held}"
+        msg = f"--start-from {given}: the weights of {held} do not fit {config.model}; take --model {held}"
         raise UsageError(msg) from error
     return network

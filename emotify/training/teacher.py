@@ -15,6 +15,7 @@ from emotify.ensembling.members import open_ensemble
 from emotify.errors import ModelError
 from emotify.files import file_sha256, printable
 from emotify.models import Network
+from emotify.models.heads import CROWD, LABELS
 from emotify.models.inference import fused, lay_out, pool_logits
 from emotify.prediction.session import find_model, names_file, open_session, packaged_models
 from emotify.runs import CHECKPOINT
@@ -35,9 +36,14 @@ class NetworkTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Return log-probabilities (N, 7), not normalised, of images (N, 1, S, S) in 0..255."""
-        answers = torch.stack([member(images).float() for member in self.members])
-        return pool_logits(answers, self.weights, linear=self.linear)
+        """Return log-probabilities of images (N, 1, S, S) in 0..255, not normalised: (N, 7), of both heads (N, 17)."""
+        answers = [member(images).float() for member in self.members]
+        heads = (LABELS, CROWD) if all(answer.shape[1] > LABELS.stop for answer in answers) else (LABELS,)
+        pooled = [
+            pool_logits(torch.stack([answer[:, head] for answer in answers]), self.weights, linear=self.linear)
+            for head in heads
+        ]
+        return torch.cat(pooled, dim=1)
 
 
 class FileTeacher:
