@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +13,16 @@ import typer
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
-from emotify.cli.options import Data, Debug, Device, Json, Quiet, Threads, Verbose
+from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Verbose
 from emotify.errors import InputError, ModelError, UsageError, WriteError
 from emotify.files import check_folder, look_at_output, make_folder, printable
 from emotify.runs import RUNS, new_folder
 
 if TYPE_CHECKING:
     from emotify.data import LabelledImages
+    from emotify.data.types import Float32Array
     from emotify.ensembling.choosing import Method
-    from emotify.ensembling.combination import Combination
+    from emotify.ensembling.combination import Combination, CrowdCombination
 
 _MANY = 12  # members; from here on what they cost is worth a word
 
@@ -31,6 +33,7 @@ def ensemble(
         typer.Argument(metavar="RUN", help="Finished runs. Default: all of runs/.", show_default=False),
     ] = None,
     data: Data = None,
+    ferplus: Ferplus = None,
     method: Annotated[
         str,
         typer.Option(
@@ -77,14 +80,18 @@ def ensemble(
     from emotify.reports.plots import plot_disagreement
 
     members = [open_classifier(path, device=device, threads=threads) for path in paths]
-    valid = _read_valid(data, talk)
-    answers = np.stack([member.probabilities(valid.images) for member in members])
+    valid = _read_valid(data, ferplus, talk)
+    answered = [member.answers(valid.images) for member in members]
+    answers = np.stack([each.labels for each in answered])
     again = twins(answers)
     for later, earlier in again.items():
         talk.notice(f"{members[later].name} answers exactly as {members[earlier].name}: counted once")
     different = [number for number in range(len(members)) if number not in again]
     paths, names = [paths[number] for number in different], [members[number].name for number in different]
     combination = combine(answers[different], valid.labels, method=wanted, seed=seed, recipes=read_recipes(paths))
+    crowds = [crowd for number in different if (crowd := answered[number].crowd) is not None]
+    if crowds:
+        combination = dataclasses.replace(combination, crowd=_combine_crowd(crowds, valid, combination, talk))
     if out is None:
         folder = new_folder(RUNS, "ensemble")
     else:
@@ -102,6 +109,25 @@ def ensemble(
     _show(names, combination, talk)
     print(printable(folder))
     talk.notice(f"next: {_next(paths, folder, combination, data)}")
+
+
+def _combine_crowd(
+    crowds: Sequence[Float32Array], valid: LabelledImages, combination: Combination, talk: Talk
+) -> CrowdCombination | None:
+    """Combine the crowd's heads; say why where they cannot be combined."""
+    import numpy as np
+
+    from emotify.data.notes import amount
+    from emotify.ensembling.combination import combine_crowd
+
+    if len(crowds) < len(combination.member_scores):
+        missing = len(combination.member_scores) - len(crowds)
+        talk.notice(f"the ensemble has no crowd head: {amount(missing, 'member')} has none")
+        return None
+    if valid.votes is None:
+        talk.notice("the crowd heads are pooled without a temperature: the data has no votes; name them with --ferplus")
+        return None
+    return combine_crowd(np.stack(crowds), valid.votes, combination.pooling)
 
 
 def parse_method(name: str) -> Method:
@@ -128,11 +154,11 @@ def _check(paths: Sequence[Path], out: Path | None) -> None:
         raise WriteError(msg)
 
 
-def _read_valid(data: str | None, talk: Talk) -> LabelledImages:
+def _read_valid(data: str | None, ferplus: Path | None, talk: Talk) -> LabelledImages:
     """Return the images that everything is chosen on; no other split is looked at."""
     from emotify.data import Split
 
-    dataset = load_dataset(data, talk)
+    dataset = load_dataset(data, talk, ferplus=ferplus)
     if Split.VALID not in dataset.splits or not len(dataset.splits[Split.VALID]):
         msg = f"{dataset.source} has no valid split, on which an ensemble is chosen"
         raise InputError(msg)
@@ -186,15 +212,18 @@ def _document(names: Sequence[str], combination: Combination) -> dict[str, Any]:
         "methods": [trial.document() for trial in combination.trials.values()],
         "diversity": {"runs": list(names), **combination.diversity.document()},
         "conclusion": combination.conclusion,
+        "crowd": combination.crowd and combination.crowd.document(),
     }
 
 
 def _show(names: Sequence[str], combination: Combination, talk: Talk) -> None:
     from rich.text import Text
 
-    from emotify.reports.tables import diversity_table, gains_table, members_table, methods_table
+    from emotify.reports.tables import crowd_members_table, diversity_table, gains_table, members_table, methods_table
 
     talk.show(members_table(names, combination))
+    if combination.crowd is not None:
+        talk.show(crowd_members_table(names, combination.crowd))
     if len(names) > 1:
         talk.show(methods_table(combination))
         talk.show(gains_table(names, combination.diversity))

@@ -16,6 +16,7 @@ from emotify.cli.options import (
     Device,
     Ferplus,
     Force,
+    HeadName,
     Json,
     Quiet,
     Threads,
@@ -23,6 +24,7 @@ from emotify.cli.options import (
     Verbose,
     Views,
     chosen_views,
+    parse_head,
 )
 from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder
@@ -30,6 +32,7 @@ from emotify.files import check_folder
 if TYPE_CHECKING:
     from emotify.data import Split
     from emotify.evaluation.evaluate import Leaderboard
+    from emotify.evaluation.metrics import Scores
 
 
 def evaluate(
@@ -44,6 +47,7 @@ def evaluate(
     data: Data = None,
     ferplus: Ferplus = None,
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="valid, test or train.")] = "valid",
+    head: HeadName = None,
     tta: Tta = False,
     views: Views = None,
     min_accuracy: Annotated[
@@ -66,6 +70,9 @@ def evaluate(
 ) -> None:
     """Score models on one split: several make a leaderboard with paired tests.
 
+    A model trained with the votes of FER+ has two heads. Its labels head is scored against FER-2013's labels, its crowd
+    head against the expression that most of FER+'s annotators named; --head makes one head answer both questions.
+
     Runs that differ in their seed (and the machine) alone are also scored together, and such recipes are compared
     over their seeds.
 
@@ -74,6 +81,7 @@ def evaluate(
       emotify evaluate                                  every finished run and ensemble in runs/
       emotify evaluate runs/20260131-120000-cnn-s0-1a2b --split test
       emotify evaluate default fast                     the models inside emotify
+      emotify evaluate default --head labels            what the labels head says of both truths
       emotify evaluate model.onnx --tta --json
       emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts
       emotify evaluate --report report/                 a page to keep, to print, to pass on
@@ -106,6 +114,7 @@ def evaluate(
         in_train=in_train,
         near_train=near_train,
         recipes=recipe_names(paths),
+        head=parse_head(head),
     )
     if json:
         print_json(leaderboard.document())
@@ -144,15 +153,28 @@ def parse_split(name: str) -> Split:
 
 def _show(leaderboard: Leaderboard, talk: Talk) -> None:
     from emotify.reports import tables
+    from emotify.reports.names import short_name
 
-    best = leaderboard.results[0]
+    best, by_crowd = leaderboard.results[0], leaderboard.by_crowd()
     if leaderboard.pairs:
         talk.show(tables.leaderboard_table(leaderboard))
         talk.show(tables.pairs_table(leaderboard))
+    if by_crowd:
+        talk.show(tables.crowd_table(leaderboard))
+    if leaderboard.crowd_pairs:
+        talk.show(tables.crowd_pairs_table(leaderboard))
     if leaderboard.recipes:
         talk.show(tables.recipes_table(leaderboard))
     if leaderboard.recipe_pairs:
         talk.show(tables.recipe_pairs_table(leaderboard))
     talk.show(tables.scores_table(best))
-    talk.show(tables.class_table(best.scores, title="By expression", plain=talk.plain))
-    talk.show(tables.confusion_table(best.scores.confusion, title="Confusion matrix"))
+    _show_classes(best.scores, "against FER-2013's labels", talk)
+    if by_crowd and (crowd := by_crowd[0].crowd) is not None:
+        _show_classes(crowd.scores, f"{short_name(by_crowd[0].model)} against FER+'s majority", talk)
+
+
+def _show_classes(scores: Scores, against: str, talk: Talk) -> None:
+    from emotify.reports import tables
+
+    talk.show(tables.class_table(scores, title=f"By expression, {against}", plain=talk.plain))
+    talk.show(tables.confusion_table(scores.confusion, title=f"Confusion matrix, {against}"))

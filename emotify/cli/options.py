@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+from emotify.errors import UsageError
+
+if TYPE_CHECKING:
+    from emotify.evaluation.classifier import Head
 
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")]
@@ -30,6 +35,14 @@ Ferplus: TypeAlias = Annotated[
         "fer2013.csv.",
     ),
 ]
+HeadName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--head",
+        metavar="NAME",
+        help="labels: what FER-2013's label would be; crowd: what most people would say. Default: each its own truth.",
+    ),
+]
 Device: TypeAlias = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1.")]
 Threads: TypeAlias = Annotated[
     int, typer.Option("--threads", metavar="N", min=0, help="CPU threads; 0: as many as this process may use.")
@@ -43,6 +56,19 @@ Views: TypeAlias = Annotated[
         "--views", metavar="NAME", help="one; mirror, which is --tta; ten: five places and their mirror images."
     ),
 ]
+
+
+def parse_head(name: str | None) -> Head | None:
+    """Return the head that --head names. Raises UsageError."""
+    from emotify.evaluation.classifier import Head
+
+    if name is None:
+        return None
+    try:
+        return Head(name)
+    except ValueError:
+        msg = f"--head {name!r}: there are {', '.join(Head)}"
+        raise UsageError(msg) from None
 
 
 def chosen_views(views: str | None, *, tta: bool) -> str:

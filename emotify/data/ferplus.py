@@ -47,7 +47,7 @@ def add_votes(splits: Mapping[Split, LabelledImages], path: Path) -> tuple[dict[
 
 def vote_shares(votes: UInt8Array) -> Float32Array:
     """Return the share of each column among an image's votes (N, 10), float32; all 0 for an image without a vote."""
-    return (votes / np.maximum(votes.sum(1, keepdims=True), 1)).astype(np.float32)
+    return np.asarray(votes / np.maximum(votes.sum(1, keepdims=True), 1), np.float32)
 
 
 def _read_votes(path: Path) -> dict[Split, UInt8Array]:

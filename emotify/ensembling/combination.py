@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from emotify.data.types import Float32Array, Int64Array
+from emotify.data.types import Float32Array, Int64Array, UInt8Array
 from emotify.ensembling.choosing import FITTED, METHODS, Headline, Method, Trial, attempt
 from emotify.ensembling.combining import Pooling
 from emotify.ensembling.conclusion import Recipes, conclude
 from emotify.ensembling.diversity import Diversity, measure_diversity
+from emotify.evaluation.crowd import Crowd, crowd_shares, score_crowd
 from emotify.evaluation.metrics import Scores, score
+from emotify.evaluation.temperature import fit_share_temperature
+
+
+@dataclass(frozen=True)
+class CrowdCombination:
+    """The crowd's heads of the members, with the weights that the labels' heads have."""
+
+    pooling: Pooling  # its temperature has the lowest cross-entropy to the shares of the votes
+    scores: Crowd
+    member_scores: tuple[Crowd, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return what the crowd's heads come to as JSON has it."""
+        members = [{"accuracy": one.scores.accuracy, "cross_entropy": one.cross_entropy} for one in self.member_scores]
+        return {"temperature": self.pooling.temperature, "valid": self.scores.document(), "members": members}
+
+
+def combine_crowd(answers: Float32Array, votes: UInt8Array, pooling: Pooling) -> CrowdCombination | None:
+    """Combine members' crowd answers (M, N, 7) as `pooling` weighs them; votes: (N, 10) of `valid`.
+
+    None where no image of `valid` has a majority.
+    """
+    shares = crowd_shares(votes)
+    voted = shares.sum(1) > 0
+    raw = pooling.raw(answers)
+    fitted = dataclasses.replace(pooling, temperature=fit_share_temperature(raw[voted], shares[voted]))
+    scores = [one for answer in (fitted(answers), *answers) if (one := score_crowd(answer, votes)) is not None]
+    return CrowdCombination(fitted, scores[0], tuple(scores[1:])) if scores else None
 
 
 @dataclass(frozen=True)
@@ -26,6 +57,7 @@ class Combination:
     member_scores: tuple[Scores, ...]
     diversity: Diversity
     conclusion: str
+    crowd: CrowdCombination | None = None  # where every member has a crowd head, and `valid` has votes
 
     @property
     def pooling(self) -> Pooling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -9,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
-
-from emotify.data.types import Float32Array, UInt8Array
+from emotify.data.types import UInt8Array
 from emotify.ensembling.choosing import METHODS, Method
 from emotify.ensembling.combination import Combination
 from emotify.ensembling.combining import Pooling
 from emotify.errors import ModelError
-from emotify.evaluation.classifier import Classifier
+from emotify.evaluation.classifier import Answers, Classifier, pool_answers
 from emotify.files import file_sha256, printable, read_json, write_json
 from emotify.runs import CHECKPOINT
 
@@ -32,10 +31,11 @@ class Ensemble:
     name: str
     members: tuple[Classifier, ...]
     pooling: Pooling
+    crowd_pooling: Pooling | None = None  # None where a member has no crowd head
 
-    def probabilities(self, images: UInt8Array) -> Float32Array:
-        """Return probabilities (N, 7) of uint8 images (N, 1, 48, 48)."""
-        return self.pooling(np.stack([member.probabilities(images) for member in self.members]))
+    def answers(self, images: UInt8Array) -> Answers:
+        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        return pool_answers([member.answers(images) for member in self.members], self.pooling, self.crowd_pooling)
 
 
 def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) -> None:
@@ -60,6 +60,7 @@ def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) 
         "members": [member for member in known if member["weight"]],
         "dropped": [member for member in known if not member["weight"]],
         "temperature": pooling.temperature,
+        "crowd": combination.crowd and combination.crowd.document(),
         "valid": combination.scores.document(),
         "cross_fitted": vars(combination.cross_fitted),
         "methods": [trial.document() for trial in combination.trials.values()],
@@ -79,12 +80,13 @@ def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> En
         document = read_json(path)
         members = [(folder / member["run"], str(member["sha256"])) for member in document["members"]]
         pooling = _read_pooling(document)
+        crowd = _read_crowd_pooling(document, pooling)
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{printable(path)} is damaged or of a form this version does not know; {_AGAIN}"
         raise ModelError(msg) from error
     for run, digest in members:
         _check_member(run / CHECKPOINT, digest)
-    return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), pooling)
+    return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), pooling, crowd)
 
 
 def read_recipes(runs: Sequence[Path]) -> list[dict[str, Any]]:
@@ -111,6 +113,17 @@ def _read_pooling(document: dict[str, Any]) -> Pooling:
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ValueError
     return Pooling(weights, temperature, linear=method is Method.PROBABILITIES)
+
+
+def _read_crowd_pooling(document: dict[str, Any], pooling: Pooling) -> Pooling | None:
+    """Return how an ensemble.json pools the crowd's heads: with the same weights, and a temperature of their own."""
+    crowd = document.get("crowd")
+    if crowd is None:
+        return None
+    temperature = float(crowd["temperature"])
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError
+    return dataclasses.replace(pooling, temperature=temperature)
 
 
 def _relative(run: Path, folder: Path) -> str:

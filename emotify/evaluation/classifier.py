@@ -1,9 +1,10 @@
-"""What can be evaluated: a run, an ensemble or an .onnx file, all of them images in, probabilities out."""
+"""What can be evaluated: a run, an ensemble or an .onnx file, all of them images in, answers out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -33,6 +34,13 @@ VIEWS: Mapping[str, tuple[View, ...]] = MappingProxyType(
 )
 
 
+class Head(StrEnum):
+    """Which question an answer is to: FER-2013's label, or what most people would say."""
+
+    LABELS = "labels"
+    CROWD = "crowd"
+
+
 @dataclass(frozen=True)
 class Answers:
     """What a classifier says of N images: the answers of its heads, float32 (N, 7) each, rows of sum 1."""
@@ -40,14 +48,23 @@ class Answers:
     labels: Float32Array  # how probable each of FER-2013's labels is
     crowd: Float32Array | None = None  # what share of people would name each expression; None without that head
 
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads that answer."""
+        return (Head.LABELS,) if self.crowd is None else (Head.LABELS, Head.CROWD)
+
+    def of(self, head: Head) -> Float32Array | None:
+        """Return the answer (N, 7) of one head."""
+        return self.crowd if head is Head.CROWD else self.labels
+
 
 class Classifier(Protocol):
-    """Anything with a name that turns images (N, 1, 48, 48) into probabilities (N, 7)."""
+    """Anything with a name that answers images (N, 1, 48, 48)."""
 
     @property
     def name(self) -> str: ...
 
-    def probabilities(self, images: UInt8Array) -> Float32Array: ...
+    def answers(self, images: UInt8Array) -> Answers: ...
 
 
 class Viewed:
@@ -57,10 +74,24 @@ class Viewed:
         self._classifier, self._views = classifier, VIEWS[views]
         self.name = classifier.name if views == "one" else f"{classifier.name} + {views}"
 
-    def probabilities(self, images: UInt8Array) -> Float32Array:
-        """Return probabilities (N, 7) of uint8 images (N, 1, 48, 48)."""
-        answers = [self._classifier.probabilities(_show(images, view)) for view in self._views]
-        return answers[0] if len(answers) == 1 else pool_probabilities(np.stack(answers))
+    def answers(self, images: UInt8Array) -> Answers:
+        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        answers = [self._classifier.answers(_show(images, view)) for view in self._views]
+        return answers[0] if len(answers) == 1 else pool_answers(answers, pool_probabilities)
+
+
+def pool_answers(
+    answers: Sequence[Answers],
+    pool: Callable[[Float32Array], Float32Array],
+    pool_crowd: Callable[[Float32Array], Float32Array] | None = None,
+) -> Answers:
+    """Combine answers, each head by itself: `pool` turns (M, N, 7) into (N, 7), for the crowd `pool_crowd` where given.
+
+    There is a crowd's answer only where all have one.
+    """
+    crowds = [answer.crowd for answer in answers if answer.crowd is not None]
+    crowd = (pool_crowd or pool)(np.stack(crowds)) if len(crowds) == len(answers) else None
+    return Answers(pool(np.stack([answer.labels for answer in answers])), crowd)
 
 
 def check_views(name: str) -> None:

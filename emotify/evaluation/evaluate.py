@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotify.data.types import Float32Array, LabelledImages, Split
+from emotify.errors import ModelError
 from emotify.evaluation.bootstrap import Intervals, bootstrap_confusion
 from emotify.evaluation.calibration import FOLDS, Calibration, calibrate
-from emotify.evaluation.classifier import Classifier
-from emotify.evaluation.crowd import Crowd, score_crowd
+from emotify.evaluation.classifier import Answers, Classifier, Head
+from emotify.evaluation.crowd import Crowd, crowd_labels, score_crowd
 from emotify.evaluation.metrics import Scores, score
 from emotify.evaluation.seeds import RecipeComparison, RecipeScores, compare_recipes, group_by_recipe
 from emotify.evaluation.significance import Comparison, compare_all
+from emotify.files import printable
 
 BoolArray = NDArray[np.bool_]
+TRUTH = "FER-2013 label"
 
 
 @dataclass(frozen=True)
@@ -41,23 +44,27 @@ class Result:
 
     model: str
     split: Split
+    head: Head  # that is scored against FER-2013's labels
     scores: Scores
     intervals: Intervals
     calibration: Calibration | None  # None without `valid`, or where it has next to no images
     clean: Clean | None  # None when train is not there, is the split, or has all of its images
     crowd: Crowd | None  # None without FER+
-    probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), as the classifier answered
+    probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), as that head answered
+    crowd_probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), of the head that `crowd` is about
 
     def document(self) -> dict[str, Any]:
         """Return the result as CONTRACT's JSON has it."""
         return {
             "model": self.model,
             "split": self.split.value,
+            "head": self.head,
+            "truth": TRUTH,
             **self.scores.document(),
             "bootstrap_ci95": self.intervals.document(),
             "calibrated": self.calibration and self.calibration.document(),
             "clean": self.clean and self.clean.document(),
-            "crowd": self.crowd and vars(self.crowd),
+            "crowd": self.crowd and self.crowd.document(),
         }
 
 
@@ -67,8 +74,13 @@ class Leaderboard:
 
     results: tuple[Result, ...]
     pairs: tuple[Comparison, ...]
+    crowd_pairs: tuple[Comparison, ...]  # of `by_crowd`, on the images that have a majority
     recipes: tuple[RecipeScores, ...]
     recipe_pairs: tuple[RecipeComparison, ...]
+
+    def by_crowd(self) -> tuple[Result, ...]:
+        """Return the results by their agreement with the majority of FER+, the best first; none without votes."""
+        return by_crowd(self.results)
 
     def document(self) -> dict[str, Any]:
         """Return the leaderboard as `evaluate --json` prints it."""
@@ -76,6 +88,7 @@ class Leaderboard:
             "schema": 1,
             "results": [result.document() for result in self.results],
             "pairs": [pair.document() for pair in self.pairs],
+            "crowd_pairs": [pair.document() for pair in self.crowd_pairs],
             "recipes": [recipe.document() for recipe in self.recipes],
             "recipe_pairs": [pair.document() for pair in self.recipe_pairs],
         }
@@ -90,20 +103,40 @@ def evaluate(
     in_train: BoolArray | None = None,
     near_train: BoolArray | None = None,
     recipes: Sequence[str | None] = (),
+    head: Head | None = None,
 ) -> Leaderboard:
-    """Score classifiers on the same images.
+    """Score classifiers on the same images: against FER-2013's labels, and where there are votes against the crowd.
 
+    head: that answers both questions; without it each question is answered by its own head, and where there is no
+    crowd's head by that of the labels. Raises ModelError for a classifier that lacks it.
     valid: where temperatures are fitted when another split is scored. `in_train` and `near_train` (N,) mark the images
     whose pixels are in train too, and those that look nearly the same as one of train. recipes: what each classifier is
     called but for its seed (`emotify.training.recipes.distinguish`); those of one recipe are also scored together.
     """
     overlap = None if in_train is None else (in_train, near_train)
-    results = [_evaluate_one(classifier, images, split, valid, overlap) for classifier in classifiers]
+    results = [_evaluate_one(classifier, images, split, valid, overlap, head) for classifier in classifiers]
     rights = [result.probabilities.argmax(1) == images.labels for result in results]
     over_seeds = compare_recipes(group_by_recipe(recipes or [None] * len(rights), rights))
     order = sorted(range(len(results)), key=lambda place: -results[place].scores.accuracy)
     pairs = compare_all([(results[place].model, rights[place]) for place in order])
-    return Leaderboard(tuple(results[place] for place in order), pairs, *over_seeds)
+    ordered = tuple(results[place] for place in order)
+    return Leaderboard(ordered, pairs, _compare_by_crowd(ordered, images), *over_seeds)
+
+
+def by_crowd(results: Sequence[Result]) -> tuple[Result, ...]:
+    """Return the results that are scored against the crowd, by their accuracy there, the best first."""
+    scored = [(result.crowd.scores.accuracy, result) for result in results if result.crowd is not None]
+    return tuple(result for _, result in sorted(scored, key=lambda one: -one[0]))
+
+
+def _compare_by_crowd(results: Sequence[Result], images: LabelledImages) -> tuple[Comparison, ...]:
+    if images.votes is None:
+        return ()
+    labels = crowd_labels(images.votes)
+    agreed = labels >= 0
+    return compare_all(
+        [(result.model, (result.crowd_probabilities.argmax(1) == labels)[agreed]) for result in by_crowd(results)]
+    )
 
 
 def _evaluate_one(
@@ -112,23 +145,38 @@ def _evaluate_one(
     split: Split,
     valid: LabelledImages | None,
     overlap: tuple[BoolArray, BoolArray | None] | None,
+    head: Head | None,
 ) -> Result:
-    probabilities = classifier.probabilities(images.images)
+    answers = classifier.answers(images.images)
+    label_head = head or Head.LABELS
+    crowd_head = head or answers.heads[-1]
+    probabilities, of_crowd = (_answer(classifier, answers, each) for each in (label_head, crowd_head))
     scores = score(probabilities, images.labels)
     return Result(
         classifier.name,
         split,
+        label_head,
         scores,
         bootstrap_confusion(scores.confusion),
-        _calibrate(classifier, probabilities, images, split, valid),
+        _calibrate(classifier, label_head, probabilities, images, split, valid),
         None if overlap is None else _clean(probabilities, images, *overlap),
-        None if images.votes is None else score_crowd(probabilities, images.votes),
+        None if images.votes is None else score_crowd(of_crowd, images.votes, head=crowd_head),
         probabilities,
+        of_crowd,
     )
+
+
+def _answer(classifier: Classifier, answers: Answers, head: Head) -> Float32Array:
+    answer = answers.of(head)
+    if answer is None:
+        msg = f"{printable(classifier.name)} has no crowd head; it was trained without FER+'s votes; take --head labels"
+        raise ModelError(msg)
+    return answer
 
 
 def _calibrate(
     classifier: Classifier,
+    head: Head,
     probabilities: Float32Array,
     images: LabelledImages,
     split: Split,
@@ -138,7 +186,8 @@ def _calibrate(
         return calibrate(probabilities, images.labels) if len(images) >= FOLDS else None
     if valid is None or len(valid) < FOLDS:
         return None
-    return calibrate(probabilities, images.labels, (classifier.probabilities(valid.images), valid.labels))
+    answers = classifier.answers(valid.images)
+    return calibrate(probabilities, images.labels, (_answer(classifier, answers, head), valid.labels))
 
 
 def _clean(

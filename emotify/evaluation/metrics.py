@@ -97,6 +97,12 @@ def negative_log_likelihood(probabilities: Float32Array, labels: Int64Array) -> 
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
+def cross_entropy(probabilities: Float32Array, shares: NDArray[np.floating[Any]]) -> float:
+    """Return the mean of -sum(shares * log(probabilities)) over images (N, 7), nats."""
+    logarithms = np.log(np.maximum(probabilities.astype(np.float64), 1e-12))
+    return float(-(shares * logarithms).sum(1).mean())
+
+
 def brier_score(probabilities: Float32Array, labels: Int64Array) -> float:
     """Return the mean squared distance between probabilities (N, K) and one-hot labels (N,), in 0..2."""
     wanted = np.eye(probabilities.shape[1])[labels]

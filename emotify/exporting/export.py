@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from onnx import ModelProto
 
-from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
+from emotify.data.types import LabelledImages, Split, UInt8Array
 from emotify.ensembling.combining import Pooling
 from emotify.errors import GateError, ModelError, UsageError
-from emotify.evaluation.classifier import Viewed
+from emotify.evaluation.classifier import Answers, Viewed, pool_answers
 from emotify.evaluation.metrics import Scores, score
 from emotify.exporting.gates import fold_constant_gates
 from emotify.exporting.graph import ExportedClassifier
@@ -67,7 +67,7 @@ def export(
     images = np.zeros((0, 1, 48, 48), np.uint8) if valid is None else valid.images
     drawn = _drawn_faces() if len(images) < PARITY_IMAGES else images[:0]
     images = np.concatenate([images, drawn])
-    expected = Viewed(_AsTrained(networks, pooling), views).probabilities(images)
+    expected = Viewed(_AsTrained(networks, pooling), views).answers(images).labels
     torch_scores = None if valid is None else score(expected[: len(valid)], valid.labels)
 
     classifier = ExportedClassifier(networks, pooling, views=views).eval()
@@ -147,9 +147,9 @@ class _AsTrained:
     pooling: Pooling
     name: str = "torch"
 
-    def probabilities(self, images: UInt8Array) -> Float32Array:
+    def answers(self, images: UInt8Array) -> Answers:
         device = torch.device("cpu")
-        return self.pooling(np.stack([predict_answers(each, images, device=device).labels for each in self.networks]))
+        return pool_answers([predict_answers(each, images, device=device) for each in self.networks], self.pooling)
 
 
 def _drawn_faces() -> UInt8Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
+from emotify.evaluation.classifier import Answers, Head
 from emotify.files import parse_json, printable
 from emotify.prediction.runtime import ASSETS, read_model, run_model, start_session
 
@@ -31,11 +32,17 @@ class Session:
     Raises ModelError when they are no such model, or one made for other classes.
     """
 
-    def __init__(self, content: bytes, *, name: str, threads: int = 0, device: str = "cpu") -> None:
-        self.name = name
+    def __init__(
+        self, content: bytes, *, name: str, threads: int = 0, device: str = "cpu", head: Head | None = None
+    ) -> None:
+        self.name, self._head = name, head
         self._session = start_session(content, name=name, hint=_HINT, threads=threads, device=device)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         _check(self._session, self.metadata, printable(name))
+        self.two_headed = len(self._session.get_outputs()) > 1
+        if head is Head.CROWD and not self.two_headed:
+            msg = f"{printable(name)} has no crowd head; it was trained without FER+'s votes; take --head labels"
+            raise ModelError(msg)
 
     @property
     def temperature(self) -> float:
@@ -47,27 +54,42 @@ class Session:
         return temperature if 0 < temperature < math.inf else 1.0
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return float32 probabilities (N, 7) of uint8 images (N, 1, 48, 48); N may be 0."""
-        batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-        answers = [self._run(batch) for batch in batches]
-        return np.concatenate(answers) if answers else np.zeros((0, len(EMOTIONS)), np.float32)
+        """Return what `predict` answers, float32 (N, 7), to uint8 images (N, 1, 48, 48); N may be 0.
 
-    def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        answers = np.asarray(run_model(self._session, ["probabilities"], {"images": batch}, name=self.name)[0])
-        if not np.isfinite(answers).all():
+        That is the answer of the head asked for; without one the crowd's, in a file that has no crowd head the labels'.
+        """
+        output = "labels" if self.two_headed and self._head is Head.LABELS else "probabilities"
+        return self._run((output,), images)[0]
+
+    def answers(self, images: npt.NDArray[np.uint8]) -> Answers:
+        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        outputs = ("labels", "probabilities") if self.two_headed else ("probabilities",)
+        return Answers(*self._run(outputs, images))
+
+    def _run(self, outputs: Sequence[str], images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        """Return each output (N, 7) for images (N, 1, 48, 48), which are run in batches."""
+        batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+        answers = [self._run_batch(outputs, batch) for batch in batches]
+        nothing = np.zeros((0, len(EMOTIONS)), np.float32)
+        return [np.concatenate([nothing, *(answer[place] for answer in answers)]) for place in range(len(outputs))]
+
+    def _run_batch(self, outputs: Sequence[str], batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        answers = [np.asarray(one) for one in run_model(self._session, outputs, {"images": batch}, name=self.name)]
+        if not all(np.isfinite(answer).all() for answer in answers):
             name = printable(self.name)
             msg = f"{name} answers with what is no number: its weights are damaged, or too large for its precision"
             raise ModelError(msg)
         return answers
 
 
-def open_session(path: Path, *, threads: int = 0, device: str = "cpu") -> Session:
-    """Open an exported .onnx file. Raises ModelError when it is missing or no such model."""
+def open_session(path: Path, *, threads: int = 0, device: str = "cpu", head: Head | None = None) -> Session:
+    """Open an exported .onnx file. Raises ModelError when it is missing, no such model, or without that head."""
     return Session(
         read_model(path, hint=_HINT),
         name=_name(path.resolve()),
         threads=threads,
         device=device,
+        head=head,
     )
 
 
@@ -119,8 +141,9 @@ def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) ->
         msg = f"{name} takes {inputs}; expected one input: images, uint8 (N, 1, 48, 48)"
         raise ModelError(msg)
     outputs = [(value.name, value.type, value.shape[1:]) for value in session.get_outputs()]
-    if outputs != [("probabilities", "tensor(float)", [len(EMOTIONS)])]:
-        msg = f"{name} gives {outputs}; expected one output: probabilities, float32 (N, 7)"
+    expected = [(output, "tensor(float)", [len(EMOTIONS)]) for output in ("probabilities", "labels")]
+    if outputs not in (expected[:1], expected):
+        msg = f"{name} gives {outputs}; expected probabilities, float32 (N, 7), and with two heads labels, the same"
         raise ModelError(msg)
     try:
         classes = tuple(parse_json(metadata["emotify.classes"]))

@@ -13,11 +13,13 @@ from rich.text import Text
 
 from emotify.data.types import Int64Array
 from emotify.emotions import EMOTIONS
-from emotify.ensembling.combination import Combination
+from emotify.ensembling.combination import Combination, CrowdCombination
 from emotify.ensembling.diversity import Diversity
 from emotify.evaluation.bootstrap import RESAMPLES, Interval
+from emotify.evaluation.classifier import Head
 from emotify.evaluation.evaluate import Leaderboard, Result
 from emotify.evaluation.metrics import Scores
+from emotify.evaluation.significance import Comparison
 from emotify.files import printable
 from emotify.reports.names import short_name
 
@@ -48,7 +50,7 @@ def leaderboard_table(leaderboard: Leaderboard) -> Table:
     results = leaderboard.results
     split, n, clean = results[0].split, results[0].scores.n, results[0].clean
     numbers = ("accuracy", "95 % interval", "macro F1", "NLL", "ECE")
-    title = f"Leaderboard: {split} split, {n:,} images"
+    title = f"{_asked(results, [result.head for result in results])} FER-2013's labels: {split} split, {n:,} images"
     table = _table(title, ("model", *numbers) if clean is None else ("model", *numbers, "clean"))
     for number, result in enumerate(results, 1):
         cells = [] if result.clean is None else [f"{result.clean.scores.accuracy:.2%}"]
@@ -58,10 +60,47 @@ def leaderboard_table(leaderboard: Leaderboard) -> Table:
     return table
 
 
+def crowd_table(leaderboard: Leaderboard) -> Table:
+    """Show how each classifier agrees with FER+'s annotators, the most accurate first; one at least has votes."""
+    results = leaderboard.by_crowd()
+    crowds = [result.crowd for result in results if result.crowd is not None]
+    first = crowds[0]
+    asked = _asked(results, [one.head for one in crowds])
+    title = f"{asked} FER+'s votes: {results[0].split} split, {first.scores.n:,} images"
+    table = _table(title, ("model", "head", "majority", "95 % interval", "balanced", "8 classes", "CE", "share error"))
+    for number, (result, one) in enumerate(zip(results, crowds, strict=True), 1):
+        accuracies = (f"{one.scores.balanced_accuracy:.2%}", f"{one.accuracy_with_contempt:.2%}")
+        numbers = (f"{one.scores.accuracy:.2%}", _range(one.scores.accuracy_ci95), *accuracies)
+        name = Text(f"#{number} ").append(_name(result.model))
+        table.add_row(name, one.head, *numbers, f"{one.cross_entropy:.3f}", f"{one.agreement.error:.3f}")
+    table.caption = (
+        "majority: accuracy against the expression that most annotators named, by the filter of FER+'s authors; "
+        f"8 classes: with contempt, which is never answered, {first.n_with_contempt:,} images; CE: cross-entropy to "
+        f"the shares of the votes, at least {first.entropy:.3f}; share error: mean distance between the confidence and "
+        "the share of people who agree"
+    )
+    return table
+
+
+def _asked(results: Sequence[Result], heads: Sequence[Head]) -> str:
+    """Return the beginning of a title: which head was asked, where all models answered with the same."""
+    one = f"head {heads[0]}, against" if len(set(heads)) == 1 else "against"
+    return f"Leaderboard, {one}" if len(results) > 1 else one[0].upper() + one[1:]
+
+
 def pairs_table(leaderboard: Leaderboard) -> Table:
     """Show for each pair of classifiers the difference in accuracy and whether it could be chance."""
-    rows = [(pair.difference, pair.difference_ci95, pair.mcnemar_p_holm, pair.better) for pair in leaderboard.pairs]
-    table = _differences("Differences in accuracy", len(leaderboard.results), rows)
+    return _pairs("Differences in accuracy", leaderboard.results, leaderboard.pairs)
+
+
+def crowd_pairs_table(leaderboard: Leaderboard) -> Table:
+    """Show for each pair of classifiers the difference in accuracy against the majority of FER+."""
+    return _pairs("Differences in accuracy against FER+'s majority", leaderboard.by_crowd(), leaderboard.crowd_pairs)
+
+
+def _pairs(title: str, results: Sequence[Result], pairs: Sequence[Comparison]) -> Table:
+    rows = [(pair.difference, pair.difference_ci95, pair.mcnemar_p_holm, pair.better) for pair in pairs]
+    table = _differences(title, len(results), rows)
     table.caption = f"95 % interval: paired bootstrap over images; p: McNemar's exact test{_pairs_note(len(rows))}"
     return table
 
@@ -112,7 +151,9 @@ def _pairs_note(pairs: int) -> str:
 def scores_table(result: Result) -> Table:
     """Show all of a classifier's scores: the interval where there is one, and what a temperature would change."""
     scores, intervals, after = result.scores, result.intervals, result.calibration
-    title = f"{printable(result.model)}: {result.split} split, {scores.n:,} images"
+    title = (
+        f"{printable(result.model)}, head {result.head}, against FER-2013's labels: {scores.n:,} {result.split} images"
+    )
     columns = ("score", "value", "95 % interval")
     table = _table(Text(title, style="bold"), columns if after is None else (*columns, "with temperature"))
     table.add_row("accuracy", Text(f"{scores.accuracy:.2%}", style="bold green"), _range(scores.accuracy_ci95))
@@ -128,10 +169,6 @@ def scores_table(result: Result) -> Table:
         table.add_row("accuracy, clean", f"{clean.scores.accuracy:.2%}", _range(clean.scores.accuracy_ci95))
         if clean.near_duplicates and clean.accuracy_without_near is not None:
             table.add_row("  without near ones", f"{clean.accuracy_without_near:.2%}")
-    if result.crowd is not None:
-        table.add_section()
-        table.add_row("accuracy, FER+", f"{result.crowd.accuracy:.2%}")
-        table.add_row("cross-entropy, FER+", f"{result.crowd.cross_entropy:.3f}")
     table.caption = "\n".join(_scores_notes(result))
     return table
 
@@ -145,10 +182,6 @@ def _scores_notes(result: Result) -> list[str]:
     if (clean := result.clean) is not None:
         near = f"; {clean.near_duplicates:,} of these look nearly the same as one" if clean.near_duplicates else ""
         notes.append(f"clean: the {clean.scores.n:,} images whose pixels are not in train{near}")
-    if (crowd := result.crowd) is not None:
-        notes.append(
-            f"FER+: the {crowd.n:,} images with a majority of annotators; no cross-entropy is below {crowd.entropy:.3f}"
-        )
     return notes
 
 
@@ -193,6 +226,24 @@ def members_table(names: Sequence[str], combination: Combination) -> Table:
             f"{what} {diversity.gain:.3f}. Every member is wrong on {diversity.all_wrong:.1%} of images; at least one "
             f"is right on {diversity.oracle_accuracy:.1%}"
         )
+    return table
+
+
+def crowd_members_table(names: Sequence[str], crowd: CrowdCombination) -> Table:
+    """Show how each member's crowd head and, last, the ensemble's agree with FER+'s annotators on `valid`."""
+    table = _table("Crowd heads, on valid", ("member", "majority", "95 % interval", "balanced", "CE"))
+    rows = [
+        (Text(f"#{number} ").append(_name(name)), one)
+        for number, (name, one) in enumerate(zip(names, crowd.member_scores, strict=True), 1)
+    ]
+    for name, one in (*rows, (Text("ensemble", style="bold"), crowd.scores)):
+        scores = one.scores
+        numbers = (f"{scores.accuracy:.2%}", _range(scores.accuracy_ci95), f"{scores.balanced_accuracy:.2%}")
+        table.add_row(name, *numbers, f"{one.cross_entropy:.3f}")
+    table.caption = (
+        f"against FER+'s majority, {crowd.scores.scores.n:,} images; CE: cross-entropy to the shares of the votes; "
+        f"temperature {crowd.pooling.temperature:.3f}, fitted to them"
+    )
     return table
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from emotify.data.types import Float32Array, UInt8Array
+from emotify.data.types import UInt8Array
 from emotify.errors import ModelError
 from emotify.evaluation.classifier import Answers
 from emotify.files import printable
@@ -22,10 +22,6 @@ class NetworkClassifier:
 
     def __init__(self, name: str, network: Network, *, device: torch.device) -> None:
         self.name, self.network, self._device = name, lay_out(network), device
-
-    def probabilities(self, images: UInt8Array) -> Float32Array:
-        """Return the probabilities (N, 7) of the labels' head for uint8 images (N, 1, 48, 48)."""
-        return self.answers(images).labels
 
     def answers(self, images: UInt8Array) -> Answers:
         """Return what both heads answer to uint8 images (N, 1, 48, 48)."""

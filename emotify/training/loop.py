@@ -227,7 +227,7 @@ class Training:
         votes = torch.from_numpy(vote_shares(self.valid.votes))
         crowd = score_crowd(crowd_expressions(logits).softmax(1).numpy(), self.valid.votes)
         loss += weight * (float(F.cross_entropy(logits[:, CROWD], votes)) - loss)
-        return ValidScores(loss, accuracy, None if crowd is None else crowd.accuracy)
+        return ValidScores(loss, accuracy, None if crowd is None else crowd.scores.accuracy)
 
     def _order(self, epoch: int) -> list[Tensor]:
         """Return the batches of an epoch, each a tensor of image indices."""
@@ -339,8 +339,10 @@ def augmentation_of(config: TrainConfig) -> Augmentation:
     """Return how far a training changes its images."""
     if not config.augment:
         return NO_AUGMENTATION
-    degraded = {"low_resolution": config.low_resolution, "blur": config.blur, "jpeg": config.jpeg}
-    return Augmentation(rotation=config.rotation, **degraded).at(config.strength)
+    amounts = Augmentation(
+        rotation=config.rotation, low_resolution=config.low_resolution, blur=config.blur, jpeg=config.jpeg
+    )
+    return amounts.at(config.strength)
 
 
 def two_headed_loss(logits: Tensor, targets: Tensor, teacher: Tensor | None, config: TrainConfig) -> Tensor:

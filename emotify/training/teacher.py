@@ -47,7 +47,7 @@ class NetworkTeacher(nn.Module):
 
 
 class FileTeacher:
-    """An exported .onnx file, but for its temperature, which onnxruntime runs on the CPU, wherever the training is.
+    """The labels' head of an exported .onnx file, but for its temperature; onnxruntime runs it on the CPU in any case.
 
     threads: of the CPU; 0: as many as this process may use.
     """
@@ -58,9 +58,9 @@ class FileTeacher:
         self.sha256 = file_sha256(path)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return log-probabilities (N, 7), not normalised, of images (N, 1, 48, 48) in 0..255, rounded."""
+        """Return the labels' log-probabilities (N, 7) of images (N, 1, 48, 48) in 0..255, rounded; not normalised."""
         pixels = images.round().clamp(0, 255).to("cpu", torch.uint8).contiguous()
-        answers = torch.from_numpy(self._session.probabilities(pixels.numpy()))
+        answers = torch.from_numpy(self._session.answers(pixels.numpy()).labels)
         return answers.to(images.device).clamp_min(1e-12).log() * self._temperature
 
 

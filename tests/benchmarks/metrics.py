@@ -17,6 +17,7 @@ import numpy as np
 from emotify.data import LabelledImages, Split, also_in, nearly_in
 from emotify.data.types import Float32Array, UInt8Array
 from emotify.evaluation.bootstrap import RESAMPLES
+from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
 from emotify.models import NETWORKS, build_network
 from emotify.training.classifier import NetworkClassifier
@@ -27,10 +28,10 @@ class Answered:
     """A classifier that has already answered, so that only the scoring takes time."""
 
     name: str
-    answers: Float32Array
+    answer: Float32Array
 
-    def probabilities(self, images: UInt8Array) -> Float32Array:
-        return self.answers
+    def answers(self, images: UInt8Array) -> Answers:
+        return Answers(self.answer)
 
 
 def answered(models: int, images: LabelledImages) -> list[Answered]:
@@ -86,7 +87,7 @@ def main() -> None:
     print(f"one model's scores {scoring:.2f} s of CPU; once for all models, duplicates of train {duplicates:.2f} s")
     for name in NETWORKS:
         model = NetworkClassifier(name, build_network(name), device=torch.device("cpu"))
-        answering = seconds(lambda: model.probabilities(images.images), cpu)  # noqa: B023 - called at once
+        answering = seconds(lambda: model.answers(images.images), cpu)  # noqa: B023 - called at once
         share = (scoring + duplicates) / answering
         print(f"{name}: answers in {answering:.2f} s of CPU; scores add {scoring / answering:.1%}, all {share:.1%}")
 

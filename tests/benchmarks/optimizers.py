@@ -23,7 +23,7 @@ from torch import Tensor
 
 from emotify.data import Dataset, Split, read_dataset
 from emotify.evaluation.seeds import compare_recipes
-from emotify.models.inference import predict_probabilities
+from emotify.models.inference import predict_answers
 from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
 from emotify.training.loop import Training
@@ -74,7 +74,7 @@ def train(name: str, config: TrainConfig, dataset: Dataset, path: Path) -> None:
         pass
     seconds = time.process_time() - begun
     valid = dataset.splits[Split.VALID]
-    answers = predict_probabilities(training.average, valid.images, device=training.device).argmax(1)
+    answers = predict_answers(training.average, valid.images, device=training.device).labels.argmax(1)
     right = (answers == valid.labels).tolist()
     path.write_text(json.dumps({"right": right, "seconds": seconds}))
 

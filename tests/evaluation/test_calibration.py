@@ -7,6 +7,7 @@ import pytest
 
 from emotify.data import LabelledImages, Split
 from emotify.evaluation.calibration import calibrate
+from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
 from emotify.evaluation.metrics import calibration_error, negative_log_likelihood
 from emotify.evaluation.temperature import fit_temperature, with_temperature
@@ -22,8 +23,8 @@ class Answering:
 
     name = "answering"
 
-    def probabilities(self, images):
-        return SHARP[images[:, 0, 0, 0].astype(np.int64) * 256 + images[:, 0, 0, 1]]
+    def answers(self, images):
+        return Answers(SHARP[images[:, 0, 0, 0].astype(np.int64) * 256 + images[:, 0, 0, 1]])
 
 
 def images(rows) -> LabelledImages:

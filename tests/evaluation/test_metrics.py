@@ -11,8 +11,8 @@ from sklearn.calibration import calibration_curve
 
 from emotify.data import LabelledImages, Split
 from emotify.emotions import EMOTIONS
-from emotify.evaluation.classifier import Viewed, pool_probabilities
-from emotify.evaluation.crowd import crowd_distribution, crowd_labels, score_crowd
+from emotify.evaluation.classifier import Answers, Viewed, pool_probabilities
+from emotify.evaluation.crowd import crowd_labels, crowd_shares, score_crowd
 from emotify.evaluation.evaluate import evaluate
 from emotify.evaluation.metrics import (
     adaptive_calibration_error,
@@ -132,8 +132,8 @@ class Fixed:
 
     name = "fixed"
 
-    def probabilities(self, images):
-        return certain(images[:, 0, 0, 0].astype(np.int64))
+    def answers(self, images):
+        return Answers(certain(images[:, 0, 0, 0].astype(np.int64)))
 
 
 def labelled(first, labels, last=None) -> LabelledImages:
@@ -156,7 +156,7 @@ def test_clean_leaves_out_what_is_in_train():
 
 def test_mirrored_pools_both_views():
     """An image that looks the same mirrored keeps its answer; else two certain answers share."""
-    both = Viewed(Fixed(), "mirror").probabilities(labelled([3, 3], [3, 3], last=[3, 5]).images)
+    both = Viewed(Fixed(), "mirror").answers(labelled([3, 3], [3, 3], last=[3, 5]).images).labels
     assert both[0, 3] == pytest.approx(1)
     assert both[1, 3] == pytest.approx(both[1, 5]) == pytest.approx(0.5, abs=1e-4)
 
@@ -168,13 +168,13 @@ def test_ten_views_are_five_places_and_their_mirror_images():
         name = "looking"
         seen: list[tuple[int, int]] = []  # noqa: RUF012
 
-        def probabilities(self, images):
+        def answers(self, images):
             self.seen.append(np.unravel_index(images[0, 0].argmax(), (48, 48)))
-            return np.full((len(images), 7), 1 / 7, np.float32)
+            return Answers(np.full((len(images), 7), 1 / 7, np.float32))
 
     images = np.zeros((1, 1, 48, 48), np.uint8)
     images[0, 0, 10, 20] = 255
-    Viewed(Looking(), "ten").probabilities(images)
+    Viewed(Looking(), "ten").answers(images)
     places = [(10, 20), (11, 21), (11, 19), (9, 21), (9, 19)]
     assert Looking.seen == places + [(row, 47 - column) for row, column in places]
 
@@ -191,7 +191,7 @@ def test_documents_use_the_names_of_the_classes():
 
 
 def test_the_crowd_by_hand():
-    """FER+'s columns become FER-2013's classes; contempt, unknown, no face and ties are none of them."""
+    """FER+'s columns become FER-2013's classes; contempt, unknown, no face and halves are none of them."""
     #              neutral happy surprise sad anger disgust fear contempt unknown NF
     votes = np.array(
         [
@@ -207,13 +207,13 @@ def test_the_crowd_by_hand():
     labelled_votes = LabelledImages(labelled([6, 3, 0, 0, 0], [0] * 5).images, np.zeros(5, np.int64), votes)
     (result,) = evaluate([Fixed()], labelled_votes, Split.VALID).results
     assert result.crowd is not None
-    assert (result.crowd.n, result.crowd.accuracy) == (2, 0.5)
+    assert (result.crowd.scores.n, result.crowd.scores.accuracy) == (2, 0.5)
 
 
 def test_cross_entropy_to_the_crowd_by_hand():
     """Three say neutral and one happy; contempt is not asked of the classifier."""
     votes = np.array([[3, 1, 0, 0, 0, 0, 0, 2, 0, 0]], np.uint8)
-    assert crowd_distribution(votes).tolist() == [[0, 0, 0, 0.25, 0, 0, 0.75]]
+    assert crowd_shares(votes).tolist() == [[0, 0, 0, 0.25, 0, 0, 0.75]]
     crowd = score_crowd(np.array([[0, 0, 0, 0.5, 0, 0, 0.5]], np.float32), votes)
     assert crowd is not None
     assert crowd.cross_entropy == pytest.approx(np.log(2))

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.data import Split
+from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
 from emotify.files import printable
 from emotify.reports.names import cut
@@ -67,8 +68,8 @@ class Named:
     def __init__(self, name, seed):
         self.name, self.seed = name, seed
 
-    def probabilities(self, images):
-        return np.random.default_rng(self.seed).dirichlet(np.ones(7), len(images)).astype(np.float32)
+    def answers(self, images):
+        return Answers(np.random.default_rng(self.seed).dirichlet(np.ones(7), len(images)).astype(np.float32))
 
 
 def command(*words: object, code: int = 0):

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from emotify.cli.console import Talk
 from emotify.data import LabelledImages, Split
+from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
 from emotify.reports.tables import (
     class_table,
@@ -36,10 +37,11 @@ class Guessing:
     name: str
     share: float
 
-    def probabilities(self, images):
+    def answers(self, images):
         chance = np.random.default_rng(0)
         hint = (chance.random(len(images)) < self.share)[:, None] * np.eye(7)[LABELS]
-        return np.asarray((chance.dirichlet(np.ones(7), len(images)) + 2 * hint) / (1 + 2 * hint.sum(1)[:, None]), "f4")
+        shares = (chance.dirichlet(np.ones(7), len(images)) + 2 * hint) / (1 + 2 * hint.sum(1)[:, None])
+        return Answers(np.asarray(shares, np.float32))
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def runs(dataset, tmp_path_factory):
 def ensemble(runs, dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ensemble")
     valid = dataset.splits[Split.VALID]
-    answers = np.stack([open_run(run, device="cpu").probabilities(valid.images) for run in runs])
+    answers = np.stack([open_run(run, device="cpu").answers(valid.images).labels for run in runs])
     save_ensemble(folder, runs, combine(answers, valid.labels))
     return folder
 
