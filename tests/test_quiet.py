@@ -68,7 +68,7 @@ def check_quiet(folder: Path, code: str, *words: object, home: Path | None = Non
 
 @pytest.fixture
 def picture(class_folder) -> Path:
-    return class_folder / "happy" / "0.png"
+    return Path(class_folder) / "happy" / "0.png"
 
 
 @pytest.mark.parametrize("output", [["--json"], ["--csv", "faces.csv"], ["--report", "faces.html", "--thumbnails"]])
