@@ -1,10 +1,14 @@
 """Train, evaluate, ensemble, export and run classifiers of facial expressions on FER-2013-like faces."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from emotify.prediction.predictor import FaceResult, PictureResult, Predictor
     from emotify.prediction.walking import find_pictures
+
+# Before anything can import onnxruntime, also torch's exporter and worker processes; whatever it was set to before.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 __all__ = ["FaceResult", "PictureResult", "Predictor", "__version__", "find_pictures"]

@@ -574,3 +574,18 @@ def test_help_shows_examples_first():
     for command in ("train", "evaluate", "ensemble", "export", "predict"):
         text = invoke(command, "-h").stdout
         assert text.index("Examples:") < text.index("Options:"), text
+
+
+def test_the_first_lines_of_the_help_are_the_commands_own():
+    """`emotify --help` shows them without loading the commands."""
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert command.help == command.loaded.help.partition("\n")[0], name
+
+
+@pytest.mark.parametrize(
+    "words", [["--threads", "two"], ["--threads", "-1"], ["--top", "8"], ["--min-confidence", "x"]]
+)
+def test_values_of_another_type_are_refused(words, tmp_path):
+    """Exit 2, naming the option; what is of the right type already is not checked again."""
+    result = invoke("predict", tmp_path, *words, code=2)
+    assert words[0] in result.stderr

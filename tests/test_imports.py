@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 WITHOUT = """
 import sys
 class Absent:
@@ -13,7 +15,9 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 """
-HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "PIL", "matplotlib", "sklearn", "scipy", "rich")
+HEAVY = (
+    "torch", "onnx", "onnxruntime", "onnxscript", "numpy", "PIL", "matplotlib", "sklearn", "scipy", "rich", "pydantic",
+)  # fmt: skip
 
 
 def loaded_by(code: str) -> set[str]:
@@ -28,14 +32,21 @@ def test_the_command_line_loads_nothing_heavy():
     assert loaded_by("import emotify.cli") == set()
 
 
-def test_predict_loads_what_it_runs(onnx_file, class_folder):
-    """Predicting loads NumPy, Pillow and onnxruntime: no torch, no onnx, nothing to draw with."""
+def test_help_loads_no_command():
+    """L10: `emotify --help` knows the first lines, and predicting loads no other command."""
+    code = "import sys\nfrom emotify.cli import app\ntry: app([{}])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    for word, loaded in (("'--help'", set()), ("'predict', '--help'", {"predict"})):
+        shown = subprocess.run([sys.executable, "-c", code.format(word)], capture_output=True, text=True, check=True)
+        modules = set(shown.stdout.splitlines()[-1].split())
+        assert {name for name in ("train", "evaluate", "predict") if f"emotify.cli.{name}" in modules} == loaded
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--jsonl"], ["--truth", "none"]])
+def test_predict_loads_what_it_runs(options, onnx_file, class_folder):
+    """Predicting loads NumPy, Pillow and onnxruntime, also where it scores: no torch, no SciPy, nothing to draw."""
     picture = next(class_folder.rglob("*.png"))
-    code = (
-        "from emotify.cli import app\n"
-        f"try: app(['predict', {str(picture)!r}, '--model', {str(onnx_file)!r}, '--truth', 'none'])\n"
-        "except SystemExit as end: assert not end.code"
-    )
+    words = ["predict", str(picture), "--model", str(onnx_file), *options]
+    code = f"from emotify.cli import app\ntry: app({words!r})\nexcept SystemExit as end: assert not end.code"
     assert loaded_by(code) == {"numpy", "PIL", "onnxruntime"}
 
 
@@ -48,7 +59,7 @@ def test_the_library_loads_nothing_until_it_is_used():
 
 def test_predicting_needs_no_torch(class_folder):
     """Command and library work where torch, and all that only training and export need, is not installed."""
-    command = f"['predict', {str(class_folder)!r}, '--jsonl', '--truth', 'none', '--faces', 'detect']"
+    command = f"['predict', {str(class_folder)!r}, '--jsonl', '--faces', 'detect']"
     code = (
         f"{WITHOUT}\nimport contextlib, io\nfrom emotify import Predictor, find_pictures\nfrom emotify.cli import app\n"
         f"results = list(Predictor().predict(find_pictures([{str(class_folder)!r}])))\n"

@@ -41,7 +41,8 @@ def test_every_step_is_a_command_that_there_is(name, plan, tmp_path):
     made: dict[str, str] = {}
     for step in getattr(plan, name)():
         words = plan.command_line(step, made, data="synthetic", out=tmp_path, epochs=1)
-        commands[words[0]].make_parser(typer.Context(commands[words[0]])).parse_args(list(words[1:]))
+        command = commands[words[0]].loaded
+        command.make_parser(typer.Context(command)).parse_args(list(words[1:]))
         made[step.name] = str(tmp_path / step.name)
 
 

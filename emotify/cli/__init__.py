@@ -12,12 +12,17 @@ from typing import Annotated
 import typer
 
 from emotify import __version__
-from emotify.cli.ensemble import ensemble
+from emotify.cli.commands import LateCommand
 from emotify.cli.errors import Commands, terminate
-from emotify.cli.evaluate import evaluate
-from emotify.cli.export import export
-from emotify.cli.predict import predict
-from emotify.cli.train import train
+
+# The first lines of the commands' docstrings: `emotify --help` shows them without loading the commands.
+_COMMANDS = {
+    "train": "Train one model; make one new folder in runs/.",
+    "evaluate": "Score models on one split: several make a leaderboard with paired tests.",
+    "ensemble": "Combine runs on valid; say whether it helped, and what makes them alike.",
+    "export": "Write a run or an ensemble as one self-contained .onnx file, proved equal before it is kept.",
+    "predict": "Name the expression of every face in pictures and folders, offline.",
+}
 
 app = typer.Typer(
     cls=Commands,
@@ -52,8 +57,8 @@ def _emotify(
     """
 
 
-for command in (train, evaluate, ensemble, export, predict):
-    app.command()(command)
+for _name, _help in _COMMANDS.items():
+    app.command(_name, help=_help, cls=LateCommand)(lambda: None)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from emotify.cli.commands import spare_checks
 from emotify.cli.console import print_error
 from emotify.errors import EmotifyError, ExitCode
 from emotify.files import printable
@@ -42,6 +43,10 @@ class Commands(TyperGroup):
     def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - what TyperGroup says
         with _writing():  # --help and --version
             return super().make_context(*args, **options)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - what TyperGroup says
+        spare_checks(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - what TyperGroup says
         with _writing(), _telling_errors():

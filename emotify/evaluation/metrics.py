@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from emotify.emotions import EMOTIONS
 Float64Array: TypeAlias = NDArray[np.float64]
 
 CALIBRATION_BINS = 15
+_Z95 = 1.959963984540054  # the normal distribution has 95 % between -_Z95 and _Z95
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,15 @@ class Scores:
 
 def score(probabilities: Float32Array, labels: Int64Array) -> Scores:
     """Score probabilities (N, 7) against labels (N,); N >= 1."""
-    from scipy.stats import binomtest
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
     predictions = probabilities.argmax(1)
-    classes = np.arange(len(EMOTIONS))
-    columns = precision_recall_fscore_support(labels, predictions, labels=classes, zero_division=0.0)
+    confusion = confusion_matrix(labels, predictions)
+    columns = _class_columns(confusion)
     present = columns[3] > 0
-    right = int((predictions == labels).sum())
-    interval = binomtest(right, len(labels)).proportion_ci(method="wilson")
+    right = int(confusion.trace())
     return Scores(
         n=len(labels),
         accuracy=right / len(labels),
-        accuracy_ci95=(float(interval.low), float(interval.high)),
+        accuracy_ci95=wilson_interval(right, len(labels)),
         balanced_accuracy=float(columns[1][present].mean()),
         macro_f1=float(columns[2][present].mean()),
         nll=negative_log_likelihood(probabilities, labels),
@@ -87,8 +85,30 @@ def score(probabilities: Float32Array, labels: Int64Array) -> Scores:
             name: ClassScores(float(precision), float(recall), float(f1), int(support))
             for name, precision, recall, f1, support in zip(EMOTIONS, *columns, strict=True)
         },
-        confusion=confusion_matrix(labels, predictions, labels=classes).astype(np.int64),
+        confusion=confusion,
     )
+
+
+def confusion_matrix(labels: Int64Array, predictions: Int64Array) -> Int64Array:
+    """Count labels (N,) and predictions (N,) in a matrix (7, 7), rows the labels."""
+    count = len(EMOTIONS)
+    return np.bincount(labels * count + predictions, minlength=count**2).reshape(count, count).astype(np.int64)
+
+
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share, `right` of `count` (Wilson 1927)."""
+    square, share = _Z95**2, right / count
+    centre = 2 * right + square
+    reach = _Z95 * math.sqrt(square + 4 * right * (1 - share))
+    low, high = ((centre + edge) / (2 * (count + square)) for edge in (-reach, reach))
+    return (0.0 if right == 0 else low), (1.0 if right == count else high)
+
+
+def _class_columns(confusion: Int64Array) -> tuple[Float64Array, Float64Array, Float64Array, Int64Array]:
+    """Return precision, recall, F1 and support of each class (7,) from a confusion matrix."""
+    right, predicted, support = confusion.diagonal(), confusion.sum(0), confusion.sum(1)
+    precision, recall = right / np.maximum(predicted, 1), right / np.maximum(support, 1)
+    return precision, recall, 2 * right / np.maximum(predicted + support, 1), support
 
 
 def negative_log_likelihood(probabilities: Float32Array, labels: Int64Array) -> float:

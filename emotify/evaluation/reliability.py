@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotify.data.types import Float32Array, Int64Array
-from emotify.evaluation.metrics import calibration_bins
+from emotify.evaluation.metrics import calibration_bins, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ def reliability(probabilities: Float32Array, labels: Int64Array) -> tuple[Reliab
     bins = calibration_bins(probabilities, labels)
     filled = (row for row in zip(bins.counts, bins.confidence, bins.accuracy, strict=True) if row[0])
     return tuple(
-        ReliabilityBin(int(count), float(confidence), float(accuracy), _wilson(round(accuracy * count), int(count)))
+        ReliabilityBin(
+            int(count), float(confidence), float(accuracy), wilson_interval(round(accuracy * count), int(count))
+        )
         for count, confidence, accuracy in filled
     )
 
@@ -38,10 +40,3 @@ def confidence_counts(
     right = probabilities.argmax(1) == labels
     counts = [np.histogram(confidence[rows], bins=bins, range=(0, 1))[0] for rows in (right, ~right)]
     return counts[0].astype(np.int64), counts[1].astype(np.int64)
-
-
-def _wilson(right: int, count: int) -> tuple[float, float]:
-    from scipy.stats import binomtest
-
-    interval = binomtest(right, count).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)

@@ -22,6 +22,7 @@ from emotify.emotions import EMOTIONS
 from emotify.ensembling.combining import Pooling
 from emotify.exporting.graph import ExportedClassifier
 from emotify.files import explain_write_errors
+from emotify.onnx_runtime import import_onnxruntime
 from emotify.prediction.session import SCHEMA
 
 OPSET = 20  # the first with Gelu as one operator
@@ -99,6 +100,7 @@ def with_int8(model: ModelProto, calibration: UInt8Array) -> ModelProto:
     calibration: uint8 (N, 1, 48, 48), of the train split. A range reaches from the mean of the minima of batches to the
     mean of their maxima: what only one image in hundreds has is cut off, and all others have finer levels.
     """
+    import_onnxruntime()
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]

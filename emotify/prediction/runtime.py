@@ -15,6 +15,7 @@ from emotify.cpus import available_cpus
 from emotify.devices import check_device_name
 from emotify.errors import ModelError, UnavailableError, UsageError
 from emotify.files import printable
+from emotify.onnx_runtime import import_onnxruntime
 from emotify.prediction.model_check import check_model
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def start_session(content: bytes, *, name: str, hint: str, threads: int = 0, dev
     unsafe, which ends in `hint`, or cannot be loaded, UnavailableError when the device is not there.
     """
     check_model(content, name=name, hint=hint)
-    import onnxruntime as ort
+    ort = import_onnxruntime()
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
@@ -89,7 +90,7 @@ def run_model(
 @cache
 def _limit_memory() -> None:
     """Give all sessions of this process one arena: a small file can ask for any amount of memory as it runs."""
-    import onnxruntime as ort
+    ort = import_onnxruntime()
 
     cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(MOST_MEMORY, -1, -1, -1))
@@ -97,7 +98,7 @@ def _limit_memory() -> None:
 
 def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
     """Return what onnxruntime shall compute with. Raises UsageError, UnavailableError when it cannot."""
-    import onnxruntime as ort
+    ort = import_onnxruntime()
 
     check_device_name(device)
     found = _CUDA in ort.get_available_providers()
@@ -116,7 +117,7 @@ def _without_prints(device: str) -> AbstractContextManager[object]:
 
     All threads' prints, so only where a GPU may be taken: what reads pictures in threads starts on the CPU.
     """
-    import onnxruntime as ort
+    ort = import_onnxruntime()
 
     may_print = device != "cpu" and _CUDA in ort.get_available_providers()
     return redirect_stdout(sys.stderr) if may_print else nullcontext()

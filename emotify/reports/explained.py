@@ -77,7 +77,7 @@ def _legend(axes: Axes, explanation: Explanation, *, reach: float) -> None:
 
 def _heat() -> Colormap:
     """Return blue for what speaks against an answer, and yellow to dark red for what it rests on."""
-    from matplotlib.colors import LinearSegmentedColormap
+    from emotify.reports.drawing import LinearSegmentedColormap
 
     blue, red = ("#0f2f86", "#2560d8", "#5fa0f5"), ("#ffc94d", "#f58a26", "#e0401a", "#a30d14")
     places = (*np.linspace(0, 0.5, len(blue)), *np.linspace(0.5, 1, len(red)))

@@ -120,7 +120,7 @@ def _variable(colour: re.Match[str]) -> str:
 @contextmanager
 def style() -> Iterator[None]:
     """Give figures made in the block the house's fonts and colours, and take their texts as they are."""
-    from matplotlib import rc_context
+    from emotify.reports.drawing import rc_context
 
     quiet, ink, line = PALETTE["quiet"], PALETTE["ink"], PALETTE["line"]
     with rc_context({
@@ -137,7 +137,7 @@ def style() -> Iterator[None]:
 
 
 def _per_cent(axes: Axes, *, x: bool = False, y: bool = False, decimals: int | None = 0) -> None:
-    from matplotlib.ticker import PercentFormatter
+    from emotify.reports.drawing import PercentFormatter
 
     for axis, wanted in ((axes.xaxis, x), (axes.yaxis, y)):
         if wanted:

@@ -30,7 +30,7 @@ _PALE_BELOW = 0.3  # the deepest blue stands for no less disagreement than this,
 
 def plot_history(epochs: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
     """Draw loss, accuracy and learning rate over the epochs of a metrics.jsonl."""
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from emotify.reports.drawing import MaxNLocator, PercentFormatter
 
     figure = new_figure(width=8.0, height=3.2)
     losses, accuracies = figure.subplots(1, 2)
@@ -131,7 +131,7 @@ def _write_cells(axes: Axes, diversity: Diversity, *, top: float, size: float) -
 
 def _heat() -> Colormap:
     """Return pale to deep blue, and a light grey where there is nothing to show."""
-    from matplotlib.colors import LinearSegmentedColormap
+    from emotify.reports.drawing import LinearSegmentedColormap
 
     heat = LinearSegmentedColormap.from_list("emotify", ("#eef3fd", "#bccdf1", "#7f9fe3", VALID_COLOUR))
     return heat.with_extremes(bad="#eceef2")
@@ -140,7 +140,7 @@ def _heat() -> Colormap:
 def new_figure(*, width: float, height: float) -> Figure:
     """Return an empty figure of so many inches."""
     # Figure and not pyplot: no global state, no window system.
-    from matplotlib.figure import Figure
+    from emotify.reports.drawing import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=150)
 
@@ -152,7 +152,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
     """Return a figure as a `png` or `svg` file, the same bytes for the same picture."""
-    from matplotlib import rc_context
+    from emotify.reports.drawing import rc_context
 
     buffer = io.BytesIO()
     names = ("Software",) if kind == "png" else ("Date", "Creator")

@@ -17,6 +17,7 @@ from emotify.files import file_sha256, printable
 from emotify.models import Network
 from emotify.models.heads import CROWD, LABELS
 from emotify.models.inference import fused, lay_out, pool_logits
+from emotify.onnx_runtime import import_onnxruntime
 from emotify.prediction.session import find_model, names_file, open_session, packaged_models
 from emotify.runs import CHECKPOINT
 from emotify.training.classifier import NetworkClassifier, open_run
@@ -69,9 +70,7 @@ Teacher: TypeAlias = NetworkTeacher | FileTeacher
 
 def runtime_version() -> str:
     """Return the version of what runs a file."""
-    import onnxruntime
-
-    return str(onnxruntime.__version__)
+    return str(import_onnxruntime().__version__)
 
 
 def open_teacher(path: Path, *, device: torch.device, threads: int = 0) -> Teacher:

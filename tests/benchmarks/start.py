@@ -14,9 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from PIL import Image
+
 from emotify.cpus import available_cpus
 from emotify.data import Split
 from emotify.data.synthetic import synthetic_splits
+from emotify.prediction.detection import PACKAGED
 from emotify.prediction.session import find_model
 
 IMPORTS = "import typer, rich"
@@ -27,9 +30,16 @@ from PIL import Image
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = {available_cpus()}
 session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-image = numpy.asarray(Image.open(sys.argv[2]).convert("L").resize((48, 48)))[None, None]
+picture = Image.open(sys.argv[2])
+for detector in sys.argv[3:]:
+    finder = onnxruntime.InferenceSession(detector, providers=["CPUExecutionProvider"])
+    view = numpy.asarray(picture.convert("RGB").resize((192, 192)), numpy.float32).transpose(2, 0, 1)[None] / 255
+    for views in (2, 1):
+        finder.run(None, {{"input": numpy.repeat(view, views, 0)}})
+image = numpy.asarray(picture.convert("L").resize((48, 48)))[None, None]
 print(session.run(None, {{"images": image}})[0])
 """
+SAMPLE = Path(__file__).parents[2] / "samples" / "happy.jpg"  # a picture in which a face is to be found
 
 
 def seconds(command: list[str]) -> float:
@@ -49,20 +59,23 @@ def compare(name: str, command: list[str], baseline: list[str], rounds: int) -> 
 
 
 def main() -> None:
-    """Print both ratios."""
+    """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    emotify = str(Path(sys.executable).with_name("emotify"))
-    compare("emotify --help", [emotify, "--help"], [sys.executable, "-c", IMPORTS], rounds)
+    emotify = [sys.executable, "-m", "emotify"]
+    compare("emotify --help", [*emotify, "--help"], [sys.executable, "-c", IMPORTS], rounds)
+    model = str(find_model(None))
     with tempfile.TemporaryDirectory() as folder:
-        from PIL import Image
-
-        face = Path(folder) / "face.png"
-        Image.fromarray(synthetic_splits(seed=0, counts=(7, 7, 7))[Split.TRAIN].images[3, 0]).save(face)
-        model = str(find_model(None))
-        command = [emotify, "predict", str(face), "--model", model]
-        compare("emotify predict of one 48x48", command, [sys.executable, "-c", RUN_ONCE, model, str(face)], rounds)
+        face, named = Path(folder) / "face.png", Path(folder) / "happy" / "face.png"
+        named.parent.mkdir()
+        for path in (face, named):
+            Image.fromarray(synthetic_splits(seed=0, counts=(7, 7, 7))[Split.TRAIN].images[3, 0]).save(path)
+        for what, path in (("one 48x48", face), ("one 48x48 in happy/", named)):
+            bare = [sys.executable, "-c", RUN_ONCE, model, str(path)]
+            compare(f"emotify predict of {what}", [*emotify, "predict", str(path), "--model", model], bare, rounds)
+    bare = [sys.executable, "-c", RUN_ONCE, model, str(SAMPLE), str(PACKAGED)]
+    compare("emotify predict of a sample", [*emotify, "predict", str(SAMPLE), "--model", model], bare, rounds)
 
 
 if __name__ == "__main__":

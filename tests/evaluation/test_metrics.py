@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
@@ -22,6 +23,7 @@ from emotify.evaluation.metrics import (
     negative_log_likelihood,
     score,
     top2_accuracy,
+    wilson_interval,
 )
 
 
@@ -50,8 +52,21 @@ def test_r7_scores_agree_with_scikit_learn(seed, n):
     assert scores.brier == pytest.approx(7 * metrics.mean_squared_error(wanted, probabilities), abs=1e-12)
     top2 = metrics.top_k_accuracy_score(labels, probabilities, k=2, labels=range(7))
     assert scores.top2_accuracy == pytest.approx(top2, abs=1e-12)
-    low, high = scores.accuracy_ci95
-    assert 0 <= low <= scores.accuracy <= high <= 1
+    columns = metrics.precision_recall_fscore_support(labels, predictions, labels=range(7), zero_division=0.0)
+    ours = [(row.precision, row.recall, row.f1, row.support) for row in scores.per_class.values()]
+    assert np.array(ours) == pytest.approx(np.array(columns).T, abs=1e-12)
+    assert (scores.confusion == metrics.confusion_matrix(labels, predictions, labels=range(7))).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), count=st.integers(1, 10**6))
+def test_r7_the_interval_of_accuracy_is_wilsons(data, count):
+    """R7: as scipy computes it, also where all or none are right."""
+    right = data.draw(st.sampled_from([0, count]) | st.integers(0, count))
+    interval = binomtest(right, count).proportion_ci(method="wilson")
+    low, high = wilson_interval(right, count)
+    assert (low, high) == pytest.approx((interval.low, interval.high), abs=1e-12)
+    assert 0 <= low <= right / count <= high <= 1
 
 
 @settings(max_examples=20, deadline=None)

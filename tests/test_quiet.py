@@ -1,0 +1,165 @@
+"""Nothing is sent, nothing is left and nothing is said but what emotify says, on every path. N2 of RELIABILITY."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import emotify
+
+# What Python asks of the network; a local socket's address is a path. Hosts that C++ looks up are strace's to see.
+WATCHED = """
+import os, sys
+def watch(event, arguments):
+    if event.startswith("socket.get") or (event == "socket.connect" and isinstance(arguments[1], tuple)):
+        os.write(2, f"NETWORK {event} {arguments}\\n".encode())
+sys.addaudithook(watch)
+"""
+COMMAND = f"{WATCHED}\nfrom emotify.cli import main\nmain()"
+WORKER = """
+import multiprocessing
+import emotify
+label = "__import__('emotify').Predictor('fast').predict({path!r}).faces[0].label"
+with multiprocessing.get_context("spawn").Pool(1) as pool:
+    print(pool.apply(eval, ("__import__('onnxruntime').__name__",)), pool.apply(eval, (label,)))
+"""
+NOISE = re.compile(r"NETWORK|Traceback|Warning|matplotlib|joblib|:onnxruntime:", re.IGNORECASE)
+
+
+@functools.cache
+def strace() -> list[str]:
+    """The words that write what the kernel is asked of the network to a file, or none where they do not work."""
+    words = ["strace", "-f", "-qq", "-e", "trace=network", "-o"]
+    works = shutil.which("strace") and subprocess.run([*words, os.devnull, "true"], capture_output=True).returncode == 0
+    return words if works else []
+
+
+def check_quiet(folder: Path, code: str, *words: object, home: Path | None = None) -> str:
+    """Run Python code in `folder`, with an empty HOME and no variable that tells of CI; return what it prints."""
+    folders = {name: folder / name for name in ("home", "temporary", "work")}
+    for made in folders.values():
+        made.mkdir()
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
+    calls = folder / "calls"
+    result = subprocess.run(
+        [*(strace() and [*strace(), str(calls)]), sys.executable, "-c", code, *map(str, words)],
+        env={**kept, "HOME": str(home or folders["home"]), "TMPDIR": str(folders["temporary"])},
+        cwd=folders["work"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert not NOISE.search(result.stderr + result.stdout), result.stderr
+    assert not list(folders["home"].rglob("*"))
+    # torch makes an empty folder for what it compiles, compiling or not.
+    assert {path.name.partition("_")[0] for path in folders["temporary"].iterdir()} <= {"torchinductor"}
+    if strace():
+        assert "AF_INET" not in calls.read_text()  # neither a host nor a name server
+    return result.stdout
+
+
+@pytest.fixture
+def picture(class_folder) -> Path:
+    return Path(class_folder) / "happy" / "0.png"
+
+
+@pytest.mark.parametrize("output", [["--json"], ["--csv", "faces.csv"], ["--report", "faces.html", "--thumbnails"]])
+def test_n2_predict_sends_and_leaves_nothing(output, picture, tmp_path):
+    """N2: `emotify predict`."""
+    check_quiet(tmp_path, COMMAND, "predict", picture, *output)
+
+
+def test_n2_explain_leaves_no_list_of_fonts(picture, tmp_path):
+    """N2: `emotify predict --explain`, which draws with Matplotlib."""
+    check_quiet(tmp_path, COMMAND, "predict", picture, "--explain", "why")
+
+
+def test_n2_the_library_sends_and_leaves_nothing(picture, tmp_path):
+    """N2: `Predictor`, also in a worker process, and one that imports onnxruntime by itself."""
+    label = check_quiet(tmp_path, WATCHED + WORKER.format(path=str(picture)))
+    assert label.startswith("onnxruntime ")
+
+
+@pytest.mark.slow
+def test_n2_a_training_sends_and_leaves_nothing(toy_csv, tmp_path):
+    """N2: `emotify train`, taught by an exported file."""
+    options = ["--model", "fnn", "--epochs", "1", "--batch-size", "7", "--distill", "fast"]
+    check_quiet(tmp_path, COMMAND, "train", "--data", toy_csv, *options)
+
+
+@pytest.mark.slow
+def test_n2_an_evaluation_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
+    """N2: `emotify evaluate --report` of a run and of a file."""
+    check_quiet(tmp_path, COMMAND, "evaluate", runs[0], "fast", "--data", tiny_csv, "--report", "report")
+
+
+@pytest.mark.slow
+def test_n2_an_ensemble_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
+    """N2: `emotify ensemble`."""
+    check_quiet(tmp_path, COMMAND, "ensemble", *runs, "--data", tiny_csv, "--out", "both")
+
+
+@pytest.mark.slow
+def test_n2_an_export_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
+    """N2: `emotify export --precision int8`, of which onnxruntime's quantization is a part."""
+    check_quiet(tmp_path, COMMAND, "export", runs[0], "--data", tiny_csv, "--out", "m.onnx", "--precision", "int8")
+
+
+def test_figures_are_drawn_where_home_cannot_be_written(tmp_path):
+    """Matplotlib says so; emotify gives it a folder of its own."""
+    code = (
+        "from emotify.reports.plots import figure_bytes, new_figure\nfigure_bytes(new_figure(width=1, height=1), 'png')"
+    )
+    check_quiet(tmp_path, code, home=Path(os.devnull) / "nowhere")
+
+
+def test_n2_what_the_user_set_does_not_turn_telemetry_on(monkeypatch):
+    """N2: nothing is sent, whatever the environment says."""
+    code = "import os, emotify; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_what_others_write_while_onnxruntime_is_loaded_is_kept():
+    """Only onnxruntime's own lines are left out of stderr."""
+    code = (
+        "import os\nfrom emotify import onnx_runtime\n"
+        "with onnx_runtime._without_its_lines():\n"
+        "    os.write(2, b'\\x1b[0;93m2026-01-01 [W:onnxruntime:Default, device_discovery.cc:322] no GPU\\x1b[m\\n')\n"
+        "    os.write(2, b'of another thread\\n')\n"
+        "os.write(2, b'after\\n')"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert shown == "of another thread\nafter\n" or sys.platform != "linux"
+
+
+def imports_of(path: Path) -> list[tuple[str, str]]:
+    """Return the packages that a file imports when it runs, each with the statement before the import."""
+    found = []
+    for parent in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(parent, ast.If) and ast.unparse(parent.test) == "TYPE_CHECKING":
+            continue
+        body = getattr(parent, "body", [])
+        for before, statement in zip([None, *body], body, strict=False) if isinstance(body, list) else []:
+            names = [alias.name for alias in statement.names] if isinstance(statement, ast.Import) else []
+            names += [statement.module or ""] if isinstance(statement, ast.ImportFrom) else []
+            found += [(name.partition(".")[0], ast.unparse(before) if before else "") for name in names]
+    return found
+
+
+def test_one_place_imports_what_would_talk():
+    """N2: onnxruntime and Matplotlib are imported where they are kept quiet; scikit-learn, with joblib, is not."""
+    package = Path(emotify.__file__).parent
+    places = {"onnxruntime": "onnx_runtime.py", "matplotlib": "reports/drawing.py", "sklearn": "", "joblib": ""}
+    for path in sorted(package.rglob("*.py")):
+        for name, before in imports_of(path):
+            place = path.relative_to(package).as_posix()
+            assert places.get(name, place) == place or before == "import_onnxruntime()", (place, name)
