@@ -46,8 +46,12 @@ def add_votes(splits: Mapping[Split, LabelledImages], path: Path) -> tuple[dict[
 
 
 def vote_shares(votes: UInt8Array) -> Float32Array:
-    """Return the share of each column among an image's votes (N, 10), float32; all 0 for an image without a vote."""
-    return np.asarray(votes / np.maximum(votes.sum(1, keepdims=True), 1), np.float32)
+    """Return the shares of an image's votes (N, 10), float32: the seven expressions' first, in the order of EMOTIONS.
+
+    Contempt, unknown and NF follow. All are 0 for an image without a vote.
+    """
+    others = [column for column in range(len(VOTES)) if column not in EXPRESSION_COLUMNS]
+    return np.asarray(votes[:, [*EXPRESSION_COLUMNS, *others]] / np.maximum(votes.sum(1, keepdims=True), 1), np.float32)
 
 
 def _read_votes(path: Path) -> dict[Split, UInt8Array]:

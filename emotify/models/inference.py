@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from emotify.data.types import UInt8Array
 from emotify.errors import UnavailableError
 from emotify.evaluation.classifier import Answers
-from emotify.models.heads import LABELS, crowd_expressions
+from emotify.models.heads import CROWD_EXPRESSIONS, LABELS
 from emotify.models.network import Network
 
 T = TypeVar("T", bound=nn.Module)
@@ -48,7 +48,7 @@ def predict_answers(network: Network, images: UInt8Array, *, device: torch.devic
     # Convolutions on a GPU would otherwise round to TF32, which has 10 bits where float32 has 23.
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         logits = predict_logits(network, images, device=device)
-    crowd = crowd_expressions(logits).softmax(1).numpy() if network.crowd else None
+    crowd = logits[:, CROWD_EXPRESSIONS].softmax(1).numpy() if network.crowd else None
     return Answers(logits[:, LABELS].softmax(1).numpy(), crowd)
 
 

@@ -21,6 +21,8 @@ class Network(nn.Module, ABC):
 
     any_size: ClassVar[bool] = False  # whether smaller images do as well
     name: str = ""  # in the table of networks
+    # Of a network with a crowd head: the mean shares (7,) of the expressions' votes for the images it was trained on.
+    crowd_prior: tuple[float, ...] | None = None
 
     def __init__(self, *, input_size: int = 48, equalise: bool = False) -> None:
         super().__init__()

@@ -61,6 +61,8 @@ def save_checkpoint(path: Path, network: Network, name: str, details: Mapping[st
     """Write a network's weights with its name in the table of models and the order of its classes."""
     heads = ["labels", "crowd"] if network.crowd else ["labels"]
     document = {"schema": 1, "model": name, "classes": EMOTIONS, "heads": heads, **details}
+    if network.crowd_prior is not None:
+        document["crowd_prior"] = network.crowd_prior
     save_tensors(path, network.state_dict(), document)
 
 
@@ -80,6 +82,8 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     except RuntimeError as error:
         msg = f"{printable(path)} does not fit this version's {name}; train it again"
         raise ModelError(msg) from error
+    prior = document.get("crowd_prior")
+    network.crowd_prior = None if prior is None else tuple(map(float, prior))
     return network.eval(), document
 
 

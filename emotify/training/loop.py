@@ -21,10 +21,10 @@ from emotify.data.ferplus import vote_shares
 from emotify.data.types import Float32Array, LabelledImages, Split
 from emotify.emotions import EMOTIONS
 from emotify.errors import GateError, ModelError
-from emotify.evaluation.crowd import score_crowd
+from emotify.evaluation.crowd import crowd_prior, score_crowd
 from emotify.files import printable, write_bytes
 from emotify.models import Network, build_network
-from emotify.models.heads import CROWD, LABELS, crowd_expressions
+from emotify.models.heads import CROWD, CROWD_EXPRESSIONS, LABELS
 from emotify.models.inference import autocast, lay_out, memory_format, predict_logits
 from emotify.models.layers import set_drop_path
 from emotify.models.network import centre_crop
@@ -104,6 +104,7 @@ class Training:
         # Whatever the first weights were, a state replaces them: the run that they came from may be gone by then.
         resumed, crowd = (folder / STATE).exists(), config.crowd_weight > 0
         network = build_network(config.model, crowd=crowd) if resumed else first_weights(config, train)
+        network.crowd_prior = None if not crowd or train.votes is None else tuple(crowd_prior(train.votes).tolist())
         self.network = lay_out(network, config.layout).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.teacher: Teacher | None = None
@@ -225,7 +226,7 @@ class Training:
         if not network.crowd or self.valid.votes is None:
             return ValidScores(loss, accuracy)
         votes = torch.from_numpy(vote_shares(self.valid.votes))
-        crowd = score_crowd(crowd_expressions(logits).softmax(1).numpy(), self.valid.votes)
+        crowd = score_crowd(logits[:, CROWD_EXPRESSIONS].softmax(1).numpy(), self.valid.votes)
         loss += weight * (float(F.cross_entropy(logits[:, CROWD], votes)) - loss)
         return ValidScores(loss, accuracy, None if crowd is None else crowd.scores.accuracy)
 

@@ -1,0 +1,78 @@
+"""Resolution, blur and JPEG in augmentation: what they do to a face is what they do to a picture's file."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from emotify.data import Split
+from emotify.training import degradation
+from emotify.training.chance import Draws
+from emotify.training.degradation import blur, compress, lower_resolution
+
+KINDS = (lower_resolution, blur, compress)
+
+
+def draws(count: int, seed: int = 0) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed), count)
+
+
+@pytest.fixture(scope="module")
+def pixels(faces) -> torch.Tensor:
+    return torch.from_numpy(faces[Split.TRAIN].images[:64]).float()
+
+
+@pytest.mark.parametrize("degrade", KINDS)
+@pytest.mark.parametrize("size", [32, 44, 48])
+def test_a_share_of_the_images_is_changed_and_no_other(pixels, degrade, size):
+    """At a share of 0 none is, at 0.5 about half; values stay pixels, and the same seed changes the same."""
+    images = pixels[..., :size, :size].contiguous()
+    assert torch.allclose(degrade(images, draws(64), share=0.0), images, atol=0.01)
+    changed = degrade(images, draws(64), share=0.5)
+    touched = ((changed - images).abs() > 0.5).flatten(1).any(1)
+    assert 16 < int(touched.sum()) < 48
+    assert changed.shape == images.shape
+    assert float(changed.min()) >= 0
+    assert float(changed.max()) <= 255
+    assert torch.equal(changed, degrade(images, draws(64), share=0.5))
+
+
+@pytest.mark.parametrize("degrade", KINDS)
+def test_one_grey_stays_that_grey(degrade):
+    grey = torch.full((8, 1, 48, 48), 90.0)
+    assert torch.allclose(degrade(grey, draws(8), share=1.0), grey, atol=2.5)  # JPEG rounds the mean, too
+
+
+@pytest.mark.parametrize("quality", [20, 50, 85])
+def test_compression_is_that_of_jpeg_files(pixels, quality, monkeypatch):
+    """Pillow writes and reads the same faces at that quality: the pixels agree but for rounding."""
+    monkeypatch.setattr(degradation, "QUALITIES", (float(quality), float(quality)))
+    ours = compress(pixels, draws(64), share=1.0).round()
+    for face, mine in zip(pixels[:16], ours, strict=False):
+        file = io.BytesIO()
+        Image.fromarray(face[0].numpy().astype(np.uint8)).save(file, "JPEG", quality=quality)
+        theirs = np.asarray(Image.open(file), np.float32)
+        assert np.abs(mine[0].numpy() - theirs).mean() < 0.6
+        assert np.abs(theirs - face[0].numpy()).mean() > 0.8  # else nothing was compressed
+
+
+def test_low_resolution_takes_what_is_fine_and_leaves_what_is_coarse():
+    """Stripes a pixel wide turn grey; a half dark, half bright face stays so."""
+    fine = torch.zeros(32, 1, 48, 48)
+    fine[..., ::2] = 255
+    coarse = torch.zeros(32, 1, 48, 48)
+    coarse[..., 24:] = 255
+    assert float(lower_resolution(fine, draws(32), share=1.0).std((1, 2, 3)).mean()) < 60
+    assert float(lower_resolution(coarse, draws(32), share=1.0).std((1, 2, 3)).mean()) > 115
+
+
+def test_processes_that_share_a_batch_degrade_it_as_one(pixels):
+    for degrade in KINDS:
+        whole = degrade(pixels, draws(64), share=0.5)
+        own = slice(16, 48)
+        part = degrade(pixels[own], Draws(torch.Generator().manual_seed(0), 64, own), share=0.5)
+        assert torch.allclose(part, whole[own], atol=1e-3)
