@@ -24,7 +24,6 @@ from emotify.cli.options import (
     Verbose,
     Views,
     chosen_views,
-    parse_head,
 )
 from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder
@@ -91,7 +90,7 @@ def evaluate(
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
     from emotify.data import Split, also_in, nearly_in
-    from emotify.evaluation.classifier import Viewed
+    from emotify.evaluation.classifier import Viewed, parse_head
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
     wanted = parse_split(split)
@@ -114,7 +113,7 @@ def evaluate(
         in_train=in_train,
         near_train=near_train,
         recipes=recipe_names(paths),
-        head=parse_head(head),
+        head=None if head is None else parse_head(head),
     )
     if json:
         print_json(leaderboard.document())

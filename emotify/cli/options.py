@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
-
-from emotify.errors import UsageError
-
-if TYPE_CHECKING:
-    from emotify.evaluation.classifier import Head
 
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")]
@@ -56,19 +51,6 @@ Views: TypeAlias = Annotated[
         "--views", metavar="NAME", help="one; mirror, which is --tta; ten: five places and their mirror images."
     ),
 ]
-
-
-def parse_head(name: str | None) -> Head | None:
-    """Return the head that --head names. Raises UsageError."""
-    from emotify.evaluation.classifier import Head
-
-    if name is None:
-        return None
-    try:
-        return Head(name)
-    except ValueError:
-        msg = f"--head {name!r}: there are {', '.join(Head)}"
-        raise UsageError(msg) from None
 
 
 def chosen_views(views: str | None, *, tta: bool) -> str:

@@ -73,6 +73,15 @@ def predict(
         str | None,
         typer.Option("--shard", metavar="I/N", help="Take one of N parts only, from 0/N; which part depends on names."),
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="NAME",
+            help="crowd: what most people would say; labels: what FER-2013's label would be. Default: crowd, where the "
+            "model has it.",
+        ),
+    ] = None,
     min_confidence: Annotated[
         float, typer.Option("--min-confidence", metavar="P", help="Label a face 'uncertain' below this probability.")
     ] = 0.0,
@@ -176,6 +185,7 @@ def predict(
         face_model=face_model,
         search=Search(min_face=min_face, max_side=max_side),
         min_confidence=min_confidence,
+        head=head,
         threads=threads,
         device=device,
     )
@@ -183,7 +193,8 @@ def predict(
     screen = open_screen(talk, json=json, jsonl=jsonl, top=top)
     start = time.monotonic()
     model_name = Path(found).name if found is not None else "the model inside emotify"
-    with outputs.open(inputs, model=model_name, threads=predictor.threads) as opened:
+    answering = predictor.session.head
+    with outputs.open(inputs, model=model_name, meaning=answering.meaning, threads=predictor.threads) as opened:
         if explainer is not None:
             explainer.begin()
             # First: a picture whose line is written is done, and --append does not come back to it.
@@ -203,7 +214,7 @@ def predict(
         talk.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
     if summary.pictures or json:
         scores = _score_truth(summary)
-        screen.finish(Ending(summary, scores, time.monotonic() - start, predictor.session.name))
+        screen.finish(Ending(summary, scores, time.monotonic() - start, predictor.session.name, answering))
     _tell_failures(summary, talk)
     if summary.failed:
         raise typer.Exit(ExitCode.SOME_FAILED if summary.failed < summary.pictures else ExitCode.INPUT)

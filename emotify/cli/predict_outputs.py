@@ -78,17 +78,17 @@ class Outputs:
             require_pyarrow()
 
     @contextmanager
-    def open(self, inputs: Inputs, *, model: str, threads: int) -> Iterator[Opened]:
+    def open(self, inputs: Inputs, *, model: str, meaning: str, threads: int) -> Iterator[Opened]:
         """Open all files; they are whole when the block ends, and all but the lines are gone if it fails."""
         opened = Opened(self, inputs, threads)
         with ExitStack() as stack:
             if self.annotate is not None:
                 make_folder(self.annotate, exist_ok=True)
-            for path, file in self._files(opened, model):
+            for path, file in self._files(opened, model, meaning):
                 opened.sinks.append(_naming(path, stack.enter_context(file)))
             yield opened
 
-    def _files(self, opened: Opened, model: str) -> Iterator[tuple[Path, AbstractContextManager[Sink]]]:
+    def _files(self, opened: Opened, model: str, meaning: str) -> Iterator[tuple[Path, AbstractContextManager[Sink]]]:
         if self.lines is not None:
             yield self.lines, self._lines_sink(self.lines, opened)
         if self.csv is not None:
@@ -96,7 +96,7 @@ class Outputs:
         if self.parquet is not None:
             yield self.parquet, self._parquet_sink(self.parquet)
         if self.report is not None:
-            yield self.report, self._report_sink(self.report, opened.inputs, model)
+            yield self.report, self._report_sink(self.report, opened.inputs, model, meaning)
 
     @contextmanager
     def _lines_sink(self, path: Path, opened: Opened) -> Iterator[Sink]:
@@ -129,12 +129,12 @@ class Outputs:
                 raise
 
     @contextmanager
-    def _report_sink(self, path: Path, inputs: Inputs, model: str) -> Iterator[Sink]:
+    def _report_sink(self, path: Path, inputs: Inputs, model: str, meaning: str) -> Iterator[Sink]:
         from emotify.reports.gallery import new_gallery
 
         with atomic_write(path) as file, new_gallery(path.parent, top=self.top) as gallery:
             yield lambda seen: gallery.add(seen.result, shown_place(seen.result.path, inputs.base), seen.thumbnail)
-            gallery.write(file, model=model)
+            gallery.write(file, model=model, meaning=meaning)
 
 
 def _naming(path: Path, sink: Sink) -> Sink:

@@ -11,6 +11,7 @@ from emotify.cli.console import Talk, print_json, print_json_line
 from emotify.files import printable
 
 if TYPE_CHECKING:
+    from emotify.evaluation.classifier import Head
     from emotify.evaluation.metrics import Scores
     from emotify.prediction.predictor import FaceResult, PictureResult
     from emotify.prediction.summary import Summary
@@ -28,6 +29,7 @@ class Ending:
     scores: Scores | None
     seconds: float
     model: str
+    head: Head  # that answered
 
 
 class Screen(Protocol):
@@ -78,6 +80,7 @@ class DocumentScreen:
             {
                 "schema": 1,
                 "model": ending.model,
+                "head": ending.head,
                 "pictures": [result.document(self.top) for result in self.kept],
                 "summary": {
                     "pictures": summary.pictures,
@@ -152,7 +155,7 @@ class TableScreen:
             self.talk.notice(f"{self.left_out:,} more pictures; --jsonl, --csv FILE or --report FILE has all of them")
         self.talk.out.print()
         if ending.summary.faces:
-            self.talk.show(summary_table(ending.summary, plain=self.rows.plain))
+            self.talk.show(summary_table(ending.summary, caption=ending.head.meaning, plain=self.rows.plain))
         _show_truth(ending.scores, self.talk)
         _tell_counts(ending, self.talk, expressions=False)
 

@@ -40,6 +40,13 @@ class Head(StrEnum):
     LABELS = "labels"
     CROWD = "crowd"
 
+    @property
+    def meaning(self) -> str:
+        """What a probability says, in a sentence for the user."""
+        if self is Head.CROWD:
+            return "70 % means: of ten people, about seven would name this expression."
+        return "70 % means: of ten such faces, FER-2013 would label about seven so."
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -92,6 +99,15 @@ def pool_answers(
     crowds = [answer.crowd for answer in answers if answer.crowd is not None]
     crowd = (pool_crowd or pool)(np.stack(crowds)) if len(crowds) == len(answers) else None
     return Answers(pool(np.stack([answer.labels for answer in answers])), crowd)
+
+
+def parse_head(name: str) -> Head:
+    """Return the head of that name. Raises UsageError."""
+    try:
+        return Head(name)
+    except ValueError:
+        msg = f"--head {name!r}: there are {', '.join(Head)}"
+        raise UsageError(msg) from None
 
 
 def check_views(name: str) -> None:

@@ -47,7 +47,7 @@ class Crowd:
             "accuracy_with_contempt": self.accuracy_with_contempt,
             "cross_entropy": self.cross_entropy,
             "entropy": self.entropy,
-            "agreement_error": self.agreement.error,
+            "share_error": self.agreement.error,
         }
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
 from emotify.errors import UsageError
+from emotify.evaluation.classifier import Head, parse_head
 from emotify.prediction.crops import Face, FaceMode, find_faces, see_square
 from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.prediction.pictures import Failure, Source, is_source, read_picture
@@ -135,9 +136,10 @@ class Predictor:
     most often right. `faces`: `auto` takes a picture that is a face crop already as it is and looks for faces in
     others, `detect` always looks, `whole` never does. `search` says how small the faces are and at what size they are
     sought. A face whose most probable expression is less probable than
-    `min_confidence` is labelled `uncertain`. `threads`: 0 for as many as this process may use. `device`: `cpu`,
-    `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a model cannot be used,
-    UnavailableError when a device is not there, UsageError for a value that there is not.
+    `min_confidence` is labelled `uncertain`. `head`: `crowd` for what most people would say, `labels` for what
+    FER-2013's label would be; by default the crowd's where the model has it. `threads`: 0 for as many as this process
+    may use. `device`: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a
+    model cannot be used, UnavailableError when a device is not there, UsageError for a value that there is not.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class Predictor:
         face_model: str | os.PathLike[str] | None = None,
         search: Search = DEFAULT_SEARCH,
         min_confidence: float = 0.0,
+        head: Head | str | None = None,
         threads: int = 0,
         device: str = "auto",
     ) -> None:
@@ -155,7 +158,8 @@ class Predictor:
             msg = f"faces={faces!r}: there are {', '.join(get_args(FaceMode))}"
             raise UsageError(msg)
         self.threads = threads or available_cpus()
-        self.session: Session = open_session(find_model(model), threads=self.threads, device=device)
+        wanted = None if head is None else parse_head(head)
+        self.session: Session = open_session(find_model(model), threads=self.threads, device=device, head=wanted)
         self._mode, self._face_model = faces, Path(face_model) if face_model else None
         self.search, self._min_confidence = search, min_confidence
         self._lock = Lock()

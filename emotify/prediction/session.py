@@ -35,12 +35,13 @@ class Session:
     def __init__(
         self, content: bytes, *, name: str, threads: int = 0, device: str = "cpu", head: Head | None = None
     ) -> None:
-        self.name, self._head = name, head
+        self.name = name
         self._session = start_session(content, name=name, hint=_HINT, threads=threads, device=device)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         _check(self._session, self.metadata, printable(name))
         self.two_headed = len(self._session.get_outputs()) > 1
-        if head is Head.CROWD and not self.two_headed:
+        self.head = head or (Head.CROWD if self.two_headed else Head.LABELS)  # whose answer `predict` gives
+        if self.head is Head.CROWD and not self.two_headed:
             msg = f"{printable(name)} has no crowd head; it was trained without FER+'s votes; take --head labels"
             raise ModelError(msg)
 
@@ -58,7 +59,7 @@ class Session:
 
         That is the answer of the head asked for; without one the crowd's, in a file that has no crowd head the labels'.
         """
-        output = "labels" if self.two_headed and self._head is Head.LABELS else "probabilities"
+        output = "labels" if self.two_headed and self.head is Head.LABELS else "probabilities"
         return self._run((output,), images)[0]
 
     def answers(self, images: npt.NDArray[np.uint8]) -> Answers:

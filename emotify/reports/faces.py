@@ -127,8 +127,8 @@ def bar(share: float, width: int, colour: str, *, plain: bool = False) -> Text:
     return Text.assemble((full * filled, colour), (empty * (width - filled), "dim"))
 
 
-def summary_table(summary: Summary, *, plain: bool = False) -> Table:
-    """Show how many faces show each expression, the most frequent first."""
+def summary_table(summary: Summary, *, caption: str, plain: bool = False) -> Table:
+    """Show how many faces show each expression, the most frequent first; the caption says what probabilities mean."""
     table = Table(title="By expression", box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
     table.add_column("expression", no_wrap=True)
     table.add_column("faces", justify="right", no_wrap=True)
@@ -137,6 +137,7 @@ def summary_table(summary: Summary, *, plain: bool = False) -> Table:
         share, colour = count / summary.faces, colour_of(label)
         drawn = bar(share, _SUMMARY_BAR, colour, plain=plain).append(f" {share:4.0%}")
         table.add_row(label, f"{count:,}", drawn)
+    table.caption, table.caption_justify = caption, "left"
     return table
 
 

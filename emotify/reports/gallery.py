@@ -71,13 +71,14 @@ class Gallery:
         if self.pictures - self.failures.total() <= SHOWN:
             self.cards.write(self._card.render(_card_values(result, shown_path, small, self.top)).encode())
 
-    def write(self, file: IO[bytes], *, model: str) -> None:
-        """Write the page; `model` is the name of the one that was used."""
+    def write(self, file: IO[bytes], *, model: str, meaning: str) -> None:
+        """Write the page; `model` is the name of the one that was used, `meaning` says what its probabilities mean."""
         from emotify import __version__
 
         read = self.pictures - self.failures.total()
         page = template("gallery.html").generate(
-            version=__version__, model=printable(model), pictures=self.pictures, read=read, shown=min(read, SHOWN),
+            version=__version__, model=printable(model), meaning=meaning, pictures=self.pictures, read=read,
+            shown=min(read, SHOWN),
             faces=self.faces, without_face=self.without_face, labels=_LABELS, steps=_STEPS, rules=_rules(),
             colours={label: colour_of(label) for label in _LABELS}, failed=self._failed,
             failures=self.failures.total(), cards=_CARDS,

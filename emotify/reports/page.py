@@ -106,6 +106,8 @@ def _page(
         emotions=EMOTIONS,
         light=PALETTE,
         results=leaderboard.results,
+        by_crowd=leaderboard.by_crowd(),
+        crowd_pairs=leaderboard.crowd_pairs,
         pairs=leaderboard.pairs,
         recipes=leaderboard.recipes,
         recipe_pairs=leaderboard.recipe_pairs,

@@ -49,7 +49,7 @@ def page(path: Path, pictures: list[PictureResult], small: bytes | None = None) 
     with path.open("wb") as file, new_gallery(path.parent) as gallery:
         for result in pictures:
             gallery.add(result, str(result.path), small)
-        gallery.write(file, model="model.onnx")
+        gallery.write(file, model="model.onnx", meaning="70 % means: seven of ten.")
     return path
 
 
