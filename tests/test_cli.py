@@ -244,7 +244,10 @@ def test_evaluate_scores_against_the_votes_of_ferplus(runs, tiny_csv, tmp_path):
     assert (result["crowd"]["n"], result["crowd"]["accuracy"]) == (70, result["accuracy"])
     assert result["crowd"]["cross_entropy"] == pytest.approx(result["nll"])
     assert result["crowd"]["entropy"] == 0
-    assert "cross-entropy, FER+" in invoke(*words).stdout
+    assert (result["crowd"]["head"], result["crowd"]["truth"]) == ("labels", "FER+ majority")
+    assert "against FER+'s votes" in invoke(*words).stdout
+    beside = json.loads(invoke("evaluate", runs[0], "--data", tiny_csv.parent / "fer2013.csv", "--json").stdout)
+    assert beside["results"][0]["crowd"] is None
 
 
 def test_evaluate_shows_tables_without_colour_or_trailing_blanks(runs, tiny_csv):
