@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +11,16 @@ import typer
 
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
-from emotify.cli.options import Data, Debug, Force, Json, Quiet, Threads, Tta, Verbose, Views, chosen_views
+from emotify.cli.options import Data, Debug, Ferplus, Force, Json, Quiet, Threads, Tta, Verbose, Views, chosen_views
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import printable
 from emotify.runs import RUNS, ensembles, finished_runs
 
+PRIOR_POWER = 0.5  # of the crowd's prior that is divided out: photographs are of other faces than FER-2013's searches
+
 if TYPE_CHECKING:
     from emotify.data import LabelledImages
-    from emotify.ensembling.combining import Pooling
+    from emotify.ensembling.combining import CrowdPooling, Pooling
     from emotify.exporting.export import Export
     from emotify.models import Network
 
@@ -35,7 +39,19 @@ def export(
     ] = "fp32",
     tta: Tta = False,
     views: Views = None,
+    prior_power: Annotated[
+        float | None,
+        typer.Option(
+            "--prior-power",
+            metavar="X",
+            min=0,
+            max=1,
+            help="Divide the crowd head's answers by how often people named each expression in train, to this power. "
+            f"Default: {PRIOR_POWER:g}.",
+        ),
+    ] = None,
     data: Data = None,
+    ferplus: Ferplus = None,
     threads: Threads = 0,
     force: Force = False,
     json: Json = False,
@@ -57,21 +73,23 @@ def export(
     from emotify.exporting.export import export as write
 
     seen = chosen_views(views, tta=tta)
-    name, members, pooling = _open_members(path, threads=threads)
+    opened = _open_members(path, threads=threads)
     target = out or path / _file_name(precision, seen)
     check_target(target, precision=precision, overwrite=force)
-    splits = _read_splits(data, talk, required=precision != "fp32")
+    splits = _read_splits(data, ferplus, talk, required=precision != "fp32")
     valid, train = splits.get("valid"), splits.get("train")
     if precision != "fp32" and (valid is None or train is None):
         msg = (
             f"--precision {precision} needs the train and valid images, to measure what it costs; name them with --data"
         )
         raise InputError(msg)
-    talk.notice(f"exporting {name}")
+    talk.notice(f"exporting {opened.name}")
+    crowd = _crowd_pooling(opened, valid, prior_power, talk)
     result = write(
-        members,
+        opened.members,
         target,
-        pooling=pooling,
+        pooling=opened.pooling,
+        crowd=crowd,
         precision=precision,
         views=seen,
         valid=valid,
@@ -98,6 +116,8 @@ def _document(result: Export) -> dict[str, object]:
         "folded_gates": result.folded_gates,
         "valid": None if after is None else after.document(),
         "valid_torch": None if before is None else before.document(),
+        "crowd": None if result.file_crowd is None else result.file_crowd.document(),
+        "crowd_torch": None if result.torch_crowd is None else result.torch_crowd.document(),
     }
 
 
@@ -116,7 +136,52 @@ def _tell(result: Export, talk: Talk) -> None:
     else:
         change = 100 * (after.accuracy - before.accuracy)
         talk.notice(f"valid accuracy {after.accuracy:.2%} ({change:+.2f} points from torch), NLL {after.nll:.3f}")
+    if result.torch_crowd is not None and result.file_crowd is not None:
+        accuracy = result.file_crowd.scores.accuracy
+        change = 100 * (accuracy - result.torch_crowd.scores.accuracy)
+        talk.notice(f"crowd head: {accuracy:.2%} of FER+'s majorities ({change:+.2f} points from torch)")
     talk.notice(f"next: {next_command('predict', 'photos/', '--model', result.path)}")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The members of a run or an ensemble, and how they answer together."""
+
+    name: str
+    members: list[tuple[str, Network]]
+    pooling: Pooling
+    crowd_pooling: Pooling | None  # of an ensemble
+
+
+def _crowd_pooling(
+    opened: _Opened, valid: LabelledImages | None, prior_power: float | None, talk: Talk
+) -> CrowdPooling | None:
+    """Return how the crowd heads answer; None where a member has none. Raises UsageError for a power without them."""
+    networks = [network for _, network in opened.members]
+    priors = [network.crowd_prior for network in networks if network.crowd and network.crowd_prior is not None]
+    if len(priors) < len(networks):
+        if prior_power is not None:
+            msg = f"--prior-power is about crowd heads, and {printable(opened.name)} has none: train with --ferplus"
+            raise UsageError(msg)
+        return None
+    import numpy as np
+    import torch
+
+    from emotify.ensembling.combination import fit_crowd_pooling
+    from emotify.ensembling.combining import CrowdPooling, mean_prior
+    from emotify.models.inference import predict_answers
+
+    pooling = opened.crowd_pooling
+    if pooling is None and valid is not None and valid.votes is not None:
+        answers = [predict_answers(network, valid.images, device=torch.device("cpu")).crowd for network in networks]
+        pooling = fit_crowd_pooling(
+            np.stack([each for each in answers if each is not None]), valid.votes, opened.pooling
+        )
+    if pooling is None:
+        talk.notice("the crowd head has no temperature: no votes were found to fit it to; name them with --ferplus")
+        pooling = dataclasses.replace(opened.pooling, temperature=1.0)
+    power = PRIOR_POWER if prior_power is None else prior_power
+    return CrowdPooling(pooling, mean_prior(priors, pooling.weights), power)
 
 
 def _newest(talk: Talk) -> Path:
@@ -133,8 +198,8 @@ def _file_name(precision: str, views: str) -> str:
     return "-".join(parts) + ".onnx"
 
 
-def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Network]], Pooling]:
-    """Return the name, the members with their names, and the pooling of a run or ensemble."""
+def _open_members(path: Path, *, threads: int) -> _Opened:
+    """Open a run or an ensemble. Raises UsageError for what is exported already."""
     from emotify.cli.models import open_classifier
     from emotify.ensembling.combining import Pooling
     from emotify.ensembling.members import Ensemble
@@ -142,17 +207,17 @@ def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Net
 
     classifier = open_classifier(path, device="cpu", threads=threads)
     if isinstance(classifier, Ensemble):
-        members, pooling = classifier.members, classifier.pooling
+        members, pooling, crowd = classifier.members, classifier.pooling, classifier.crowd_pooling
     else:
-        members, pooling = (classifier,), Pooling((1.0,), 1.0)
+        members, pooling, crowd = (classifier,), Pooling((1.0,), 1.0), None
     networks = [(member.name, member.network) for member in members if isinstance(member, NetworkClassifier)]
     if len(networks) != len(members):
         msg = f"{printable(path)} is exported already; expected a run or an ensemble"
         raise UsageError(msg)
-    return classifier.name, networks, pooling
+    return _Opened(classifier.name, networks, pooling, crowd)
 
 
-def _read_splits(data: str | None, talk: Talk, *, required: bool) -> dict[str, LabelledImages]:
+def _read_splits(data: str | None, ferplus: Path | None, talk: Talk, *, required: bool) -> dict[str, LabelledImages]:
     """Return the splits by name; without data, and where it is not required, none: drawn faces prove the file then."""
     from emotify.data import find_data
 
@@ -162,4 +227,4 @@ def _read_splits(data: str | None, talk: Talk, *, required: bool) -> dict[str, L
         if required:
             raise
         return {}
-    return {split.value: images for split, images in load_dataset(data, talk).splits.items()}
+    return {split.value: images for split, images in load_dataset(data, talk, ferplus=ferplus).splits.items()}

@@ -33,15 +33,20 @@ class CrowdCombination:
         return {"temperature": self.pooling.temperature, "valid": self.scores.document(), "members": members}
 
 
+def fit_crowd_pooling(answers: Float32Array, votes: UInt8Array, pooling: Pooling) -> Pooling:
+    """Return `pooling` with the temperature that suits crowd answers (M, N, 7) and the shares of votes (N, 10)."""
+    shares = crowd_shares(votes)
+    voted = shares.sum(1) > 0
+    raw = pooling.raw(answers)
+    return dataclasses.replace(pooling, temperature=fit_share_temperature(raw[voted], shares[voted]))
+
+
 def combine_crowd(answers: Float32Array, votes: UInt8Array, pooling: Pooling) -> CrowdCombination | None:
     """Combine members' crowd answers (M, N, 7) as `pooling` weighs them; votes: (N, 10) of `valid`.
 
     None where no image of `valid` has a majority.
     """
-    shares = crowd_shares(votes)
-    voted = shares.sum(1) > 0
-    raw = pooling.raw(answers)
-    fitted = dataclasses.replace(pooling, temperature=fit_share_temperature(raw[voted], shares[voted]))
+    fitted = fit_crowd_pooling(answers, votes, pooling)
     scores = [one for answer in (fitted(answers), *answers) if (one := score_crowd(answer, votes)) is not None]
     return CrowdCombination(fitted, scores[0], tuple(scores[1:])) if scores else None
 

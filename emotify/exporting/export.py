@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,21 +11,29 @@ import numpy as np
 import torch
 from onnx import ModelProto
 
-from emotify.data.types import LabelledImages, Split, UInt8Array
-from emotify.ensembling.combining import Pooling
+from emotify.cpus import describe_cpu
+from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
+from emotify.ensembling.combining import CrowdPooling, Pooling
 from emotify.errors import GateError, ModelError, UsageError
 from emotify.evaluation.classifier import Answers, Viewed, pool_answers
+from emotify.evaluation.crowd import TRUTH, Crowd, score_crowd
 from emotify.evaluation.metrics import Scores, score
+from emotify.exporting.eight_bits import to_int8
 from emotify.exporting.gates import fold_constant_gates
 from emotify.exporting.graph import ExportedClassifier
-from emotify.exporting.onnx_file import PRECISIONS, describe, to_onnx, with_half_weights, with_int8
+from emotify.exporting.onnx_file import PRECISIONS, describe, to_onnx, with_half_weights
 from emotify.files import check_output, explain_write_errors, printable, write_bytes
 from emotify.models import Network
 from emotify.models.inference import predict_answers
+from emotify.prediction.model_check import check_model
 from emotify.prediction.session import Session
 
 # Largest difference of a probability. In fp32 a label can then differ only where two are equal but for twice as much.
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.5}
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15}
+USUAL = "graph optimisation on"
+ARITHMETICS = {USUAL: True, "graph optimisation off": False}  # the second computes 8 bits by way of float32
+LARGEST_DISAGREEMENT = 0.03  # between the probabilities of one file
+LABELS_ALIKE = 0.995  # share of the images
 LARGEST_LOSS = 0.005  # of accuracy on valid, for fp16 and int8
 PARITY_IMAGES = 280  # drawn ones, 40 of each expression
 CALIBRATION_IMAGES = 512
@@ -40,8 +48,10 @@ class Export:
     difference: float  # largest, of a probability, from torch in float32
     images: int  # that this was measured on
     drawn_images: int  # of them, where valid has too few
-    torch_scores: Scores | None  # on valid, when it was there
+    torch_scores: Scores | None  # of the labels' head on valid, when it was there
     file_scores: Scores | None
+    torch_crowd: Crowd | None  # of the crowd's head on valid, when it has votes
+    file_crowd: Crowd | None
     folded_gates: int  # of squeeze-and-excitation that did the same to every image, in int8
 
 
@@ -50,6 +60,7 @@ def export(
     path: Path,
     *,
     pooling: Pooling,
+    crowd: CrowdPooling | None = None,
     precision: str = "fp32",
     views: str = "one",
     valid: LabelledImages | None = None,
@@ -59,6 +70,7 @@ def export(
 ) -> Export:
     """Write members (name, network), pooled as `pooling` says, as one classifier to `path`.
 
+    crowd: how their crowd heads answer, where all have one; without it the file answers with the labels' head alone.
     valid: scores written into the file are measured on it; fp16 and int8 need it. calibration: train images, which
     int8 needs. Raises GateError, leaving no file, when the file does not answer as torch does.
     """
@@ -67,38 +79,50 @@ def export(
     images = np.zeros((0, 1, 48, 48), np.uint8) if valid is None else valid.images
     drawn = _drawn_faces() if len(images) < PARITY_IMAGES else images[:0]
     images = np.concatenate([images, drawn])
-    expected = Viewed(_AsTrained(networks, pooling), views).answers(images).labels
-    torch_scores = None if valid is None else score(expected[: len(valid)], valid.labels)
+    expected = _expected(networks, pooling, crowd, views, images)
+    before = _score(expected, valid)
 
-    classifier = ExportedClassifier(networks, pooling, views=views).eval()
+    classifier = ExportedClassifier(networks, pooling, crowd=crowd, views=views).eval()
     folded = 0
     if precision == "int8":
         assert calibration is not None
         calibration = calibration[:: max(len(calibration) // CALIBRATION_IMAGES, 1)]
         folded = fold_constant_gates(classifier, calibration)
-        model = with_int8(to_onnx(classifier), calibration)
+        model = to_int8(classifier, calibration)
     else:
         model = to_onnx(classifier)
     if precision == "fp16":
         with_half_weights(model)
     names = [name for name, _ in members]
     kinds = [network.name for network in networks]
-    about = partial(describe, model, members=names, models=kinds, pooling=pooling, precision=precision, views=views)
+    about = partial(
+        describe, model, members=names, models=kinds, pooling=pooling, crowd=crowd, precision=precision, views=views
+    )
     about(scores={})
-    try:
-        answers = Session(_bytes(model), name=path.name, threads=threads).probabilities(images)
-    except ModelError as error:
-        msg = f"{printable(path)} was not written: {error}"
-        raise GateError(msg) from error
-    file_scores = None if valid is None else score(answers[: len(valid)], valid.labels)
-    difference = float(np.abs(answers - expected).max())
-    _check_parity(path, precision, difference, torch_scores, file_scores)
+    answers = _answers(path, _bytes(model), images, threads)
+    after = _score(answers[USUAL], valid)
+    for arithmetic, each in answers.items():
+        difference = max(map(_difference, _by_head(each), _by_head(expected)))
+        _check_parity(path, precision, arithmetic, difference, before, _score(each, valid))
+    _check_alike(path, answers)
+    difference = max(max(map(_difference, _by_head(each), _by_head(expected))) for each in answers.values())
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    about(scores=_summary(file_scores))
+    about(scores=_summary(after))
     content = _bytes(model)
     write_bytes(path, content, overwrite=overwrite)
-    return Export(path, len(content), difference, len(images), len(drawn), torch_scores, file_scores, folded)
+    return Export(
+        path,
+        len(content),
+        difference,
+        len(images),
+        len(drawn),
+        before.labels,
+        after.labels,
+        before.crowd,
+        after.crowd,
+        folded,
+    )
 
 
 def check_target(path: Path, *, precision: str, overwrite: bool) -> None:
@@ -109,28 +133,105 @@ def check_target(path: Path, *, precision: str, overwrite: bool) -> None:
     check_output(path, overwrite=overwrite)
 
 
-def _check_parity(path: Path, precision: str, difference: float, before: Scores | None, after: Scores | None) -> None:
+@dataclass(frozen=True)
+class _OnValid:
+    """The scores of both heads on `valid`, as far as it is there."""
+
+    labels: Scores | None
+    crowd: Crowd | None
+
+
+def _score(answers: Answers, valid: LabelledImages | None) -> _OnValid:
+    """Score answers whose first rows are those for `valid`."""
+    if valid is None:
+        return _OnValid(None, None)
+    voted = answers.crowd is not None and valid.votes is not None
+    crowd = score_crowd(answers.crowd[: len(valid)], valid.votes) if voted else None  # type: ignore[index,arg-type]
+    return _OnValid(score(answers.labels[: len(valid)], valid.labels), crowd)
+
+
+def _by_head(answers: Answers) -> list[Float32Array]:
+    return [answer for answer in (answers.labels, answers.crowd) if answer is not None]
+
+
+def _answers(path: Path, content: bytes, images: UInt8Array, threads: int) -> dict[str, Answers]:
+    """Return what the file answers with every arithmetic there is. Raises GateError for a file that cannot be run."""
+    try:
+        if check_model(content, name=path.name):
+            msg = (
+                f"{printable(path)} was not written: it has 8-bit weights beyond +-64; sums of two of their products "
+                "can saturate on CPUs without VNNI, which would then answer otherwise"
+            )
+            raise GateError(msg)
+        return {
+            arithmetic: Session(content, name=path.name, threads=threads, optimise=optimise).answers(images)
+            for arithmetic, optimise in ARITHMETICS.items()
+        }
+    except ModelError as error:
+        msg = f"{printable(path)} was not written: {error}"
+        raise GateError(msg) from error
+
+
+def _difference(a: Float32Array, b: Float32Array) -> float:
+    return float(np.abs(a - b).max())
+
+
+def _check_parity(
+    path: Path, precision: str, arithmetic: str, difference: float, before: _OnValid, after: _OnValid
+) -> None:
+    """Raise GateError unless what the file answers is as near to torch, and as accurate, as `precision` has to be."""
+    where = f"{arithmetic}, on {describe_cpu()}"
     if not difference <= TOLERANCE[precision]:
         msg = (
-            f"{printable(path)} was not written: its probabilities differ from torch by {difference:.2g} "
-            f"(allowed {TOLERANCE[precision]:.0e} for {precision}); export with --precision fp32"
+            f"{printable(path)} was not written: with {where}, its probabilities differ from torch by {difference:.2g} "
+            f"(allowed {TOLERANCE[precision]:.2g} for {precision}); export with --precision fp32"
         )
         raise GateError(msg)
-    lost = before.accuracy - after.accuracy if before is not None and after is not None else 0.0
+    lost = 0.0
+    if before.labels is not None and after.labels is not None:
+        lost = before.labels.accuracy - after.labels.accuracy
+    if before.crowd is not None and after.crowd is not None:
+        lost = max(lost, before.crowd.scores.accuracy - after.crowd.scores.accuracy)
     if lost > LARGEST_LOSS:
         msg = (
-            f"{printable(path)} was not written: {precision} loses {lost:.2%} of accuracy on "
+            f"{printable(path)} was not written: with {where}, {precision} loses {lost:.2%} of accuracy on "
             f"valid (allowed {LARGEST_LOSS:.1%}); export with --precision fp16 or fp32"
         )
         raise GateError(msg)
 
 
-def _summary(scores: Scores | None) -> dict[str, object]:
-    if scores is None:
+def _check_alike(path: Path, answers: Mapping[str, Answers]) -> None:
+    """Raise GateError unless all ways to compute the file answer alike, each head."""
+    usual = _by_head(answers[USUAL])
+    for arithmetic, each in answers.items():
+        heads = list(zip(_by_head(each), usual, strict=True))
+        difference = max(_difference(*head) for head in heads)
+        alike = min(float((one.argmax(1) == other.argmax(1)).mean()) for one, other in heads)
+        if not (difference <= LARGEST_DISAGREEMENT and alike >= LABELS_ALIKE):
+            msg = (
+                f"{printable(path)} was not written: on {describe_cpu()}, its probabilities with {arithmetic} and with "
+                f"{USUAL} differ by {difference:.2g} (allowed {LARGEST_DISAGREEMENT:.2g}), and {alike:.2%} of its "
+                f"labels agree (at least {LABELS_ALIKE:.1%}); export with --precision fp32"
+            )
+            raise GateError(msg)
+
+
+def _summary(on_valid: _OnValid) -> dict[str, object]:
+    if on_valid.labels is None:
         return {}
+    document = _headline(on_valid.labels)
+    if on_valid.crowd is not None:
+        document["crowd"] = {
+            **_headline(on_valid.crowd.scores),
+            "truth": TRUTH,
+            "cross_entropy": round(on_valid.crowd.cross_entropy, 4),
+        }
+    return {"split": "valid", **document}
+
+
+def _headline(scores: Scores) -> dict[str, object]:
     recalls = {name: round(row.recall, 4) for name, row in scores.per_class.items()}
     return {
-        "split": "valid",
         "n": scores.n,
         "accuracy": round(scores.accuracy, 4),
         "nll": round(scores.nll, 4),
@@ -139,17 +240,27 @@ def _summary(scores: Scores | None) -> dict[str, object]:
     }
 
 
+def _expected(
+    networks: Sequence[Network], pooling: Pooling, crowd: CrowdPooling | None, views: str, images: UInt8Array
+) -> Answers:
+    """Return what the file must answer: as the networks were trained, with nothing of what is made of them for it."""
+    answers = Viewed(_AsTrained(networks, pooling, crowd), views).answers(images)
+    return answers if crowd is not None else Answers(answers.labels)
+
+
 @dataclass(frozen=True)
 class _AsTrained:
-    """What the file must answer: the networks as they were trained, with nothing of what is made of them for it."""
+    """The networks as they were trained, pooled."""
 
     networks: Sequence[Network]
     pooling: Pooling
+    crowd: CrowdPooling | None
     name: str = "torch"
 
     def answers(self, images: UInt8Array) -> Answers:
         device = torch.device("cpu")
-        return pool_answers([predict_answers(each, images, device=device) for each in self.networks], self.pooling)
+        answers = [predict_answers(each, images, device=device) for each in self.networks]
+        return pool_answers(answers, self.pooling, self.crowd)
 
 
 def _drawn_faces() -> UInt8Array:

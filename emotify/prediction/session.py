@@ -33,10 +33,17 @@ class Session:
     """
 
     def __init__(
-        self, content: bytes, *, name: str, threads: int = 0, device: str = "cpu", head: Head | None = None
+        self,
+        content: bytes,
+        *,
+        name: str,
+        threads: int = 0,
+        device: str = "cpu",
+        head: Head | None = None,
+        optimise: bool = True,
     ) -> None:
         self.name = name
-        self._session = start_session(content, name=name, hint=_HINT, threads=threads, device=device)
+        self._session = start_session(content, name=name, hint=_HINT, threads=threads, device=device, optimise=optimise)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         _check(self._session, self.metadata, printable(name))
         self.two_headed = len(self._session.get_outputs()) > 1
