@@ -30,8 +30,8 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
     had back.
     """
     path = find_model(path)
-    name, prefix = _heaviest(path)
-    network, folded = build_network(name), fused(build_network(name))
+    name, prefix, crowd = _heaviest(path)
+    network, folded = build_network(name, crowd=crowd), fused(build_network(name, crowd=crowd))
     tensors = _tensors(path.read_bytes(), prefix)
     _open_folded_gates(folded, tensors)
     try:
@@ -46,8 +46,8 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
     return network
 
 
-def _heaviest(path: Path) -> tuple[str, str]:
-    """Return the name of the network with the largest weight, and what the names of its tensors begin with."""
+def _heaviest(path: Path) -> tuple[str, str, bool]:
+    """Return the network with the largest weight: its name, what its tensors' begin with, and whether it has a crowd."""
     metadata = open_session(path, threads=1).metadata
     try:
         names, weights = parse_json(metadata["emotify.models"]), parse_json(metadata["emotify.weights"])
@@ -59,7 +59,7 @@ def _heaviest(path: Path) -> tuple[str, str]:
     if not known:
         msg = f"{printable(path)} does not say which of this version's networks it holds; start from a run"
         raise ModelError(msg)
-    return name, f"members.{place}."
+    return name, f"members.{place}.", "crowd" in parse_json(metadata.get("emotify.heads", "[]"))
 
 
 def _tensors(content: bytes, prefix: str) -> dict[str, Tensor]:
