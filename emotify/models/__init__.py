@@ -9,6 +9,7 @@ from functools import partial
 from emotify.errors import UsageError
 from emotify.models.cnn import Cnn
 from emotify.models.deep import Deep
+from emotify.models.efficientnet_lite import EfficientNetLite
 from emotify.models.face_resnet import FaceResNet
 from emotify.models.fnn import FeedForward
 from emotify.models.network import Network, count_macs, count_parameters
@@ -26,6 +27,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "vgg": Vgg,
     "resnet18": ResNet18,
     "face-resnet": FaceResNet,
+    "efficientnet-lite0": EfficientNetLite,
     # The same networks for other pixels: of equalised histograms, of the middle 44x44.
     "small-eq": partial(Small, equalise=True),
     "cnn-eq": partial(Cnn, equalise=True),

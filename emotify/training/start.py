@@ -10,7 +10,7 @@ from emotify.data.types import LabelledImages
 from emotify.errors import UsageError
 from emotify.files import printable
 from emotify.models import Network, build_network
-from emotify.models.pretrained import PretrainedNetwork, find_weights, read_weights
+from emotify.models.pretrained import PUBLISHED, PretrainedNetwork, read_weights
 from emotify.prediction.session import names_file
 from emotify.runs import CHECKPOINT
 from emotify.training.chance import derive_seed
@@ -31,9 +31,8 @@ def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> N
     if not config.start_from:
         network = build_network(config.model, crowd=config.crowd_weight > 0)
         if config.pretrained:
-            path = find_weights(config.model)
             assert isinstance(network, PretrainedNetwork)
-            network.take_published(read_weights(path), name=path.name)
+            network.take_published(read_weights(config.model), name=PUBLISHED[config.model].file)
         if train is not None:
             network.learn_statistics(torch.from_numpy(train.images))
         return network
