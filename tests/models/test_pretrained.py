@@ -29,7 +29,7 @@ from emotify.models.face_resnet import FaceResNet, dlib_layers, enlarge
 from emotify.models.pretrained import PUBLISHED, find_weights, read_weights, renormalise
 from emotify.prediction.model_check import check_model
 from emotify.training.config import TrainConfig
-from emotify.training.run import check_options, close_run, finish_run, new_run, resumed_run
+from emotify.training.run import check_options, new_run, resumed_run
 
 MODELS = list(PUBLISHED)
 FEW_LAYERS = [convolution(7, 2), AFFINE, RELU, TAG, pooling("avg_pool_2", 0, 1), LINEAR]
@@ -315,7 +315,7 @@ def test_same_padding_gives_half_the_size_rounded_up(side, size):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("side", [30, 36, 42])
+@pytest.mark.parametrize("side", [36, 42])
 def test_smaller_images_and_both_heads(model, side):
     network = build_network(model, crowd=True).eval()
     assert network(torch.zeros(2, 1, side, side)).shape == (2, 17)
@@ -373,7 +373,14 @@ def test_a_run_records_its_weights_and_goes_on_without_the_package(
 ):
     install(model, face_file if model == "face-resnet" else efficientnet_file())
     config = TrainConfig(
-        model=model, pretrained=True, epochs=1, batch_size=32, device="cpu", precision="fp32", threads=2
+        model=model,
+        pretrained=True,
+        epochs=1,
+        batch_size=32,
+        device="cpu",
+        precision="fp32",
+        layout="contiguous",
+        threads=1,
     )
     with new_run(config, few, out=tmp_path) as training:
         begun_with = {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
@@ -387,8 +394,6 @@ def test_a_run_records_its_weights_and_goes_on_without_the_package(
     monkeypatch.setattr(pretrained, "find_spec", lambda _: None)
     with resumed_run(training.folder, few) as resumed:
         assert all(torch.equal(tensor, begun_with[name]) for name, tensor in resumed.network.state_dict().items())
-        list(resumed.run())
-        close_run(training.folder, finish_run(resumed))
 
 
 @pytest.mark.parametrize("model", MODELS)
