@@ -78,6 +78,10 @@ def train(
             help="Begin with the weights of a finished run, an .onnx file, default or fast; of RUN,RUN: their mean.",
         ),
     ] = _DEFAULTS.start_from,
+    pretrained: Annotated[
+        bool,
+        typer.Option("--pretrained", help="Begin with published weights: face-resnet or efficientnet-lite0."),
+    ] = _DEFAULTS.pretrained,
     epochs: Annotated[
         int,
         typer.Option("--epochs", metavar="N", help="Passes over train; 0 of --start-from: its normalisation alone."),
@@ -152,6 +156,7 @@ def train(
       emotify train --model cnn --augment --distill fast      learn from the model inside, too
       torchrun --nproc-per-node 2 -m emotify train --model resnet18 --recipe best
       emotify train --data my/ --augment --start-from fast    go on from it with faces of yours
+      emotify train --model face-resnet --pretrained --augment    go on from a face recogniser's weights
       emotify train --resume runs/20260131-120000-cnn-s0-1a2b
       emotify train --list-models
     """

@@ -9,6 +9,8 @@ from functools import partial
 from emotify.errors import UsageError
 from emotify.models.cnn import Cnn
 from emotify.models.deep import Deep
+from emotify.models.efficientnet_lite import EfficientNetLite
+from emotify.models.face_resnet import FaceResNet
 from emotify.models.fnn import FeedForward
 from emotify.models.network import Network, count_macs, count_parameters
 from emotify.models.resnet18 import ResNet18
@@ -24,6 +26,8 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "whitened": Whitened,
     "vgg": Vgg,
     "resnet18": ResNet18,
+    "face-resnet": FaceResNet,
+    "efficientnet-lite0": EfficientNetLite,
     # The same networks for other pixels: of equalised histograms, of the middle 44x44.
     "small-eq": partial(Small, equalise=True),
     "cnn-eq": partial(Cnn, equalise=True),

@@ -55,6 +55,7 @@ class TrainConfig:
     ema_decay: float = 0.998  # at most, and (1 + step) / (10 + step) until then
     schedule: str = "cosine"  # how the learning rate falls
     start_from: str = ""  # what has the first weights: a finished run, an .onnx file, a model inside; or several
+    pretrained: bool = False  # begin with the weights that others have published for this model
     distill: str = ""  # a run, an ensemble, an .onnx file or the name of a model inside the package, to learn from
     distill_weight: float = 0.7  # share of the teacher in the loss
     distill_temperature: float = 2.0  # of teacher and student in that share

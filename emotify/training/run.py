@@ -22,6 +22,7 @@ from emotify.evaluation.metrics import Scores, score
 from emotify.files import explain_write_errors, locked, printable, remove_strays, write_json
 from emotify.models import build_network, check_name, count_macs, count_parameters
 from emotify.models.inference import is_out_of_memory, predict_answers
+from emotify.models.pretrained import PUBLISHED, find_weights
 from emotify.prediction.session import names_file
 from emotify.runs import STATE, new_folder, read_run, update_record
 from emotify.training.checkpoint import DamagedError
@@ -72,7 +73,10 @@ def new_run(
             },
             argv=[_without_folders(word) for word in argv],
             wall_seconds=0.0,
+            **_published(config),
         )
+        if config.pretrained:
+            training.save_state()  # resuming needs no package then
         with _keeping_record(training):
             yield training
 
@@ -130,6 +134,11 @@ def check_options(config: TrainConfig) -> None:
         raise UsageError(msg)
     if config.distill:
         open_teacher(Path(config.distill), device=torch.device("cpu"))
+    if config.pretrained:
+        if config.start_from:
+            msg = "--pretrained and --start-from both give the first weights; take one of them"
+            raise UsageError(msg)
+        find_weights(config.model)
     if config.start_from:
         first_weights(config)
 
@@ -197,6 +206,21 @@ def _machine(config: TrainConfig, world: World) -> dict[str, Any]:
             "numpy": np.__version__,
             **({"onnxruntime": runtime_version()} if names_file(config.distill) else {}),
         },
+    }
+
+
+def _published(config: TrainConfig) -> dict[str, Any]:
+    """Return where the first weights came from, for the record of the run."""
+    if not config.pretrained:
+        return {}
+    published = PUBLISHED[config.model]
+    return {
+        "pretrained": {
+            "package": published.package,
+            "file": PurePath(published.file).name,
+            "sha256": published.sha256,
+            "licence": published.licence,
+        }
     }
 
 

@@ -10,6 +10,7 @@ from emotify.data.types import LabelledImages
 from emotify.errors import UsageError
 from emotify.files import printable
 from emotify.models import Network, build_network
+from emotify.models.pretrained import PUBLISHED, PretrainedNetwork, read_weights
 from emotify.prediction.session import names_file
 from emotify.runs import CHECKPOINT
 from emotify.training.chance import derive_seed
@@ -20,13 +21,18 @@ from emotify.training.config import TrainConfig
 def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> Network:
     """Return the network that the first step finds: fresh from the seed, or with the weights of a run or a file.
 
+    Published weights are the third possibility; all but the last layer are theirs.
     Of several, with commas between them, it is the mean: of trainings that went on from each other or from one
     beginning it mostly is better than each (Izmailov et al. 2018, arXiv:1803.05407), of others it is of no use.
-    Raises ModelError when there is no such run or file, UsageError when its weights do not fit this model.
+    Raises ModelError when there is no such run or file, UsageError when its weights do not fit this model,
+    UnavailableError when the package of published weights is not installed.
     """
     torch.manual_seed(derive_seed(config.seed, "weights", 0))
     if not config.start_from:
         network = build_network(config.model, crowd=config.crowd_weight > 0)
+        if config.pretrained:
+            assert isinstance(network, PretrainedNetwork)
+            network.take_published(read_weights(config.model), name=PUBLISHED[config.model].file)
         if train is not None:
             network.learn_statistics(torch.from_numpy(train.images))
         return network
