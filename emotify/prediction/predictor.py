@@ -18,6 +18,7 @@ import numpy.typing as npt
 from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
 from emotify.errors import UsageError
+from emotify.pixels import Square
 from emotify.prediction.crops import Face, FaceMode, find_faces, see_square
 from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.prediction.pictures import Failure, Source, is_source, read_picture
@@ -26,6 +27,7 @@ from emotify.prediction.session import Session, find_model, open_session
 
 _AHEAD: Final = 4  # tasks handed out ahead, for each thread
 UNCERTAIN: Final = "uncertain"
+_NOWHERE: Final = Square(0.0, 0.0, 0.0)
 
 
 class Content(NamedTuple):
@@ -43,7 +45,7 @@ class FaceResult:
     detection: float | None  # the detector's score; None when the whole picture was taken as the face
     probabilities: tuple[float, ...]  # (7,), in the order of EMOTIONS
     uncertain: bool = False  # less probable than was asked for
-    square: tuple[float, float, float] = (0.0, 0.0, 0.0)  # x0, y0 and side of what the classifier saw
+    square: Square = _NOWHERE  # what the classifier saw
 
     @property
     def label(self) -> str:
@@ -61,6 +63,11 @@ class FaceResult:
         return [(EMOTIONS[index], self.probabilities[index]) for index in order[:top]]
 
     @property
+    def roll(self) -> float:
+        """By how many degrees the face was tilted clockwise before it was turned upright; 0 for others."""
+        return self.square.roll
+
+    @property
     def area(self) -> float:
         x0, y0, x1, y1 = self.box
         return (x1 - x0) * (y1 - y0)
@@ -70,9 +77,14 @@ class FaceResult:
         document: dict[str, Any] = {
             "box": [round(edge, 1) for edge in self.box],
             "detection": None if self.detection is None else round(self.detection, 4),
+        }
+        if self.roll:
+            document["roll"] = round(self.roll, 1)
+        shares = zip(EMOTIONS, self.probabilities, strict=True)
+        document |= {
             "label": self.label,
             "probability": round(self.probability, 4),
-            "probabilities": {name: round(value, 4) for name, value in zip(EMOTIONS, self.probabilities, strict=True)},
+            "probabilities": {name: round(value, 4) for name, value in shares},
         }
         if top:
             document["top"] = [{"label": name, "probability": round(value, 4)} for name, value in self.ranked(top)]
