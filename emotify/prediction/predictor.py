@@ -24,6 +24,7 @@ from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_
 from emotify.prediction.pictures import Failure, Source, is_source, read_picture
 from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.session import Session, find_model, open_session
+from emotify.prediction.small_faces import face_size, flatten_small, is_too_small
 
 _AHEAD: Final = 4  # tasks handed out ahead, for each thread
 UNCERTAIN: Final = "uncertain"
@@ -44,7 +45,7 @@ class FaceResult:
     box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright picture
     detection: float | None  # the detector's score; None when the whole picture was taken as the face
     probabilities: tuple[float, ...]  # (7,), in the order of EMOTIONS
-    uncertain: bool = False  # less probable than was asked for
+    uncertain: bool = False  # less probable than was asked for, or too small
     square: Square = _NOWHERE  # what the classifier saw
 
     @property
@@ -146,8 +147,8 @@ class Predictor:
     `model` is an .onnx file of `emotify export` or the name of a model inside the package, by default the one that is
     most often right. `faces`: `auto` takes a picture that is a face crop already as it is and looks for faces in
     others, `detect` always looks, `whole` never does. `search` says how small the faces are and at what size they are
-    sought. A face whose most probable expression is less probable than
-    `min_confidence` is labelled `uncertain`. `threads`: 0 for as many as this process may use. `device`: `cpu`,
+    sought. A face whose most probable expression is less probable than `min_confidence`, or that is smaller than 24
+    pixels, is labelled `uncertain`. `threads`: 0 for as many as this process may use. `device`: `cpu`,
     `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a model cannot be used,
     UnavailableError when a device is not there, UsageError for a value that there is not.
     """
@@ -230,13 +231,14 @@ class Predictor:
     def _classify(self, pictures: Sequence[_Read]) -> Iterator[PictureResult]:
         crops = [crop for picture in pictures for crop in picture.crops]
         images = np.stack(crops)[:, None] if crops else np.zeros((0, 1, 48, 48), np.uint8)
-        answers = iter(self.session.probabilities(images).tolist())
+        sizes = [face_size(face.box) for picture in pictures for face in picture.faces]
+        answers = iter(flatten_small(self.session.probabilities(images), sizes).tolist())
         for picture in pictures:
             faces = tuple(self._face(face, tuple(next(answers))) for face in picture.faces)
             yield replace(picture.result, faces=faces) if faces else picture.result
 
     def _face(self, face: Face, probabilities: tuple[float, ...]) -> FaceResult:
-        uncertain = max(probabilities) < self._min_confidence
+        uncertain = max(probabilities) < self._min_confidence or is_too_small(face_size(face.box))
         return FaceResult(face.box, face.detection, probabilities, uncertain, face.square)
 
 
