@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,18 @@ from PIL import Image
 
 IMAGE_SIZE: Final = 48  # pixels, the side of what a classifier sees
 _GREY: Final = (128, 128, 128, 255)
+
+
+class Square(NamedTuple):
+    """What a classifier sees of an image: a square's corner and side in its pixels; it may leave the image.
+
+    It is turned clockwise about its centre by `roll` degrees; x0 and y0 are its corner before that.
+    """
+
+    x0: float
+    y0: float
+    side: float
+    roll: float = 0.0
 
 
 def has_many_levels(image: Image.Image) -> bool:
@@ -49,25 +61,25 @@ def on_grey(image: Image.Image) -> Image.Image:
     return ground.convert("RGB")
 
 
-def whole_square(width: float, height: float) -> tuple[float, float, float]:
-    """Return x0, y0 and side of the square that stands for a whole picture; it may leave it.
+def whole_square(width: float, height: float) -> Square:
+    """Return the square that stands for a whole picture; it may leave it.
 
     A picture that is not square is neither stretched, which costs accuracy, nor cut to its shorter side, which costs
     chins: a square of the same area around its centre loses a little on one axis and repeats the edge on the other.
     """
     side = math.sqrt(width * height)
-    return (width - side) / 2, (height - side) / 2, side
+    return Square((width - side) / 2, (height - side) / 2, side)
 
 
-def cut_square(
-    image: Image.Image, square: tuple[float, float, float], *, mode: str = "L", pixels: int = IMAGE_SIZE
-) -> NDArray[np.uint8]:
-    """Resample a square of an image, x0, y0 and side in its pixels, to (pixels, pixels), grey unless `mode` is RGB.
+def cut_square(image: Image.Image, square: Square, *, mode: str = "L", pixels: int = IMAGE_SIZE) -> NDArray[np.uint8]:
+    """Resample a square of an image to (pixels, pixels), grey unless `mode` is RGB.
 
     The image's edge is repeated where the square leaves it. Its corners are not rounded to whole pixels: on a face of
     24 pixels that would shift or scale it by 4 %.
     """
-    x0, y0, side = square
+    x0, y0, side, roll = square
+    if roll:
+        return _cut_turned(image, square, mode=mode, pixels=pixels)
     if (x0, y0, side, side) == (0, 0, *image.size):
         if image.size != (pixels, pixels) or image.mode != mode:  # FER-2013's own images need nothing of this
             image = image.convert(mode).resize((pixels, pixels), Image.Resampling.LANCZOS)
@@ -79,3 +91,20 @@ def cut_square(
     covered = image.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).convert(mode)
     repeated = np.asarray(covered)[rows[:, None] - rows[0], columns - columns[0]]
     return np.asarray(Image.fromarray(repeated).resize((pixels, pixels), Image.Resampling.LANCZOS, box=within))
+
+
+def _cut_turned(image: Image.Image, square: Square, *, mode: str, pixels: int) -> NDArray[np.uint8]:
+    """Do what `cut_square` does for a square that is turned.
+
+    An upright square around it is resampled first, to twice the pixels: of a large face, so, nothing is skipped.
+    """
+    x0, y0, side, roll = square
+    angle = math.radians(roll)
+    reach = abs(math.sin(angle)) + abs(math.cos(angle))  # of the square around it, in sides
+    margin = math.ceil(pixels * (reach - 1)) + 8  # both resamplings look at neighbours of the corners
+    across = 2 * (pixels + margin)
+    beyond = side * margin / pixels / 2
+    around = Square(x0 - beyond, y0 - beyond, side + 2 * beyond)
+    turned = Image.fromarray(cut_square(image, around, mode=mode, pixels=across)).rotate(roll, Image.Resampling.BICUBIC)
+    within = (margin, margin, margin + 2 * pixels, margin + 2 * pixels)
+    return np.asarray(turned.resize((pixels, pixels), Image.Resampling.LANCZOS, box=within))

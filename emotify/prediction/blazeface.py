@@ -10,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from emotify.prediction.boxes import Box, Boxes, average_overlapping, best_scores, drop_inner, sides
+from emotify.prediction.boxes import (
+    KEY_POINTS,
+    Box,
+    Boxes,
+    average_overlapping,
+    best_scores,
+    drop_inner,
+    sides,
+    to_list,
+)
 from emotify.prediction.runtime import run_model
 
 if TYPE_CHECKING:
@@ -20,6 +29,9 @@ SMALLEST_FACE: Final = 16  # pixels a side, after shrinking; expressions of smal
 
 _INPUT: Final = 192  # pixels a side
 _CELLS: Final = 48  # a side of the grid that it answers on
+_NUMBERS: Final = 5 + 2 * KEY_POINTS  # of a face
+# Of its 16 values x, y, width and height come first, then six points: eyes, nose, mouth, ears. These are kept.
+_EYES_AND_MOUTH: Final = (4, 5, 6, 7, 10, 11)
 _BATCH: Final = 3  # views at once; all at once are a third slower, as they leave the processor's cache
 
 _BORDER: Final = 0.8  # of the longer side, around the bordered copy
@@ -71,12 +83,11 @@ class BlazeFace:
         levels = _halved(image)
         first = self._look(levels, list(first_windows(*image.size)))
         second = self._look(levels, list(second_windows(first, max(image.size))))
-        faces = _forehead_to_chin(_judge(first, second))
-        return [Box(*face) for face in faces.tolist()]
+        return to_list(_forehead_to_chin(_judge(first, second)))
 
     def _look(self, levels: Sequence[Image.Image], windows: list[Window]) -> Boxes:
         """Return what may be faces in any of the windows."""
-        found = [np.empty((0, 5))]
+        found = [np.empty((0, _NUMBERS))]
         for start in range(0, len(windows), _BATCH):
             batch = windows[start : start + _BATCH]
             outputs = run_model(
@@ -183,13 +194,15 @@ def _decode(boxes: npt.NDArray[np.float32], logits: npt.NDArray[np.float32], win
     """Turn the network's output for one view, (2304, 16) and (2304,), into what may be faces of the picture."""
     cells = np.flatnonzero(logits > math.log(_MAYBE / (1 - _MAYBE)))
     if not len(cells):  # so it is in most views
-        return np.empty((0, 5))
+        return np.empty((0, _NUMBERS))
     centres = _CENTRES[cells] + boxes[cells, 0:2] / _INPUT
     halves = boxes[cells, 2:4] / _INPUT / 2
     corners = np.hstack([centres - halves, centres + halves]) * window.side + (window.x, window.y) * 2
+    points = np.tile(_CENTRES[cells], KEY_POINTS) + boxes[cells][:, _EYES_AND_MOUTH] / _INPUT
+    points = points * window.side + (window.x, window.y) * KEY_POINTS
     scores = 1 / (1 + np.exp(-np.clip(logits[cells].astype(np.float64), -80, 80)))
     valid = (halves > 0).all(axis=1)
-    return average_overlapping(np.column_stack([corners, scores])[valid], _SAME_FACE)
+    return average_overlapping(np.column_stack([corners, scores, points])[valid], _SAME_FACE)
 
 
 def _drop_cut(boxes: Boxes, window: Window, size: tuple[int, int]) -> Boxes:

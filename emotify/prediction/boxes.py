@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Boxes = npt.NDArray[np.float64]  # (N, 5): x0, y0, x1, y1, score
+# (N, 5): x0, y0, x1, y1, score; or (N, 11) with x and y of the key points: right eye, left eye, mouth.
+Boxes = npt.NDArray[np.float64]
+KEY_POINTS: Final = 3
 
 
 class Box(NamedTuple):
-    """A face from forehead to chin, in pixels of the picture it was found in; `score` is in 0..1."""
+    """A face from forehead to chin, in pixels of the picture it was found in; `score` is in 0..1.
+
+    `points` are x and y of the person's right eye, left eye and mouth; empty where the detector does not give them.
+    """
 
     x0: float
     y0: float
     x1: float
     y1: float
     score: float
+    points: tuple[float, ...] = ()
+
+
+def to_list(boxes: Boxes) -> list[Box]:
+    """Return boxes as plain numbers."""
+    return [Box(x0, y0, x1, y1, score, tuple(points)) for x0, y0, x1, y1, score, *points in boxes.tolist()]
+
+
+def transformed(
+    boxes: Boxes, *, scale: tuple[float, float] = (1.0, 1.0), shift: tuple[float, float] = (0.0, 0.0)
+) -> Boxes:
+    """Return boxes and key points scaled from the picture's corner, then moved."""
+    pairs = boxes.shape[1] // 2
+    factors, terms = np.tile(scale, pairs), np.tile(shift, pairs)
+    return np.asarray(boxes * np.insert(factors, 4, 1) + np.insert(terms, 4, 0))  # the score stays
 
 
 def sides(boxes: Boxes) -> npt.NDArray[np.float64]:
@@ -35,16 +55,21 @@ def overlaps(box: npt.NDArray[np.float64], boxes: Boxes, *, of_smaller: bool = F
 
 
 def average_overlapping(boxes: Boxes, threshold: float) -> Boxes:
-    """Replace boxes that overlap the surest one by their mean weighted by score, and so on with what is left."""
+    """Replace boxes that overlap the surest one by their mean weighted by score, and so on with what is left.
+
+    Key points are averaged as points, so that directions near 180 and -180 degrees do not cancel each other.
+    """
     boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
     averaged = []
     while len(boxes):
         same = overlaps(boxes[0], boxes) > threshold
         same[0] = True  # also a box without an area
-        weights = boxes[same, 4:]
-        averaged.append(np.append((boxes[same, :4] * weights).sum(axis=0) / weights.sum(), boxes[0, 4]))
+        weights = boxes[same, 4:5]
+        mean = (boxes[same] * weights).sum(axis=0) / weights.sum()
+        mean[4] = boxes[0, 4]
+        averaged.append(mean)
         boxes = boxes[~same]
-    return np.array(averaged).reshape(-1, 5)
+    return np.array(averaged).reshape(-1, boxes.shape[1])
 
 
 def drop_inner(boxes: Boxes, threshold: float) -> Boxes:
@@ -54,7 +79,7 @@ def drop_inner(boxes: Boxes, threshold: float) -> Boxes:
     while len(boxes):
         kept.append(boxes[0])
         boxes = boxes[1:][overlaps(boxes[0], boxes[1:], of_smaller=True) <= threshold]
-    return np.array(kept).reshape(-1, 5)
+    return np.array(kept).reshape(-1, boxes.shape[1])
 
 
 def best_scores(boxes: Boxes, others: Boxes, threshold: float) -> npt.NDArray[np.float64]:

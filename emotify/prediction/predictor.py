@@ -19,14 +19,17 @@ from emotify.cpus import available_cpus
 from emotify.emotions import EMOTIONS
 from emotify.errors import UsageError
 from emotify.evaluation.classifier import Head, parse_head
+from emotify.pixels import Square
 from emotify.prediction.crops import Face, FaceMode, find_faces, see_square
 from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.prediction.pictures import Failure, Source, is_source, read_picture
 from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.session import Session, find_model, open_session
+from emotify.prediction.small_faces import face_size, flatten_small, is_too_small
 
 _AHEAD: Final = 4  # tasks handed out ahead, for each thread
 UNCERTAIN: Final = "uncertain"
+_NOWHERE: Final = Square(0.0, 0.0, 0.0)
 
 
 class Content(NamedTuple):
@@ -43,8 +46,8 @@ class FaceResult:
     box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright picture
     detection: float | None  # the detector's score; None when the whole picture was taken as the face
     probabilities: tuple[float, ...]  # (7,), in the order of EMOTIONS
-    uncertain: bool = False  # less probable than was asked for
-    square: tuple[float, float, float] = (0.0, 0.0, 0.0)  # x0, y0 and side of what the classifier saw
+    uncertain: bool = False  # less probable than was asked for, or too small
+    square: Square = _NOWHERE  # what the classifier saw
 
     @property
     def label(self) -> str:
@@ -62,6 +65,11 @@ class FaceResult:
         return [(EMOTIONS[index], self.probabilities[index]) for index in order[:top]]
 
     @property
+    def roll(self) -> float:
+        """By how many degrees the face was tilted clockwise before it was turned upright; 0 for others."""
+        return self.square.roll
+
+    @property
     def area(self) -> float:
         x0, y0, x1, y1 = self.box
         return (x1 - x0) * (y1 - y0)
@@ -71,9 +79,14 @@ class FaceResult:
         document: dict[str, Any] = {
             "box": [round(edge, 1) for edge in self.box],
             "detection": None if self.detection is None else round(self.detection, 4),
+        }
+        if self.roll:
+            document["roll"] = round(self.roll, 1)
+        shares = zip(EMOTIONS, self.probabilities, strict=True)
+        document |= {
             "label": self.label,
             "probability": round(self.probability, 4),
-            "probabilities": {name: round(value, 4) for name, value in zip(EMOTIONS, self.probabilities, strict=True)},
+            "probabilities": {name: round(value, 4) for name, value in shares},
         }
         if top:
             document["top"] = [{"label": name, "probability": round(value, 4)} for name, value in self.ranked(top)]
@@ -135,11 +148,11 @@ class Predictor:
     `model` is an .onnx file of `emotify export` or the name of a model inside the package, by default the one that is
     most often right. `faces`: `auto` takes a picture that is a face crop already as it is and looks for faces in
     others, `detect` always looks, `whole` never does. `search` says how small the faces are and at what size they are
-    sought. A face whose most probable expression is less probable than
-    `min_confidence` is labelled `uncertain`. `head`: `crowd` for what most people would say, `labels` for what
-    FER-2013's label would be; by default the crowd's where the model has it. `threads`: 0 for as many as this process
-    may use. `device`: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a
-    model cannot be used, UnavailableError when a device is not there, UsageError for a value that there is not.
+    sought. A face whose most probable expression is less probable than `min_confidence`, or that is smaller than 24
+    pixels, is labelled `uncertain`. `head`: `crowd` for what most people would say, `labels` for what FER-2013's label
+    would be; by default the crowd's where the model has it. `threads`: 0 for as many as this process may use. `device`:
+    `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a model cannot be
+    used, UnavailableError when a device is not there, UsageError for a value that there is not.
     """
 
     def __init__(
@@ -222,13 +235,14 @@ class Predictor:
     def _classify(self, pictures: Sequence[_Read]) -> Iterator[PictureResult]:
         crops = [crop for picture in pictures for crop in picture.crops]
         images = np.stack(crops)[:, None] if crops else np.zeros((0, 1, 48, 48), np.uint8)
-        answers = iter(self.session.probabilities(images).tolist())
+        sizes = [face_size(face.box) for picture in pictures for face in picture.faces]
+        answers = iter(flatten_small(self.session.probabilities(images), sizes).tolist())
         for picture in pictures:
             faces = tuple(self._face(face, tuple(next(answers))) for face in picture.faces)
             yield replace(picture.result, faces=faces) if faces else picture.result
 
     def _face(self, face: Face, probabilities: tuple[float, ...]) -> FaceResult:
-        uncertain = max(probabilities) < self._min_confidence
+        uncertain = max(probabilities) < self._min_confidence or is_too_small(face_size(face.box))
         return FaceResult(face.box, face.detection, probabilities, uncertain, face.square)
 
 

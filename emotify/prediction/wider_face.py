@@ -17,7 +17,7 @@ from PIL import Image
 
 from emotify.errors import ModelError
 from emotify.files import printable
-from emotify.prediction.boxes import Box, Boxes, average_overlapping, drop_inner
+from emotify.prediction.boxes import Box, Boxes, average_overlapping, drop_inner, to_list, transformed
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -57,8 +57,8 @@ class WiderFaceDetector(ABC):
             border = round(_BORDER * max(image.size))
             larger = Image.new("RGB", (image.width + 2 * border, image.height + 2 * border))
             larger.paste(image, (border, border))
-            faces = self._look(larger) - (border, border, border, border, 0)
-        return [Box(*face) for face in faces.tolist()]
+            faces = transformed(self._look(larger), shift=(-border, -border))
+        return to_list(faces)
 
     @classmethod
     @abstractmethod
@@ -73,7 +73,7 @@ class WiderFaceDetector(ABC):
         faces = self._answer(np.ascontiguousarray(self._prepare(view).transpose(2, 0, 1)[None]))
         faces = faces[np.isfinite(faces).all(axis=1) & (faces[:, 2:4] > faces[:, 0:2]).all(axis=1)]
         faces = drop_inner(average_overlapping(faces, _SAME_FACE), _WITHIN)
-        return faces / (across, down, across, down, 1)
+        return transformed(faces, scale=(1 / across, 1 / down))
 
     def _fit(self, width: int, height: int) -> tuple[int, int, float, float]:
         """Return the input's size for a picture of this size, and the factors that it is shrunk by."""
@@ -103,7 +103,7 @@ class WiderFaceDetector(ABC):
 
     @abstractmethod
     def _decode(self, outputs: list[Floats], width: int, height: int) -> Boxes:
-        """Return what may be faces, in pixels of an input of this size."""
+        """Return what may be faces, in pixels of an input of this size, with key points where the file has them."""
 
 
 def _up_to_32(length: float) -> int:
@@ -127,6 +127,7 @@ class YuNet(WiderFaceDetector):
     def __init__(self, session: InferenceSession) -> None:
         super().__init__(session)
         self._places = {output.name: place for place, output in enumerate(session.get_outputs())}
+        self._has_points = all(f"kps_{stride}" in self._places for stride in self._STRIDES)
 
     @classmethod
     def knows(cls, outputs: Outputs) -> bool:
@@ -140,16 +141,22 @@ class YuNet(WiderFaceDetector):
         found = []
         for stride in self._STRIDES:
             classes, objects, boxes = (
-                outputs[self._places[f"{kind}_{stride}"]].reshape(-1, size).astype(np.float64)
-                for kind, size in (("cls", 1), ("obj", 1), ("bbox", 4))
+                self._output(outputs, kind, stride, size) for kind, size in (("cls", 1), ("obj", 1), ("bbox", 4))
             )
             scores = np.sqrt(np.clip(classes, 0, 1) * np.clip(objects, 0, 1))[:, 0]
             sure = np.flatnonzero(scores >= self.surest_from)
             cells = np.stack(np.divmod(sure, width // stride)[::-1], axis=1)
             centres = (cells + boxes[sure, 0:2]) * stride
             halves = _exp(boxes[sure, 2:4]) * stride / 2
-            found.append(np.column_stack([centres - halves, centres + halves, scores[sure]]))
+            faces = np.column_stack([centres - halves, centres + halves, scores[sure]])
+            if self._has_points:
+                offsets = self._output(outputs, "kps", stride, 10)[sure].reshape(-1, 5, 2)
+                faces = np.hstack([faces, _three_points((cells[:, None] + offsets) * stride)])
+            found.append(faces)
         return np.concatenate(found)
+
+    def _output(self, outputs: list[Floats], kind: str, stride: int, size: int) -> npt.NDArray[np.float64]:
+        return outputs[self._places[f"{kind}_{stride}"]].reshape(-1, size).astype(np.float64)
 
 
 class CenterFace(WiderFaceDetector):
@@ -157,7 +164,8 @@ class CenterFace(WiderFaceDetector):
 
     Input and outputs as in https://github.com/Star-Clouds/CenterFace/blob/master/prj-python/centerface.py, which takes
     RGB of 0 to 255: a heat map of centres in steps of 4 pixels, then the logarithm of height and width, then how far
-    the centre is down and across from the cell's own, and landmarks.
+    the centre is down and across from the cell's own, and how far each landmark is down and across from the box's
+    corner, as a part of its height and width.
     """
 
     name = "CenterFace"
@@ -176,7 +184,12 @@ class CenterFace(WiderFaceDetector):
         down, across = offsets[:, rows, columns] + 0.5
         centres = np.column_stack([columns + across, rows + down]) * 4
         halves = _exp(sizes[::-1, rows, columns].T) * 2
-        return np.column_stack([centres - halves, centres + halves, heat[0, rows, columns]])
+        faces = np.column_stack([centres - halves, centres + halves, heat[0, rows, columns]])
+        if len(outputs) < 4:
+            return faces
+        landmarks = outputs[3][0].astype(np.float64)[:, rows, columns].T.reshape(-1, 5, 2)[..., ::-1]
+        points = (centres - halves)[:, None] + landmarks * (2 * halves)[:, None]
+        return np.hstack([faces, _three_points(points)])
 
 
 class UltraLight(WiderFaceDetector):
@@ -229,6 +242,12 @@ class UltraLight(WiderFaceDetector):
         centres = boxes[:, :2] * 0.1 * priors[:, 2:] + priors[:, :2]
         halves = _exp(boxes[:, 2:] * 0.2) * priors[:, 2:] / 2
         return np.hstack([centres - halves, centres + halves])
+
+
+def _three_points(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Turn eyes, nose and the mouth's corners (N, 5, 2) into right eye, left eye and mouth (N, 6)."""
+    mouth = points[:, 3:].mean(axis=1)
+    return np.hstack([points[:, 0], points[:, 1], mouth])
 
 
 def _exp(logarithms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

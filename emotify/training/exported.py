@@ -47,7 +47,7 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
 
 
 def _heaviest(path: Path) -> tuple[str, str, bool]:
-    """Return the network with the largest weight: its name, what its tensors' begin with, and whether it has a crowd."""
+    """Return of the network with the largest weight its name, its tensors' prefix, and whether it has a crowd head."""
     metadata = open_session(path, threads=1).metadata
     try:
         names, weights = parse_json(metadata["emotify.models"]), parse_json(metadata["emotify.weights"])

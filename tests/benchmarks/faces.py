@@ -65,7 +65,7 @@ def read_boxes(path: Path) -> dict[str, Boxes]:
 
 
 def detect(detector: Detector, image: Image.Image) -> Boxes:
-    return np.array(detector(np.asarray(image)), dtype=float).reshape(-1, 5)
+    return np.array([box[:5] for box in detector(np.asarray(image))], dtype=float).reshape(-1, 5)
 
 
 def compare(found: Boxes, truth: Boxes) -> NDArray[np.int64]:

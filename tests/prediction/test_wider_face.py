@@ -23,6 +23,14 @@ from emotify.prediction.detection import load_detector
 Shape = Sequence[int | str]
 Arrays = dict[str, np.ndarray]
 BOX = (96.0, 48.0, 176.0, 152.0)  # of a face in the network's input
+LANDMARKS = (
+    (112.0, 80.0),
+    (152.0, 96.0),
+    (134.0, 104.0),
+    (108.0, 122.0),
+    (140.0, 134.0),
+)  # eyes, nose, mouth's corners
+POINTS = (112.0, 80.0, 152.0, 96.0, 124.0, 128.0)  # eyes and mouth
 
 
 def write(path: Path, outputs: Arrays, shape: Shape, *, declared: Mapping[str, Shape] | None = None) -> Path:
@@ -56,6 +64,7 @@ def yunet(width: int, height: int, score: float = 0.81) -> Arrays:
     outputs["bbox_16"][0, cell] = [
         x / 16 - x // 16, y / 16 - y // 16, math.log((BOX[2] - BOX[0]) / 16), math.log((BOX[3] - BOX[1]) / 16),
     ]  # fmt: skip
+    outputs["kps_16"][0, cell] = [edge for x_, y_ in LANDMARKS for edge in (x_ / 16 - x // 16, y_ / 16 - y // 16)]
     return outputs
 
 
@@ -68,7 +77,10 @@ def center_face(width: int, height: int) -> Arrays:
     heat[0, 0, row, column] = 0.9
     sizes[0, :, row, column] = math.log((BOX[3] - BOX[1]) / 4), math.log((BOX[2] - BOX[0]) / 4)
     offsets[0, :, row, column] = y - row - 0.5, x - column - 0.5
-    return {"537": heat, "538": sizes, "539": offsets, "540": np.zeros((1, 10, height // 4, width // 4))}
+    landmarks = np.zeros((1, 10, height // 4, width // 4))
+    parts = [((y - BOX[1]) / (BOX[3] - BOX[1]), (x - BOX[0]) / (BOX[2] - BOX[0])) for x, y in LANDMARKS]
+    landmarks[0, :, row, column] = np.ravel(parts)
+    return {"537": heat, "538": sizes, "539": offsets, "540": landmarks}
 
 
 def ultra_light(*, relative: bool) -> Arrays:
@@ -91,7 +103,25 @@ def ultra_light(*, relative: bool) -> Arrays:
 
 
 def found(path: Path, width: int, height: int) -> np.ndarray:
-    return np.array(load_detector(path, threads=1)(np.zeros((height, width, 3), np.uint8)))
+    return np.array([box[:5] for box in load_detector(path, threads=1)(np.zeros((height, width, 3), np.uint8))])
+
+
+def points(path: Path, width: int, height: int) -> tuple[float, ...]:
+    (face,) = load_detector(path, threads=1)(np.zeros((height, width, 3), np.uint8))
+    return face.points
+
+
+def test_eyes_and_mouth_come_with_the_box(tmp_path):
+    """YuNet and CenterFace give five points; a file without them, and Ultra-Light, give none."""
+    path = write(tmp_path / "yunet.onnx", yunet(640, 640), [1, 3, 640, 640])
+    assert points(path, 1280, 960) == pytest.approx([2 * edge for edge in POINTS])
+    bare = {name: value for name, value in yunet(640, 640).items() if not name.startswith("kps")}
+    assert points(write(tmp_path / "bare.onnx", bare, [1, 3, 640, 640]), 640, 640) == ()
+    outputs = center_face(416, 320)
+    assert points(write(tmp_path / "c.onnx", outputs, ["n", 3, "h", "w"]), 400, 300) == pytest.approx(POINTS)
+    del outputs["540"]
+    assert points(write(tmp_path / "c3.onnx", outputs, ["n", 3, "h", "w"]), 400, 300) == ()
+    assert points(write(tmp_path / "u.onnx", ultra_light(relative=False), [1, 3, 240, 320]), 320, 240) == ()
 
 
 def test_yunet_of_one_size(tmp_path):

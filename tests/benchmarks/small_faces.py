@@ -1,0 +1,74 @@
+"""How often and how surely small faces are read: valid shrunk to several sizes and enlarged again, as predict does.
+
+    python tests/benchmarks/small_faces.py --data fer2013.csv [--ferplus fer2013new.csv] [default fast model.onnx ...]
+
+A line a model and size: accuracy; mean confidence of the model and of predict; the temperature with the lowest NLL; the
+NLL of the model, with that temperature, and of predict, whose temperatures in emotify/prediction/small_faces.py come
+from here. With --ferplus a file with two heads is compared with the shares of the votes, and "accuracy" is how often
+it names what most voted for.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from emotify.data import LabelledImages, Split, read_dataset
+from emotify.data.types import Float32Array, UInt8Array
+from emotify.emotions import EMOTIONS
+from emotify.evaluation.crowd import crowd_shares
+from emotify.evaluation.metrics import cross_entropy
+from emotify.evaluation.temperature import fit_share_temperature, with_temperature
+from emotify.pixels import IMAGE_SIZE, cut_square, whole_square
+from emotify.prediction.session import Session, find_model, open_session
+from emotify.prediction.small_faces import flatten_small
+
+SIZES = (12, 16, 20, 24, 28, 32, 40, 48)
+
+
+def shrink(images: UInt8Array, size: int) -> UInt8Array:
+    """Return what predict sees of images (N, 1, 48, 48) that have only `size` pixels a side."""
+    smaller = [Image.fromarray(image[0]).resize((size, size), Image.Resampling.LANCZOS) for image in images]
+    return np.stack([cut_square(image, whole_square(size, size)) for image in smaller])[:, None]
+
+
+def targets(session: Session, valid: LabelledImages) -> Float32Array:
+    """Return the shares (N, 7) that the answers of a model should have."""
+    if session.two_headed and valid.votes is not None:
+        return crowd_shares(valid.votes)
+    return np.eye(len(EMOTIONS), dtype=np.float32)[valid.labels]
+
+
+def describe(session: Session, valid: LabelledImages, size: int) -> str:
+    """Return the line of one model and size."""
+    shares = targets(session, valid)
+    named = shares.any(1)
+    images, shares = valid.images[named], shares[named]
+    answers = session.probabilities(shrink(images, size) if size < IMAGE_SIZE else images)
+    temperature = fit_share_temperature(answers, shares)
+    flatter = flatten_small(answers, [size] * len(answers))
+    losses = [cross_entropy(p, shares) for p in (answers, with_temperature(answers, temperature), flatter)]
+    accuracy = (answers.argmax(1) == shares.argmax(1)).mean()
+    numbers = f"{accuracy:8.1%} {answers.max(1).mean():10.3f} {flatter.max(1).mean():8.3f} {temperature:11.2f}"
+    return f"{size:4} {numbers} {losses[0]:8.3f} {losses[1]:8.3f} {losses[2]:8.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=["default", "fast"])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--ferplus", type=Path)
+    given = parser.parse_args()
+    valid = read_dataset(given.data, ferplus=given.ferplus, look_for_duplicates=False).splits[Split.VALID]
+    for name in given.models:
+        session = open_session(find_model(name))
+        print(f"{name}\nsize accuracy confidence  predict temperature      NLL   fitted  predict")
+        for size in SIZES:
+            print(describe(session, valid, size), flush=True)
+
+
+if __name__ == "__main__":
+    main()

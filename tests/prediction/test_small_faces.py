@@ -1,0 +1,75 @@
+"""Faces of few pixels are answered less surely, and labelled `uncertain`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from emotify import Predictor
+from emotify.cli import app
+from emotify.emotions import EMOTIONS
+from emotify.pixels import cut_square, whole_square
+from emotify.prediction.session import open_session
+from emotify.prediction.small_faces import flatten_small
+
+SHARES = np.array([0.6, 0.2, 0.1, 0.05, 0.03, 0.01, 0.01], np.float32)
+
+
+def write_face(folder: Path, side: int) -> Path:
+    path = folder / f"{side}.png"
+    noise = np.random.default_rng(side).integers(0, 256, (side, side)).astype(np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def test_the_smaller_the_flatter():
+    """The order stays, rows sum to 1, and from 24 pixels on nothing changes."""
+    sizes = [10, 14, 17, 20, 22, 24, 48, 900]
+    flatter = flatten_small(np.tile(SHARES, (len(sizes), 1)), sizes)
+    assert np.allclose(flatter.sum(axis=1), 1)
+    assert (np.diff(flatter, axis=1) <= 0).all()
+    assert (np.diff(flatter[:6, 0]) > 0).sum() >= 4
+    assert np.array_equal(flatter[5:], np.tile(SHARES, (3, 1)))
+    assert flatter.dtype == np.float32
+
+
+def test_a_certain_answer_stays_a_number():
+    """Probabilities of 0 and 1, and no faces at all."""
+    flatter = flatten_small(np.eye(7, dtype=np.float32), [16] * 7)
+    assert np.array_equal(flatter, np.eye(7))
+    assert flatten_small(np.zeros((0, 7), np.float32), []).shape == (0, 7)
+
+
+@pytest.mark.parametrize(("side", "uncertain"), [(16, True), (23, True), (24, False), (48, False)])
+def test_a_small_picture_of_a_face_is_uncertain(small_model, tmp_path, side, uncertain):
+    """Its size is the picture's side; its probabilities are the model's, flatter."""
+    path = write_face(tmp_path, side)
+    (face,) = Predictor(small_model).predict(path).faces
+    assert (face.label == "uncertain") is uncertain
+    seen = cut_square(Image.open(path), whole_square(side, side))
+    answer = open_session(small_model).probabilities(seen[None, None])[0]
+    assert EMOTIONS[int(np.argmax(face.probabilities))] == EMOTIONS[int(answer.argmax())]
+    if uncertain:
+        assert face.probability < answer.max()
+    else:
+        assert face.probabilities == pytest.approx(answer.tolist())
+
+
+def test_every_output_says_uncertain(small_model, tmp_path):
+    """JSON, csv, the line in a pipe, and the picture that explains."""
+    path = write_face(tmp_path, 20)
+    words = ["predict", str(path), "--model", str(small_model)]
+    document = json.loads(CliRunner().invoke(app, [*words, "--jsonl"]).stdout)
+    assert document["faces"][0]["label"] == "uncertain"
+    assert document["faces"][0]["probability"] == max(document["faces"][0]["probabilities"].values())
+    table = tmp_path / "faces.csv"
+    result = CliRunner().invoke(app, [*words, "--csv", str(table), "--explain", str(tmp_path / "why")])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split("\t")[1] == "uncertain"
+    assert ",uncertain," in table.read_text()
+    assert (tmp_path / "why" / "20-1.png").is_file()

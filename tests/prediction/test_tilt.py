@@ -1,0 +1,138 @@
+"""Tilted faces are turned upright before they are classified."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.data.synthetic import Face, draw_scene, prototype
+from emotify.pixels import Square, cut_square
+from emotify.prediction.boxes import average_overlapping, to_list, transformed
+from emotify.prediction.crops import find_faces, see_square
+from emotify.prediction.detection import Box, load_detector
+from emotify.prediction.pictures import Picture
+
+UPRIGHT = (180.0, 187.0, 220.0, 187.0, 200.0, 230.0)  # eyes and mouth of a face around (200, 200)
+
+
+def turned(points, degrees, *, about=(200.0, 200.0)):
+    """Key points turned clockwise, as a picture with y down shows it."""
+    centre = complex(*about)
+    spots = centre + (np.array(points[::2]) + 1j * np.array(points[1::2]) - centre) * np.exp(1j * math.radians(degrees))
+    return tuple(float(value) for spot in spots for value in (spot.real, spot.imag))
+
+
+def square_of(points, *, side=108.0):
+    """The square of a face whose box lies around (200, 200)."""
+    half = side / 2
+    box = Box(200 - half, 200 - half, 200 + half, 200 + half, 0.9, points)
+    picture = Picture(Image.new("RGB", (400, 400)), 400, 400)
+    (face,) = find_faces(picture, "detect", lambda: lambda _: [box])
+    return face.square
+
+
+@pytest.fixture(scope="module")
+def scene() -> Image.Image:
+    """A drawn face in the middle of a picture."""
+    return Image.fromarray(draw_scene(Face.stack([prototype("happy")]), width=500, height=450))
+
+
+def test_a_drawn_face_is_level_again(scene):
+    """Turned by 30 or 45 degrees, the classifier sees what it sees of the upright face."""
+    detector = load_detector(threads=1)
+
+    def look(degrees):
+        image = scene.rotate(-degrees, Image.Resampling.BICUBIC, fillcolor=scene.getpixel((0, 0)))
+        picture = Picture(image, *image.size)
+        (face,) = find_faces(picture, "auto", lambda: detector)
+        return face, see_square(picture, face.square).astype(float)
+
+    upright, expected = look(0)
+    assert upright.square.roll == 0
+    for degrees in (-30, 30, 45):
+        face, seen = look(degrees)
+        assert face.square.roll == pytest.approx(degrees, abs=6)
+        assert face.square.side == pytest.approx(upright.square.side, rel=0.1)
+        assert np.corrcoef(seen.ravel(), expected.ravel())[0, 1] > 0.75, degrees  # 0.32 at most as it is
+
+
+@pytest.mark.parametrize("degrees", [0, 5, -9])
+def test_faces_that_are_nearly_upright_are_framed_by_their_box(degrees):
+    assert square_of(turned(UPRIGHT, degrees)) == square_of(())
+
+
+@pytest.mark.parametrize("degrees", [12, -30, 90, 179, -179])
+def test_tilted_faces_are_framed_by_their_eyes_and_mouth(degrees):
+    """Side and centre are those of the upright face, though the box is smaller."""
+    upright, tilted = square_of(UPRIGHT), square_of(turned(UPRIGHT, degrees), side=95)
+    assert tilted.roll == pytest.approx(degrees, abs=0.1)
+    assert tilted.side == pytest.approx(upright.side, rel=0.03)
+    centre, expected = (
+        complex(square.x0 + square.side / 2, square.y0 + square.side / 2) for square in (tilted, upright)
+    )
+    assert abs(centre - expected) < 0.03 * upright.side
+
+
+@pytest.mark.parametrize("points", [(200.0, 200.0) * 3, turned((0.0, 0.0, 9.0, 0.0, 4.0, 9.0), 40)])
+def test_points_that_do_not_fit_their_box_are_not_followed(points):
+    assert square_of(points) == square_of(())
+
+
+def test_directions_near_180_degrees_do_not_cancel():
+    """Two views of a face that is upside down, 5 degrees to either side."""
+    views = [[150, 150, 250, 250, 0.5, *turned(UPRIGHT, degrees)] for degrees in (175, -175)]
+    (box,) = to_list(average_overlapping(np.array(views), 0.3))
+    assert abs(square_of(box.points).roll) == pytest.approx(180, abs=0.1)
+    assert box.score == 0.5
+
+
+def test_key_points_are_scaled_and_moved_with_their_boxes():
+    boxes = np.array([[0, 1, 2, 3, 0.9, 1, 1, 2, 2, 3, 3]], float)
+    assert transformed(boxes, scale=(2, 3), shift=(10, 20)).tolist() == [
+        [10, 23, 14, 29, 0.9, 12, 23, 14, 26, 16, 29]
+    ]  # fmt: skip
+    assert transformed(boxes[:, :5], shift=(1, 1)).tolist() == [[1, 2, 3, 4, 0.9]]
+    assert transformed(np.empty((0, 5)), scale=(2, 2)).shape == (0, 5)
+
+
+def test_what_is_in_a_turned_square_is_turned():
+    """Of a slope, each pixel has the value of its own place; roll is clockwise."""
+    slope = Image.fromarray(np.add.outer(np.arange(400) * 0.2, np.arange(400) * 0.4).astype(np.uint8))
+    for roll in (30.0, -50.0, 180.0):
+        seen = cut_square(slope, Square(150, 120, 96, roll)).astype(float)
+        along = (np.arange(48) + 0.5) * 2 - 48
+        places = (along[None, :] + 1j * along[:, None]) * np.exp(1j * math.radians(roll)) + (198 + 168j) - (0.5 + 0.5j)
+        assert np.abs(seen - (0.4 * places.real + 0.2 * places.imag)).max() < 2
+
+
+def test_a_large_turned_face_is_not_aliased():
+    """Stripes of a pixel become grey, as they do upright."""
+    stripes = np.zeros((1200, 1200), np.uint8)
+    stripes[::2] = 255
+    for roll in (0.0, 30.0):
+        seen = cut_square(Image.fromarray(stripes), Square(200, 200, 800, roll)).astype(int)
+        assert np.abs(seen - 127).max() < 12
+
+
+def test_the_edge_is_repeated_around_a_turned_square():
+    seen = cut_square(Image.fromarray(np.full((60, 60), 200, np.uint8)), Square(-30, -30, 90, 25.0))
+    assert (seen == 200).all()
+
+
+def test_predict_says_which_faces_were_turned(scene, small_model, tmp_path):
+    """`roll` is in the JSON of tilted faces alone."""
+    scene.save(tmp_path / "upright.png")
+    scene.rotate(-30, Image.Resampling.BICUBIC, fillcolor=scene.getpixel((0, 0))).save(tmp_path / "tilted.png")
+    words = ["predict", str(tmp_path), "--model", str(small_model), "--jsonl", "--explain", str(tmp_path / "why")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    tilted, upright = (json.loads(line)["faces"] for line in result.stdout.splitlines())
+    assert tilted[0]["roll"] == pytest.approx(30, abs=6)
+    assert "roll" not in upright[0]
+    assert sorted(path.name for path in (tmp_path / "why").iterdir()) == ["tilted-1.png", "upright-1.png"]
