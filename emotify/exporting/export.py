@@ -28,8 +28,9 @@ from emotify.models.inference import predict_answers
 from emotify.prediction.model_check import check_model
 from emotify.prediction.session import Session
 
-# Largest difference of a probability. In fp32 a label can then differ only where two are equal but for twice as much.
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15}
+# Largest difference of a probability from torch's. In fp32 a label can then differ only where two are equal but for twice as much.
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.12}
+EXCEPT = {"fp32": 0.0, "fp16": 0.0, "int8": 0.001}  # share of the images that may differ by more
 USUAL = "graph optimisation on"
 ARITHMETICS = {USUAL: True, "graph optimisation off": False}  # the second computes 8 bits by way of float32
 LARGEST_DISAGREEMENT = 0.03  # between the probabilities of one file
@@ -102,7 +103,7 @@ def export(
     answers = _answers(path, _bytes(model), images, threads)
     after = _score(answers[USUAL], valid)
     for arithmetic, each in answers.items():
-        difference = max(map(_difference, _by_head(each), _by_head(expected)))
+        difference = _difference_but_for(EXCEPT[precision], each, expected)
         _check_parity(path, precision, arithmetic, difference, before, _score(each, valid))
     _check_alike(path, answers)
     difference = max(max(map(_difference, _by_head(each), _by_head(expected))) for each in answers.values())
@@ -174,6 +175,12 @@ def _answers(path: Path, content: bytes, images: UInt8Array, threads: int) -> di
 
 def _difference(a: Float32Array, b: Float32Array) -> float:
     return float(np.abs(a - b).max())
+
+
+def _difference_but_for(share: float, a: Answers, b: Answers) -> float:
+    """Return the largest difference of a probability but for a share of the images, those that differ most."""
+    each = [np.abs(one - other).max(1) for one, other in zip(_by_head(a), _by_head(b), strict=True)]
+    return float(np.quantile(np.max(each, axis=0), 1 - share))
 
 
 def _check_parity(
