@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, TypeAlias
 
+import numpy as np
+
 from emotify.errors import ModelError
 from emotify.files import printable
 
 MAX_NODES: Final = 10_000
 MAX_FIELDS: Final = 200_000  # of everything that is looked at; a model that emotify exports has some thousands
 MAX_RANK: Final = 16
+LARGEST_EXACT_WEIGHT: Final = 64  # two products of 255 and 64 fit into 16 bits, in which a CPU without VNNI adds them
 
 # Numbers in, numbers out: no loops and branches, no random numbers, no other files, no text, nothing of other domains.
 _OPERATORS: Final = """
@@ -52,15 +55,22 @@ _REFUSED: Final = {
 }
 
 Value: TypeAlias = int | memoryview
+_FEW: Final = 10_000  # bytes
+_INT8: Final = 3  # of TensorProto.DataType
 
 
-def check_model(content: bytes, *, name: str, hint: str = "make a model with: emotify export RUN") -> None:
-    """Raise ModelError, from `name` to `hint`, unless onnxruntime may be given `content`."""
+def check_model(content: bytes, *, name: str, hint: str = "make a model with: emotify export RUN") -> bool:
+    """Raise ModelError, from `name` to `hint`, unless onnxruntime may be given `content`.
+
+    Return whether its 8-bit weights may saturate: whether one is beyond +-64.
+    """
+    check = _Check(len(content))
     try:
-        _Check(len(content)).model(memoryview(content))
+        check.model(memoryview(content))
     except _RefusedError as reason:
         msg = f"{printable(name)} is not run: {printable(str(reason))}; {hint}"
         raise ModelError(msg) from None
+    return check.large_weights
 
 
 class _RefusedError(Exception):
@@ -73,6 +83,7 @@ class _Check:
     def __init__(self, size: int) -> None:
         self._size = size
         self._nodes = self._fields = 0
+        self.large_weights = False  # whether a weight of 8 bits is beyond +-64
 
     def model(self, message: memoryview) -> None:
         graphs = [value for number, value in self._read(message, "model", _MODEL) if number == 7]
@@ -112,16 +123,26 @@ class _Check:
 
     def _tensor(self, message: memoryview) -> None:
         sizes: list[int] = []
+        kind: Value = 0
+        numbers = raw = memoryview(b"")
         for number, value in self._read(message, "tensor", _TENSOR):
             if number == 14 and value != 0:
                 raise _RefusedError("it holds data in another file")
             if number == 1:
                 sizes += [value] if isinstance(value, int) else islice(_numbers(value), MAX_RANK + 1)
+            elif number == 2:
+                kind = value
+            elif number == 5 and not isinstance(value, int):
+                numbers = value
+            elif number == 9:
+                raw = _bytes(value)
             if len(sizes) > MAX_RANK:
                 raise _RefusedError(f"it has a tensor of more than {MAX_RANK} dimensions")
         # Elements have at least four bits. A negative size reads as a huge one.
         if math.prod(sizes) > 2 * self._size + 1:
             raise _RefusedError("it has a tensor that is larger than the file")
+        if kind == _INT8 and len(sizes) > 1 and not self.large_weights:  # one dimension: zero points, of channels
+            self.large_weights = _is_large(raw, numbers)
 
     def _read(self, message: memoryview, kind: str, known: frozenset[int]) -> Iterator[tuple[int, Value]]:
         for number, value in fields(message):
@@ -175,6 +196,16 @@ def _numbers(packed: memoryview) -> Iterator[int]:
     while position < len(packed):
         number, position = _varint(packed, position)
         yield number
+
+
+def _is_large(raw: memoryview, numbers: memoryview) -> bool:
+    """Whether one of the int8 numbers, which a file has as bytes or encoded one by one, is beyond +-64."""
+    if len(numbers) > _FEW:
+        return True  # onnx writes so only what is small; exact arithmetic is slower, not wrong
+    values = [number - 2**64 if number >= 2**63 else number for number in _numbers(numbers)]
+    whole = np.frombuffer(raw, np.int8)
+    ends = [int(whole.min()), int(whole.max())] if len(whole) else []
+    return any(abs(value) > LARGEST_EXACT_WEIGHT for value in [*values, *ends])
 
 
 def _bytes(value: Value) -> memoryview:

@@ -42,13 +42,16 @@ def read_model(path: Path, *, hint: str) -> bytes:
     return content
 
 
-def start_session(content: bytes, *, name: str, hint: str, threads: int = 0, device: str = "cpu") -> InferenceSession:
+def start_session(
+    content: bytes, *, name: str, hint: str, threads: int = 0, device: str = "cpu", optimise: bool = True
+) -> InferenceSession:
     """Start a session; 0 threads: as many as this process may use.
 
+    optimise: without it the graph is computed operator by operator, 8 bits by way of float32, which is slow and exact.
     device: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when the model is
     unsafe, which ends in `hint`, or cannot be loaded, UnavailableError when the device is not there.
     """
-    check_model(content, name=name, hint=hint)
+    may_saturate = check_model(content, name=name, hint=hint)
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -56,6 +59,10 @@ def start_session(content: bytes, *, name: str, hint: str, threads: int = 0, dev
     options.inter_op_num_threads = 1
     # Threads that have nothing to compute leave the CPU to those that read the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if may_saturate:  # files of older versions; exact on every CPU, and slower on those that would not be
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # what goes wrong is raised, and told once
     _limit_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")

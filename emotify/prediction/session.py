@@ -31,9 +31,11 @@ class Session:
     Raises ModelError when they are no such model, or one made for other classes.
     """
 
-    def __init__(self, content: bytes, *, name: str, threads: int = 0, device: str = "cpu") -> None:
+    def __init__(
+        self, content: bytes, *, name: str, threads: int = 0, device: str = "cpu", optimise: bool = True
+    ) -> None:
         self.name = name
-        self._session = start_session(content, name=name, hint=_HINT, threads=threads, device=device)
+        self._session = start_session(content, name=name, hint=_HINT, threads=threads, device=device, optimise=optimise)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         _check(self._session, self.metadata, printable(name))
 
