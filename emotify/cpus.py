@@ -1,9 +1,10 @@
-"""How many CPUs there are to use."""
+"""How many CPUs there are to use, and what they are."""
 
 from __future__ import annotations
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,20 @@ def available_cpus() -> int:
     """Return how many CPUs this process may use: fewer than there are under taskset, or in a container with a quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min([count, *_quotas(Path("/proc/self/cgroup"), _CGROUPS)])))
+
+
+def describe_cpu() -> str:
+    """Return the model of the CPU and, on x86, whether it multiplies 8 bits exactly by itself (VNNI)."""
+    try:
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:
+        lines = []
+    known = {key.strip(): value.strip() for key, _, value in lines}
+    name = known.get("model name") or platform.processor() or platform.machine()
+    flags = set(known.get("flags", "").split())
+    if not flags:
+        return name
+    return f"{name} {'with' if flags & {'avx512_vnni', 'avx_vnni'} else 'without'} VNNI"
 
 
 def _quotas(membership: Path, cgroups: Path) -> Iterator[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,28 +13,59 @@ from torch import Tensor, nn
 from emotify.ensembling.combining import Pooling
 from emotify.evaluation.classifier import VIEWS, View
 from emotify.models import Network
-from emotify.models.inference import fused, pool_logits
+from emotify.models.inference import fused
 
 
 class ExportedClassifier(nn.Module):
-    """Images uint8 (N, 1, 48, 48) in, probabilities float32 (N, 7) out."""
+    """Images uint8 (N, 1, 48, 48) in, probabilities float32 (N, 7) out.
 
-    weights: Tensor
+    No tensor has an axis of members before that of images: some clients take the first axis for the batch.
+    """
 
     def __init__(self, members: Sequence[Network], pooling: Pooling, *, views: str = "one") -> None:
         super().__init__()
         self.members = nn.ModuleList(fused(_fresh(member)) for member in members)
-        self.register_buffer("weights", torch.tensor(pooling.weights).reshape(-1, 1, 1))
-        self.temperature, self.linear, self.views = pooling.temperature, pooling.linear, VIEWS[views]
+        self.pooling, self.views = pooling, VIEWS[views]
+
+    def has_gelu(self) -> bool:
+        return any(isinstance(module, nn.GELU) for module in self.modules())
+
+    def write_out_gelu(self) -> None:
+        """Replace GELU by its sum, in the order that onnxruntime takes for it: as one operator it needs opset 20."""
+        for module in self.modules():
+            for name, child in module.named_children():
+                if isinstance(child, nn.GELU):
+                    setattr(module, name, _Gelu())
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.float()
         views = torch.cat([_show(pixels, view) for view in self.views]) if len(self.views) > 1 else pixels
-        logits = torch.stack([member(views) for member in self.members])
-        logarithms = pool_logits(logits, self.weights, linear=self.linear)
+        logarithms = self._pool([member(views) for member in self.members])
         if len(self.views) > 1:
             logarithms = logarithms.unflatten(0, (len(self.views), -1)).mean(0)
-        return (logarithms / self.temperature).softmax(1)
+        return (logarithms / self.pooling.temperature).softmax(1)
+
+    def _pool(self, logits: Sequence[Tensor]) -> Tensor:
+        """Return pooled log-probabilities (N, 7), each row up to a constant, of logits (N, 7) of every member."""
+        if not self.pooling.linear:
+            return _weighted_sum(logits, self.pooling.weights)
+        mean = _weighted_sum([each.softmax(1) for each in logits], self.pooling.weights)
+        return mean.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+class _Gelu(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return (values * 0.5) * (torch.erf(values / math.sqrt(2)) + 1)
+
+
+def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return the sum of the tensors, each multiplied by its weight."""
+    if len(tensors) == 1:
+        return tensors[0]
+    total = tensors[0] * weights[0]
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+        total = total + tensor * weight
+    return total
 
 
 def _show(pixels: Tensor, view: View) -> Tensor:

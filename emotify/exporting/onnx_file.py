@@ -5,32 +5,32 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from emotify import __version__
-from emotify.data.types import UInt8Array
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.combining import Pooling
 from emotify.exporting.graph import ExportedClassifier
-from emotify.files import explain_write_errors
+from emotify.prediction.reference import KEY as REFERENCE
 from emotify.prediction.session import SCHEMA
 
-OPSET = 20  # the first with Gelu as one operator
+# Opset -> the IR version that came with it. onnxruntime 1.16 refuses newer ones, whatever is in the file.
+_IR_VERSIONS = {18: 8, 20: 9}
+OPSET = 18  # the lowest that torch writes by itself
+OPSET_WITH_GELU = 20  # the first with GELU as one operator
 PRECISIONS = ("fp32", "fp16", "int8")
-CALIBRATION_BATCH = 8  # images
 
 
-def to_onnx(classifier: ExportedClassifier) -> ModelProto:
+def to_onnx(classifier: ExportedClassifier, opset: int = OPSET) -> ModelProto:
     """Return the classifier as an ONNX model: input `images`, output `probabilities`, N dynamic."""
+    if opset < OPSET_WITH_GELU:
+        classifier.write_out_gelu()
     example = torch.zeros(2, 1, 48, 48, dtype=torch.uint8)
     with _quiet():
         program = torch.onnx.export(
@@ -39,12 +39,13 @@ def to_onnx(classifier: ExportedClassifier) -> ModelProto:
             input_names=["images"],
             output_names=["probabilities"],
             dynamic_shapes=({0: torch.export.Dim("N")},),
-            opset_version=OPSET,
+            opset_version=opset,
             dynamo=True,
             external_data=False,
         )
     assert program is not None
     model = program.model_proto
+    model.ir_version = _IR_VERSIONS[opset]
     _strip(model)
     return model
 
@@ -58,6 +59,7 @@ def describe(
     scores: Mapping[str, Any],
     precision: str,
     views: str,
+    reference: str,
 ) -> None:
     """Write into the model's metadata what it is; no path, host or user name."""
     model.producer_name, model.producer_version = "emotify", __version__
@@ -74,6 +76,7 @@ def describe(
         "emotify.scores": json.dumps(scores),
         "emotify.precision": precision,
         "emotify.views": views,
+        REFERENCE: reference,
     }
     helper.set_model_props(model, metadata)
 
@@ -91,43 +94,6 @@ def with_half_weights(model: ModelProto) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def with_int8(model: ModelProto, calibration: UInt8Array) -> ModelProto:
-    """Return the model with convolutions and what lies between them in 8 bits, ranges taken from `calibration`.
-
-    calibration: uint8 (N, 1, 48, 48), of the train split. A range reaches from the mean of the minima of batches to the
-    mean of their maxima: what only one image in hundreds has is cut off, and all others have finer levels.
-    """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.batches: Iterator[dict[str, UInt8Array]] = iter(
-                {"images": calibration[start : start + CALIBRATION_BATCH]}
-                for start in range(0, len(calibration), CALIBRATION_BATCH)
-            )
-
-        def get_next(self) -> dict[str, UInt8Array] | None:
-            return next(self.batches, None)
-
-    with tempfile.TemporaryDirectory() as folder, explain_write_errors(Path(folder)), _quiet():
-        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, source)
-        quantize_static(
-            source,
-            target,
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Add", "Relu"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
-            extra_options={"CalibMovingAverage": True},
-        )
-        quantized = onnx.load(target)
-    _strip(quantized)
-    return quantized
 
 
 def _strip(model: ModelProto) -> None:
