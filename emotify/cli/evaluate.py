@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,11 @@ from emotify.cli.options import (
     chosen_views,
 )
 from emotify.errors import GateError, InputError, UsageError
-from emotify.files import check_folder
+from emotify.files import check_folder, printable
 
 if TYPE_CHECKING:
     from emotify.data import Split
+    from emotify.evaluation.classifier import Classifier
     from emotify.evaluation.evaluate import Leaderboard
     from emotify.evaluation.metrics import Scores
 
@@ -96,6 +98,7 @@ def evaluate(
     wanted = parse_split(split)
     seen = chosen_views(views, tta=tta)
     classifiers = [open_classifier(path, device=device, threads=threads) for path in paths]
+    _replay(classifiers, talk)
     dataset = load_dataset(data, talk, ferplus=ferplus)
     if wanted not in dataset.splits or not len(dataset.splits[wanted]):
         msg = f"{dataset.source} has no images of the {wanted} split; it has: {', '.join(dataset.splits)}"
@@ -128,6 +131,26 @@ def evaluate(
     if min_accuracy is not None and best < min_accuracy:
         msg = f"accuracy {best:.4f} on {wanted} is below --min-accuracy {min_accuracy}"
         raise GateError(msg)
+
+
+def _replay(classifiers: Sequence[Classifier], talk: Talk) -> None:
+    """Raise GateError where an exported file does not answer here as it did where it was made."""
+    from emotify.cpus import describe_cpu
+    from emotify.prediction.reference import TOLERANCE, replay
+    from emotify.prediction.session import Session
+
+    for session in classifiers:
+        difference = replay(session) if isinstance(session, Session) else None
+        if difference is None:
+            continue
+        name = printable(session.name)
+        if not difference <= TOLERANCE:
+            msg = (
+                f"{name} answers its reference vectors otherwise than where it was made: probabilities differ by "
+                f"{difference:.2g} (allowed {TOLERANCE}) on {describe_cpu()}; export it again, or update onnxruntime"
+            )
+            raise GateError(msg)
+        talk.notice(f"{name} answers its reference vectors within {difference:.1e} on {describe_cpu()}")
 
 
 def _check_report(folder: Path | None, *, with_images: bool, force: bool) -> None:

@@ -26,9 +26,11 @@ from emotify.files import check_output, explain_write_errors, printable, write_b
 from emotify.models import Network
 from emotify.models.inference import predict_answers
 from emotify.prediction.model_check import check_model
+from emotify.prediction.reference import encode
 from emotify.prediction.session import Session
 
-# Largest difference of a probability from torch's. In fp32 a label can then differ only where two are equal but for twice as much.
+# Largest difference of a probability from torch's. In fp32 a label can then differ only where two are equal but for
+# twice as much.
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.12}
 EXCEPT = {"fp32": 0.0, "fp16": 0.0, "int8": 0.001}  # share of the images that may differ by more
 USUAL = "graph optimisation on"
@@ -99,7 +101,7 @@ def export(
     about = partial(
         describe, model, members=names, models=kinds, pooling=pooling, crowd=crowd, precision=precision, views=views
     )
-    about(scores={})
+    about(scores={}, reference="")
     answers = _answers(path, _bytes(model), images, threads)
     after = _score(answers[USUAL], valid)
     for arithmetic, each in answers.items():
@@ -109,7 +111,7 @@ def export(
     difference = max(max(map(_difference, _by_head(each), _by_head(expected))) for each in answers.values())
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    about(scores=_summary(after))
+    about(scores=_summary(after), reference=_reference(_bytes(model), path.name, threads))
     content = _bytes(model)
     write_bytes(path, content, overwrite=overwrite)
     return Export(
@@ -275,6 +277,14 @@ def _drawn_faces() -> UInt8Array:
     from emotify.data.synthetic import synthetic_splits
 
     return synthetic_splits(seed=0, counts=(PARITY_IMAGES, 7, 7))[Split.TRAIN].images
+
+
+def _reference(content: bytes, name: str, threads: int) -> str:
+    """Return a drawn face of each expression, and what the file answers, as its metadata hold them."""
+    from emotify.data.synthetic import synthetic_splits
+
+    images = synthetic_splits(seed=0, counts=(7, 7, 7))[Split.VALID].images
+    return encode(images, Session(content, name=name, threads=threads).answers(images))
 
 
 def _bytes(model: ModelProto) -> bytes:

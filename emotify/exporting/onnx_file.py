@@ -17,6 +17,7 @@ from emotify import __version__
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.combining import CrowdPooling, Pooling
 from emotify.exporting.graph import ExportedClassifier
+from emotify.prediction.reference import KEY as REFERENCE
 from emotify.prediction.session import SCHEMA
 
 # Opset -> the IR version that came with it. onnxruntime 1.16 refuses newer ones, whatever is in the file.
@@ -59,6 +60,7 @@ def describe(
     scores: Mapping[str, Any],
     precision: str,
     views: str,
+    reference: str,
 ) -> None:
     """Write into the model's metadata what it is; no path, host or user name."""
     model.producer_name, model.producer_version = "emotify", __version__
@@ -76,6 +78,7 @@ def describe(
         "emotify.scores": json.dumps(scores),
         "emotify.precision": precision,
         "emotify.views": views,
+        REFERENCE: reference,
     }
     if crowd is not None:
         metadata["emotify.crowd_temperature"] = repr(crowd.pooling.temperature)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
+from emotify.evaluation.classifier import Answers, Head
 from emotify.files import parse_json, printable
 from emotify.pixels import IMAGE_SIZE
 from emotify.prediction.session import Session
@@ -20,24 +21,26 @@ KEY: Final = "emotify.reference"
 TOLERANCE: Final = 0.03  # of a probability: a CPU, a client or a version that differs by more computes something else
 
 
-def encode(images: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> str:
-    """Return images (N, 1, 48, 48) and their probabilities (N, 7) as the metadata hold them."""
+def encode(images: npt.NDArray[np.uint8], answers: Answers) -> str:
+    """Return images (N, 1, 48, 48) and what each head answers to them as the metadata hold them."""
     pixels = base64.b64encode(images.tobytes()).decode("ascii")
-    return json.dumps({"pixels": pixels, "probabilities": [[round(float(p), 6) for p in row] for row in probabilities]})
+    heads = {head.value: np.asarray(answers.of(head), np.float64).round(6).tolist() for head in answers.heads}
+    return json.dumps({"pixels": pixels, "answers": heads})
 
 
-def decode(text: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Return images and probabilities. Raises ValueError for what `encode` does not write."""
+def decode(text: str) -> tuple[npt.NDArray[np.uint8], Answers]:
+    """Return images and what each head answers. Raises ValueError for what `encode` does not write."""
     try:
         document = parse_json(text)
         pixels = np.frombuffer(base64.b64decode(document["pixels"], validate=True), np.uint8)
         images = pixels.reshape(-1, 1, IMAGE_SIZE, IMAGE_SIZE)
-        probabilities = np.asarray(document["probabilities"], np.float32).reshape(-1, len(EMOTIONS))
-    except (KeyError, TypeError, binascii.Error) as error:
+        heads = {
+            Head(name): np.asarray(rows, np.float32).reshape(len(images), len(EMOTIONS))
+            for name, rows in document["answers"].items()
+        }
+        return images, Answers(heads[Head.LABELS], heads.get(Head.CROWD))
+    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise ValueError(str(error)) from error
-    if len(images) != len(probabilities):
-        raise ValueError("not as many answers as images")
-    return images, probabilities
 
 
 def replay(session: Session) -> float | None:
@@ -53,4 +56,9 @@ def replay(session: Session) -> float | None:
     except ValueError as error:
         msg = f"the reference vectors of {printable(session.name)} are damaged; export it again"
         raise ModelError(msg) from error
-    return float(np.abs(session.probabilities(images) - expected).max(initial=0.0))
+    answers = session.answers(images)
+    pairs = [(answers.of(head), expected.of(head)) for head in expected.heads]
+    if any(answer is None for answer, _ in pairs):
+        msg = f"the reference vectors of {printable(session.name)} are of a head that it has not; export it again"
+        raise ModelError(msg)
+    return max(float(np.abs(np.subtract(answer, wanted)).max(initial=0.0)) for answer, wanted in pairs)  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ def _tensors(content: bytes, prefix: str) -> dict[str, Tensor]:
     graph = onnx.load_model_from_string(content).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0].endswith("_quantized"):
+        if node.op_type == "DequantizeLinear" and node.input[0] in arrays:
             levels, scale, zero = (arrays.pop(name).astype(np.float32) for name in node.input)
             across = (-1, *(1,) * (levels.ndim - 1))  # output channels first
             arrays[node.input[0].removesuffix("_quantized")] = (levels - zero.reshape(across)) * scale.reshape(across)

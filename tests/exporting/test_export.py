@@ -167,7 +167,7 @@ def test_int8_has_levels_for_ordinary_images(faces):
 
     plain, noisy = steps(images), steps(np.concatenate([images, noise]))
     assert len(plain) > 10
-    assert max(noisy[name] / plain[name] for name in plain) < 1.1
+    assert max(noisy[name] / plain[name] for name in plain) < 1.25
 
 
 @pytest.mark.parametrize("decayed", [True, False])

@@ -26,7 +26,7 @@ from emotify.cli import app
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
 from emotify.prediction.model_check import MAX_NODES, check_model, fields
-from emotify.prediction.runtime import ASSETS, LARGEST_MODEL
+from emotify.prediction.runtime import ASSETS, LARGEST_MODEL, start_session
 from emotify.prediction.session import open_session, packaged_models
 
 Model = Callable[[Callable[[ModelProto], object]], Path]
@@ -304,3 +304,35 @@ def test_damaged_models_are_refused_or_run(small_model):
             content[chance.randrange(len(content))] = chance.randrange(256)
         with contextlib.suppress(ModelError):
             check_model(bytes(content), name="x.onnx")
+
+
+def eight_bits(values: list[int], *, dims: tuple[int, ...] = (1, 2), raw: bool = True, kind: int = TensorProto.INT8):
+    """Add a tensor of 8 bits, as bytes or number by number."""
+    array = np.array(values).astype(np.int8 if kind == TensorProto.INT8 else np.uint8).tobytes()
+    tensor = helper.make_tensor("w", kind, dims, array if raw else values, raw=raw)
+    return lambda model: model.graph.initializer.append(tensor)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("values", [[-64, 64], [0, 63], [-65, 0], [65, 0], [-128, 127]])
+def test_n1_weights_that_may_saturate_are_known(values, raw, changed_model: Model):
+    """N1: beyond +-64, however the file stores them; zero points and weights of uint8 do not count."""
+    content = changed_model(eight_bits(values, raw=raw)).read_bytes()
+    assert check_model(content, name="x.onnx") == (max(map(abs, values)) > 64)
+
+
+def test_n1_other_numbers_of_8_bits_cannot_saturate(changed_model: Model):
+    for change in (eight_bits([-128, 127], dims=(2,)), eight_bits([0, 255], kind=TensorProto.UINT8)):
+        assert not check_model(changed_model(change).read_bytes(), name="x.onnx")
+
+
+def test_n1_files_of_older_versions_are_computed_exactly(changed_model: Model):
+    """N1: not with sums in 16 bits, which costs time; so only where the weights need it."""
+
+    def option(values: list[int]) -> str:
+        session = start_session(changed_model(eight_bits(values)).read_bytes(), name="x.onnx", hint="")
+        return str(session.get_session_options().get_session_config_entry("session.x64quantprecision"))
+
+    assert option([-128, 127]) == "1"
+    with pytest.raises(RuntimeError, match="does not have"):
+        option([-64, 64])

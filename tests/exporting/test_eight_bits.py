@@ -1,0 +1,158 @@
+"""Files of 8 bits answer alike on every CPU: their weights have 7, and what that costs is won back."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import nn
+
+from emotify.cpus import describe_cpu
+from emotify.ensembling.combining import Pooling
+from emotify.errors import GateError
+from emotify.exporting import export as export_module
+from emotify.exporting import weights as weights_module
+from emotify.exporting.eight_bits import to_int8
+from emotify.exporting.export import export
+from emotify.exporting.graph import ExportedClassifier
+from emotify.exporting.onnx_file import to_onnx
+from emotify.exporting.weights import round_weights
+from emotify.models import build_network
+from emotify.prediction.session import packaged_models
+
+ONE = Pooling((1.0,), 1.2)
+
+
+def network(name: str = "small"):
+    torch.manual_seed(5)
+    built = build_network(name).eval()
+    for module in built.modules():
+        if isinstance(module, nn.BatchNorm2d):  # blocks start as the identity
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    return built
+
+
+@pytest.fixture(scope="module")
+def images(faces):
+    return faces["train"].images
+
+
+def large_weights(path):
+    """Return the weights of 8 bits of a file, as int."""
+    tensors = [tensor for tensor in onnx.load(path).graph.initializer if tensor.data_type == TensorProto.INT8]
+    return np.concatenate([numpy_helper.to_array(tensor).astype(int).ravel() for tensor in tensors])
+
+
+@pytest.mark.parametrize("name", packaged_models())
+def test_n1_no_weight_of_a_shipped_file_can_saturate(name):
+    """N1: two products of 0..255 and -64..64 fit into 16 bits, whatever CPU this runs on."""
+    found = large_weights(packaged_models()[name])
+    assert len(found) > 100_000
+    assert np.abs(found).max() <= 64
+
+
+def test_n1_export_writes_weights_of_7_bits(images, faces, tmp_path, monkeypatch):
+    """N1: and the file answers alike with optimisation on and off."""
+    monkeypatch.setattr(export_module, "LARGEST_LOSS", 1.0)
+    path = tmp_path / "m.onnx"
+    result = export([("m", network())], path, pooling=ONE, precision="int8", valid=faces["valid"], calibration=images)
+    found = large_weights(path)
+    assert (found.min(), found.max()) >= (-64, 60)
+    assert found.max() <= 63
+    assert result.difference < 0.1
+    content = path.read_bytes()
+    fast, plain = (
+        export_module.Session(content, name="m", optimise=optimise).probabilities(images) for optimise in (True, False)
+    )
+    assert np.abs(fast - plain).max() < 0.02
+
+
+def test_n1_export_refuses_weights_that_could_saturate(images, faces, tmp_path, monkeypatch):
+    """N1: exit 7 and no file, and the message says why."""
+    monkeypatch.setattr(weights_module, "LOWEST", -127)
+    monkeypatch.setattr(weights_module, "HIGHEST", 127)
+    path = tmp_path / "m.onnx"
+    with pytest.raises(GateError, match=r"weights beyond \+-64.*saturate on CPUs without VNNI"):
+        export([("m", network())], path, pooling=ONE, precision="int8", valid=faces["valid"], calibration=images[:32])
+    assert not path.exists()
+
+
+def test_n1_export_refuses_a_file_that_two_arithmetics_answer_otherwise(faces, tmp_path, monkeypatch):
+    """N1: the message names the arithmetic and the CPU."""
+    monkeypatch.setattr(export_module, "LARGEST_DISAGREEMENT", -1.0)
+    named = rf"on {re.escape(describe_cpu())}.*graph optimisation o"
+    with pytest.raises(GateError, match=named):
+        export([("m", network("fnn"))], tmp_path / "m.onnx", pooling=ONE, valid=faces["valid"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_are_rounded_for_small_errors_of_the_answers(images):
+    """The answers of a layer change less than with every weight rounded to the nearest level, and not in the mean."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2, padding=1))
+    inner = nn.Sequential(_Float(), layers)
+    with torch.no_grad():
+        seen = layers[:2](_Float()(torch.from_numpy(images)))
+        before, weights = layers[2](seen), layers[2].weight.clone()
+        scales = torch.from_numpy(round_weights(inner, images)["1.2.weight"])[:, None, None, None]
+        after = layers[2](seen)
+        nearest = (weights / scales).round().clamp(-64, 63) * scales
+        simple = nn.functional.conv2d(seen, nearest, layers[2].bias, stride=2, padding=1)
+    levels = layers[2].weight / scales
+    assert (levels - levels.round()).abs().max() < 1e-3
+    assert (after - before).square().mean() < 0.5 * (simple - before).square().mean()
+    assert (after - before).mean((0, 2, 3)).abs().max() < 0.5 * (after - before).std()
+
+
+class _Float(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images.float() - 128) / 64
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_no_axis_of_members_comes_before_that_of_images(linear):
+    """Clients that take the first axis for the batch, such as OpenCV, would answer (1, 1, 7) without an error."""
+    classifier = ExportedClassifier([network("fnn"), network("fnn")], Pooling((0.5, 0.5), 1.3, linear=linear)).eval()
+    model = onnx.shape_inference.infer_shapes(to_onnx(classifier))
+    shapes = {
+        tensor.name: [size.dim_param or size.dim_value for size in tensor.type.tensor_type.shape.dim]
+        for tensor in (*model.graph.value_info, *model.graph.output)
+    }
+    assert not [name for name, shape in shapes.items() if shape[0] in {1, 2} or len(shape) == 3]
+    assert not {"Unsqueeze", "LogSoftmax", "Concat"} & {node.op_type for node in model.graph.node}
+
+
+def test_one_member_ends_in_a_plain_softmax():
+    model = to_onnx(ExportedClassifier([network("fnn")], ONE).eval())
+    assert [node.op_type for node in model.graph.node][-3:] == ["Gemm", "Div", "Softmax"]
+
+
+@pytest.mark.parametrize(("name", "opset"), [("small", 18), ("whitened", 20)])
+def test_int8_files_have_the_lowest_opset(name, opset, images):
+    """Without GELU onnxruntime 1.16 loads them."""
+    model = to_int8(ExportedClassifier([network(name)], ONE).eval(), images[:16])
+    assert model.opset_import[0].version == opset
+    assert model.ir_version <= 9
+
+
+def test_fp32_files_have_the_lowest_opset(images):
+    """GELU too: it is written as a sum, and answers as torch does."""
+    classifier = ExportedClassifier([network("whitened")], ONE).eval()
+    expected = classifier(torch.from_numpy(images[:4])).detach().numpy()
+    model = to_onnx(classifier)
+    assert (model.opset_import[0].version, model.ir_version) == (18, 8)
+    assert "Erf" in {node.op_type for node in model.graph.node}
+    np.testing.assert_allclose(classifier(torch.from_numpy(images[:4])).detach().numpy(), expected, atol=1e-6)
+
+
+def test_pixels_stay_what_they_are_in_8_bits(images):
+    """The first conversion has a level for each of the 256 grey values."""
+    model = to_int8(ExportedClassifier([network()], ONE).eval(), images[:16])
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    first = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
+    assert (float(tensors[first.input[1]]), int(tensors[first.input[2]])) == (1 / 64, 128)
