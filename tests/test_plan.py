@@ -34,7 +34,7 @@ def plan():
     return module
 
 
-@pytest.mark.parametrize("name", ["study", "settings", "choices", "cpu", "gpu"])
+@pytest.mark.parametrize("name", ["study", "settings", "choices", "cpu", "gpu", "crowd"])
 def test_every_step_is_a_command_that_there_is(name, plan, tmp_path):
     """Names are used after they were made, and the parser of emotify takes every word."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
