@@ -4,8 +4,8 @@ python docs/plan.py study|settings|choices|cpu|gpu|crowd --data fer2013.csv [--o
 
 Each step is one command. What it printed is kept in OUT/PLAN/steps.json, and a step whose command is still the same is
 not done again; a training that was interrupted goes on. `study` asks when an ensemble helps; `settings` what a short
-training owes to each of its settings; `choices` what students owe to what; `cpu` and `gpu` train what ships; `crowd` gives it a second head. --epochs
-replaces every length, to try a plan; --dry prints the commands.
+training owes to each of its settings; `choices` what students owe to what; `cpu` and `gpu` train what ships; `crowd` gives it a second
+head. --epochs replaces every length, to try a plan; --dry prints the commands.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def exports(ensemble: str, run: str, *, views: str) -> list[Step]:
 
 
 def crowd() -> list[Step]:
-    """Give the networks inside the package a crowd head, which takes two hours on a CPU; the votes lie beside the data."""
+    """Give the networks inside the package a crowd head in two hours on a CPU; FER+'s votes lie beside the data."""
     train = "train --augment --no-grow --warmup 0.1 --label-smoothing 0 --optimizer muon --distill default"
     photographs = "--strength 0.6 --rotation 30 --low-resolution 0.3 --blur 0.15 --jpeg 0.2"
     both = f"{train} --crowd-weight 0.5 {photographs}"
