@@ -4,8 +4,8 @@ python docs/plan.py study|settings|choices|cpu|gpu|crowd --data fer2013.csv [--o
 
 Each step is one command. What it printed is kept in OUT/PLAN/steps.json, and a step whose command is still the same is
 not done again; a training that was interrupted goes on. `study` asks when an ensemble helps; `settings` what a short
-training owes to each of its settings; `choices` what students owe to what; `cpu` and `gpu` train what ships; `crowd` gives it a second
-head. --epochs replaces every length, to try a plan; --dry prints the commands.
+training owes to each of its settings; `choices` what students owe to what; `cpu` and `gpu` train what ships;
+`crowd` gives it a second head. --epochs replaces every length, to try a plan; --dry prints the commands.
 """
 
 from __future__ import annotations
