@@ -1,0 +1,187 @@
+"""A file with two heads: the crowd's answer first, another prior, and everything that reads it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from emotify import Predictor
+from emotify.cli import app
+from emotify.data import VOTES, Split
+from emotify.data.ferplus import EXPRESSION_COLUMNS
+from emotify.emotions import EMOTIONS
+from emotify.ensembling.combining import CrowdPooling, Pooling, mean_prior
+from emotify.errors import ModelError, UsageError
+from emotify.evaluation.classifier import Head
+from emotify.exporting.export import export
+from emotify.models import build_network
+from emotify.models.inference import predict_answers
+from emotify.prediction.session import open_session
+from emotify.training.exported import read_network
+
+EQUAL = Pooling((0.5, 0.5), 1.3)
+PRIOR = (0.1, 0.02, 0.05, 0.25, 0.15, 0.13, 0.3)
+CPU = torch.device("cpu")
+
+
+def two_headed(seed: int):
+    torch.manual_seed(seed)
+    network = build_network("fnn", crowd=True)
+    network.crowd_prior = PRIOR
+    with torch.no_grad():
+        network.train()(torch.randint(0, 256, (64, 1, 48, 48), dtype=torch.uint8))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def members():
+    return [(f"fnn-{seed}", two_headed(seed)) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    return CrowdPooling(dataclasses.replace(EQUAL, temperature=0.8), PRIOR, 0.5)
+
+
+@pytest.fixture(scope="module")
+def path(members, crowd, faces, tmp_path_factory):
+    target = tmp_path_factory.mktemp("export") / "model.onnx"
+    return export(members, target, pooling=EQUAL, crowd=crowd, valid=faces[Split.VALID]).path
+
+
+def test_the_prior_is_divided_out_by_hand():
+    """Of two expressions that are equally probable, the one that is four times as frequent becomes half as probable."""
+    prior = (0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
+    answers = np.array([[[0.5, 0.5, 0, 0, 0, 0, 0]]], np.float32)
+    shifted = CrowdPooling(Pooling((1.0,), 1.0), prior, 0.5)(answers)
+    assert shifted[0, :2] == pytest.approx([1 / 3, 2 / 3], abs=1e-5)
+    assert CrowdPooling(Pooling((1.0,), 1.0), prior, 0.0)(answers)[0, :2] == pytest.approx([0.5, 0.5], abs=1e-5)
+
+
+def test_the_mean_of_priors_is_that_of_their_logarithms():
+    other = tuple(reversed(PRIOR))
+    powers = np.sqrt(np.array(PRIOR) * np.array(other))
+    assert mean_prior([PRIOR, other], (0.5, 0.5)) == pytest.approx((powers / powers.sum()).tolist())
+    assert mean_prior([PRIOR], (1.0,)) == pytest.approx(PRIOR)
+
+
+def test_both_heads_are_in_the_file(path, members, crowd, faces):
+    """`probabilities` is the crowd's answer, `labels` the other; each is pooled as its own pooling says."""
+    images = faces[Split.VALID].images
+    answers = [predict_answers(network, images, device=CPU) for _, network in members]
+    expected = crowd(np.stack([each.crowd for each in answers if each.crowd is not None]))
+    labels = EQUAL(np.stack([each.labels for each in answers]))
+    given = open_session(path).answers(images)
+    assert np.abs(given.labels - labels).max() < 1e-5
+    assert given.crowd is not None
+    assert np.abs(given.crowd - expected).max() < 1e-5
+    assert np.abs(open_session(path).probabilities(images) - expected).max() < 1e-5
+    assert np.abs(open_session(path, head=Head.LABELS).probabilities(images) - labels).max() < 1e-5
+    assert np.abs(expected - labels).max() > 0.05
+    metadata = open_session(path).metadata
+    assert json.loads(metadata["emotify.heads"]) == ["labels", "crowd"]
+    assert float(metadata["emotify.prior_power"]) == 0.5
+    assert json.loads(metadata["emotify.crowd_prior"]) == list(PRIOR)
+
+
+def test_outputs_have_no_axis_before_the_images(path):
+    """Some clients take the first axis for the batch."""
+    shapes = {out.name: out.type.tensor_type.shape.dim for out in onnx.load(path).graph.output}
+    assert list(shapes) == ["probabilities", "labels"]
+    assert all(len(shape) == 2 and shape[1].dim_value == 7 for shape in shapes.values())
+
+
+def test_predict_answers_with_the_head_that_is_asked(path, faces, members, tmp_path, crowd):
+    face = faces[Split.VALID].images[0, 0]
+    by_head = {head: Predictor(path, head=head, faces="whole").predict(face).faces[0] for head in (None, *Head)}
+    assert by_head[None] == by_head[Head.CROWD] != by_head[Head.LABELS]
+    alone = export([members[0]], tmp_path / "one.onnx", pooling=Pooling((1.0,), 1.0)).path
+    with pytest.raises(ModelError, match="has no crowd head"):
+        Predictor(alone, head="crowd")
+    with pytest.raises(UsageError, match="there are labels, crowd"):
+        Predictor(path, head="people")
+
+
+def test_training_can_go_on_from_both_heads(path, members, faces):
+    """The file's first network is read back with its crowd head."""
+    train = faces[Split.TRAIN].images
+    network = read_network(path, train)
+    assert network.crowd
+    before = predict_answers(members[0][1], train[:50], device=CPU)
+    after = predict_answers(network, train[:50], device=CPU)
+    assert np.abs(before.labels - after.labels).max() < 1e-3
+    assert before.crowd is not None
+    assert after.crowd is not None
+    assert np.abs(before.crowd - after.crowd).max() < 1e-3
+
+
+def with_votes(csv, folder):
+    """Write FER+'s file for a csv: eight see what the label says, two something neutral; return both."""
+    rows = csv.read_text().splitlines()[1:]
+    lines = [",".join(["Usage", "Image name", *VOTES])]
+    for row in rows:
+        label, _, usage = row.split(",")
+        votes = [0] * len(VOTES)
+        votes[VOTES.index("neutral")] = 2
+        votes[EXPRESSION_COLUMNS[int(label)]] += 8
+        lines.append(",".join([usage, "", *map(str, votes)]))
+    data = folder / "fer2013.csv"
+    data.write_bytes(csv.read_bytes())
+    (folder / "fer2013new.csv").write_text("\n".join(lines) + "\n")
+    return data
+
+
+def run(*words, code=0):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_the_whole_way_with_votes(tiny_csv, tmp_path, monkeypatch):
+    """Train two, combine, export, evaluate and predict: the votes beside the data are found, and both heads stay."""
+    monkeypatch.chdir(tmp_path)
+    data = with_votes(tiny_csv, tmp_path)
+    words = ("train", "--data", data, "--model", "fnn", "--epochs", "4", "--batch-size", "32")
+    runs = [run(*words, "--seed", seed).stdout.strip() for seed in (0, 1)]
+    told = run("ensemble", *runs, "--data", data, "--out", "pool")
+    assert "Crowd heads, on valid" in told.stdout
+    document = json.loads((tmp_path / "pool" / "ensemble.json").read_text())
+    assert document["crowd"]["temperature"] > 0
+    file = tmp_path / "m.onnx"
+    told = run("export", "pool", "--data", data, "--out", file, "--json")
+    assert json.loads(told.stdout)["crowd"]["truth"] == "FER+ majority"
+    assert "crowd head:" in told.stderr
+    plain = tmp_path / "plain.onnx"
+    run("export", "pool", "--data", data, "--out", plain, "--prior-power", "0")
+    board = json.loads(run("evaluate", "pool", plain, file, "--data", data, "--json").stdout)
+    by_model = {result["model"].rpartition("/")[2]: result for result in board["results"]}
+    for result in by_model.values():
+        assert (result["head"], result["crowd"]["head"]) == ("labels", "crowd")
+    assert by_model["plain.onnx"]["crowd"]["cross_entropy"] == pytest.approx(
+        by_model["pool"]["crowd"]["cross_entropy"], abs=1e-4
+    )
+    assert by_model["m.onnx"]["crowd"]["cross_entropy"] != by_model["pool"]["crowd"]["cross_entropy"]
+    assert len(board["crowd_pairs"]) == 3
+    one = json.loads(run("evaluate", file, "--data", data, "--head", "labels", "--json").stdout)["results"][0]
+    assert one["crowd"]["head"] == "labels"
+    assert one["accuracy"] == by_model["m.onnx"]["accuracy"]
+
+
+def test_what_has_no_crowd_head_is_told(tiny_csv, tmp_path, monkeypatch):
+    """--head crowd and --prior-power are refused, with what would help; a mixed ensemble says that it has none."""
+    monkeypatch.chdir(tmp_path)
+    words = ("train", "--model", "fnn", "--epochs", "1", "--batch-size", "32")
+    alone = run(*words, "--data", tiny_csv).stdout.strip()
+    assert "--ferplus" in run("export", alone, "--data", tiny_csv, "--prior-power", "0.5", code=2).stderr
+    assert "no crowd head" in run("evaluate", alone, "--data", tiny_csv, "--head", "crowd", code=5).stderr
+    data = with_votes(tiny_csv, tmp_path)
+    both = run(*words, "--data", data, "--seed", "1").stdout.strip()
+    told = run("ensemble", alone, both, "--data", data, "--out", "pool")
+    assert "the ensemble has no crowd head: 1 member has none" in told.stderr
+    assert EMOTIONS[0] in run("evaluate", "pool", "--data", data).stdout
