@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 def export(
     model: Annotated[
         Path | None,
-        typer.Argument(metavar="MODEL", help="A run or ensemble. Default: the newest ensemble, else the newest run."),
+        typer.Argument(
+            metavar="MODEL",
+            help="A run, an ensemble, or a file to write anew. Default: the newest ensemble, else the newest run.",
+        ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, which is the only format and the default.")] = True,
     out: Annotated[
@@ -49,6 +53,7 @@ def export(
     Examples:
       emotify export --onnx                             the newest ensemble, else the newest run
       emotify export runs/ensemble --tta --precision fp16 --out model.onnx
+      emotify export old.onnx --precision int8 --out new.onnx    its networks, as this version writes them
     """
     talk = Talk(quiet=quiet, verbose=verbose)
     path = model or _newest(talk)
@@ -56,9 +61,9 @@ def export(
     from emotify.exporting.export import check_target
     from emotify.exporting.export import export as write
 
-    seen = chosen_views(views, tta=tta)
-    name, members, pooling = _open_members(path, threads=threads)
-    target = out or path / _file_name(precision, seen)
+    name, members, pooling, in_file = _open_members(path, threads=threads)
+    seen = in_file if in_file and not views and not tta else chosen_views(views, tta=tta)
+    target = out or _beside(path, precision, seen, is_file=in_file is not None)
     check_target(target, precision=precision, overwrite=force)
     splits = _read_splits(data, talk, required=precision != "fp32")
     valid, train = splits.get("valid"), splits.get("train")
@@ -133,8 +138,22 @@ def _file_name(precision: str, views: str) -> str:
     return "-".join(parts) + ".onnx"
 
 
-def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Network]], Pooling]:
-    """Return the name, the members with their names, and the pooling of a run or ensemble."""
+def _beside(path: Path, precision: str, views: str, *, is_file: bool) -> Path:
+    if is_file:
+        msg = f"{printable(path)} is exported already; name the file to make of it with --out"
+        raise UsageError(msg)
+    return path / _file_name(precision, views)
+
+
+def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Network]], Pooling, str | None]:
+    """Return the name, the members with their names, the pooling, and of a file its views, else None."""
+    from emotify.prediction.session import names_file
+
+    if names_file(os.fspath(path)):
+        from emotify.training.exported import read_members
+
+        return str(path), *read_members(path)
+
     from emotify.cli.models import open_classifier
     from emotify.ensembling.combining import Pooling
     from emotify.ensembling.members import Ensemble
@@ -149,7 +168,7 @@ def _open_members(path: Path, *, threads: int) -> tuple[str, list[tuple[str, Net
     if len(networks) != len(members):
         msg = f"{printable(path)} is exported already; expected a run or an ensemble"
         raise UsageError(msg)
-    return classifier.name, networks, pooling
+    return classifier.name, networks, pooling, None
 
 
 def _read_splits(data: str | None, talk: Talk, *, required: bool) -> dict[str, LabelledImages]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from emotify.data.types import UInt8Array
+from emotify.ensembling.combining import Pooling
 from emotify.errors import ModelError
 from emotify.files import parse_json, printable
 from emotify.models import NETWORKS, Network, build_network
@@ -30,15 +31,11 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
     had back.
     """
     path = find_model(path)
-    name, prefix = _heaviest(path)
-    network, folded = build_network(name), fused(build_network(name))
-    tensors = _tensors(path.read_bytes(), prefix)
-    _open_folded_gates(folded, tensors)
-    try:
-        folded.load_state_dict(tensors)
-    except RuntimeError as error:
-        msg = f"{printable(path)} does not hold this version's {name} as it can be trained; start from a run"
-        raise ModelError(msg) from error
+    names, weights = _networks(path, open_session(path, threads=1).metadata)
+    place = max(range(len(weights)), key=weights.__getitem__)
+    name = names[place]
+    folded, tensors = _folded(path, name, place)
+    network = build_network(name)
     known = network.state_dict()
     network.load_state_dict({**known, **{name: tensor for name, tensor in tensors.items() if name in known}})
     if train is not None:
@@ -46,20 +43,53 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
     return network
 
 
-def _heaviest(path: Path) -> tuple[str, str]:
-    """Return the name of the network with the largest weight, and what the names of its tensors begin with."""
+def read_members(path: Path) -> tuple[list[tuple[str, Network]], Pooling, str]:
+    """Return all networks (name, network) of an exported file, in float32, their pooling and the views that it takes.
+
+    In the networks every normalisation is part of the layer before it. Raises ModelError as `read_network` does.
+    """
+    path = find_model(path)
     metadata = open_session(path, threads=1).metadata
+    names, weights = _networks(path, metadata)
+    try:
+        members, views = parse_json(metadata["emotify.members"]), metadata["emotify.views"]
+        pooling = Pooling(
+            tuple(map(float, weights)),
+            float(metadata["emotify.temperature"]),
+            linear=metadata["emotify.pooling"] == "probabilities",
+        )
+        labels = [str(member) for _, member in zip(names, members, strict=True)]
+    except (KeyError, ValueError, TypeError) as error:
+        msg = f"{printable(path)} does not say how its networks are combined; export the run or ensemble again"
+        raise ModelError(msg) from error
+    networks = [_folded(path, name, place)[0] for place, name in enumerate(names)]
+    return list(zip(labels, networks, strict=True)), pooling, views
+
+
+def _networks(path: Path, metadata: Mapping[str, str]) -> tuple[list[str], list[float]]:
+    """Return the names and weights of the networks that the metadata of a file speak of."""
     try:
         names, weights = parse_json(metadata["emotify.models"]), parse_json(metadata["emotify.weights"])
-        place = max(range(len(weights)), key=weights.__getitem__)
-        name = names[place]
-        known = name in NETWORKS
-    except (KeyError, ValueError, TypeError, IndexError):
+        known = len(names) == len(weights) > 0 and all(name in NETWORKS for name in names) and max(weights) > 0
+    except (KeyError, ValueError, TypeError):
         known = False
     if not known:
         msg = f"{printable(path)} does not say which of this version's networks it holds; start from a run"
         raise ModelError(msg)
-    return name, f"members.{place}."
+    return names, weights
+
+
+def _folded(path: Path, name: str, place: int) -> tuple[Network, dict[str, Tensor]]:
+    """Return the network at that place of the file, its normalisation folded as it is there, and its tensors."""
+    network = fused(build_network(name))
+    tensors = _tensors(path.read_bytes(), f"members.{place}.")
+    _open_folded_gates(network, tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        msg = f"{printable(path)} does not hold this version's {name} as it can be trained; start from a run"
+        raise ModelError(msg) from error
+    return network, tensors
 
 
 def _tensors(content: bytes, prefix: str) -> dict[str, Tensor]:
