@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +66,7 @@ def export(
     Examples:
       emotify export --onnx                             the newest ensemble, else the newest run
       emotify export runs/ensemble --tta --precision fp16 --out model.onnx
+      emotify export old.onnx --precision int8 --out new.onnx    its networks, as this version writes them
     """
     talk = Talk(quiet=quiet, verbose=verbose)
     path = model or _newest(talk)
@@ -72,9 +74,9 @@ def export(
     from emotify.exporting.export import check_target
     from emotify.exporting.export import export as write
 
-    seen = chosen_views(views, tta=tta)
     opened = _open_members(path, threads=threads)
-    target = out or path / _file_name(precision, seen)
+    seen = opened.views if opened.views and not views and not tta else chosen_views(views, tta=tta)
+    target = out or _beside(path, precision, seen, is_file=opened.views is not None)
     check_target(target, precision=precision, overwrite=force)
     splits = _read_splits(data, ferplus, talk, required=precision != "fp32")
     valid, train = splits.get("valid"), splits.get("train")
@@ -150,7 +152,9 @@ class _Opened:
     name: str
     members: list[tuple[str, Network]]
     pooling: Pooling
-    crowd_pooling: Pooling | None  # of an ensemble
+    crowd_pooling: Pooling | None = None  # of an ensemble or a file
+    views: str | None = None  # of a file
+    prior_power: float | None = None  # of a file
 
 
 def _crowd_pooling(
@@ -180,7 +184,8 @@ def _crowd_pooling(
     if pooling is None:
         talk.notice("the crowd head has no temperature: no votes were found to fit it to; name them with --ferplus")
         pooling = dataclasses.replace(opened.pooling, temperature=1.0)
-    power = PRIOR_POWER if prior_power is None else prior_power
+    powers = (prior_power, opened.prior_power, PRIOR_POWER)
+    power = next(each for each in powers if each is not None)
     return CrowdPooling(pooling, mean_prior(priors, pooling.weights), power)
 
 
@@ -198,8 +203,24 @@ def _file_name(precision: str, views: str) -> str:
     return "-".join(parts) + ".onnx"
 
 
+def _beside(path: Path, precision: str, views: str, *, is_file: bool) -> Path:
+    if is_file:
+        msg = f"{printable(path)} is exported already; name the file to make of it with --out"
+        raise UsageError(msg)
+    return path / _file_name(precision, views)
+
+
 def _open_members(path: Path, *, threads: int) -> _Opened:
-    """Open a run or an ensemble. Raises UsageError for what is exported already."""
+    """Open a run, an ensemble, or the networks inside an exported file."""
+    from emotify.prediction.session import names_file
+
+    if names_file(os.fspath(path)):
+        from emotify.training.exported import read_members
+
+        file = read_members(path)
+        crowd, power = (None, None) if file.crowd is None else (file.crowd.pooling, file.crowd.prior_power)
+        return _Opened(str(path), file.members, file.pooling, crowd, file.views, power)
+
     from emotify.cli.models import open_classifier
     from emotify.ensembling.combining import Pooling
     from emotify.ensembling.members import Ensemble

@@ -143,7 +143,10 @@ def _insert(model: ModelProto, ranges: Mapping[str, Range], scales: Mapping[str,
         if output in levels:
             nodes.append(helper.make_node("QuantizeLinear", _names(output, of=output), [f"{output}_quantized"]))
             nodes.append(_widening(output))
-    nodes = [*(_widening(tensor, axis=0) for tensor in whole), *(_copy(node) for node in nodes)]
+    nodes = [
+        *(_widening(tensor, axis=0) for tensor in whole),
+        *(NodeProto.FromString(node.SerializeToString()) for node in nodes),
+    ]
     del graph.node[:]
     graph.node.extend(nodes)
     others = [tensor for tensor in graph.initializer if tensor.name not in whole]
@@ -174,9 +177,3 @@ def _widening(tensor: str, axis: int | None = None) -> NodeProto:
 
 def _names(tensor: str, *, of: str) -> list[str]:
     return [tensor, f"{of}_scale", f"{of}_zero_point"]
-
-
-def _copy(node: NodeProto) -> NodeProto:
-    copied = NodeProto()
-    copied.CopyFrom(node)
-    return copied

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from emotify.data.types import UInt8Array
+from emotify.emotions import EMOTIONS
+from emotify.ensembling.combining import CrowdPooling, Pooling
 from emotify.errors import ModelError
 from emotify.files import parse_json, printable
 from emotify.models import NETWORKS, Network, build_network
@@ -30,15 +34,12 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
     had back.
     """
     path = find_model(path)
-    name, prefix, crowd = _heaviest(path)
-    network, folded = build_network(name, crowd=crowd), fused(build_network(name, crowd=crowd))
-    tensors = _tensors(path.read_bytes(), prefix)
-    _open_folded_gates(folded, tensors)
-    try:
-        folded.load_state_dict(tensors)
-    except RuntimeError as error:
-        msg = f"{printable(path)} does not hold this version's {name} as it can be trained; start from a run"
-        raise ModelError(msg) from error
+    metadata = open_session(path, threads=1).metadata
+    names, weights = _networks(path, metadata)
+    place = max(range(len(weights)), key=weights.__getitem__)
+    name = names[place]
+    folded, tensors = _folded(path, name, place, crowd=_has_crowd(metadata))
+    network = build_network(name, crowd=folded.crowd)
     known = network.state_dict()
     network.load_state_dict({**known, **{name: tensor for name, tensor in tensors.items() if name in known}})
     if train is not None:
@@ -46,20 +47,76 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
     return network
 
 
-def _heaviest(path: Path) -> tuple[str, str, bool]:
-    """Return of the network with the largest weight its name, its tensors' prefix, and whether it has a crowd head."""
+@dataclass(frozen=True)
+class FileMembers:
+    """What a file was made of."""
+
+    members: list[tuple[str, Network]]  # in float32, each normalisation part of the layer before it
+    pooling: Pooling
+    crowd: CrowdPooling | None  # of a file with a crowd head
+    views: str
+
+
+def read_members(path: Path) -> FileMembers:
+    """Read all networks of an exported file, and how they answer together. Raises ModelError as `read_network` does."""
+    path = find_model(path)
     metadata = open_session(path, threads=1).metadata
+    names, weights = _networks(path, metadata)
+    try:
+        members, views = parse_json(metadata["emotify.members"]), metadata["emotify.views"]
+        pooling = Pooling(
+            tuple(map(float, weights)),
+            float(metadata["emotify.temperature"]),
+            linear=metadata["emotify.pooling"] == "probabilities",
+        )
+        crowd = _crowd_pooling(metadata, pooling) if _has_crowd(metadata) else None
+        labels = [str(member) for _, member in zip(names, members, strict=True)]
+    except (KeyError, ValueError, TypeError) as error:
+        msg = f"{printable(path)} does not say how its networks are combined; export the run or ensemble again"
+        raise ModelError(msg) from error
+    networks = [_folded(path, name, place, crowd=crowd is not None)[0] for place, name in enumerate(names)]
+    for network in networks:
+        network.crowd_prior = None if crowd is None else crowd.prior
+    return FileMembers(list(zip(labels, networks, strict=True)), pooling, crowd, views)
+
+
+def _has_crowd(metadata: Mapping[str, str]) -> bool:
+    return "crowd" in str(metadata.get("emotify.heads"))
+
+
+def _crowd_pooling(metadata: Mapping[str, str], pooling: Pooling) -> CrowdPooling:
+    """Return how a file's crowd heads answer. Raises KeyError, TypeError or ValueError where it does not say."""
+    prior = tuple(map(float, parse_json(metadata["emotify.crowd_prior"])))
+    if len(prior) != len(EMOTIONS) or min(prior) <= 0:
+        raise ValueError
+    fitted = dataclasses.replace(pooling, temperature=float(metadata["emotify.crowd_temperature"]))
+    return CrowdPooling(fitted, prior, float(metadata["emotify.prior_power"]))
+
+
+def _networks(path: Path, metadata: Mapping[str, str]) -> tuple[list[str], list[float]]:
+    """Return the names and weights of the networks that the metadata of a file speak of."""
     try:
         names, weights = parse_json(metadata["emotify.models"]), parse_json(metadata["emotify.weights"])
-        place = max(range(len(weights)), key=weights.__getitem__)
-        name = names[place]
-        known = name in NETWORKS
-    except (KeyError, ValueError, TypeError, IndexError):
+        known = len(names) == len(weights) > 0 and all(name in NETWORKS for name in names) and max(weights) > 0
+    except (KeyError, ValueError, TypeError):
         known = False
     if not known:
         msg = f"{printable(path)} does not say which of this version's networks it holds; start from a run"
         raise ModelError(msg)
-    return name, f"members.{place}.", "crowd" in parse_json(metadata.get("emotify.heads", "[]"))
+    return names, weights
+
+
+def _folded(path: Path, name: str, place: int, *, crowd: bool) -> tuple[Network, dict[str, Tensor]]:
+    """Return the network at that place of the file, its normalisation folded as it is there, and its tensors."""
+    network = fused(build_network(name, crowd=crowd))
+    tensors = _tensors(path.read_bytes(), f"members.{place}.")
+    _open_folded_gates(network, tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        msg = f"{printable(path)} does not hold this version's {name} as it can be trained; start from a run"
+        raise ModelError(msg) from error
+    return network, tensors
 
 
 def _tensors(content: bytes, prefix: str) -> dict[str, Tensor]:

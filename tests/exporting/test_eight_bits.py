@@ -22,7 +22,7 @@ from emotify.exporting.graph import ExportedClassifier
 from emotify.exporting.onnx_file import to_onnx
 from emotify.exporting.weights import round_weights
 from emotify.models import build_network
-from emotify.prediction.session import packaged_models
+from emotify.prediction.session import Session, packaged_models
 
 ONE = Pooling((1.0,), 1.2)
 
@@ -66,9 +66,7 @@ def test_n1_export_writes_weights_of_7_bits(images, faces, tmp_path, monkeypatch
     assert found.max() <= 63
     assert result.difference < 0.1
     content = path.read_bytes()
-    fast, plain = (
-        export_module.Session(content, name="m", optimise=optimise).probabilities(images) for optimise in (True, False)
-    )
+    fast, plain = (Session(content, name="m", optimise=optimise).probabilities(images) for optimise in (True, False))
     assert np.abs(fast - plain).max() < 0.02
 
 
@@ -94,16 +92,17 @@ def test_n1_export_refuses_a_file_that_two_arithmetics_answer_otherwise(faces, t
 def test_weights_are_rounded_for_small_errors_of_the_answers(images):
     """The answers of a layer change less than with every weight rounded to the nearest level, and not in the mean."""
     torch.manual_seed(0)
-    layers = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2, padding=1))
-    inner = nn.Sequential(_Float(), layers)
+    first = nn.Sequential(_Float(), nn.Conv2d(1, 8, 3, padding=1), nn.ReLU())
+    layer = nn.Conv2d(8, 16, 3, stride=2, padding=1)
     with torch.no_grad():
-        seen = layers[:2](_Float()(torch.from_numpy(images)))
-        before, weights = layers[2](seen), layers[2].weight.clone()
-        scales = torch.from_numpy(round_weights(inner, images)["1.2.weight"])[:, None, None, None]
-        after = layers[2](seen)
+        seen = first(torch.from_numpy(images))
+        before, weights = layer(seen), layer.weight.clone()
+        scales = torch.from_numpy(round_weights(nn.Sequential(first, layer), images)["1.weight"])[:, None, None, None]
+        after = layer(seen)
+        assert layer.bias is not None
         nearest = (weights / scales).round().clamp(-64, 63) * scales
-        simple = nn.functional.conv2d(seen, nearest, layers[2].bias, stride=2, padding=1)
-    levels = layers[2].weight / scales
+        simple = nn.functional.conv2d(seen, nearest, layer.bias, stride=2, padding=1)
+    levels = layer.weight / scales
     assert (levels - levels.round()).abs().max() < 1e-3
     assert (after - before).square().mean() < 0.5 * (simple - before).square().mean()
     assert (after - before).mean((0, 2, 3)).abs().max() < 0.5 * (after - before).std()

@@ -121,6 +121,19 @@ def test_training_can_go_on_from_both_heads(path, members, faces):
     assert np.abs(before.crowd - after.crowd).max() < 1e-3
 
 
+def test_a_file_exported_anew_answers_the_same(path, faces, tmp_path):
+    """Both temperatures, the prior and its power are those of the file; another power can be asked for."""
+    images, again = faces[Split.VALID].images, tmp_path / "again.onnx"
+    run("export", path, "--out", again)
+    before, after = open_session(path).answers(images), open_session(again).answers(images)
+    assert np.abs(before.labels - after.labels).max() < 1e-5
+    assert before.crowd is not None
+    assert after.crowd is not None
+    assert np.abs(before.crowd - after.crowd).max() < 1e-5
+    run("export", path, "--out", tmp_path / "other.onnx", "--prior-power", "0")
+    assert float(open_session(tmp_path / "other.onnx").metadata["emotify.prior_power"]) == 0
+
+
 def with_votes(csv, folder):
     """Write FER+'s file for a csv: eight see what the label says, two something neutral; return both."""
     rows = csv.read_text().splitlines()[1:]

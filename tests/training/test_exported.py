@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from emotify.cli import app
 from emotify.data import Split
 from emotify.ensembling.combining import Pooling
 from emotify.errors import ModelError, UsageError
@@ -19,7 +21,7 @@ from emotify.models.layers import SqueezeExcitation
 from emotify.prediction.session import open_session
 from emotify.training import normalisation
 from emotify.training.config import TrainConfig
-from emotify.training.exported import read_network
+from emotify.training.exported import read_members, read_network
 from emotify.training.run import check_options, new_run
 
 ALONE = Pooling((1.0,), 1.0)
@@ -83,6 +85,37 @@ def test_every_image_counts_the_same(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(normalisation, "_MEASURED", 200)
     half, few = weights(images[::2].copy()), weights(images)
     assert all(torch.equal(half[name], few[name]) for name in half)
+
+
+def test_a_file_gives_back_all_its_networks(faces, tmp_path):
+    """And how they are combined, so that it can be exported anew, by the command too."""
+    train, valid = faces[Split.TRAIN], faces[Split.VALID]
+    members = [("one", used("small", train.images)), ("two", used("fnn", train.images))]
+    pooling = Pooling((0.25, 0.75), 1.3, linear=True)
+    first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
+    export(members, first, pooling=pooling, views="mirror", valid=valid)
+    file = read_members(first)
+    assert ([name for name, _ in file.members], file.pooling, file.views) == (["one", "two"], pooling, "mirror")
+    assert file.crowd is None
+    shown = CliRunner().invoke(app, ["export", str(first), "--out", str(second)])
+    assert shown.exit_code == 0, shown.output
+    before, after = open_session(first), open_session(second)
+    np.testing.assert_allclose(after.probabilities(valid.images), before.probabilities(valid.images), atol=1e-5)
+    kept = ("members", "models", "weights", "pooling", "temperature", "views")
+    for key in kept:
+        assert after.metadata[f"emotify.{key}"] == before.metadata[f"emotify.{key}"]
+
+
+@pytest.mark.parametrize("key", ["members", "temperature", "pooling"])
+def test_d11_a_file_that_does_not_say_how_its_networks_are_combined(key, faces, tmp_path):
+    path = tmp_path / "model.onnx"
+    export([("one", used("fnn", faces[Split.TRAIN].images))], path, pooling=ALONE, valid=faces[Split.VALID])
+    model = onnx.load(path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props if entry.key != f"emotify.{key}"}
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="how its networks are combined"):
+        read_members(path)
 
 
 def test_of_several_the_heaviest_is_taken(faces, tmp_path):
