@@ -17,8 +17,8 @@ from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import printable
 from emotify.runs import RUNS, ensembles, finished_runs
 
-# Photographs are of other faces than FER-2013's searches. At this power the sum of accuracy and balanced accuracy against
-# FER+'s majority is largest on valid, and so is the mean accuracy on photographs from elsewhere (docs/results.md).
+# Photographs are of other faces than FER-2013's searches. At this power accuracy and balanced accuracy against FER+'s
+# majority have their largest sum on valid, and the mean accuracy on photographs from elsewhere is largest, too.
 PRIOR_POWER = 0.6
 
 if TYPE_CHECKING:
