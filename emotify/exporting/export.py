@@ -31,7 +31,7 @@ from emotify.prediction.session import Session
 
 # Largest difference of a probability from torch's. In fp32 a label can then differ only where two are equal but for
 # twice as much.
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.12}
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15}
 EXCEPT = {"fp32": 0.0, "fp16": 0.0, "int8": 0.001}  # share of the images that may differ by more
 USUAL = "graph optimisation on"
 ARITHMETICS = {USUAL: True, "graph optimisation off": False}  # the second computes 8 bits by way of float32
