@@ -204,7 +204,7 @@ MISMATCHES = {
     "shape": (wrong_input(TensorProto.UINT8, "N", 1, 64, 36), r"\[1, 64, 36\].*48, 48"),
     "type": (wrong_input(TensorProto.FLOAT, "N", 1, 48, 48), r"tensor\(float\).*uint8"),
     "rank": (wrong_input(TensorProto.UINT8, "N", 2304), r"\[2304\].*48, 48"),
-    "outputs": (extra_output, "logits.*expected one output"),
+    "outputs": (extra_output, "logits.*expected probabilities"),
     "classes": (three_classes, r"\[3\].*\(N, 7\)"),
     "class names": (described("emotify.classes", json.dumps(EMOTIONS[::-1])), "has the classes .*neutral"),
     "classes that are no list": (described("emotify.classes", "7"), "has the classes"),
