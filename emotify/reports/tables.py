@@ -67,17 +67,22 @@ def crowd_table(leaderboard: Leaderboard) -> Table:
     first = crowds[0]
     asked = _asked(results, [one.head for one in crowds])
     title = f"{asked} FER+'s votes: {results[0].split} split, {first.scores.n:,} images"
-    table = _table(title, ("model", "head", "majority", "95 % interval", "balanced", "8 classes", "CE", "share error"))
+    several = len({one.head for one in crowds}) > 1  # else the title names the head
+    table = _table(
+        title,
+        ("model", *(["head"] if several else []), "majority", "95 % interval", "balanced", "8 classes", "CE", "gap"),
+    )
     for number, (result, one) in enumerate(zip(results, crowds, strict=True), 1):
         accuracies = (f"{one.scores.balanced_accuracy:.2%}", f"{one.accuracy_with_contempt:.2%}")
         numbers = (f"{one.scores.accuracy:.2%}", _range(one.scores.accuracy_ci95), *accuracies)
         name = Text(f"#{number} ").append(_name(result.model))
-        table.add_row(name, one.head, *numbers, f"{one.cross_entropy:.3f}", f"{one.agreement.error:.3f}")
+        head = [one.head] if several else []
+        table.add_row(name, *head, *numbers, f"{one.cross_entropy:.3f}", f"{one.agreement.error:.3f}")
     table.caption = (
         "majority: accuracy against the expression that most annotators named, by the filter of FER+'s authors; "
         f"8 classes: with contempt, which is never answered, {first.n_with_contempt:,} images; CE: cross-entropy to "
-        f"the shares of the votes, at least {first.entropy:.3f}; share error: mean distance between the confidence and "
-        "the share of people who agree"
+        f"the shares of the votes, at least {first.entropy:.3f}; gap: mean distance between the confidence and the "
+        "share of people who agree"
     )
     return table
 
