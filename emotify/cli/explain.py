@@ -10,9 +10,6 @@ from emotify.cli.console import Talk
 from emotify.files import check_folder, make_folder, printable, safe_stem, write_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from emotify.cli.predict_inputs import Inputs
     from emotify.prediction.explanation import Answers
     from emotify.prediction.pictures import Picture
@@ -70,24 +67,10 @@ class Explainer:
         return found
 
 
-@dataclass(frozen=True)
-class _AnswersOfSize:
-    """Answers as `predict` gives them for a face of one size."""
-
-    session: Answers
-    size: float
-
-    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        from emotify.prediction.small_faces import flatten_small
-
-        return flatten_small(self.session.probabilities(images), [self.size] * len(images))
-
-
 def _draw(session: Answers, picture: Picture, face: FaceResult, name: str) -> bytes:
     from emotify.prediction.crops import enlarge_square, see_square
     from emotify.prediction.explanation import explain
-    from emotify.prediction.small_faces import face_size
     from emotify.reports.explained import SIDE, draw_explanation
 
-    explanation = explain(_AnswersOfSize(session, face_size(face.box)), see_square(picture, face.square))
+    explanation = explain(session, see_square(picture, face.square))
     return draw_explanation(enlarge_square(picture, face.square, side=SIDE), explanation, name=name)

@@ -71,6 +71,8 @@ def _followed_by_relu(model: ModelProto) -> dict[str, str]:
 
 def _ranges(model: ModelProto, tensors: Sequence[str], calibration: UInt8Array) -> dict[str, Range]:
     """Return for each tensor the range that 256 levels are to cover."""
+    if not tensors:  # a network without convolutions stays in float32
+        return {}
     probe = ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]

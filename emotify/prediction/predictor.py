@@ -25,7 +25,7 @@ from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_
 from emotify.prediction.pictures import Failure, Source, is_source, read_picture
 from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.session import Session, find_model, open_session
-from emotify.prediction.small_faces import face_size, flatten_small, is_too_small
+from emotify.prediction.small_faces import face_size, is_too_small
 
 _AHEAD: Final = 4  # tasks handed out ahead, for each thread
 UNCERTAIN: Final = "uncertain"
@@ -235,8 +235,7 @@ class Predictor:
     def _classify(self, pictures: Sequence[_Read]) -> Iterator[PictureResult]:
         crops = [crop for picture in pictures for crop in picture.crops]
         images = np.stack(crops)[:, None] if crops else np.zeros((0, 1, 48, 48), np.uint8)
-        sizes = [face_size(face.box) for picture in pictures for face in picture.faces]
-        answers = iter(flatten_small(self.session.probabilities(images), sizes).tolist())
+        answers = iter(self.session.probabilities(images).tolist())
         for picture in pictures:
             faces = tuple(self._face(face, tuple(next(answers))) for face in picture.faces)
             yield replace(picture.result, faces=faces) if faces else picture.result

@@ -56,8 +56,9 @@ def test_compression_is_that_of_jpeg_files(pixels, quality, monkeypatch):
         file = io.BytesIO()
         Image.fromarray(face[0].numpy().astype(np.uint8)).save(file, "JPEG", quality=quality)
         theirs = np.asarray(Image.open(file), np.float32)
-        assert np.abs(mine[0].numpy() - theirs).mean() < 0.6
-        assert np.abs(theirs - face[0].numpy()).mean() > 0.8  # else nothing was compressed
+        change = np.abs(theirs - face[0].numpy()).mean()
+        assert change > 2  # grey levels; else nothing was compressed
+        assert np.abs(mine[0].numpy() - theirs).mean() < 0.25 * change
 
 
 def test_low_resolution_takes_what_is_fine_and_leaves_what_is_coarse():

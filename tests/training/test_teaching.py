@@ -95,7 +95,7 @@ def test_the_models_inside_can_teach(name, dataset):
     answers = open_teacher(Path(name), device=torch.device("cpu"), threads=1)(images)
     inside = open_session(packaged_models()[name])
     cooled = (answers / inside.temperature).softmax(1)
-    assert np.allclose(cooled, inside.probabilities(images.numpy()), atol=1e-5)
+    assert np.allclose(cooled, inside.answers(images.numpy()).labels, atol=1e-5)
 
 
 def test_the_loss_is_the_divergence_by_hand():
