@@ -12,7 +12,7 @@ from emotify.data.ferplus import EXPRESSION_COLUMNS, VOTES
 from emotify.data.types import Float32Array, Int64Array, UInt8Array
 from emotify.emotions import EMOTIONS
 from emotify.evaluation.classifier import Head
-from emotify.evaluation.metrics import CALIBRATION_BINS, CalibrationBins, Scores, cross_entropy, score
+from emotify.evaluation.metrics import CalibrationBins, Scores, bin_by_confidence, cross_entropy, score
 
 TRUTH: Final = "FER+ majority"
 _EXPRESSIONS: Final = list(EXPRESSION_COLUMNS)
@@ -97,23 +97,12 @@ def crowd_shares(votes: UInt8Array) -> Float32Array:
     return np.asarray(counts / np.maximum(counts.sum(1, keepdims=True), 1))
 
 
-def agreement_bins(
-    probabilities: Float32Array, shares: Float32Array, *, bins: int = CALIBRATION_BINS
-) -> CalibrationBins:
+def agreement_bins(probabilities: Float32Array, shares: Float32Array) -> CalibrationBins:
     """Bin images by the confidence of probabilities (N, 7), with the share of votes (N, 7) for the answer.
 
     When a classifier says 70 %, seven of ten people should name that expression.
     """
-    rows, answers = np.arange(len(probabilities)), probabilities.argmax(1)
-    confidence = probabilities[rows, answers].astype(np.float64)
-    place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
-    counts = np.bincount(place, minlength=bins)
-    filled = np.maximum(counts, 1)
-    return CalibrationBins(
-        counts,
-        np.bincount(place, weights=confidence, minlength=bins) / filled,
-        np.bincount(place, weights=shares[rows, answers], minlength=bins) / filled,
-    )
+    return bin_by_confidence(probabilities, shares[np.arange(len(shares)), probabilities.argmax(1)])
 
 
 def crowd_prior(votes: UInt8Array) -> NDArray[np.float64]:

@@ -163,8 +163,14 @@ def calibration_bins(
     probabilities: Float32Array, labels: Int64Array, *, bins: int = CALIBRATION_BINS, adaptive: bool = False
 ) -> CalibrationBins:
     """Bin images by the confidence of probabilities (N, K): equally wide bins, or `adaptive`, with equally many."""
+    return bin_by_confidence(probabilities, probabilities.argmax(1) == labels, bins=bins, adaptive=adaptive)
+
+
+def bin_by_confidence(
+    probabilities: Float32Array, agreed: NDArray[Any], *, bins: int = CALIBRATION_BINS, adaptive: bool = False
+) -> CalibrationBins:
+    """Bin images by the confidence of probabilities (N, K); agreed: how far each answer is right, (N,) in 0..1."""
     confidence = probabilities.max(1).astype(np.float64)
-    right = probabilities.argmax(1) == labels
     if adaptive:
         # By place and not by quantile, whose last digit may tear apart images of the same confidence.
         place = np.searchsorted(np.sort(confidence), confidence) * bins // len(confidence)
@@ -175,5 +181,5 @@ def calibration_bins(
     return CalibrationBins(
         counts,
         np.bincount(place, weights=confidence, minlength=bins) / filled,
-        np.bincount(place, weights=right, minlength=bins) / filled,
+        np.bincount(place, weights=agreed, minlength=bins) / filled,
     )

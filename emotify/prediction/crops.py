@@ -15,6 +15,7 @@ from emotify.pixels import Square, cut_square, whole_square
 from emotify.prediction.boxes import Box
 from emotify.prediction.decoding import Picture
 from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search
+from emotify.prediction.small_faces import face_size
 
 FaceMode = Literal["auto", "detect", "whole"]
 UInt8Array = npt.NDArray[np.uint8]
@@ -107,7 +108,7 @@ def _detect(picture: Picture, detector: Detector, search: Search) -> list[Box]:
     x, y = picture.width / image.width, picture.height / image.height
     pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     boxes = [_scaled(box, x, y) for box in detector(pixels)]
-    return [box for box in boxes if math.sqrt((box.x1 - box.x0) * (box.y1 - box.y0)) >= search.min_face]
+    return [box for box in boxes if face_size(box[:4]) >= search.min_face]
 
 
 def _scaled(box: Box, x: float, y: float) -> Box:
@@ -127,9 +128,9 @@ def _square(box: Box) -> Square:
 
 
 def _upright_square(box: Box) -> Square:
-    width, height = box.x1 - box.x0, box.y1 - box.y0
-    side = _MARGIN * math.sqrt(width * height)
-    return Square((box.x0 + box.x1 - side) / 2, (box.y0 + box.y1 - side) / 2 - _RAISE * height, side)
+    side = _MARGIN * face_size(box[:4])
+    raised = _RAISE * (box.y1 - box.y0)
+    return Square((box.x0 + box.x1 - side) / 2, (box.y0 + box.y1 - side) / 2 - raised, side)
 
 
 def _fit_square(points: Sequence[float]) -> Square:

@@ -92,7 +92,6 @@ class Training:
         self.device = torch.device(on_own_device(config.device, world))
         train, self.valid = splits[Split.TRAIN], splits[Split.VALID]
         self.images = torch.from_numpy(train.images).to(self.device)
-        self.labels = torch.from_numpy(train.labels).to(self.device)
         self.targets = torch.from_numpy(_targets(train, crowd=config.crowd_weight > 0)).to(self.device)
         self._valid_images = torch.from_numpy(self.valid.images).to(self.device)
         self.data_sha256 = {split.value: images.sha256() for split, images in splits.items() if split != Split.TEST}
@@ -127,7 +126,7 @@ class Training:
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches only: fixed shapes are faster, and the order changes every epoch."""
-        return max(len(self.labels) // self.config.batch_size, 1)
+        return max(len(self.targets) // self.config.batch_size, 1)
 
     @property
     def total_steps(self) -> int:
@@ -233,7 +232,7 @@ class Training:
     def _order(self, epoch: int) -> list[Tensor]:
         """Return the batches of an epoch, each a tensor of image indices."""
         chance = make_generator(self.config.seed, "order", epoch, device=torch.device("cpu"))
-        order = torch.randperm(len(self.labels), generator=chance).to(self.device)
+        order = torch.randperm(len(self.targets), generator=chance).to(self.device)
         return list(order.split(self.config.batch_size))[: self.steps_per_epoch]
 
     def _size(self, epoch: int) -> int:

@@ -18,9 +18,10 @@ from emotify.models import NETWORKS, build_network
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.classifier import open_run
 from emotify.training.config import TrainConfig
-from emotify.training.loop import Step, two_headed_loss
+from emotify.training.loop import two_headed_loss
 from emotify.training.run import close_run, finish_run, new_run, resumed_run
 from emotify.training.teacher import open_teacher
+from tests.training.short_runs import train
 
 CONFIG = TrainConfig(
     model="fnn", epochs=2, batch_size=32, device="cpu", precision="fp32", threads=1, compile="off", crowd_weight=0.5
@@ -40,16 +41,6 @@ def with_votes(images):
 @pytest.fixture(scope="module")
 def dataset(few) -> Dataset:
     return Dataset("few", {split: with_votes(images) for split, images in few.splits.items()})
-
-
-def train(config, dataset, out, *, stop_at=None):
-    with new_run(config, dataset, out=out) as training:
-        for event in training.run():
-            if isinstance(event, Step) and event.number == stop_at:
-                training.save_state()
-                return training.folder
-        close_run(training.folder, finish_run(training))
-    return training.folder
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from emotify.models.inference import predict_logits
 from emotify.prediction.session import open_session, packaged_models
 from emotify.training.classifier import NetworkClassifier, open_run
 from emotify.training.config import TrainConfig
-from emotify.training.loop import Step
 from emotify.training.recipes import RECIPES, distinguish, recipe
-from emotify.training.run import check_options, close_run, finish_run, new_run, resumed_run
+from emotify.training.run import check_options, close_run, finish_run, resumed_run
 from emotify.training.teacher import distillation_loss, open_teacher
+from tests.training.short_runs import train
 
 CONFIG = TrainConfig(model="fnn", epochs=2, batch_size=32, device="cpu", precision="fp32", threads=1, compile="off")
 
@@ -31,16 +31,6 @@ CONFIG = TrainConfig(model="fnn", epochs=2, batch_size=32, device="cpu", precisi
 def dataset(faces) -> Dataset:
     """A third of the drawn faces."""
     return Dataset("synthetic", {split: images.take(np.arange(0, len(images), 3)) for split, images in faces.items()})
-
-
-def train(config, dataset, out, *, stop_at=None):
-    with new_run(config, dataset, out=out) as training:
-        for event in training.run():
-            if isinstance(event, Step) and event.number == stop_at:
-                training.save_state()
-                return training.folder
-        close_run(training.folder, finish_run(training))
-    return training.folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,16 @@
+"""A training from its first step to its end, or to a stop."""
+
+from __future__ import annotations
+
+from emotify.training.loop import Step
+from emotify.training.run import close_run, finish_run, new_run
+
+
+def train(config, dataset, out, *, stop_at=None):
+    with new_run(config, dataset, out=out) as training:
+        for event in training.run():
+            if isinstance(event, Step) and event.number == stop_at:
+                training.save_state()
+                return training.folder
+        close_run(training.folder, finish_run(training))
+    return training.folder
