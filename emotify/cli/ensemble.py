@@ -125,7 +125,10 @@ def _combine_crowd(
         talk.notice(f"the ensemble has no crowd head: {amount(missing, 'member')} has none")
         return None
     if valid.votes is None:
-        talk.notice("the crowd heads are pooled without a temperature: the data has no votes; name them with --ferplus")
+        talk.notice(
+            "the crowd heads are pooled with the temperature of the labels' heads: the data has no votes; name them "
+            "with --ferplus"
+        )
         return None
     return combine_crowd(np.stack(crowds), valid.votes, combination.pooling)
 

@@ -200,7 +200,8 @@ def train(
             return
         with opened as training:
             talk.notice(f"training {_describe(training.config)} in {training.folder}")
-            resume_command = next_command("train", "--resume", training.folder, data=dataset.source)
+            votes = ["--ferplus", ferplus] if ferplus else []
+            resume_command = next_command("train", "--resume", training.folder, *votes, data=dataset.source)
             scores = _run(training, talk, resume_command=resume_command)
     if json:
         print_json({"schema": 1, "folder": str(training.folder), "valid": scores.document()})
