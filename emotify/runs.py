@@ -19,7 +19,7 @@ STATE = "state.safetensors"  # all that going on needs, in the folder of an unfi
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one training. Its files are CONTRACT's; `record` is its run.json."""
+    """The folder of one training. docs/formats.md lists its files; `record` is its run.json."""
 
     folder: Path
     record: dict[str, Any]

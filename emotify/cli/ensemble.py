@@ -44,7 +44,7 @@ def ensemble(
         ),
     ] = "mean",
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Of the folds, and of the bags of greedy.")
+        int, typer.Option("--seed", metavar="N", min=0, help="Seed of the folds, and of the bags of greedy.")
     ] = 0,
     out: Annotated[
         Path | None,

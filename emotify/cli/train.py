@@ -36,7 +36,7 @@ def train(
         bool, typer.Option("--augment/--no-augment", help="Vary every image at random: place, light, erased squares.")
     ] = _DEFAULTS.augment,
     strength: Annotated[
-        float, typer.Option("--strength", metavar="X", help="Of the augmentation: every amount times X.")
+        float, typer.Option("--strength", metavar="X", help="Strength of the augmentation: every amount times X.")
     ] = _DEFAULTS.strength,
     rotation: Annotated[
         float, typer.Option("--rotation", metavar="DEGREES", help="Largest rotation of the augmentation, either way.")
@@ -97,11 +97,15 @@ def train(
         float, typer.Option("--warmup", metavar="X", help="Share of all steps in which the rate rises.")
     ] = _DEFAULTS.warmup,
     schedule: Annotated[
-        str, typer.Option("--schedule", metavar="NAME", help="How the rate falls: cosine or linear.")
+        str, typer.Option("--schedule", metavar="NAME", help="Shape of the rate's fall: cosine or linear.")
     ] = _DEFAULTS.schedule,
     ema_decay: Annotated[
         float,
-        typer.Option("--ema-decay", metavar="X", help="Of the average of the weights, which is kept; less early on."),
+        typer.Option(
+            "--ema-decay",
+            metavar="X",
+            help="Decay of the weight average (EMA) that is saved; lower in the first steps.",
+        ),
     ] = _DEFAULTS.ema_decay,
     weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X")] = _DEFAULTS.weight_decay,
     label_smoothing: Annotated[float, typer.Option("--label-smoothing", metavar="X")] = _DEFAULTS.label_smoothing,
@@ -122,7 +126,8 @@ def train(
         str, typer.Option("--precision", metavar="NAME", help="auto, fp32 or bf16.")
     ] = _DEFAULTS.precision,
     layout: Annotated[
-        str, typer.Option("--layout", metavar="NAME", help="Of memory: auto, channels_last or contiguous.")
+        str,
+        typer.Option("--layout", metavar="NAME", help="Memory layout of tensors: auto, channels_last or contiguous."),
     ] = _DEFAULTS.layout,
     compile: Annotated[  # noqa: A002 - the option's name
         str, typer.Option("--compile", metavar="NAME", help="torch.compile: on, off, or auto, for long on a GPU.")

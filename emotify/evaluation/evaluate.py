@@ -33,7 +33,7 @@ class Clean:
     accuracy_without_near: float | None  # without those as well; None when nothing is left
 
     def document(self) -> dict[str, Any]:
-        """Return the scores as CONTRACT's JSON has them."""
+        """Return the scores as `evaluate --json` has them."""
         near = {"near_duplicates": self.near_duplicates, "accuracy_without_near": self.accuracy_without_near}
         return {**self.scores.document(), **near}
 
@@ -54,7 +54,7 @@ class Result:
     crowd_probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), of the head that `crowd` is about
 
     def document(self) -> dict[str, Any]:
-        """Return the result as CONTRACT's JSON has it."""
+        """Return the result as `evaluate --json` has it."""
         return {
             "model": self.model,
             "split": self.split.value,

@@ -46,7 +46,7 @@ class Scores:
     confusion: Int64Array  # (7, 7), rows are the truth
 
     def document(self) -> dict[str, Any]:
-        """Return the scores as CONTRACT's JSON has them."""
+        """Return the scores as `evaluate --json` has them."""
         return {
             "n": self.n,
             "accuracy": self.accuracy,

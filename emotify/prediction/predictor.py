@@ -98,7 +98,7 @@ class PictureResult:
     """What became of one picture: its faces, or why there is none."""
 
     path: Path
-    status: str  # ok, or one of the failures that CONTRACT lists
+    status: str  # ok, or one of the failures that docs/formats.md lists
     message: str = ""  # what is wrong and what to do, when status is not ok
     width: int = 0  # pixels of the upright picture
     height: int = 0

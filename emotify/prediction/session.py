@@ -136,7 +136,7 @@ def find_model(given: str | os.PathLike[str] | None) -> Path:
 
 
 def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) -> None:
-    """Raise ModelError unless the model is of the form that CONTRACT promises."""
+    """Raise ModelError unless the model is of the form that docs/formats.md describes."""
     if "emotify.schema" not in metadata:
         msg = f"{name} was not made by emotify export: its metadata has no emotify.schema"
         raise ModelError(msg)
