@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -198,3 +202,33 @@ def test_what_has_no_crowd_head_is_told(tiny_csv, tmp_path, monkeypatch):
     told = run("ensemble", alone, both, "--data", data, "--out", "pool")
     assert "the ensemble has no crowd head: 1 member has none" in told.stderr
     assert EMOTIONS[0] in run("evaluate", "pool", "--data", data).stdout
+
+
+def test_the_printed_resume_command_names_the_votes(tiny_csv, tmp_path):
+    """Votes that do not lie beside the data are named in it, or it could not be run as it is printed."""
+    data = with_votes(tiny_csv, tmp_path)
+    votes = (tmp_path / "fer2013new.csv").rename(tmp_path / "votes.csv")
+    words = [
+        "train",
+        "--data",
+        data,
+        "--ferplus",
+        votes,
+        "--model",
+        "fnn",
+        "--epochs",
+        "500",
+        "--out",
+        tmp_path / "runs",
+    ]
+    process = subprocess.Popen([sys.executable, "-m", "emotify", *map(str, words)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    talk = ""
+    while "epoch 1/" not in talk:
+        line = process.stderr.readline()
+        assert line, talk
+        talk += line
+    process.send_signal(signal.SIGINT)
+    talk += process.communicate(timeout=60)[1]
+    assert process.returncode == 130, talk
+    assert shlex.quote(str(votes)) in talk.partition("go on with: emotify ")[2]
