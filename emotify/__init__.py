@@ -4,8 +4,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from emotify.pictures.finding import find_pictures
     from emotify.prediction.predictor import FaceResult, PictureResult, Predictor
-    from emotify.prediction.walking import find_pictures
 
 # Before anything can import onnxruntime, also torch's exporter and worker processes; whatever it was set to before.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -17,9 +17,9 @@ __all__ = ["FaceResult", "PictureResult", "Predictor", "__version__", "find_pict
 def __getattr__(name: str) -> object:
     # Only what is used is loaded, and when it is: `emotify --help` must not wait for NumPy.
     if name == "find_pictures":
-        from emotify.prediction import walking
+        from emotify.pictures import finding
 
-        return walking.find_pictures
+        return finding.find_pictures
     if name in __all__:
         from emotify.prediction import predictor
 

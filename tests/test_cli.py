@@ -300,7 +300,7 @@ def test_exported_file_scores_as_the_ensemble(onnx_file, ensemble, tiny_csv):
 
 def test_the_models_inside_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
     """`fast` is the file in the package, but where there is something of that name; export asks where to."""
-    from emotify.prediction.session import packaged_models
+    from emotify.onnx_runtime.classifier import packaged_models
 
     results = json.loads(invoke("evaluate", "fast", packaged_models()["fast"], "--data", tiny_csv, "--json").stdout)
     assert results["results"][0] == results["results"][1]

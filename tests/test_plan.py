@@ -18,7 +18,7 @@ from emotify.cli import app
 from emotify.data import read_dataset
 from emotify.runs import read_run
 from emotify.training.config import TrainConfig
-from emotify.training.run import new_run
+from emotify.training.run_folder import new_run
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "plan.py"
 

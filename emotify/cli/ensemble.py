@@ -19,10 +19,10 @@ from emotify.files import check_folder, look_at_output, make_folder, printable
 from emotify.runs import RUNS, new_folder
 
 if TYPE_CHECKING:
+    from emotify.arrays import Float32Array
     from emotify.data import LabelledImages
-    from emotify.data.types import Float32Array
-    from emotify.ensembling.choosing import Method
-    from emotify.ensembling.combination import Combination, CrowdCombination
+    from emotify.ensembling.combine import Combination, CrowdCombination
+    from emotify.ensembling.weights import Method
 
 _MANY = 12  # members; from here on what they cost is worth a word
 
@@ -75,8 +75,8 @@ def ensemble(
 
     import numpy as np
 
-    from emotify.ensembling.combination import combine, twins
-    from emotify.ensembling.members import read_recipes, save_ensemble
+    from emotify.ensembling.combine import combine, twins
+    from emotify.ensembling.ensemble import read_recipes, save_ensemble
     from emotify.reports.plots import plot_disagreement
 
     members = [open_classifier(path, device=device, threads=threads) for path in paths]
@@ -118,7 +118,7 @@ def _combine_crowd(
     import numpy as np
 
     from emotify.data.notes import amount
-    from emotify.ensembling.combination import combine_crowd
+    from emotify.ensembling.combine import combine_crowd
 
     if len(crowds) < len(combination.member_scores):
         missing = len(combination.member_scores) - len(crowds)
@@ -135,7 +135,7 @@ def _combine_crowd(
 
 def parse_method(name: str) -> Method:
     """Return the method of that name. Raises UsageError."""
-    from emotify.ensembling.choosing import METHODS
+    from emotify.ensembling.weights import METHODS
 
     for method in METHODS:
         if name == method:
@@ -190,7 +190,7 @@ def _tell(names: Sequence[str], combination: Combination, talk: Talk) -> None:
 
 def _next(paths: Sequence[Path], folder: Path, combination: Combination, data: str | None) -> str:
     """Return the command to go on with: another way to combine, or the best member, where the ensemble is worse."""
-    from emotify.ensembling.choosing import Method
+    from emotify.ensembling.weights import Method
 
     better = combination.advice() if combination.worse_in() else combination.taken
     if better is combination.taken:

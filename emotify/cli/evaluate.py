@@ -123,7 +123,7 @@ def evaluate(
     else:
         _show(leaderboard, talk)
     if report is not None:
-        from emotify.reports.page import write_report
+        from emotify.reports.evaluation_page import write_report
 
         page = write_report(report, leaderboard, images, with_images=with_images, overwrite=force)
         talk.notice(f"report: {page}")
@@ -135,9 +135,9 @@ def evaluate(
 
 def _replay(classifiers: Sequence[Classifier], talk: Talk) -> None:
     """Raise GateError where an exported file does not answer here as it did where it was made."""
-    from emotify.cpus import describe_cpu
-    from emotify.prediction.reference import TOLERANCE, replay
-    from emotify.prediction.session import Session
+    from emotify.machine import describe_cpu
+    from emotify.onnx_runtime.classifier import Session
+    from emotify.onnx_runtime.reference import TOLERANCE, replay
 
     for session in classifiers:
         difference = replay(session) if isinstance(session, Session) else None

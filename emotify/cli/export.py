@@ -23,9 +23,9 @@ PRIOR_POWER = 0.6
 
 if TYPE_CHECKING:
     from emotify.data import LabelledImages
-    from emotify.ensembling.combining import CrowdPooling, Pooling
+    from emotify.ensembling.pooling import CrowdPooling, Pooling
     from emotify.exporting.export import Export
-    from emotify.models import Network
+    from emotify.networks import Network
 
 
 def export(
@@ -173,9 +173,9 @@ def _crowd_pooling(
     import numpy as np
     import torch
 
-    from emotify.ensembling.combination import fit_crowd_pooling
-    from emotify.ensembling.combining import CrowdPooling, mean_prior
-    from emotify.models.inference import predict_answers
+    from emotify.ensembling.combine import fit_crowd_pooling
+    from emotify.ensembling.pooling import CrowdPooling, mean_prior
+    from emotify.networks.inference import predict_answers
 
     pooling = opened.crowd_pooling
     if pooling is None and valid is not None and valid.votes is not None:
@@ -214,18 +214,18 @@ def _beside(path: Path, precision: str, views: str, *, is_file: bool) -> Path:
 
 def _open_members(path: Path, *, threads: int) -> _Opened:
     """Open a run, an ensemble, or the networks inside an exported file."""
-    from emotify.prediction.session import names_file
+    from emotify.onnx_runtime.classifier import names_file
 
     if names_file(os.fspath(path)):
-        from emotify.training.exported import read_members
+        from emotify.exporting.read_back import read_members
 
         file = read_members(path)
         crowd, power = (None, None) if file.crowd is None else (file.crowd.pooling, file.crowd.prior_power)
         return _Opened(str(path), file.members, file.pooling, crowd, file.views, power)
 
     from emotify.cli.models import open_classifier
-    from emotify.ensembling.combining import Pooling
-    from emotify.ensembling.members import Ensemble
+    from emotify.ensembling.ensemble import Ensemble
+    from emotify.ensembling.pooling import Pooling
     from emotify.training.classifier import NetworkClassifier
 
     classifier = open_classifier(path, device="cpu", threads=threads)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
-from emotify.cpus import available_cpus
 from emotify.errors import ModelError, UsageError
 from emotify.files import printable
+from emotify.machine import available_cpus
 from emotify.runs import RUNS, ensembles, finished_runs, read_run
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Cl
 
     Raises ModelError when it is neither a run, an ensemble nor an .onnx file.
     """
-    from emotify.prediction.session import find_model, names_file, open_session
+    from emotify.onnx_runtime.classifier import find_model, names_file, open_session
 
     if names_file(os.fspath(path)):
         return open_session(find_model(path), threads=threads, device=device)
     # os.path.exists: Path.exists() raises where it may not look.
     if os.path.exists(path / "ensemble.json"):  # noqa: PTH110
-        from emotify.ensembling.members import open_ensemble
+        from emotify.ensembling.ensemble import open_ensemble
 
         return open_ensemble(path, lambda run: open_classifier(run, device=device, threads=threads))
     if os.path.exists(path / "run.json"):  # noqa: PTH110

@@ -176,7 +176,7 @@ def train(
     from emotify.training.device import pick_device
     from emotify.training.distributed import joined, torchrun_world
     from emotify.training.recipes import recipe as options_of
-    from emotify.training.run import changes_since, check_options, check_resumable, new_run, resumed_run
+    from emotify.training.run_folder import changes_since, check_options, check_resumable, new_run, resumed_run
 
     world = torchrun_world()
     talk = Talk(quiet=quiet or not world.leads, verbose=verbose)
@@ -220,7 +220,7 @@ def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
     """Train to the end, showing it, and score; a signal keeps the state and says how to go on."""
     from emotify.reports.plots import plot_confusion, plot_history
     from emotify.training.loop import Step
-    from emotify.training.run import close_run, finish_run
+    from emotify.training.run_folder import close_run, finish_run
 
     with catching_signals(talk, patient=training.world.size > 1) as stop:
         with together(training), training_display(training, talk) as display:
@@ -244,7 +244,7 @@ def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
 
 
 def _list_models(talk: Talk, *, as_json: bool) -> None:
-    from emotify.models import describe_networks
+    from emotify.networks import describe_networks
     from emotify.reports.tables import models_table
 
     networks = describe_networks()

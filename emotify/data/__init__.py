@@ -4,7 +4,7 @@ from emotify.data.duplicates import also_in, describe_duplicates, nearly_in
 from emotify.data.ferplus import VOTES
 from emotify.data.read import find_data, find_ferplus, read_dataset
 from emotify.data.types import Dataset, LabelledImages, Split
-from emotify.pixels import IMAGE_SIZE
+from emotify.pictures.pixels import IMAGE_SIZE
 
 __all__ = [
     "IMAGE_SIZE",

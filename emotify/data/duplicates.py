@@ -9,10 +9,11 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from emotify.arrays import Float32Array, UInt8Array
 from emotify.data.notes import amount
-from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
+from emotify.data.types import LabelledImages, Split
 from emotify.emotions import EMOTIONS
-from emotify.pixels import IMAGE_SIZE
+from emotify.pictures.pixels import IMAGE_SIZE
 
 UInt64Array: TypeAlias = NDArray[np.uint64]
 BoolArray: TypeAlias = NDArray[np.bool_]

@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from emotify.arrays import UInt8Array
 from emotify.data.lines import parse_rows, quote
-from emotify.data.types import LabelledImages, Split, UInt8Array
+from emotify.data.types import LabelledImages, Split
 from emotify.emotions import EMOTIONS
-from emotify.pixels import IMAGE_SIZE
+from emotify.pictures.pixels import IMAGE_SIZE
 
 COLUMNS: Final = ("emotion", "pixels", "Usage")
 _USAGES: Final = {b"Training": Split.TRAIN, b"PublicTest": Split.VALID, b"PrivateTest": Split.TEST}

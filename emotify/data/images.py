@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from emotify.data.types import UInt8Array
+from emotify.arrays import UInt8Array
 from emotify.errors import InputError
 from emotify.files import printable
-from emotify.pixels import IMAGE_SIZE, cut_square, has_many_levels, on_grey, to_eight_bits, whole_square
+from emotify.pictures.pixels import IMAGE_SIZE, cut_square, has_many_levels, on_grey, to_eight_bits, whole_square
 
 SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")

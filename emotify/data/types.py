@@ -6,17 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emotify.arrays import Int64Array, UInt8Array
 from emotify.emotions import EMOTIONS
-from emotify.pixels import IMAGE_SIZE
-
-UInt8Array: TypeAlias = NDArray[np.uint8]
-Int64Array: TypeAlias = NDArray[np.int64]
-Float32Array: TypeAlias = NDArray[np.float32]
+from emotify.pictures.pixels import IMAGE_SIZE
 
 
 class Split(StrEnum):

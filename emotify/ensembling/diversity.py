@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotify.data.types import Float32Array, Int64Array
-from emotify.ensembling.choosing import with_weights
-from emotify.ensembling.combining import Pooling
+from emotify.arrays import Float32Array, Int64Array
+from emotify.ensembling.pooling import Pooling
+from emotify.ensembling.weights import with_weights
 from emotify.evaluation.metrics import negative_log_likelihood
 from emotify.evaluation.significance import compare
 

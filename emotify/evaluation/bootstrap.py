@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from emotify.data.types import Int64Array
+from emotify.arrays import Int64Array
 
 RESAMPLES = 10_000
 SEED = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from emotify.data.types import Float32Array, Int64Array
+from emotify.arrays import Float32Array, Int64Array
 from emotify.evaluation.metrics import (
     adaptive_calibration_error,
     brier_score,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emotify.data.types import Float32Array, UInt8Array
+from emotify.arrays import Float32Array, UInt8Array
 from emotify.errors import UsageError
 
 

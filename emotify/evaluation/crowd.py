@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from emotify.arrays import Float32Array, Int64Array, UInt8Array
 from emotify.data.ferplus import EXPRESSION_COLUMNS, VOTES
-from emotify.data.types import Float32Array, Int64Array, UInt8Array
 from emotify.emotions import EMOTIONS
 from emotify.evaluation.classifier import Head
 from emotify.evaluation.metrics import CalibrationBins, Scores, bin_by_confidence, cross_entropy, score

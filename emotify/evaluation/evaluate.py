@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotify.data.types import Float32Array, LabelledImages, Split
+from emotify.arrays import Float32Array
+from emotify.data.types import LabelledImages, Split
 from emotify.errors import ModelError
 from emotify.evaluation.bootstrap import Intervals, bootstrap_confusion
 from emotify.evaluation.calibration import FOLDS, Calibration, calibrate

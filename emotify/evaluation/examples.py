@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emotify.data.types import Float32Array, Int64Array
+from emotify.arrays import Float32Array, Int64Array
 
 
 def confident_mistakes(probabilities: Float32Array, labels: Int64Array, count: int) -> Int64Array:

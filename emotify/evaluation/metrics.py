@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from emotify.data.types import Float32Array, Int64Array
+from emotify.arrays import Float32Array, Int64Array
 from emotify.emotions import EMOTIONS
 
 Float64Array: TypeAlias = NDArray[np.float64]

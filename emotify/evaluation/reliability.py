@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emotify.data.types import Float32Array, Int64Array
+from emotify.arrays import Float32Array, Int64Array
 from emotify.evaluation.metrics import calibration_bins, wilson_interval
 
 

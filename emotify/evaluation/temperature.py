@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emotify.data.types import Float32Array, Int64Array
+from emotify.arrays import Float32Array, Int64Array
 from emotify.evaluation.classifier import logarithms, softmax
 from emotify.evaluation.metrics import cross_entropy, negative_log_likelihood
 

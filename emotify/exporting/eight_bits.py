@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from emotify.data.types import Float32Array, UInt8Array
+from emotify.arrays import Float32Array, UInt8Array
 from emotify.exporting.graph import ExportedClassifier
 from emotify.exporting.onnx_file import OPSET, OPSET_WITH_GELU, to_onnx
-from emotify.exporting.weights import round_weights
-from emotify.prediction.runtime import run_model, start_session
+from emotify.exporting.rounding import round_weights
+from emotify.onnx_runtime.session import run_model, start_session
 
 _BATCH = 8  # images
 _SAMPLES = 2000  # numbers of a tensor that are kept of each batch

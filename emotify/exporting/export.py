@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from onnx import ModelProto
 
-from emotify.cpus import describe_cpu
-from emotify.data.types import Float32Array, LabelledImages, Split, UInt8Array
-from emotify.ensembling.combining import CrowdPooling, Pooling
+from emotify.arrays import Float32Array, UInt8Array
+from emotify.data.types import LabelledImages, Split
+from emotify.ensembling.pooling import CrowdPooling, Pooling
 from emotify.errors import GateError, ModelError, UsageError
 from emotify.evaluation.classifier import Answers, Viewed, pool_answers
 from emotify.evaluation.crowd import TRUTH, Crowd, score_crowd
@@ -23,11 +23,12 @@ from emotify.exporting.gates import fold_constant_gates
 from emotify.exporting.graph import ExportedClassifier
 from emotify.exporting.onnx_file import PRECISIONS, describe, to_onnx, with_half_weights
 from emotify.files import check_output, explain_write_errors, printable, write_bytes
-from emotify.models import Network
-from emotify.models.inference import predict_answers
-from emotify.prediction.model_check import check_model
-from emotify.prediction.reference import encode
-from emotify.prediction.session import Session
+from emotify.machine import describe_cpu
+from emotify.networks import Network
+from emotify.networks.inference import predict_answers
+from emotify.onnx_runtime.classifier import Session
+from emotify.onnx_runtime.reference import encode
+from emotify.onnx_runtime.safety import check_model
 
 # Largest difference of a probability from torch's. In fp32 a label can then differ only where two are equal but for
 # twice as much.

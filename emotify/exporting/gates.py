@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from emotify.data.types import UInt8Array
-from emotify.models.layers import ResidualBlock, SqueezeExcitation
+from emotify.arrays import UInt8Array
+from emotify.networks.layers import ResidualBlock, SqueezeExcitation
 
 CONSTANT = 0.01  # largest relative deviation over images; about what 8 bits do to a weight of ordinary size
 

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotify.ensembling.combining import CrowdPooling, Pooling
+from emotify.ensembling.pooling import CrowdPooling, Pooling
 from emotify.evaluation.classifier import VIEWS, View
-from emotify.models import Network
-from emotify.models.heads import CROWD_EXPRESSIONS, LABELS
-from emotify.models.inference import fused
+from emotify.networks import Network
+from emotify.networks.heads import CROWD_EXPRESSIONS, LABELS
+from emotify.networks.inference import fused
 
 
 class ExportedClassifier(nn.Module):

@@ -15,10 +15,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from emotify import __version__
 from emotify.emotions import EMOTIONS
-from emotify.ensembling.combining import CrowdPooling, Pooling
+from emotify.ensembling.pooling import CrowdPooling, Pooling
 from emotify.exporting.graph import ExportedClassifier
-from emotify.prediction.reference import KEY as REFERENCE
-from emotify.prediction.session import SCHEMA
+from emotify.onnx_runtime.classifier import SCHEMA
+from emotify.onnx_runtime.reference import KEY as REFERENCE
 
 # Opset -> the IR version that came with it. onnxruntime 1.16 refuses newer ones, whatever is in the file.
 _IR_VERSIONS = {18: 8, 20: 9}

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from emotify.pixels import Square, cut_square, whole_square
-from emotify.prediction.boxes import Box
-from emotify.prediction.decoding import Picture
-from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search
+from emotify.detection.boxes import Box
+from emotify.detection.detector import DEFAULT_SEARCH, Detector, Search
+from emotify.pictures.decoding import Picture
+from emotify.pictures.pixels import Square, cut_square, whole_square
 from emotify.prediction.small_faces import face_size
 
 FaceMode = Literal["auto", "detect", "whole"]

@@ -15,16 +15,16 @@ from typing import Any, Final, NamedTuple, cast, get_args, overload
 import numpy as np
 import numpy.typing as npt
 
-from emotify.cpus import available_cpus
+from emotify.detection.detector import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.emotions import EMOTIONS
 from emotify.errors import UsageError
 from emotify.evaluation.classifier import Head, parse_head
-from emotify.pixels import Square
+from emotify.machine import available_cpus
+from emotify.onnx_runtime.classifier import Session, find_model, open_session
+from emotify.pictures.pixels import Square
+from emotify.pictures.reading import Failure, Source, is_source, read_picture
 from emotify.prediction.crops import Face, FaceMode, find_faces, see_square
-from emotify.prediction.detection import DEFAULT_SEARCH, Detector, Search, load_detector
-from emotify.prediction.pictures import Failure, Source, is_source, read_picture
 from emotify.prediction.reading_ahead import in_order
-from emotify.prediction.session import Session, find_model, open_session
 from emotify.prediction.small_faces import face_size, is_too_small
 
 _AHEAD: Final = 4  # tasks handed out ahead, for each thread

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from markupsafe import Markup
 
-from emotify.data.types import Int64Array
+from emotify.arrays import Int64Array
 from emotify.evaluation.evaluate import Result
 from emotify.evaluation.metrics import ClassScores
 from emotify.evaluation.reliability import ReliabilityBin

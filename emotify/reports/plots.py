@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emotify.data.types import Int64Array
+from emotify.arrays import Int64Array
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.diversity import Diversity
 from emotify.files import write_bytes

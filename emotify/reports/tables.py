@@ -11,9 +11,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from emotify.data.types import Int64Array
+from emotify.arrays import Int64Array
 from emotify.emotions import EMOTIONS
-from emotify.ensembling.combination import Combination, CrowdCombination
+from emotify.ensembling.combine import Combination, CrowdCombination
 from emotify.ensembling.diversity import Diversity
 from emotify.evaluation.bootstrap import RESAMPLES, Interval
 from emotify.evaluation.classifier import Head
@@ -24,7 +24,7 @@ from emotify.files import printable
 from emotify.reports.names import short_name
 
 if TYPE_CHECKING:
-    from emotify.models import NetworkSize  # imports torch
+    from emotify.networks import NetworkSize  # imports torch
 
 # Scores that a temperature changes.
 _TEMPERED = {"nll": "NLL", "brier": "Brier score", "ece": "ECE, equal-width", "ece_adaptive": "ECE, adaptive"}

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emotify.training.chance import Draws
 from emotify.training.degradation import blur, compress, lower_resolution
+from emotify.training.random_draws import Draws
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
 from emotify.files import parse_json, printable, write_bytes, write_json
-from emotify.models import NETWORKS, Network, build_network
+from emotify.networks import NETWORKS, Network, build_network
 
 
 class DamagedError(ModelError):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from emotify.data.types import UInt8Array
+from emotify.arrays import UInt8Array
 from emotify.errors import ModelError
 from emotify.evaluation.classifier import Answers
 from emotify.files import printable
-from emotify.models import Network
-from emotify.models.inference import lay_out, predict_answers
+from emotify.networks import Network
+from emotify.networks.inference import lay_out, predict_answers
 from emotify.runs import CHECKPOINT, read_run
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.device import pick_device

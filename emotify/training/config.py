@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from emotify.devices import check_device_name
 from emotify.errors import UsageError
 from emotify.files import parse_json, printable
+from emotify.machine import check_device_name
 
 PRECISIONS = ("auto", "fp32", "bf16")
 LAYOUTS = ("auto", "channels_last", "contiguous")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emotify.training.chance import Draws
+from emotify.training.random_draws import Draws
 
 SMALLEST = 12 / 48  # the lowest resolution, as a share of the image's side
 WIDEST_BLUR = 1.5 / 48  # the largest standard deviation, as a share of the image's side

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import torch
 
-from emotify.cpus import available_cpus
-from emotify.devices import check_device_name
 from emotify.errors import UnavailableError
+from emotify.machine import available_cpus, check_device_name
+from emotify.training.autotune import WORTH_STEPS, fastest
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import on_own_device, torchrun_world
-from emotify.training.timing import WORTH_STEPS, fastest
 
 WORTH_COMPILING = 5000  # a training of fewer steps on a GPU is over before compiling, half a minute a size, has paid
 

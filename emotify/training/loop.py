@@ -17,26 +17,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emotify.arrays import Float32Array
 from emotify.data.ferplus import vote_shares
-from emotify.data.types import Float32Array, LabelledImages, Split
+from emotify.data.types import LabelledImages, Split
 from emotify.emotions import EMOTIONS
 from emotify.errors import GateError, ModelError
 from emotify.evaluation.crowd import crowd_prior, score_crowd
 from emotify.files import printable, write_bytes
-from emotify.models import Network, build_network
-from emotify.models.heads import CROWD, CROWD_EXPRESSIONS, LABELS
-from emotify.models.inference import autocast, lay_out, memory_format, predict_logits
-from emotify.models.layers import set_drop_path
-from emotify.models.network import centre_crop
+from emotify.networks import Network, build_network
+from emotify.networks.heads import CROWD, CROWD_EXPRESSIONS, LABELS
+from emotify.networks.inference import autocast, lay_out, memory_format, predict_logits
+from emotify.networks.layers import set_drop_path
+from emotify.networks.network import centre_crop
+from emotify.networks.normalisation import measure_normalisation, some_of
 from emotify.runs import CHECKPOINT, STATE
 from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
-from emotify.training.chance import Draws, derive_seed, make_generator
 from emotify.training.checkpoint import load_tensors, save_checkpoint, save_tensors
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import ALONE, World, on_own_device, wrap
-from emotify.training.normalisation import measure_normalisation, some_of
+from emotify.training.initial_weights import first_weights
 from emotify.training.optimizers import make_optimizers
-from emotify.training.start import first_weights
+from emotify.training.random_draws import Draws, derive_seed, make_generator
 from emotify.training.teacher import Teacher, distillation_loss, open_teacher
 
 STATE_INTERVAL = 60.0  # seconds between two states on disk, at the least

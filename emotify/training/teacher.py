@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emotify.ensembling.combining import Pooling
-from emotify.ensembling.members import open_ensemble
+from emotify.ensembling.ensemble import open_ensemble
+from emotify.ensembling.pooling import Pooling
 from emotify.errors import ModelError
 from emotify.files import file_sha256, printable
-from emotify.models import Network
-from emotify.models.heads import CROWD, LABELS
-from emotify.models.inference import fused, lay_out, pool_logits
-from emotify.onnx_runtime import import_onnxruntime
-from emotify.prediction.session import find_model, names_file, open_session, packaged_models
+from emotify.networks import Network
+from emotify.networks.heads import CROWD, LABELS
+from emotify.networks.inference import fused, lay_out, pool_logits
+from emotify.onnx_runtime.classifier import find_model, names_file, open_session, packaged_models
+from emotify.onnx_runtime.importing import import_onnxruntime
 from emotify.runs import CHECKPOINT
 from emotify.training.classifier import NetworkClassifier, open_run
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emotify.cpus import available_cpus
 from emotify.data import Split
 from emotify.data.synthetic import synthetic_splits
-from emotify.prediction.session import open_session
+from emotify.machine import available_cpus
+from emotify.onnx_runtime.classifier import open_session
 
 DRAWN = 700  # different images
 

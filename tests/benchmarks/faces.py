@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from emotify.prediction.blazeface import BlazeFace
-from emotify.prediction.boxes import Boxes, overlaps, sides
-from emotify.prediction.detection import PACKAGED, Detector
-from emotify.prediction.pictures import Failure, read_picture
-from emotify.prediction.runtime import start_session
+from emotify.detection.blazeface import BlazeFace
+from emotify.detection.boxes import Boxes, overlaps, sides
+from emotify.detection.detector import PACKAGED, Detector
+from emotify.onnx_runtime.session import start_session
+from emotify.pictures.reading import Failure, read_picture
 
 SMALLEST = 24  # pixels a side of a face that has to be found
 SAME = 0.3  # intersection over union

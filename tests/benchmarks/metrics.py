@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emotify.arrays import Float32Array, UInt8Array
 from emotify.data import LabelledImages, Split, also_in, nearly_in
-from emotify.data.types import Float32Array, UInt8Array
 from emotify.evaluation.bootstrap import RESAMPLES
 from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
-from emotify.models import NETWORKS, build_network
+from emotify.networks import NETWORKS, build_network
 from emotify.training.classifier import NetworkClassifier
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from emotify.data import Dataset, Split, read_dataset
 from emotify.evaluation.seeds import compare_recipes
-from emotify.models.inference import predict_answers
+from emotify.networks.inference import predict_answers
 from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
 from emotify.training.loop import Training

@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from emotify.cpus import available_cpus
 from emotify.data import Split
 from emotify.data.synthetic import synthetic_splits
-from emotify.prediction.session import find_model
+from emotify.machine import available_cpus
+from emotify.onnx_runtime.classifier import find_model
 
 BARE_LOOP = """
 import sys

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from emotify.arrays import Float32Array, UInt8Array
 from emotify.data import LabelledImages, Split, read_dataset
-from emotify.data.types import Float32Array, UInt8Array
 from emotify.emotions import EMOTIONS
 from emotify.evaluation.crowd import crowd_shares
 from emotify.evaluation.metrics import cross_entropy
 from emotify.evaluation.temperature import fit_share_temperature, with_temperature
-from emotify.pixels import IMAGE_SIZE, cut_square, whole_square
-from emotify.prediction.session import Session, find_model, open_session
+from emotify.onnx_runtime.classifier import Session, find_model, open_session
+from emotify.pictures.pixels import IMAGE_SIZE, cut_square, whole_square
 
 SIZES = (12, 16, 20, 24, 28, 32, 40, 48)
 

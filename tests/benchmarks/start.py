@@ -16,11 +16,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from emotify.cpus import available_cpus
 from emotify.data import Split
 from emotify.data.synthetic import synthetic_splits
-from emotify.prediction.detection import PACKAGED
-from emotify.prediction.session import find_model
+from emotify.detection.detector import PACKAGED
+from emotify.machine import available_cpus
+from emotify.onnx_runtime.classifier import find_model
 
 IMPORTS = "import typer, rich"
 RUN_ONCE = f"""

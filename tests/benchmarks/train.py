@@ -30,14 +30,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from emotify.cpus import available_cpus
 from emotify.data import Split, read_dataset
 from emotify.data.types import Dataset, LabelledImages
-from emotify.models import build_network, count_macs, count_parameters
+from emotify.machine import available_cpus
+from emotify.networks import build_network, count_macs, count_parameters
 from emotify.training.config import TrainConfig
 from emotify.training.device import describe, pick_device
 from emotify.training.loop import Step
-from emotify.training.run import new_run
+from emotify.training.run_folder import new_run
 
 PLAIN = Path(__file__).with_name("plain_training.py")
 MATMUL_SIZES = {"cpu": (1024, 2048, 4096), "cuda": (2048, 4096, 8192, 16384)}

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from emotify.data import Split, read_dataset
+from emotify.detection.detector import load_detector
 from emotify.emotions import EMOTIONS
 from emotify.errors import InputError
+from emotify.pictures.decoding import Picture
 from emotify.prediction.crops import find_faces, see_square
-from emotify.prediction.decoding import Picture
-from emotify.prediction.detection import load_detector
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from emotify.data import LabelledImages, Split, nearly_in
 from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
-from emotify.models import build_network
+from emotify.networks import build_network
 from emotify.training.classifier import NetworkClassifier
 
 IMAGES, SHARE = 3_589, 10  # FER-2013's valid; a tenth of it is answered, and a tenth of train searched

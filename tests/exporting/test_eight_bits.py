@@ -11,18 +11,18 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import nn
 
-from emotify.cpus import describe_cpu
-from emotify.ensembling.combining import Pooling
+from emotify.ensembling.pooling import Pooling
 from emotify.errors import GateError
 from emotify.exporting import export as export_module
-from emotify.exporting import weights as weights_module
+from emotify.exporting import rounding
 from emotify.exporting.eight_bits import to_int8
 from emotify.exporting.export import export
 from emotify.exporting.graph import ExportedClassifier
 from emotify.exporting.onnx_file import to_onnx
-from emotify.exporting.weights import round_weights
-from emotify.models import build_network
-from emotify.prediction.session import Session, packaged_models
+from emotify.exporting.rounding import round_weights
+from emotify.machine import describe_cpu
+from emotify.networks import build_network
+from emotify.onnx_runtime.classifier import Session, packaged_models
 
 ONE = Pooling((1.0,), 1.2)
 
@@ -72,8 +72,8 @@ def test_n1_export_writes_weights_of_7_bits(images, faces, tmp_path, monkeypatch
 
 def test_n1_export_refuses_weights_that_could_saturate(images, faces, tmp_path, monkeypatch):
     """N1: exit 7 and no file, and the message says why."""
-    monkeypatch.setattr(weights_module, "LOWEST", -127)
-    monkeypatch.setattr(weights_module, "HIGHEST", 127)
+    monkeypatch.setattr(rounding, "LOWEST", -127)
+    monkeypatch.setattr(rounding, "HIGHEST", 127)
     path = tmp_path / "m.onnx"
     with pytest.raises(GateError, match=r"weights beyond \+-64.*saturate on CPUs without VNNI"):
         export([("m", network())], path, pooling=ONE, precision="int8", valid=faces["valid"], calibration=images[:32])

@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from emotify.emotions import EMOTIONS
-from emotify.ensembling.combining import Pooling
+from emotify.ensembling.pooling import Pooling
 from emotify.errors import GateError
 from emotify.evaluation.classifier import Viewed, pool_probabilities
 from emotify.evaluation.metrics import score
@@ -23,10 +23,10 @@ from emotify.exporting.eight_bits import to_int8
 from emotify.exporting.export import export
 from emotify.exporting.gates import fold_constant_gates
 from emotify.exporting.graph import ExportedClassifier
-from emotify.models import build_network
-from emotify.models.inference import fused, predict_answers
-from emotify.models.layers import SqueezeExcitation
-from emotify.prediction.session import open_session
+from emotify.networks import build_network
+from emotify.networks.inference import fused, predict_answers
+from emotify.networks.layers import SqueezeExcitation
+from emotify.onnx_runtime.classifier import open_session
 
 EQUAL = Pooling((0.5, 0.5), 1.3)
 ONE = Pooling((1.0,), 1.0)

@@ -20,14 +20,14 @@ from emotify.cli import app
 from emotify.data import VOTES, Split
 from emotify.data.ferplus import EXPRESSION_COLUMNS
 from emotify.emotions import EMOTIONS
-from emotify.ensembling.combining import CrowdPooling, Pooling, mean_prior
+from emotify.ensembling.pooling import CrowdPooling, Pooling, mean_prior
 from emotify.errors import ModelError, UsageError
 from emotify.evaluation.classifier import Head
 from emotify.exporting.export import export
-from emotify.models import build_network
-from emotify.models.inference import predict_answers
-from emotify.prediction.session import open_session
-from emotify.training.exported import read_network
+from emotify.exporting.read_back import read_network
+from emotify.networks import build_network
+from emotify.networks.inference import predict_answers
+from emotify.onnx_runtime.classifier import open_session
 
 EQUAL = Pooling((0.5, 0.5), 1.3)
 PRIOR = (0.1, 0.02, 0.05, 0.25, 0.15, 0.13, 0.3)

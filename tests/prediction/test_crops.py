@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emotify.prediction.boxes import Box
+from emotify.detection.boxes import Box
+from emotify.detection.detector import Search
+from emotify.pictures.reading import Picture
 from emotify.prediction.crops import find_faces, is_tight_crop, see_square
-from emotify.prediction.detection import Search
-from emotify.prediction.pictures import Picture
 
 
 def picture_of(grey: np.ndarray, *, width: int = 0, height: int = 0) -> Picture:

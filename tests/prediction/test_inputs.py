@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.errors import InputError, UsageError
-from emotify.prediction.file_list import read_names
-from emotify.prediction.session import find_model
+from emotify.onnx_runtime.classifier import find_model
+from emotify.pictures.file_list import read_names
 from emotify.prediction.sharding import Shard
 
 MODEL = ["--model", str(find_model(None)), "--faces", "whole", "--jsonl", "--threads", "1"]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emotify.prediction.session import open_session
+from emotify.onnx_runtime.classifier import open_session
 
 FILES = int(os.environ.get("EMOTIFY_LOAD", "10000"))
 PREDICT = [sys.executable, "-m", "emotify", "predict"]

@@ -19,10 +19,10 @@ from emotify.cli import app
 from emotify.data import Split
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError, UsageError
-from emotify.prediction import runtime
+from emotify.onnx_runtime import session as runtime
+from emotify.onnx_runtime.classifier import find_model, open_session, packaged_models
+from emotify.onnx_runtime.session import ASSETS
 from emotify.prediction.reading_ahead import in_order
-from emotify.prediction.runtime import ASSETS
-from emotify.prediction.session import find_model, open_session, packaged_models
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from emotify import Predictor
 from emotify.cli import app
-from emotify.pixels import cut_square, whole_square
-from emotify.prediction.session import open_session
+from emotify.onnx_runtime.classifier import open_session
+from emotify.pictures.pixels import cut_square, whole_square
 
 
 def write_face(folder: Path, side: int) -> Path:

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.data.synthetic import Face, draw_scene, prototype
-from emotify.pixels import Square, cut_square
-from emotify.prediction.boxes import average_overlapping, to_list, transformed
+from emotify.detection.boxes import average_overlapping, to_list, transformed
+from emotify.detection.detector import Box, load_detector
+from emotify.pictures.pixels import Square, cut_square
+from emotify.pictures.reading import Picture
 from emotify.prediction.crops import find_faces, see_square
-from emotify.prediction.detection import Box, load_detector
-from emotify.prediction.pictures import Picture
 
 UPRIGHT = (180.0, 187.0, 220.0, 187.0, 200.0, 230.0)  # eyes and mouth of a face around (200, 200)
 

@@ -11,9 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotify.cli import app
-from emotify.prediction.copies import safe_name
+from emotify.onnx_runtime.classifier import find_model
+from emotify.prediction.outputs.copies import safe_name
 from emotify.prediction.predictor import FaceResult
-from emotify.prediction.session import find_model
 from emotify.reports.annotated import draw_faces
 from emotify.reports.palette import colour_of
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from emotify.cli import main
-from emotify.models import NETWORKS
-from emotify.models.network import Network
+from emotify.networks import NETWORKS
+from emotify.networks.network import Network
 
 
 class Linear(Network):

@@ -28,12 +28,12 @@ import emotify.cli
 import emotify.reports.plots
 from emotify.data import Dataset, read_dataset
 from emotify.errors import EmotifyError
-from emotify.models import NETWORKS, Network
-from emotify.models.network import classifier_head
+from emotify.networks import NETWORKS, Network
+from emotify.networks.network import classifier_head
 from emotify.training import loop
 from emotify.training.config import TrainConfig
 from emotify.training.loop import Step
-from emotify.training.run import close_run, finish_run, new_run, resumed_run
+from emotify.training.run_folder import close_run, finish_run, new_run, resumed_run
 
 CONFIG = TrainConfig(model="toy", augment=True, epochs=3, batch_size=7, device="cpu", precision="fp32", threads=1)
 

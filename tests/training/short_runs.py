@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emotify.training.loop import Step
-from emotify.training.run import close_run, finish_run, new_run
+from emotify.training.run_folder import close_run, finish_run, new_run
 
 
 def train(config, dataset, out, *, stop_at=None):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
-from emotify.training.chance import Draws
+from emotify.training.random_draws import Draws
 
 IMAGES = torch.randint(0, 256, (64, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 

@@ -14,12 +14,12 @@ from emotify.data import Dataset, Split
 from emotify.data.ferplus import VOTES, vote_shares
 from emotify.emotions import EMOTIONS, emotion_index
 from emotify.errors import InputError, ModelError
-from emotify.models import NETWORKS, build_network
+from emotify.networks import NETWORKS, build_network
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.classifier import open_run
 from emotify.training.config import TrainConfig
 from emotify.training.loop import two_headed_loss
-from emotify.training.run import close_run, finish_run, new_run, resumed_run
+from emotify.training.run_folder import close_run, finish_run, new_run, resumed_run
 from emotify.training.teacher import open_teacher
 from tests.training.short_runs import train
 

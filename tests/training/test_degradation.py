@@ -11,8 +11,8 @@ from PIL import Image
 
 from emotify.data import Split
 from emotify.training import degradation
-from emotify.training.chance import Draws
 from emotify.training.degradation import blur, compress, lower_resolution
+from emotify.training.random_draws import Draws
 
 KINDS = (lower_resolution, blur, compress)
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from emotify.errors import UnavailableError, UsageError
-from emotify.training import device, timing
+from emotify.training import autotune, device
 from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
-from emotify.training.run import changes_since, check_options, new_run, resumed_run
+from emotify.training.run_folder import changes_since, check_options, new_run, resumed_run
 
 CONFIG = TrainConfig(model="fnn", epochs=1, batch_size=16, device="cpu", threads=1)
 
@@ -65,12 +65,12 @@ def test_what_is_given_stays_given():
 @pytest.mark.parametrize(("seconds", "chosen"), [((1.0, 2.0, 0.5, 2.0), 2), ((1.0, 0.9, 0.95, 1.2), 0)])
 def test_the_rule_stands_unless_another_is_clearly_faster(seconds, chosen):
     """Within the noise the same machine chooses the same."""
-    assert timing.clearly_fastest(seconds) == chosen
+    assert autotune.clearly_fastest(seconds) == chosen
 
 
 def test_a_long_training_times_real_steps():
     """The choice is one of those that there are, and everything else stays."""
-    config = resolve(CONFIG, steps=timing.WORTH_STEPS)
+    config = resolve(CONFIG, steps=autotune.WORTH_STEPS)
     assert dataclasses.replace(config, precision="auto", layout="auto", compile="auto") == CONFIG
 
 

@@ -21,7 +21,7 @@ from emotify.training.checkpoint import load_checkpoint, load_tensors, save_tens
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import World
 from emotify.training.loop import Epoch, Step, Training
-from emotify.training.run import changes_since, close_run, finish_run, new_run, resumed_run
+from emotify.training.run_folder import changes_since, close_run, finish_run, new_run, resumed_run
 
 CONFIG = TrainConfig(
     model="fnn", augment=True, epochs=3, batch_size=64, seed=5, device="cpu", precision="fp32", threads=2

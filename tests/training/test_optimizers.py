@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from emotify.errors import UsageError
-from emotify.models import NETWORKS, build_network
+from emotify.networks import NETWORKS, build_network
 from emotify.training.config import TrainConfig
 from emotify.training.optimizers import Muon, make_optimizers, orthogonal
-from emotify.training.run import check_options
+from emotify.training.run_folder import check_options
 
 
 @pytest.mark.parametrize("shape", [(8, 90), (90, 8), (32, 32)])

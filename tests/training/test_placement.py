@@ -12,11 +12,11 @@ import dataclasses
 import pytest
 import torch
 
-from emotify.models import NETWORKS, build_network, count_macs
+from emotify.networks import NETWORKS, build_network, count_macs
 from emotify.training import loop
 from emotify.training.config import TrainConfig
 from emotify.training.loop import Step, Training
-from emotify.training.run import close_run, finish_run, new_run
+from emotify.training.run_folder import close_run, finish_run, new_run
 from emotify.training.teacher import open_teacher
 
 META = torch.device("meta")

@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 
 from emotify.data import Dataset, Split
-from emotify.ensembling.combination import combine
-from emotify.ensembling.members import open_ensemble, save_ensemble
+from emotify.ensembling.combine import combine
+from emotify.ensembling.ensemble import open_ensemble, save_ensemble
 from emotify.errors import ModelError, UsageError
 from emotify.exporting.export import export
-from emotify.models.inference import predict_logits
-from emotify.prediction.session import open_session, packaged_models
+from emotify.networks.inference import predict_logits
+from emotify.onnx_runtime.classifier import open_session, packaged_models
 from emotify.training.classifier import NetworkClassifier, open_run
 from emotify.training.config import TrainConfig
 from emotify.training.recipes import RECIPES, distinguish, recipe
-from emotify.training.run import check_options, close_run, finish_run, resumed_run
+from emotify.training.run_folder import check_options, close_run, finish_run, resumed_run
 from emotify.training.teacher import distillation_loss, open_teacher
 from tests.training.short_runs import train
 

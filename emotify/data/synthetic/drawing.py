@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from emotify.arrays import UInt8Array
 from emotify.data.synthetic import features, head
 from emotify.data.synthetic.brush import Layers
 from emotify.data.synthetic.face import Array, Face
 from emotify.data.synthetic.paint import Paint
 from emotify.data.synthetic.view import View, look
-from emotify.data.types import UInt8Array
-from emotify.pixels import IMAGE_SIZE
+from emotify.pictures.pixels import IMAGE_SIZE
 
 # FER-2013's framing: of 48 pixels, the eyes are at 18.7 and the mouth at 36.0.
 FRAME = 18.1  # cm

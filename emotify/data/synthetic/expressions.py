@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from emotify.arrays import Int64Array
 from emotify.data.synthetic.face import Array, Face
-from emotify.data.types import Int64Array
 from emotify.emotions import EMOTIONS
 
 ACTION_UNITS: Final = {

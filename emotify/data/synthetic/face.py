@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from emotify.data.types import Int64Array
+from emotify.arrays import Int64Array
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 Number: TypeAlias = float | Array

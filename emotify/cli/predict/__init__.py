@@ -1,0 +1,5 @@
+"""`emotify predict`."""
+
+from emotify.cli.predict.command import predict
+
+__all__ = ["predict"]

@@ -1,0 +1,342 @@
+"""`emotify predict`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emotify.cli.console import Talk
+from emotify.cli.errors import Interrupted, forget_stdout
+from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose
+from emotify.cli.predict.explain import Explainer
+from emotify.cli.predict.inputs import Inputs
+from emotify.cli.predict.outputs import Opened, Outputs
+from emotify.cli.predict.screen import Ending, Screen, open_screen, with_progress
+from emotify.errors import ExitCode, InputError, UsageError, WriteError
+from emotify.files import printable
+from emotify.runs import RUNS, exports
+
+if TYPE_CHECKING:
+    from emotify.evaluation.metrics import Scores
+    from emotify.pictures.finding import Tally
+    from emotify.prediction.predictor import PictureResult
+    from emotify.prediction.sharding import Shard
+    from emotify.prediction.summary import Summary
+
+_FACES = ("auto", "detect", "whole")
+_TRUTH = ("auto", "folders", "none")
+
+
+def predict(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Pictures, and folders of pictures; - for a picture on standard input."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="An export, or the name of a model inside. Default: $EMOTIFY_MODEL, else the newest in runs/, else "
+            "the model inside that is named default.",
+        ),
+    ] = None,
+    faces: Annotated[
+        str,
+        typer.Option("--faces", metavar="HOW", help="auto: find faces, but take face crops whole; detect; whole."),
+    ] = "auto",
+    face_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--face-model", metavar="FILE", help="Another face detector, as .onnx: YuNet, CenterFace or Ultra-Light."
+        ),
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option("--files-from", metavar="FILE", help="Take more paths from a list, one a line; - for stdin."),
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="The list's names end in NUL, as find -print0 writes them.")
+    ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Also take what links inside folders lead to, wherever that is.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Take one of N parts only, from 0/N; which part depends on names."),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="NAME",
+            help="crowd: what most people would say; labels: what FER-2013's label would be. Default: crowd, where the "
+            "model has it.",
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option("--min-confidence", metavar="P", help="Label a face 'uncertain' below this probability.")
+    ] = 0.0,
+    top: Annotated[
+        int, typer.Option("--top", metavar="K", min=0, max=7, help="Give the K most probable expressions of a face.")
+    ] = 0,
+    min_face: Annotated[
+        int,
+        typer.Option(
+            "--min-face", metavar="PIXELS", min=16, help="Look for faces from this size on; larger is faster."
+        ),
+    ] = 16,
+    max_side: Annotated[
+        int,
+        typer.Option("--max-side", metavar="PIXELS", min=64, max=2560, help="Look for faces at this longest side."),
+    ] = 1280,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON a picture.")] = False,
+    jsonl_file: Annotated[
+        Path | None,
+        typer.Option("--jsonl-file", metavar="FILE", help="Write such lines to a file, each as soon as it is known."),
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Go on with the --jsonl-file: skip the paths that are in it.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a face.")] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option("--explain", metavar="DIR", help="Write a picture of each face that shows which part decided."),
+    ] = None,
+    csv_raw: Annotated[
+        bool, typer.Option("--csv-raw", help="Write names as they are, also those that a spreadsheet would run.")
+    ] = False,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", metavar="FILE", help="Write one row a face, for data frames.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a page to look through and filter, as .html."),
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Put small copies of the pictures into the page; else only boxes.")
+    ] = False,
+    annotate: Annotated[
+        Path | None,
+        typer.Option("--annotate", metavar="DIR", help="Save copies of the pictures with boxes and labels."),
+    ] = None,
+    truth: Annotated[
+        str,
+        typer.Option("--truth", metavar="HOW", help="Compare with folders named as expressions: auto, folders, none."),
+    ] = "auto",
+    device: Device = "auto",
+    threads: Threads = 0,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Name the expression of every face in pictures and folders, offline.
+
+    \b
+    Examples:
+      emotify predict photos/
+      emotify predict a.jpg b.png --json
+      emotify predict face.jpg --explain why/               which part of the face decided
+      emotify predict photos/ --csv faces.csv --min-confidence 0.5
+      emotify predict photos/ --report faces.html --thumbnails
+      emotify predict photos/ --annotate marked/
+      emotify predict photos/ --jsonl-file faces.jsonl --append    goes on where it stopped
+      emotify predict faces48/ --faces whole --jsonl | head
+      find . -name '*.jpg' -print0 | emotify predict --files-from - -0 --shard 0/4 --jsonl
+      emotify predict - < face.jpg
+      emotify predict test/ --model runs/ensemble/model.onnx    with happy/, sad/, ... inside: accuracy too
+    """
+    talk = Talk(quiet=quiet, verbose=verbose)
+    _check_choice("--faces", faces, _FACES)
+    _check_choice("--truth", truth, _TRUTH)
+    if json and jsonl:
+        msg = "--json prints one document and --jsonl a line a picture; take one of them"
+        raise UsageError(msg)
+    if not 0 <= min_confidence <= 1:
+        msg = f"--min-confidence {min_confidence}: a probability lies between 0 and 1"
+        raise UsageError(msg)
+    inputs = Inputs(paths or [], files_from, null, follow_links, _parse_shard(shard))
+    outputs = Outputs(
+        lines=jsonl_file, append=append, csv=csv, csv_raw=csv_raw, parquet=parquet, report=report,
+        thumbnails=thumbnails, annotate=annotate, top=top, force=force,
+    )  # fmt: skip
+    outputs.check()
+    explainer = None if explain is None else Explainer(explain, talk, force=force, append=append)
+
+    from emotify.detection.detector import Search
+    from emotify.pictures.finding import Tally
+    from emotify.prediction.predictor import Predictor
+    from emotify.prediction.summary import Summary
+
+    found = _find_model(model, talk)
+    predictor = Predictor(
+        found,
+        faces=faces,  # type: ignore[arg-type]
+        face_model=face_model,
+        search=Search(min_face=min_face, max_side=max_side),
+        min_confidence=min_confidence,
+        head=head,
+        threads=threads,
+        device=device,
+    )
+    tally, summary = Tally(), Summary(truth_wanted=truth != "none")
+    screen = open_screen(talk, json=json, jsonl=jsonl, top=top)
+    start = time.monotonic()
+    model_name = Path(found).name if found is not None else "the model inside emotify"
+    answering = predictor.session.head
+    with outputs.open(inputs, model=model_name, meaning=answering.meaning, threads=predictor.threads) as opened:
+        if explainer is not None:
+            explainer.begin()
+            # First: a picture whose line is written is done, and --append does not come back to it.
+            opened.sinks.insert(0, lambda seen: explainer.add(predictor, inputs, seen.result))
+        pictures = inputs.pictures(
+            tally, done=opened.done, without=[folder for folder in (annotate, explain) if folder]
+        )
+        results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
+        results = results if jsonl else with_progress(results, talk)
+        with _telling_how_to_go_on(opened):
+            _pass_on(results, opened, summary, screen, talk, needs_truth=truth == "folders")
+        _check_found(inputs, tally)
+    _tell_passed_over(inputs, tally, talk)
+    if opened.changed:
+        talk.error(f"{opened.changed:,} pictures changed before they could be drawn; they have no copy or thumbnail")
+    if opened.kept:
+        talk.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
+    if summary.pictures or json:
+        scores = _score_truth(summary)
+        screen.finish(Ending(summary, scores, time.monotonic() - start, predictor.session.name, answering))
+    _tell_failures(summary, talk)
+    if summary.failed:
+        raise typer.Exit(ExitCode.SOME_FAILED if summary.failed < summary.pictures else ExitCode.INPUT)
+
+
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        msg = f"{option} {value!r}: there are {', '.join(choices)}"
+        raise UsageError(msg)
+
+
+def _parse_shard(text: str | None) -> Shard | None:
+    if text is None:
+        return None
+    from emotify.prediction.sharding import Shard
+
+    return Shard.parse(text)
+
+
+def _find_model(given: str | None, talk: Talk) -> str | Path | None:
+    """Return the model to use, None for the one inside the package, and say which when it was not given."""
+    if given is not None:
+        return given
+    if os.environ.get("EMOTIFY_MODEL"):
+        talk.notice(f"model: $EMOTIFY_MODEL, {os.environ['EMOTIFY_MODEL']}")
+        return os.environ["EMOTIFY_MODEL"]
+    if found := exports(RUNS):
+        talk.notice(f"model: the newest export in {RUNS}/, {found[-1]}")
+        return found[-1]
+    talk.notice("model: the one inside emotify")
+    return None
+
+
+def _pass_on(
+    results: Iterator[PictureResult],
+    opened: Opened,
+    summary: Summary,
+    screen: Screen,
+    talk: Talk,
+    *,
+    needs_truth: bool,
+) -> None:
+    """Give each result, as it comes, to all that wait for it. Raises InputError at one without the truth it needs."""
+    for seen in opened.look_again(results):
+        result = seen.result
+        if result.note:
+            talk.detail(f"{printable(result.path)}: {result.note}")
+        summary.add(result)
+        if needs_truth and not summary.in_class_folders:
+            msg = f"--truth folders: {printable(result.path)} lies in no folder named as an expression; leave it out"
+            raise InputError(msg)
+        for sink in opened.sinks:
+            sink(seen)
+        with _showing(opened):
+            screen.show(result)
+
+
+def _flush(opened: Opened) -> None:
+    """Print what was held back, before a pause."""
+    with _showing(opened):
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _showing(opened: Opened) -> Iterator[None]:
+    """Tell errors of standard output as its own: around it are those of the files."""
+    try:
+        yield
+    except BrokenPipeError:
+        if not opened.any:
+            raise
+        forget_stdout()  # whoever read it has left; the files are still wanted
+    except OSError as error:
+        forget_stdout()
+        msg = f"cannot write to standard output: {error.strerror}"
+        raise WriteError(msg) from error
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(opened: Opened) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if opened.lines is None:
+            raise
+        what, code = "interrupted", ExitCode.INTERRUPTED
+        if isinstance(interrupt, Interrupted):
+            what, code = str(interrupt), interrupt.exit_code
+        msg = f"{what}; go on with the same command{'' if opened.outputs.append else ' and --append'}"
+        raise Interrupted(msg, code) from None
+
+
+def _check_found(inputs: Inputs, tally: Tally) -> None:
+    """Raise InputError when there was nothing to predict; a part of the pictures may be empty."""
+    if not inputs.found:
+        others = f" ({tally.ignored} other files ignored)" if tally.ignored else ""
+        msg = f"no images found in {inputs}{others}"
+        raise InputError(msg)
+
+
+def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
+    if tally.links:
+        talk.notice(f"{tally.links} links inside folders were not followed; --follow-links does")
+    if tally.again:
+        talk.notice(f"{tally.again} folders were reached more than once; their pictures are taken once")
+    if inputs.skipped:
+        talk.notice(f"{inputs.skipped:,} pictures were done before")
+    if inputs.other_shards:
+        talk.notice(f"{inputs.other_shards:,} pictures are in other shards than {inputs.shard}")
+
+
+def _score_truth(summary: Summary) -> Scores | None:
+    """Score the pictures against their folders' names, where these are expressions and that is wanted."""
+    if not (summary.truth_wanted and summary.in_class_folders):
+        return None
+    from emotify.evaluation.metrics import score
+
+    probabilities, labels = summary.truth()
+    return score(probabilities, labels) if len(labels) else None
+
+
+def _tell_failures(summary: Summary, talk: Talk) -> None:
+    if summary.failed:
+        kinds = ", ".join(f"{count} {status}" for status, count in summary.failures.most_common())
+        talk.error(f"{summary.failed} of {summary.pictures} pictures could not be read: {kinds}")

@@ -1,0 +1,76 @@
+"""What `emotify predict --explain` writes: a picture of each face that shows which part of it decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emotify.cli.console import Talk
+from emotify.files import check_folder, make_folder, printable, safe_stem, write_bytes
+
+if TYPE_CHECKING:
+    from emotify.cli.predict.inputs import Inputs
+    from emotify.pictures.reading import Picture
+    from emotify.prediction.explanation import Answers
+    from emotify.prediction.predictor import FaceResult, PictureResult, Predictor
+
+
+@dataclass
+class Explainer:
+    """Writes `folder`/<picture>-<face>.png for every face that it is given. Raises WriteError.
+
+    The folder must be new unless `force` or `append`, which leaves what is in it. Of pictures of one name in several
+    folders the later ones are numbered.
+    """
+
+    folder: Path
+    talk: Talk
+    force: bool = False
+    append: bool = False
+    _names: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        check_folder(self.folder, overwrite=self.force, extend=self.append)
+
+    def begin(self) -> None:
+        """Make the folder."""
+        make_folder(self.folder, exist_ok=True)
+        if self.append:
+            self._names.update(path.stem.casefold() for path in self.folder.glob("*.png"))
+
+    def add(self, predictor: Predictor, inputs: Inputs, result: PictureResult) -> None:
+        """Explain the faces of a result; the picture is read once more, being too large to be kept until then."""
+        from emotify.pictures.reading import Failure, read_picture
+
+        if not result.faces:
+            return
+        inputs.check_elsewhere(result.path, self.folder, "--explain")
+        picture = read_picture(inputs.source(result.path), enough_side=predictor.search.enough_side)
+        if isinstance(picture, Failure):
+            self.talk.error(f"{printable(result.path)}: not explained: {picture.message}")
+            return
+        drawn = {}
+        for number, face in enumerate(result.faces, 1):
+            shown = printable(result.path.name) + (f", face {number}" if len(result.faces) > 1 else "")
+            path = self.folder / f"{self._new_name(f'{safe_stem(result.path.stem)}-{number}')}.png"
+            drawn[path] = _draw(predictor.session, picture, face, shown)
+        for path, content in drawn.items():  # after the slow part, so that who is interrupted in it leaves none
+            write_bytes(path, content, overwrite=self.force)
+
+    def _new_name(self, name: str) -> str:
+        found, number = name, 1
+        while found.casefold() in self._names:
+            number += 1
+            found = f"{name}~{number}"
+        self._names.add(found.casefold())
+        return found
+
+
+def _draw(session: Answers, picture: Picture, face: FaceResult, name: str) -> bytes:
+    from emotify.prediction.crops import enlarge_square, see_square
+    from emotify.prediction.explanation import explain
+    from emotify.reports.explanation import SIDE, draw_explanation
+
+    explanation = explain(session, see_square(picture, face.square))
+    return draw_explanation(enlarge_square(picture, face.square, side=SIDE), explanation, name=name)

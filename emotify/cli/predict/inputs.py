@@ -1,0 +1,129 @@
+"""Where predict's pictures come from: arguments, a list of names, standard input; all of them, or one part."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from emotify.errors import InputError, UsageError
+from emotify.files import printable
+
+if TYPE_CHECKING:
+    from emotify.pictures.finding import Tally
+    from emotify.prediction.predictor import Content
+    from emotify.prediction.sharding import Shard
+
+STDIN: Final = "-"
+
+
+@dataclass
+class Inputs:
+    """What the command line names. Raises UsageError when it cannot be meant."""
+
+    words: Sequence[str]  # the arguments; not Paths, in which `./-` is `-`
+    files_from: str | None = None
+    null: bool = False
+    follow_links: bool = False
+    shard: Shard | None = None
+    found: int = 0  # pictures, the two kinds below among them
+    other_shards: int = 0
+    skipped: int = 0  # pictures that were done before
+
+    def __post_init__(self) -> None:
+        if not self.words and self.files_from is None:
+            msg = "name pictures or folders, or a list of them with --files-from; see emotify predict --help"
+            raise UsageError(msg)
+        if self.null and self.files_from is None:
+            msg = "-0 says how the names in a list end; name the list with --files-from"
+            raise UsageError(msg)
+        wanted = (*self.words, *([self.files_from] if self.files_from else [])).count(STDIN)
+        if wanted > 1:
+            msg = "- stands for standard input, which can be read once; name it once"
+            raise UsageError(msg)
+        if wanted and sys.stdin.isatty():
+            msg = "- reads standard input, which is a terminal here; send it a file: emotify predict - < face.jpg"
+            raise UsageError(msg)
+
+    def pictures(self, tally: Tally, *, done: set[str], without: Sequence[Path]) -> Iterator[Path | Content]:
+        """Yield what is to be predicted, in order: not what is `done`, nor what lies in the folders `without`."""
+        from emotify.prediction.predictor import Content
+
+        for path in self._found(tally, without):
+            name = path or Path(STDIN)
+            self.found += 1
+            if self.shard is not None and not self.shard.holds(name):
+                self.other_shards += 1
+            elif path is not None and str(name) in done:
+                self.skipped += 1
+            else:
+                yield Content(name, self.stdin_content) if path is None else path
+
+    def source(self, path: Path) -> Path | bytes:
+        """Return what the picture with this name is read from."""
+        return self.stdin_content if STDIN in self.words and str(path) == STDIN else path
+
+    def check_elsewhere(self, path: Path, folder: Path, option: str) -> None:
+        """Raise UsageError when the picture with this name is a file in the folder that `option` writes to."""
+        source = self.source(path)
+        if isinstance(source, Path) and source.resolve().is_relative_to(folder.resolve()):
+            msg = f"{printable(path)} lies in the folder of {option}; name another one"
+            raise UsageError(msg)  # --force must never cost an original
+
+    @cached_property
+    def stdin_content(self) -> bytes:
+        """What is on standard input, as far as a picture may reach: reading one says when it is too long."""
+        from emotify.pictures.reading import MAX_BYTES
+
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+    @cached_property
+    def base(self) -> Path:
+        """The folder that holds all that the arguments name; with a list, which cannot be known so far: this one."""
+        places = [Path(word).absolute() for word in self.words if word != STDIN]
+        if self.files_from is not None or not places:
+            return Path.cwd()
+        # os.path.isdir: Path.is_dir() raises where it may not look, which is for that picture's own row to say.
+        folders = [os.path.normpath(place if os.path.isdir(place) else place.parent) for place in places]  # noqa: PTH112
+        return Path(os.path.commonpath(folders)) if len({Path(folder).anchor for folder in folders}) == 1 else Path()
+
+    def __str__(self) -> str:
+        return ", ".join(printable(word) for word in (*self.words, *([self.files_from] if self.files_from else [])))
+
+    def _found(self, tally: Tally, without: Sequence[Path]) -> Iterator[Path | None]:
+        """Yield each picture's path, and None for the one on standard input. Raises UsageError for one of `without`."""
+        from emotify.pictures.finding import find_pictures, identity
+
+        left_out = {identity(folder) for folder in without}
+        for word in self.words:
+            if word == STDIN:
+                yield None
+            elif os.path.isdir(word) and identity(Path(word)) in left_out:  # noqa: PTH112 - see `base`
+                msg = f"{printable(word)} is where --annotate or --explain writes to; name another folder for that"
+                raise UsageError(msg)
+            else:
+                yield from find_pictures(word, tally, without=left_out, follow_links=self.follow_links)
+        if self.files_from is not None:
+            listed = self._listed(self.files_from)
+            yield from find_pictures(listed, tally, without=left_out, follow_links=self.follow_links)
+
+    def _listed(self, name: str) -> Iterator[Path]:
+        from emotify.pictures.file_list import read_names
+
+        if name == STDIN:
+            yield from read_names(sys.stdin.buffer, null=self.null)
+            return
+        with _open_list(Path(name)) as file:
+            yield from read_names(file, null=self.null)
+
+
+def _open_list(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        msg = f"cannot read the list {printable(path)}: {error.strerror}; name a file with --files-from"
+        raise InputError(msg) from error

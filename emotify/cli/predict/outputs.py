@@ -1,0 +1,236 @@
+"""The files that predict writes besides what it shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from emotify.cli.predict.inputs import Inputs
+from emotify.errors import UsageError
+from emotify.files import atomic_write, check_folder, check_output, explain_write_errors, make_folder, printable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from emotify.prediction.outputs.lines import LinesWriter
+    from emotify.prediction.predictor import PictureResult
+
+_ENOUGH_SIDE: Final = 640  # pixels, of a picture for its thumbnail alone
+_MOST_THREADS: Final = 4  # that hold pictures of full size, up to 150 MB each
+
+
+class Seen(NamedTuple):
+    """A result, and its picture made small if that is wanted."""
+
+    result: PictureResult
+    thumbnail: bytes | None = None
+    changed: bool = False  # the file is no longer the picture that was read
+    kept: bool = False  # a file was there already in the place of its annotated copy
+
+
+Sink = Callable[[Seen], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Which files are wanted. Raises UsageError for options that cannot be meant together."""
+
+    lines: Path | None = None
+    append: bool = False
+    csv: Path | None = None
+    csv_raw: bool = False
+    parquet: Path | None = None
+    report: Path | None = None
+    thumbnails: bool = False
+    annotate: Path | None = None
+    top: int = 0
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        needed = (
+            ("--append", self.append, "--jsonl-file", self.lines),
+            ("--csv-raw", self.csv_raw, "--csv", self.csv),
+            ("--thumbnails", self.thumbnails, "--report", self.report),
+        )
+        for option, given, other, path in needed:
+            if given and path is None:
+                msg = f"{option} is about the file of {other}; name that too"
+                raise UsageError(msg)
+        files = [os.path.realpath(path) for path in (self.lines, self.csv, self.parquet, self.report) if path]
+        if len(set(files)) < len(files):
+            msg = f"two outputs have the same name, {printable(max(files, key=files.count))}; name two files"
+            raise UsageError(msg)
+
+    def check(self) -> None:
+        """Raise WriteError when something is in the way, before any work; UnavailableError when pyarrow is missing."""
+        for path in (self.csv, self.parquet, self.report, *([] if self.append else [self.lines])):
+            if path is not None:
+                check_output(path, overwrite=self.force)
+        if self.annotate is not None:
+            check_folder(self.annotate, overwrite=self.force, extend=True)
+        if self.parquet is not None:
+            from emotify.prediction.outputs.parquet import require_pyarrow
+
+            require_pyarrow()
+
+    @contextmanager
+    def open(self, inputs: Inputs, *, model: str, meaning: str, threads: int) -> Iterator[Opened]:
+        """Open all files; they are whole when the block ends, and all but the lines are gone if it fails."""
+        opened = Opened(self, inputs, threads)
+        with ExitStack() as stack:
+            if self.annotate is not None:
+                make_folder(self.annotate, exist_ok=True)
+            for path, file in self._files(opened, model, meaning):
+                opened.sinks.append(_naming(path, stack.enter_context(file)))
+            yield opened
+
+    def _files(self, opened: Opened, model: str, meaning: str) -> Iterator[tuple[Path, AbstractContextManager[Sink]]]:
+        if self.lines is not None:
+            yield self.lines, self._lines_sink(self.lines, opened)
+        if self.csv is not None:
+            yield self.csv, self._csv_sink(self.csv)
+        if self.parquet is not None:
+            yield self.parquet, self._parquet_sink(self.parquet)
+        if self.report is not None:
+            yield self.report, self._report_sink(self.report, opened.inputs, model, meaning)
+
+    @contextmanager
+    def _lines_sink(self, path: Path, opened: Opened) -> Iterator[Sink]:
+        from emotify.prediction.outputs.lines import lines_file
+
+        with lines_file(path, append=self.append, overwrite=self.force, top=self.top) as writer:
+            opened.lines = writer
+            yield lambda seen: writer.write(seen.result)
+
+    @contextmanager
+    def _csv_sink(self, path: Path) -> Iterator[Sink]:
+        from emotify.prediction.outputs.table import CsvWriter
+
+        with atomic_write(path) as file:
+            writer = CsvWriter(file, top=self.top, raw=self.csv_raw)
+            yield lambda seen: writer.write(seen.result)
+            writer.close()
+
+    @contextmanager
+    def _parquet_sink(self, path: Path) -> Iterator[Sink]:
+        from emotify.prediction.outputs.parquet import ParquetWriter
+
+        with atomic_write(path) as file:
+            writer = ParquetWriter(file, top=self.top)
+            try:
+                yield lambda seen: writer.write(seen.result)
+                writer.close()
+            except BaseException:
+                writer.abandon()
+                raise
+
+    @contextmanager
+    def _report_sink(self, path: Path, inputs: Inputs, model: str, meaning: str) -> Iterator[Sink]:
+        from emotify.reports.prediction_page import new_gallery
+
+        with atomic_write(path) as file, new_gallery(path.parent, top=self.top) as gallery:
+            yield lambda seen: gallery.add(seen.result, shown_place(seen.result.path, inputs.base), seen.thumbnail)
+            gallery.write(file, model=model, meaning=meaning)
+
+
+def _naming(path: Path, sink: Sink) -> Sink:
+    """Let a sink's errors name its own file: around it are those of the others too."""
+
+    def write(seen: Seen) -> None:
+        with explain_write_errors(path):
+            sink(seen)
+
+    return write
+
+
+@dataclass
+class Opened:
+    """The files while they are written."""
+
+    outputs: Outputs
+    inputs: Inputs
+    threads: int
+    sinks: list[Sink] = field(default_factory=list)
+    changed: int = 0  # pictures that could not be read again to be drawn
+    kept: int = 0  # files that were there already in the place of annotated copies
+    lines: LinesWriter | None = None
+    _copied: dict[PurePath, Path] = field(default_factory=dict)  # place of an annotated copy -> picture
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to write but what is shown."""
+        return bool(self.sinks or self.outputs.annotate)
+
+    @property
+    def done(self) -> set[str]:
+        """The paths of pictures that are not to be predicted again."""
+        return self.lines.done if self.lines is not None else set()
+
+    def look_again(self, results: Iterator[PictureResult]) -> Iterator[Seen]:
+        """Yield each result with its thumbnail, if there is to be one, and save its annotated copy, in threads.
+
+        The pictures are read once more: until its faces are known nobody knows what to draw, and they are too large
+        to be kept until then.
+        """
+        if not (self.outputs.thumbnails or self.outputs.annotate):
+            yield from map(Seen, results)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        from emotify.prediction.reading_ahead import in_order
+
+        threads = min(self.threads, _MOST_THREADS)
+        with ThreadPoolExecutor(threads) as pool:
+            for several in in_order(pool, self._see, results, ahead=2 * threads):
+                self.changed += sum(seen.changed for seen in several)
+                self.kept += sum(seen.kept for seen in several)
+                yield from several
+
+    def _see(self, result: PictureResult) -> Seen:
+        from emotify.pictures.reading import Failure, read_picture
+
+        if not result.ok:
+            return Seen(result)
+        folder = self.outputs.annotate
+        picture = read_picture(self.inputs.source(result.path), enough_side=None if folder else _ENOUGH_SIDE)
+        if isinstance(picture, Failure):  # what was found in it before still stands
+            return Seen(result, changed=True)
+        kept = folder is not None and not self._save_copy(result, picture.image, folder)
+        if not self.outputs.thumbnails:
+            return Seen(result, kept=kept)
+        from emotify.reports.prediction_page import thumbnail
+
+        return Seen(result, thumbnail(picture.image), kept=kept)
+
+    def _save_copy(self, result: PictureResult, image: Image, folder: Path) -> bool:
+        """Save the annotated copy; return False where --append finds a file in its place, and leaves it."""
+        from emotify.prediction.outputs.copies import copy_path, save_copy
+        from emotify.reports.annotated import draw_faces
+
+        self.inputs.check_elsewhere(result.path, folder, "--annotate")
+        place = place_below(result.path, self.inputs.base)
+        if self._copied.setdefault(place, result.path) is not result.path:
+            return True  # named twice
+        path = copy_path(folder, place)
+        if self.outputs.append and not self.outputs.force and os.path.lexists(path):
+            return False
+        save_copy(draw_faces(image, result.faces), path, overwrite=self.outputs.force)
+        return True
+
+
+def place_below(path: Path, base: Path) -> PurePath:
+    """Return where a picture lies below `base`, or below the root of its drive if it lies elsewhere."""
+    absolute = Path(os.path.normpath(path.absolute()))
+    return absolute.relative_to(base if absolute.is_relative_to(base) else absolute.anchor)
+
+
+def shown_place(path: Path, base: Path) -> str:
+    """Return a picture's path, with slashes, for a page for others: it tells nothing of what lies above `base`."""
+    absolute = Path(os.path.normpath(path.absolute()))
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is none
+    inside = absolute.is_relative_to(base) and not (home.is_relative_to(base) and home != base)
+    return absolute.relative_to(base).as_posix() if inside else path.name

@@ -1,0 +1,206 @@
+"""What predict shows: rows on a terminal, a line a picture in a pipe, or JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from emotify.cli.console import Talk, print_json, print_json_line
+from emotify.files import printable
+
+if TYPE_CHECKING:
+    from emotify.evaluation.classifier import Head
+    from emotify.evaluation.metrics import Scores
+    from emotify.prediction.predictor import FaceResult, PictureResult
+    from emotify.prediction.summary import Summary
+    from emotify.reports.prediction_table import FaceRows
+
+_PICTURES_SHOWN: Final = 200
+_FAILURES_SHOWN: Final = 10
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is known when all pictures are done."""
+
+    summary: Summary
+    scores: Scores | None
+    seconds: float
+    model: str
+    head: Head  # that answered
+
+
+class Screen(Protocol):
+    """Shows each result as it comes, and the rest at the end."""
+
+    def show(self, result: PictureResult) -> None: ...
+    def finish(self, ending: Ending) -> None: ...
+
+
+def open_screen(talk: Talk, *, json: bool, jsonl: bool, top: int) -> Screen:
+    """Return what shows results where and how they are wanted."""
+    if json:
+        return DocumentScreen(top)
+    if jsonl:
+        return JsonLinesScreen(talk, top)
+    return TableScreen(talk, top) if sys.stdout.isatty() else LinesScreen(talk, top)
+
+
+@dataclass
+class JsonLinesScreen:
+    """Prints one line of JSON a picture."""
+
+    talk: Talk
+    top: int
+
+    def show(self, result: PictureResult) -> None:
+        print_json_line(result.document(self.top))
+
+    def finish(self, ending: Ending) -> None:
+        if ending.scores is not None:
+            self.talk.notice(truth_line(ending.scores))
+        _tell_counts(ending, self.talk)
+
+
+@dataclass
+class DocumentScreen:
+    """Keeps all results, about a kilobyte a picture, and prints one JSON document."""
+
+    top: int
+    kept: list[PictureResult] = field(default_factory=list)
+
+    def show(self, result: PictureResult) -> None:
+        self.kept.append(result)
+
+    def finish(self, ending: Ending) -> None:
+        summary = ending.summary
+        print_json(
+            {
+                "schema": 1,
+                "model": ending.model,
+                "head": ending.head,
+                "pictures": [result.document(self.top) for result in self.kept],
+                "summary": {
+                    "pictures": summary.pictures,
+                    "failed": summary.failed,
+                    "without_face": summary.without_face,
+                    "faces": summary.faces,
+                    "expressions": dict(summary.expressions),
+                    "seconds": round(ending.seconds, 3),
+                },
+                "truth": None if ending.scores is None else ending.scores.document(),
+            }
+        )
+
+
+@dataclass
+class LinesScreen:
+    """Prints one line a picture, tab-separated: its path, then label, probability and box of each face."""
+
+    talk: Talk
+    top: int
+    failures: int = 0
+
+    def show(self, result: PictureResult) -> None:
+        path = printable(result.path)
+        cells = [cell for face in result.faces for cell in self._cells(face)]
+        if not result.ok:
+            cells = [result.status, "", printable(result.message)]
+            self.failures += 1
+            if self.failures <= _FAILURES_SHOWN:
+                self.talk.error(f"{path}: {result.status}: {result.message}")
+        print(path, *(cells or ["no face"]), sep="\t")
+
+    def _cells(self, face: FaceResult) -> tuple[str, str, str]:
+        best = face.ranked(max(self.top, 1))
+        labels = [face.label, *(name for name, _ in best[1:])]  # which is "uncertain" at times
+        shares = (f"{share:.3f}" for _, share in best)
+        return ",".join(labels), ",".join(shares), ",".join(f"{edge:.0f}" for edge in face.box)
+
+    def finish(self, ending: Ending) -> None:
+        _show_truth(ending.scores, self.talk)
+        _tell_counts(ending, self.talk)
+
+
+@dataclass
+class TableScreen:
+    """Shows a row a face as they come, of the first pictures, and what all of them come to."""
+
+    talk: Talk
+    top: int
+    pictures: int = 0
+    failures: int = 0
+    left_out: int = 0
+
+    def __post_init__(self) -> None:
+        from emotify.reports.prediction_table import FaceRows
+
+        self.rows: FaceRows = FaceRows(self.talk.out.width, self.top, plain=self.talk.plain)
+
+    def show(self, result: PictureResult) -> None:
+        self.pictures += 1
+        self.failures += not result.ok
+        if self.pictures > _PICTURES_SHOWN or (not result.ok and self.failures > _FAILURES_SHOWN):
+            self.left_out += 1
+            return
+        for row in self.rows.rows(result):
+            self.talk.out.print(row)
+
+    def finish(self, ending: Ending) -> None:
+        from emotify.reports.prediction_table import summary_table
+
+        if self.left_out:
+            self.talk.notice(f"{self.left_out:,} more pictures; --jsonl, --csv FILE or --report FILE has all of them")
+        self.talk.out.print()
+        if ending.summary.faces:
+            self.talk.show(summary_table(ending.summary, caption=ending.head.meaning, plain=self.rows.plain))
+        _show_truth(ending.scores, self.talk)
+        _tell_counts(ending, self.talk, expressions=False)
+
+
+def truth_line(scores: Scores) -> str:
+    """Say how often the model agrees with the folders' names."""
+    low, high = scores.accuracy_ci95
+    return f"accuracy against the folders' names: {scores.accuracy:.2%} of {scores.n} ({low:.1%} to {high:.1%})"
+
+
+def _show_truth(scores: Scores | None, talk: Talk) -> None:
+    if scores is None:
+        return
+    from emotify.reports.tables import class_table, confusion_table
+
+    print(f"{truth_line(scores)}\n")
+    talk.show(class_table(scores, title="By folder", plain=talk.plain))
+    talk.show(confusion_table(scores.confusion, title="Confusion matrix"))
+
+
+def _tell_counts(ending: Ending, talk: Talk, *, expressions: bool = True) -> None:
+    """Say how many pictures, faces and, unless a table has them, expressions there were, and how long it took."""
+    summary, seconds = ending.summary, ending.seconds
+    if summary.with_frames:
+        talk.notice(f"{summary.with_frames:,} with several frames: only the first of each was read")
+    counts = ", ".join(f"{count:,} {name}" for name, count in summary.expressions.most_common() if expressions)
+    without = f"; {summary.without_face:,} without a face" if summary.without_face else ""
+    many = f"{summary.pictures:,} pictures, {summary.faces:,} faces{': ' if counts else ''}{counts}{without}"
+    talk.notice(f"{many}; {seconds:.1f} s, {summary.pictures / max(seconds, 1e-3):,.1f} a second")
+
+
+Result = TypeVar("Result")
+
+
+def with_progress(results: Iterator[Result], talk: Talk) -> Iterator[Result]:
+    """Show how many pictures are done below what is shown of them, on a terminal."""
+    if talk.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
+        yield from results
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures"), TimeElapsedColumn())
+    # On stdout, where the rows go: two consoles on one terminal would write over each other.
+    with Progress(*columns, console=talk.out, transient=True) as progress:
+        task = progress.add_task("predict", total=None)
+        for result in results:
+            yield result
+            progress.advance(task)

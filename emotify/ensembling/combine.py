@@ -1,0 +1,125 @@
+"""What combining members on `valid` comes to: the method asked for, the others beside it, and what to make of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emotify.arrays import Float32Array, Int64Array, UInt8Array
+from emotify.ensembling.conclusion import Recipes, conclude
+from emotify.ensembling.diversity import Diversity, measure_diversity
+from emotify.ensembling.pooling import Pooling
+from emotify.ensembling.weights import FITTED, METHODS, Headline, Method, Trial, attempt
+from emotify.evaluation.crowd import Crowd, crowd_shares, score_crowd
+from emotify.evaluation.metrics import Scores, score
+from emotify.evaluation.temperature import fit_share_temperature
+
+
+@dataclass(frozen=True)
+class CrowdCombination:
+    """The crowd's heads of the members, with the weights that the labels' heads have."""
+
+    pooling: Pooling  # its temperature has the lowest cross-entropy to the shares of the votes
+    scores: Crowd
+    member_scores: tuple[Crowd, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return what the crowd's heads come to as JSON has it."""
+        members = [{"accuracy": one.scores.accuracy, "cross_entropy": one.cross_entropy} for one in self.member_scores]
+        return {"temperature": self.pooling.temperature, "valid": self.scores.document(), "members": members}
+
+
+def fit_crowd_pooling(answers: Float32Array, votes: UInt8Array, pooling: Pooling) -> Pooling:
+    """Return `pooling` with the temperature that suits crowd answers (M, N, 7) and the shares of votes (N, 10)."""
+    shares = crowd_shares(votes)
+    voted = shares.sum(1) > 0
+    raw = pooling.raw(answers)
+    return dataclasses.replace(pooling, temperature=fit_share_temperature(raw[voted], shares[voted]))
+
+
+def combine_crowd(answers: Float32Array, votes: UInt8Array, pooling: Pooling) -> CrowdCombination | None:
+    """Combine members' crowd answers (M, N, 7) as `pooling` weighs them; votes: (N, 10) of `valid`.
+
+    None where no image of `valid` has a majority.
+    """
+    fitted = fit_crowd_pooling(answers, votes, pooling)
+    scores = [one for answer in (fitted(answers), *answers) if (one := score_crowd(answer, votes)) is not None]
+    return CrowdCombination(fitted, scores[0], tuple(scores[1:])) if scores else None
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Members combined on `valid`, and every other way of combining them."""
+
+    method: Method  # asked for
+    taken: Method  # the same, but where fitted weights do not pay on images they were not fitted to
+    trials: Mapping[Method, Trial]
+    scores: Scores  # of the ensemble, calibrated
+    member_scores: tuple[Scores, ...]
+    diversity: Diversity
+    conclusion: str
+    crowd: CrowdCombination | None = None  # where every member has a crowd head, and `valid` has votes
+
+    @property
+    def pooling(self) -> Pooling:
+        return self.trials[self.taken].pooling
+
+    @property
+    def cross_fitted(self) -> Headline:
+        """Of the ensemble, on images that its weights and temperature were not fitted to."""
+        return self.trials[self.taken].cross_fitted
+
+    def worse_in(self) -> list[str]:
+        """Return in what the ensemble is worse on `valid` than its best member, which is calibrated alike."""
+        mine, best = self.scores, self.trials[Method.BEST].fitted
+        accuracy = f"accuracy ({mine.accuracy:.2%} against {best.accuracy:.2%})"
+        nll = f"NLL ({mine.nll:.3f} against {best.nll:.3f})"
+        return [
+            text for text, worse in ((accuracy, mine.accuracy < best.accuracy), (nll, mine.nll > best.nll)) if worse
+        ]
+
+    def advice(self) -> Method:
+        """Return the method with the lowest cross-fitted NLL of those as accurate as the best member."""
+        floor = self.trials[Method.BEST].cross_fitted.accuracy
+        fine = [trial for trial in self.trials.values() if trial.cross_fitted.accuracy >= floor]
+        return min(fine, key=lambda trial: trial.cross_fitted.nll).method
+
+
+def combine(
+    answers: Float32Array,
+    labels: Int64Array,
+    *,
+    method: Method = Method.MEAN,
+    seed: int = 0,
+    recipes: Recipes = (),
+) -> Combination:
+    """Combine members' probabilities (M, N, 7) on `valid`, whose labels are (N,).
+
+    Fitted weights are kept where their cross-fitted NLL is the lowest; else equal weights, or the best member alone,
+    are taken. seed: of the folds and of the bags of the greedy selection.
+    """
+    methods = (*METHODS, Method.BEST) if len(answers) > 1 else (method, Method.BEST)
+    trials = {each: attempt(each, answers, labels, seed=seed) for each in methods}
+    rivals = [each for each in (method, Method.MEAN, Method.BEST) if each in trials] if method in FITTED else [method]
+    taken = min(rivals, key=lambda rival: trials[rival].cross_fitted.nll)
+    pooling = trials[taken].pooling
+    diversity = measure_diversity(
+        answers, labels, pooling, held_out=trials[taken].held_out if taken in FITTED else None
+    )
+    scores, *member_scores = (score(answer, labels) for answer in (pooling(answers), *answers))
+    return Combination(method, taken, trials, scores, tuple(member_scores), diversity, conclude(diversity, recipes))
+
+
+def twins(answers: Float32Array) -> dict[int, int]:
+    """Return, for each member of (M, N, 7) that answers exactly as an earlier one, that earlier one."""
+    found: dict[int, int] = {}
+    for later in range(1, len(answers)):
+        for earlier in range(later):
+            if earlier not in found and np.array_equal(answers[later], answers[earlier]):
+                found[later] = earlier
+                break
+    return found

@@ -1,0 +1,144 @@
+"""An ensemble folder: which runs it has, how much each counts, and what they answer together."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from emotify.arrays import UInt8Array
+from emotify.ensembling.combine import Combination
+from emotify.ensembling.pooling import Pooling
+from emotify.ensembling.weights import METHODS, Method
+from emotify.errors import ModelError
+from emotify.evaluation.classifier import Answers, Classifier, pool_answers
+from emotify.files import file_sha256, printable, read_json, write_json
+from emotify.runs import CHECKPOINT
+
+FILE = "ensemble.json"
+SCHEMA = 2  # 1 had no methods but the mean, and its readers take no notice of weights
+_AGAIN = "combine again with: emotify ensemble"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Members that answer as one."""
+
+    name: str
+    members: tuple[Classifier, ...]
+    pooling: Pooling
+    crowd_pooling: Pooling | None = None  # None where a member has no crowd head
+
+    def answers(self, images: UInt8Array) -> Answers:
+        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        return pool_answers([member.answers(images) for member in self.members], self.pooling, self.crowd_pooling)
+
+
+def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) -> None:
+    """Write ensemble.json into `folder`; runs are named relative to it, with the digest of their checkpoint.
+
+    `runs` are those of the combination, in its order; those of weight 0 are no members.
+    """
+    pooling = combination.pooling
+    known = [
+        {
+            "run": _relative(run, folder),
+            "sha256": file_sha256(run / CHECKPOINT),
+            "weight": weight,
+            "valid": one.document(),
+        }
+        for run, weight, one in zip(runs, pooling.weights, combination.member_scores, strict=True)
+    ]
+    document = {
+        "schema": SCHEMA,
+        "method": combination.method,
+        "taken": combination.taken,
+        "members": [member for member in known if member["weight"]],
+        "dropped": [member for member in known if not member["weight"]],
+        "temperature": pooling.temperature,
+        "crowd": combination.crowd and combination.crowd.document(),
+        "valid": combination.scores.document(),
+        "cross_fitted": vars(combination.cross_fitted),
+        "methods": [trial.document() for trial in combination.trials.values()],
+        "diversity": {"runs": [member["run"] for member in known], **combination.diversity.document()},
+        "conclusion": combination.conclusion,
+    }
+    write_json(folder / FILE, document)
+
+
+def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> Ensemble:
+    """Open an ensemble folder, each member with `open_member`.
+
+    Raises ModelError when the folder is damaged, or a member is gone or no longer what was combined.
+    """
+    path = folder / FILE
+    try:
+        document = read_json(path)
+        members = [(folder / member["run"], str(member["sha256"])) for member in document["members"]]
+        pooling = _read_pooling(document)
+        crowd = _read_crowd_pooling(document, pooling)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{printable(path)} is damaged or of a form this version does not know; {_AGAIN}"
+        raise ModelError(msg) from error
+    for run, digest in members:
+        _check_member(run / CHECKPOINT, digest)
+    return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), pooling, crowd)
+
+
+def read_recipes(runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the config.json of each run, empty where there is none to read."""
+    recipes = []
+    for run in runs:
+        try:
+            recipe = read_json(run / "config.json")
+        except (OSError, ValueError):
+            recipe = {}
+        recipes.append(recipe if isinstance(recipe, dict) else {})
+    return recipes
+
+
+def _read_pooling(document: dict[str, Any]) -> Pooling:
+    """Return how an ensemble.json pools. Raises ValueError, KeyError or TypeError when it cannot be meant."""
+    weights = tuple(float(member["weight"]) for member in document["members"])
+    temperature = float(document["temperature"])
+    method = Method(document["method"])
+    if document["schema"] not in (1, SCHEMA) or method not in METHODS:
+        raise ValueError
+    if not (weights and min(weights) > 0 and math.isclose(sum(weights), 1, abs_tol=1e-6)):
+        raise ValueError
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError
+    return Pooling(weights, temperature, linear=method is Method.PROBABILITIES)
+
+
+def _read_crowd_pooling(document: dict[str, Any], pooling: Pooling) -> Pooling | None:
+    """Return how an ensemble.json pools the crowd's heads: with the same weights, and a temperature of their own."""
+    crowd = document.get("crowd")
+    if crowd is None:
+        return None
+    temperature = float(crowd["temperature"])
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError
+    return dataclasses.replace(pooling, temperature=temperature)
+
+
+def _relative(run: Path, folder: Path) -> str:
+    """Return the way from `folder` to `run`, so that both can be moved together."""
+    run, folder = run.resolve(), folder.resolve()
+    try:
+        return PurePath(os.path.relpath(run, folder)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return str(run)
+
+
+def _check_member(checkpoint: Path, digest: str) -> None:
+    if not checkpoint.exists():
+        msg = f"no checkpoint at {printable(checkpoint)}, a member of the ensemble; {_AGAIN}"
+        raise ModelError(msg)
+    if file_sha256(checkpoint) != digest:
+        msg = f"{printable(checkpoint)} is no longer what was combined; {_AGAIN}"
+        raise ModelError(msg)

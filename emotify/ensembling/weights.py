@@ -1,0 +1,197 @@
+"""How much each member counts. Every choice is made on `valid`, and judged on images it was not made on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotify.arrays import Float32Array, Int64Array
+from emotify.ensembling.pooling import Pooling
+from emotify.evaluation.classifier import logarithms
+from emotify.evaluation.metrics import negative_log_likelihood
+from emotify.evaluation.temperature import fit_temperature
+
+FOLDS = 5
+BAGS = 20
+ROUNDS = 20  # members that a bag adds to those it begins with
+RIDGE = 0.01  # nats for a squared distance of 1 from equal weights
+SMALLEST_SHARE = 0.1  # of an equal weight; below it a member costs its whole time for next to nothing
+
+
+class Method(StrEnum):
+    """Ways to weigh members."""
+
+    MEAN = "mean"  # equal weights, of log-probabilities
+    PROBABILITIES = "probabilities"  # equal weights, of probabilities
+    WEIGHTED = "weighted"
+    GREEDY = "greedy"
+    BEST = "best member"  # all weight to the most accurate: what an ensemble has to beat
+
+
+FITTED = (Method.WEIGHTED, Method.GREEDY)  # the methods whose weights are learnt
+METHODS = tuple(method for method in Method if method is not Method.BEST)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The two numbers by which ensembles are compared."""
+
+    accuracy: float
+    nll: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a method came to."""
+
+    method: Method
+    pooling: Pooling
+    fitted: Headline  # on the images it was fitted to
+    held_out: Float32Array  # (N, 7), the same images, each answered by a fit to the other folds
+    cross_fitted: Headline  # of that
+
+    @property
+    def members(self) -> int:
+        """How many members have a weight."""
+        return sum(weight > 0 for weight in self.pooling.weights)
+
+    def document(self) -> dict[str, Any]:
+        """Return the trial as JSON has it."""
+        scores = {"valid": vars(self.fitted), "cross_fitted": vars(self.cross_fitted)}
+        return {"method": self.method, "members": self.members, "weights": list(self.pooling.weights), **scores}
+
+
+def attempt(method: Method, answers: Float32Array, labels: Int64Array, *, seed: int) -> Trial:
+    """Fit weights and temperature to members' probabilities (M, N, 7) and labels (N,), and score both ways."""
+    pooling = fit(method, answers, labels, seed=seed)
+    held_out = np.empty(answers.shape[1:], np.float32)
+    folds = _folds(labels, seed=seed)
+    for fold in np.unique(folds):
+        held = folds == fold
+        rest = ~held if not held.all() else held  # a single image is all there is
+        fitted = fit(method, answers[:, rest], labels[rest], seed=seed)
+        held_out[held] = fitted(answers[:, held])
+    return Trial(method, pooling, _headline(pooling(answers), labels), held_out, _headline(held_out, labels))
+
+
+def fit(method: Method, answers: Float32Array, labels: Int64Array, *, seed: int) -> Pooling:
+    """Return the weights that `method` gives members' probabilities (M, N, 7), and the temperature that suits them."""
+    if method is Method.WEIGHTED:
+        weights = without_small(fit_weights(answers, labels))
+    elif method is Method.GREEDY:
+        weights = without_small(select_greedily(answers, labels, seed=seed))
+    elif method is Method.BEST:
+        weights = np.eye(len(answers))[(answers.argmax(2) == labels).mean(1).argmax()]
+    else:
+        weights = np.full(len(answers), 1 / len(answers))
+    return with_weights(weights, answers, labels, linear=method is Method.PROBABILITIES)
+
+
+def with_weights(
+    weights: NDArray[np.float64], answers: Float32Array, labels: Int64Array, *, linear: bool = False
+) -> Pooling:
+    """Return the pooling of these weights (M,) with the temperature fitted."""
+    shares = tuple(float(weight) for weight in weights)
+    return Pooling(shares, fit_temperature(Pooling(shares, 1.0, linear).raw(answers), labels), linear)
+
+
+def fit_weights(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64]:
+    """Return the weights (M,), at least 0 and of sum 1, with the lowest NLL of the pool after its own temperature.
+
+    Weights and temperature are found together: softmax(sum of v log p) with v >= 0 has weights v / sum(v) and
+    temperature 1 / sum(v), and its NLL is convex in v. Weights found at temperature 1 would reward members for their
+    confidence, which the temperature mends anyway. A small ridge draws v to equal weights, as in Breiman 1996 (Stacked
+    regressions) with the pull to the mean instead of zero, so that alike members share their weight.
+    """
+    from scipy.optimize import minimize
+
+    margins = _margins(answers, labels)
+    members, images = margins.shape[:2]
+
+    def loss(v: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        scores = np.tensordot(v, margins, 1)
+        nll, probabilities = _nll_and_softmax(scores)
+        centred = v - v.mean()
+        slope = np.tensordot(margins, probabilities, 2) / images
+        return float(nll.mean() + RIDGE * centred @ centred), slope + 2 * RIDGE * centred
+
+    start = np.full(members, 1 / members)
+    found = minimize(loss, start, jac=True, bounds=[(0, None)] * members, method="L-BFGS-B").x
+    return np.asarray(found / found.sum() if found.sum() > 0 else start)
+
+
+def select_greedily(answers: Float32Array, labels: Int64Array, *, seed: int) -> NDArray[np.float64]:
+    """Return each member's share (M,) of what is selected with replacement (Caruana et al. 2004), over BAGS bags.
+
+    Each bag starts with the best members by their NLL, as many as do best together, and adds the one that lowers the
+    NLL most, ROUNDS times. The bags are bootstraps of images and not, as in the paper, of its 2,000 members: halves of
+    a few members would force weight on weak ones. Pooled are log-probabilities, at the temperature that suits all.
+    """
+    generator = np.random.default_rng(seed)
+    margins = (_margins(answers, labels) / fit(Method.MEAN, answers, labels, seed=seed).temperature).astype(np.float32)
+    images = len(labels)
+    bags = (np.bincount(generator.integers(0, images, images), minlength=images) for _ in range(BAGS))
+    return np.asarray(np.mean([_selected(margins, bag) for bag in bags], axis=0))
+
+
+def without_small(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights (M,) with those below SMALLEST_SHARE of an equal one at 0, and the others of sum 1."""
+    kept = np.where(weights < SMALLEST_SHARE / len(weights), 0.0, weights)
+    return np.asarray(kept / kept.sum())
+
+
+def _selected(margins: Float32Array, counts: Int64Array) -> NDArray[np.float64]:
+    """Return the shares (M,) that one bag selects; an image counts as often as the bootstrap drew it."""
+    drawn = counts > 0
+    margins, chances = margins[:, drawn], counts[drawn] / counts.sum()
+
+    def loss(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        return np.asarray(_nll_and_softmax(scores)[0] @ chances)
+
+    order = np.argsort(loss(margins), kind="stable")
+    sums = margins[order].cumsum(0)
+    losses = loss(sums / np.arange(1, len(order) + 1, dtype=np.float32)[:, None, None])
+    start = int(losses.argmin()) + 1
+    votes = np.isin(np.arange(len(order)), order[:start]).astype(np.float64)
+    total, best, best_votes = sums[start - 1], losses.min(), votes.copy()
+    for size in range(start + 1, start + 1 + ROUNDS):
+        losses = loss((total + margins) / np.float32(size))
+        choice = int(losses.argmin())
+        votes[choice] += 1
+        total = total + margins[choice]
+        if losses[choice] < best:
+            best, best_votes = losses[choice], votes.copy()
+    return np.asarray(best_votes / best_votes.sum())
+
+
+def _margins(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64]:
+    """Return log p minus the log p of the true class, (M, N, 7): the NLL of a softmax of it is its logarithmic sum."""
+    scores = logarithms(answers).astype(np.float64)
+    return scores - scores[:, np.arange(len(labels)), labels][:, :, None]
+
+
+def _nll_and_softmax(
+    scores: NDArray[np.floating[Any]],
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """Return of margins (..., N, 7) the NLL (..., N) and the softmax."""
+    largest = scores.max(-1, keepdims=True)
+    powers = np.exp(scores - largest)
+    total = powers.sum(-1, keepdims=True)
+    return (np.log(total) + largest)[..., 0], powers / total
+
+
+def _folds(labels: Int64Array, *, seed: int) -> Int64Array:
+    """Return the fold (N,) of each image: classes spread evenly, otherwise by chance."""
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    folds = np.empty(len(labels), np.int64)
+    folds[order] = np.arange(len(labels)) % FOLDS
+    return folds
+
+
+def _headline(probabilities: Float32Array, labels: Int64Array) -> Headline:
+    accuracy = float((probabilities.argmax(1) == labels).mean())
+    return Headline(accuracy, negative_log_likelihood(probabilities, labels))

@@ -1,0 +1,68 @@
+"""The machine: how many CPUs there are to use, what they are, and what --device can be."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from emotify.errors import UsageError
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use: fewer than there are under taskset, or in a container with a quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min([count, *_quotas(Path("/proc/self/cgroup"), _CGROUPS)])))
+
+
+def describe_cpu() -> str:
+    """Return the model of the CPU and, on x86, whether it multiplies 8 bits exactly by itself (VNNI)."""
+    try:
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:
+        lines = []
+    known = {key.strip(): value.strip() for key, _, value in lines}
+    name = known.get("model name") or platform.processor() or platform.machine()
+    flags = set(known.get("flags", "").split())
+    if not flags:
+        return name
+    return f"{name} {'with' if flags & {'avx512_vnni', 'avx_vnni'} else 'without'} VNNI"
+
+
+def _quotas(membership: Path, cgroups: Path) -> Iterator[float]:
+    """Yield the CPUs that Linux lets each control group of this process have, where it limits them (cgroups(7))."""
+    try:
+        groups = [line.split(":", 2) for line in membership.read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, place in groups:
+        folder = cgroups if not controllers else cgroups / controllers
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        below = folder / place.lstrip("/")  # not there in a container that sees its own group as the root
+        for group in {folder, below, *(parent for parent in below.parents if folder in parent.parents)}:
+            yield from _quota(group)
+
+
+def _quota(group: Path) -> Iterator[float]:
+    try:
+        if (limit := group / "cpu.max").exists():
+            quota, period = limit.read_text().split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        if quota not in {"max", "-1"}:
+            yield int(quota) / int(period)
+    except (OSError, ValueError):
+        return  # no such limit, or not in a form that is known
+
+
+def check_device_name(device: str) -> None:
+    """Raise UsageError for a device that is none anywhere, whatever there is here."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        msg = f"--device {device!r:.80}: there are auto, cpu, cuda, cuda:1"
+        raise UsageError(msg)

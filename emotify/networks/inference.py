@@ -1,0 +1,95 @@
+"""A network's answers for images in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from emotify.arrays import UInt8Array
+from emotify.errors import UnavailableError
+from emotify.evaluation.classifier import Answers
+from emotify.networks.heads import CROWD_EXPRESSIONS, LABELS
+from emotify.networks.network import Network
+
+T = TypeVar("T", bound=nn.Module)
+_BATCH = 256  # images at once
+
+
+def predict_logits(
+    network: Network, images: UInt8Array | Tensor, *, device: torch.device, precision: str = "fp32"
+) -> Tensor:
+    """Return float32 logits (N, 7) or (N, 17), on the CPU, of uint8 images (N, 1, 48, 48), wherever they are.
+
+    Raises UnavailableError when there is too little memory.
+    """
+    try:
+        network = network.to(device).eval()
+        with torch.inference_mode(), autocast(device, precision):
+            batches = torch.as_tensor(images).split(_BATCH)
+            return torch.cat([network(batch.to(device)).float() for batch in batches]).cpu()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        msg = f"{device} has too little memory left; end what else uses it, or take another --device"
+        raise UnavailableError(msg) from error
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory: a GPU's error has a class of its own, a CPU's is known by its text."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def predict_answers(network: Network, images: UInt8Array, *, device: torch.device) -> Answers:
+    """Return what both heads answer to uint8 images (N, 1, 48, 48), computed in float32."""
+    # Convolutions on a GPU would otherwise round to TF32, which has 10 bits where float32 has 23.
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        logits = predict_logits(network, images, device=device)
+    crowd = logits[:, CROWD_EXPRESSIONS].softmax(1).numpy() if network.crowd else None
+    return Answers(logits[:, LABELS].softmax(1).numpy(), crowd)
+
+
+def pool_logits(logits: Tensor, weights: Tensor, *, linear: bool) -> Tensor:
+    """Return pooled log-probabilities (N, K), normalised only if `linear`, of logits (M, N, K) with weights (M, 1, 1).
+
+    The same as `emotify.ensembling.pooling.Pooling`, before its temperature, for what computes in torch.
+    """
+    if linear:
+        return (weights * logits.softmax(2)).sum(0).clamp_min(torch.finfo(torch.float32).tiny).log()
+    return (weights * logits.log_softmax(2)).sum(0)
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which matrix work runs at `precision`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def lay_out(network: T, layout: str = "channels_last") -> T:
+    """Lay out a network's weights in memory: channels_last is fastest on a GPU, and mostly on a CPU."""
+    return network.to(memory_format=memory_format(layout))  # type: ignore[call-overload]
+
+
+def memory_format(layout: str) -> torch.memory_format:
+    """Return torch's name of a layout, `channels_last` or `contiguous`."""
+    return torch.channels_last if layout == "channels_last" else torch.contiguous_format
+
+
+def fused(network: T) -> T:
+    """Change the network to evaluation mode and return it, each batch normalisation folded into the layer before it."""
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            for place in range(len(module) - 1):
+                _fuse_pair(module, place)
+    return network
+
+
+def _fuse_pair(layers: nn.Sequential, place: int) -> None:
+    before, after = layers[place], layers[place + 1]
+    if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+        layers[place], layers[place + 1] = fuse_conv_bn_eval(before, after), nn.Identity()
+    elif isinstance(before, nn.Linear) and isinstance(after, nn.BatchNorm1d):
+        layers[place], layers[place + 1] = fuse_linear_bn_eval(before, after), nn.Identity()

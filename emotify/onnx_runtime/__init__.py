@@ -1,0 +1,1 @@
+"""Exported model files: whether they are safe to open, and their answers by onnxruntime; never torch."""

@@ -1,0 +1,162 @@
+"""An exported model in onnxruntime: images in, probabilities out, and what the file says of itself."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emotify.emotions import EMOTIONS
+from emotify.errors import ModelError
+from emotify.evaluation.classifier import Answers, Head
+from emotify.files import parse_json, printable
+from emotify.onnx_runtime.session import ASSETS, read_model, run_model, start_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+SCHEMA: Final = "1"
+_HINT: Final = "make one with: emotify export RUN"
+_PACKAGED: Final = {"default": "model.onnx", "fast": "fast.onnx"}
+_BATCH: Final = 64  # images at once: larger batches are no faster on a CPU
+
+
+class Session:
+    """A classifier exported by `emotify export`, from the bytes of its file.
+
+    Raises ModelError when they are no such model, or one made for other classes.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        *,
+        name: str,
+        threads: int = 0,
+        device: str = "cpu",
+        head: Head | None = None,
+        optimise: bool = True,
+    ) -> None:
+        self.name = name
+        self._session = start_session(content, name=name, hint=_HINT, threads=threads, device=device, optimise=optimise)
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        _check(self._session, self.metadata, printable(name))
+        self.two_headed = len(self._session.get_outputs()) > 1
+        self.head = head or (Head.CROWD if self.two_headed else Head.LABELS)  # whose answer `predict` gives
+        if self.head is Head.CROWD and not self.two_headed:
+            msg = f"{printable(name)} has no crowd head; it was trained without FER+'s votes; take --head labels"
+            raise ModelError(msg)
+
+    @property
+    def temperature(self) -> float:
+        """What the logarithms of the probabilities were divided by; 1 in a file that does not say."""
+        try:
+            temperature = float(self.metadata["emotify.temperature"])
+        except (KeyError, ValueError):
+            return 1.0
+        return temperature if 0 < temperature < math.inf else 1.0
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return what `predict` answers, float32 (N, 7), to uint8 images (N, 1, 48, 48); N may be 0.
+
+        That is the answer of the head asked for; without one the crowd's, in a file that has no crowd head the labels'.
+        """
+        output = "labels" if self.two_headed and self.head is Head.LABELS else "probabilities"
+        return self._run((output,), images)[0]
+
+    def answers(self, images: npt.NDArray[np.uint8]) -> Answers:
+        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        outputs = ("labels", "probabilities") if self.two_headed else ("probabilities",)
+        return Answers(*self._run(outputs, images))
+
+    def _run(self, outputs: Sequence[str], images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        """Return each output (N, 7) for images (N, 1, 48, 48), which are run in batches."""
+        batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+        answers = [self._run_batch(outputs, batch) for batch in batches]
+        nothing = np.zeros((0, len(EMOTIONS)), np.float32)
+        return [np.concatenate([nothing, *(answer[place] for answer in answers)]) for place in range(len(outputs))]
+
+    def _run_batch(self, outputs: Sequence[str], batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        answers = [np.asarray(one) for one in run_model(self._session, outputs, {"images": batch}, name=self.name)]
+        if not all(np.isfinite(answer).all() for answer in answers):
+            name = printable(self.name)
+            msg = f"{name} answers with what is no number: its weights are damaged, or too large for its precision"
+            raise ModelError(msg)
+        return answers
+
+
+def open_session(path: Path, *, threads: int = 0, device: str = "cpu", head: Head | None = None) -> Session:
+    """Open an exported .onnx file. Raises ModelError when it is missing, no such model, or without that head."""
+    return Session(
+        read_model(path, hint=_HINT),
+        name=_name(path.resolve()),
+        threads=threads,
+        device=device,
+        head=head,
+    )
+
+
+def _name(path: Path) -> str:
+    """Return the file's name and that of its folder, unless that is the user's: names go into what is shared."""
+    folder = path.parent.name
+    own = os.path.basename(os.path.expanduser("~"))  # noqa: PTH111, PTH119 - Path.home raises where there is none
+    return path.name if folder in {"", own} else f"{folder}/{path.name}"
+
+
+def packaged_models() -> dict[str, Path]:
+    """Return the models inside the package: name -> file."""
+    files = {name: ASSETS / file for name, file in _PACKAGED.items()}
+    return {name: path for name, path in files.items() if path.exists()}
+
+
+def names_file(text: str) -> bool:
+    """Whether `text` names an .onnx file, or a model inside the package, rather than a folder."""
+    return Path(text).suffix.casefold() == ".onnx" or (text in packaged_models() and not Path(text).exists())
+
+
+def find_model(given: str | os.PathLike[str] | None) -> Path:
+    """Return the file of a model that is given as a path, as the name of one inside the package, or not at all.
+
+    Raises ModelError for a name that none has.
+    """
+    models = packaged_models()
+    text = os.fspath(given or "default")
+    if text in models:
+        return models[text]
+    path = Path(text)
+    if path.suffix or len(path.parts) != 1 or path.exists():
+        return path
+    msg = f"no model {printable(text)} inside emotify; there are {', '.join(models)}, or name an .onnx file"
+    raise ModelError(msg)
+
+
+def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) -> None:
+    """Raise ModelError unless the model is of the form that docs/formats.md describes."""
+    if "emotify.schema" not in metadata:
+        msg = f"{name} was not made by emotify export: its metadata has no emotify.schema"
+        raise ModelError(msg)
+    if metadata["emotify.schema"] != SCHEMA:
+        found = printable(metadata["emotify.schema"][:20])
+        msg = f"{name} has schema {found}, this version reads {SCHEMA}; update emotify"
+        raise ModelError(msg)
+    inputs = [(value.name, value.type, value.shape[1:]) for value in session.get_inputs()]
+    if inputs != [("images", "tensor(uint8)", [1, 48, 48])]:
+        msg = f"{name} takes {inputs}; expected one input: images, uint8 (N, 1, 48, 48)"
+        raise ModelError(msg)
+    outputs = [(value.name, value.type, value.shape[1:]) for value in session.get_outputs()]
+    expected = [(output, "tensor(float)", [len(EMOTIONS)]) for output in ("probabilities", "labels")]
+    if outputs not in (expected[:1], expected):
+        msg = f"{name} gives {outputs}; expected probabilities, float32 (N, 7), and with two heads labels, the same"
+        raise ModelError(msg)
+    try:
+        classes = tuple(parse_json(metadata["emotify.classes"]))
+    except (KeyError, ValueError, TypeError):
+        classes = ()
+    if classes != EMOTIONS:
+        msg = f"{name} has the classes {printable(str(classes)[:100])}; expected {', '.join(EMOTIONS)}"
+        raise ModelError(msg)

@@ -1,0 +1,1 @@
+"""Picture files -> upright pixels: the one reader, for training and for prediction."""

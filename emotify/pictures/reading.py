@@ -1,0 +1,136 @@
+"""Open one picture safely: upright pixels, or a status that says what is wrong with the file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, Final, TypeAlias, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from emotify.pictures.decoding import Failure, Picture, Status, decode, from_array, from_image
+
+__all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "read_picture"]
+
+MAX_BYTES: Final = 64 * 2**20
+
+# A file's path or content, an open file, pixels (grey HxW or RGB HxWx3), or an image of Pillow's.
+Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.uint8] | Image.Image
+
+
+def is_source(given: object) -> TypeGuard[Source]:
+    """Tell one picture from several: text, bytes, arrays and open files could be iterated over, too."""
+    return isinstance(given, str | os.PathLike | bytes | np.ndarray | Image.Image) or hasattr(given, "read")
+
+
+def read_picture(source: Source, *, enough_side: int | None = None) -> Picture | Failure:
+    """Read the first frame of a picture from wherever it is; an open file may never end.
+
+    A JPEG file is read at a fraction of its size where that leaves it `enough_side` pixels on its longer side.
+    Pipes, devices and sockets are refused without reading them; so is what is too large, before it is decoded.
+    Nothing in a file raises: whatever is wrong becomes a Failure. Raises TypeError for what is no Source.
+    """
+    try:
+        if isinstance(source, np.ndarray):
+            return from_array(source)
+        if isinstance(source, Image.Image):
+            return from_image(source)
+        content = _content(source)
+        return content if isinstance(content, Failure) else decode(content, enough_side=enough_side)
+    except MemoryError:
+        return Failure("memory", "not enough memory to open it; close other programs, or make the picture smaller")
+
+
+def _content(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes | Failure:
+    if isinstance(source, bytes):
+        content: bytes | Failure = source
+    elif isinstance(source, Path | str | os.PathLike):  # Path is there because asking for PathLike is slow
+        try:
+            content = _file_content(source)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            content = _file_failure(os.fspath(source), error)
+    else:
+        content = _stream_content(source)
+    if isinstance(content, Failure):
+        return content
+    if not content:
+        return Failure("empty", "the file holds nothing; get the picture again")
+    if len(content) > MAX_BYTES:
+        return _too_many_bytes()
+    return content
+
+
+def _stream_content(stream: BinaryIO) -> bytes:
+    content = stream.read(MAX_BYTES + 1) if hasattr(stream, "read") else None
+    if not isinstance(content, bytes):
+        msg = f"not a picture: {type(stream).__name__}; give a path, bytes, a file opened in binary mode, or pixels"
+        raise TypeError(msg)
+    return content
+
+
+def _file_content(path: str | os.PathLike[str]) -> bytes | Failure:
+    # Opening some devices acts on them, so a look comes first; the file may be exchanged after it, so the open
+    # descriptor is looked at again. O_NONBLOCK: a pipe without a writer must not hold us up.
+    mode = os.stat(path).st_mode  # noqa: PTH116 - a path may be given as text
+    if stat.S_ISDIR(mode):
+        os.scandir(path).close()  # raises for a folder that a walk could not list
+    if not stat.S_ISREG(mode):
+        return _not_regular(mode)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    file = os.open(path, flags)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            return _not_regular(status.st_mode)
+        if status.st_size > MAX_BYTES:
+            return _too_many_bytes()
+        return _read(file, status.st_size + 1)  # with the limit instead, Python would set aside as much for each file
+    finally:
+        os.close(file)
+
+
+def _read(file: int, size: int) -> bytes:
+    """Read up to `size` bytes, without a file object of Python's: making one takes as long as reading a small file."""
+    content = os.read(file, size)
+    while len(content) < size - 1 and (more := os.read(file, size - len(content))):
+        content += more
+    return content
+
+
+def _too_many_bytes() -> Failure:
+    return Failure("too_large", f"more than {MAX_BYTES // 2**20} MiB; make the picture smaller")
+
+
+def _not_regular(mode: int) -> Failure:
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "device")
+    return Failure("not_regular", f"a {kind}, not a file; name a picture file")
+
+
+def _file_failure(path: str, error: OSError | ValueError) -> Failure:
+    code = error.errno if isinstance(error, OSError) else errno.ENOENT
+    if code in {errno.EACCES, errno.EPERM}:
+        return Failure("permission", "no permission to read it; change its permissions, or run as its owner")
+    if code in {errno.ENXIO, errno.ENODEV, errno.EISDIR}:
+        return _not_regular(0)
+    if code in {errno.ENOMEM, errno.EMFILE, errno.ENFILE}:
+        return Failure("memory", f"the system is short of memory or files ({os.strerror(code)}); close other programs")
+    if code in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}:
+        return Failure("not_found", _missing_hint(path))
+    return Failure("corrupt", f"cannot be read from the disk ({error}); copy it again")
+
+
+def _missing_hint(text: str) -> str:
+    if os.path.islink(text):  # noqa: PTH114 - Path.is_symlink raises for names too long
+        return "a link that leads nowhere; mend the link, or name the file itself"
+    if text.startswith("~"):
+        return "no such file; the shell did not replace ~, write the folder's full path"
+    if "$" in text or text.count("%") > 1:
+        return "no such file; the shell did not replace the variable in its name, write out the path"
+    if "\\" in text and os.sep == "/":
+        return "no such file; this looks like a Windows path, write it with / as this system does"
+    return "no such file; check the path"

@@ -1,0 +1,282 @@
+"""The life of a run folder: opened, gone on with, finished."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import torch
+
+from emotify import __version__
+from emotify.data.types import Dataset, Split
+from emotify.emotions import EMOTIONS
+from emotify.errors import InputError, ModelError, UnavailableError, UsageError, WriteError
+from emotify.evaluation.metrics import Scores, score
+from emotify.files import explain_write_errors, locked, printable, remove_strays, write_json
+from emotify.networks import build_network, check_name, count_macs, count_parameters
+from emotify.networks.inference import is_out_of_memory, predict_answers
+from emotify.networks.pretrained import PUBLISHED, find_weights
+from emotify.onnx_runtime.classifier import names_file
+from emotify.runs import STATE, new_folder, read_run, update_record
+from emotify.training.checkpoint import DamagedError
+from emotify.training.config import TrainConfig, read_config
+from emotify.training.device import check_device, describe, resolve
+from emotify.training.distributed import ALONE, World
+from emotify.training.initial_weights import first_weights
+from emotify.training.loop import Training
+from emotify.training.teacher import open_teacher, runtime_version
+
+
+@contextlib.contextmanager
+def new_run(
+    config: TrainConfig, dataset: Dataset, *, out: Path, argv: Sequence[str] = (), world: World = ALONE
+) -> Iterator[Training]:
+    """Make a run folder below `out` and give its training, not yet begun.
+
+    Of several processes rank 0 makes the folder, and the others train with it.
+    Raises InputError when the data cannot be trained on, UnavailableError for a device that is not there, WriteError.
+    """
+    check_options(config)
+    _check_share(config, world)
+    _check_data(dataset, config)
+    if not world.leads:
+        theirs: tuple[TrainConfig, Path] = world.from_leader(None)
+        with _telling_of_memory(theirs[0]):
+            yield Training(theirs[0], dataset.splits, theirs[1], world)
+        return
+    config = resolve(config, steps=config.epochs * (len(dataset.splits[Split.TRAIN]) // config.batch_size))
+    folder = new_folder(out, f"{config.model}-s{config.seed}")
+    with locked(folder / ".lock"), _telling_of_memory(config):
+        write_json(folder / "config.json", config.document())
+        world.from_leader((config, folder))
+        training = Training(config, dataset.splits, folder, world)
+        update_record(
+            folder,
+            status="running",
+            model=config.model,
+            parameters=count_parameters(training.average),
+            macs=count_macs(training.average),
+            classes=EMOTIONS,
+            **_machine(config, world),
+            precision=config.precision,
+            data={
+                "name": PurePath(dataset.source).name,
+                "sha256": training.data_sha256,
+                "counts": {split.value: images.counts().tolist() for split, images in dataset.splits.items()},
+            },
+            argv=[_without_folders(word) for word in argv],
+            wall_seconds=0.0,
+            **_published(config),
+        )
+        if config.pretrained:
+            training.save_state()  # resuming needs no package then
+        with _keeping_record(training):
+            yield training
+
+
+@contextlib.contextmanager
+def resumed_run(
+    folder: Path, dataset: Dataset, *, device: str = "", threads: int = 0, world: World = ALONE
+) -> Iterator[Training]:
+    """Give the training of an unfinished run, where its last state left it.
+
+    device, threads: instead of the run's own. Raises ModelError when the folder, its state or the data do not fit,
+    WriteError when another process trains it.
+    """
+    check_resumable(folder)
+    config = _config_for(folder, device=device, threads=threads)
+    _check_share(config, world)
+    _check_data(dataset, config)
+    with locked(folder / ".lock") if world.leads else contextlib.nullcontext(), _telling_of_memory(config):
+        check_resumable(folder)  # once more: another process may have finished it in between
+        if world.leads:
+            remove_strays(folder)
+        training = Training(config, dataset.splits, folder, world)
+        if (folder / STATE).exists():
+            _load_state(training)
+        elif read_run(folder).record["data"]["sha256"] != training.data_sha256:
+            msg = f"{printable(folder)} was begun on other data; resume it with the --data that it began with"
+            raise ModelError(msg)
+        if not world.leads:
+            yield training
+            return
+        before, now = read_run(folder).record, _machine(config, world)
+        if changed := {name: before.get(name) for name in now if before.get(name) != now[name]}:
+            now["earlier"] = [*before.get("earlier", []), {"until_step": training.step, **changed}]
+        update_record(folder, status="running", **now)
+        with _keeping_record(training):
+            yield training
+
+
+def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: World = ALONE) -> list[str]:
+    """Return what is not as it was when the run in `folder` was last trained: it does not go on bit for bit."""
+    record = read_run(folder).record
+    now = _machine(_config_for(folder, device=device, threads=threads), world)
+    computing = ("torch", "onnxruntime")  # what computes the weights, of what has a version
+    before = {**record, **_only(computing, record["versions"]), "processes": record.get("processes", 1)}
+    now |= _only(computing, now.pop("versions"))
+    return [f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value]
+
+
+def check_options(config: TrainConfig) -> None:
+    """Raise what `new_run` would for options that cannot be trained with, before any data is read."""
+    check_name(config.model)
+    check_device(config)
+    if config.optimizer == "muon" and not any(weight.ndim == 4 for weight in build_network(config.model).parameters()):
+        msg = f"--optimizer muon is for convolutions, and {config.model} has none; take --optimizer sgd"
+        raise UsageError(msg)
+    if config.distill:
+        open_teacher(Path(config.distill), device=torch.device("cpu"))
+    if config.pretrained:
+        if config.start_from:
+            msg = "--pretrained and --start-from both give the first weights; take one of them"
+            raise UsageError(msg)
+        find_weights(config.model)
+    if config.start_from:
+        first_weights(config)
+
+
+def check_resumable(folder: Path) -> None:
+    """Raise ModelError when `folder` is no run, UsageError when there is nothing left to train in it."""
+    if read_run(folder).finished:
+        msg = f"{printable(folder)} has finished; score it with: emotify evaluate {printable(folder)}"
+        raise UsageError(msg)
+
+
+def finish_run(training: Training) -> Scores:
+    """Write the final weights and return their scores on `valid`. The run can be resumed until `close_run`."""
+    training.save_state()
+    answers = predict_answers(training.average, training.valid.images, device=training.device)
+    scores = score(answers.labels, training.valid.labels)
+    training.save_checkpoint({"accuracy": scores.accuracy, "nll": scores.nll})
+    update_record(training.folder, normalisation="measured" if training.measured else "followed")
+    return scores
+
+
+def close_run(folder: Path, scores: Scores) -> None:
+    """Declare a run finished, and remove what only resuming it needs."""
+    update_record(folder, status="finished", valid=scores.document())
+    for name in (STATE, Path(STATE).with_suffix(".json").name):
+        with explain_write_errors(folder / name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _load_state(training: Training) -> None:
+    try:
+        training.load_state()
+    except DamagedError as error:
+        msg = f"{error}; delete it, and --resume trains this run again from its first step"
+        raise ModelError(msg) from error
+
+
+def _config_for(folder: Path, *, device: str, threads: int) -> TrainConfig:
+    """Return the options of the run in `folder`, with the device and the threads that it goes on with.
+
+    Raises UnavailableError when the device is not there, or the run is compiled and that cannot be done here.
+    """
+    config = read_config(folder / "config.json")
+    config = replace(config, device=device or config.device, threads=threads or config.threads)
+    check_device(config)
+    return resolve(config)
+
+
+def _without_folders(word: str) -> str:
+    """Return a word of a command line with only the last parts of absolute paths, also after `--name=` or a comma."""
+    name, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    paths = re.split(r",(?=/|\w:)", value)
+    return f"{name}{equals}" + ",".join(PurePath(path).name if PurePath(path).is_absolute() else path for path in paths)
+
+
+def _machine(config: TrainConfig, world: World) -> dict[str, Any]:
+    return {
+        "device": describe(config.device),
+        "processes": world.size,
+        "threads": config.threads,
+        "versions": {
+            "emotify": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            **({"onnxruntime": runtime_version()} if names_file(config.distill) else {}),
+        },
+    }
+
+
+def _published(config: TrainConfig) -> dict[str, Any]:
+    """Return where the first weights came from, for the record of the run."""
+    if not config.pretrained:
+        return {}
+    published = PUBLISHED[config.model]
+    return {
+        "pretrained": {
+            "package": published.package,
+            "file": PurePath(published.file).name,
+            "sha256": published.sha256,
+            "licence": published.licence,
+        }
+    }
+
+
+def _only(names: Sequence[str], versions: Mapping[str, str]) -> dict[str, str]:
+    return {name: versions[name] for name in names if name in versions}
+
+
+@contextlib.contextmanager
+def _telling_of_memory(config: TrainConfig) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        msg = f"{config.device} has too little memory; lower --batch-size {config.batch_size}"
+        raise UnavailableError(msg) from error
+
+
+@contextlib.contextmanager
+def _keeping_record(training: Training) -> Iterator[None]:
+    """Keep run.json true, however the block ends: time and speed, and the status when the run is not finished."""
+    begun, first, before = time.monotonic(), training.step, read_run(training.folder).record["wall_seconds"]
+    failed = False
+    try:
+        yield
+    except Exception:  # whatever it was: it is raised again, and the record says that the run failed
+        failed = True
+        raise
+    finally:
+        seconds = time.monotonic() - begun
+        images = (training.step - first) * training.config.batch_size
+        speed = {"wall_seconds": round(before + seconds, 1), "images_per_second": round(images / seconds, 1)}
+        with contextlib.suppress(WriteError):  # what went wrong first is what is told
+            if not read_run(training.folder).finished:
+                update_record(training.folder, status="failed" if failed else "interrupted")
+            update_record(training.folder, **speed)
+
+
+def _check_share(config: TrainConfig, world: World) -> None:
+    if config.batch_size % world.size:
+        msg = f"--batch-size {config.batch_size} cannot be shared by {world.size} processes; take a multiple of it"
+        raise UsageError(msg)
+
+
+def _check_data(dataset: Dataset, config: TrainConfig) -> None:
+    for split in (Split.TRAIN, Split.VALID):
+        if split not in dataset.splits or not len(dataset.splits[split]):
+            msg = f"{printable(dataset.source)} has no images of the {split} split; training needs train and valid"
+            raise InputError(msg)
+        if config.crowd_weight and dataset.splits[split].votes is None:
+            msg = f"--crowd-weight {config.crowd_weight:g} needs the votes of FER+; name fer2013new.csv with --ferplus"
+            raise InputError(msg)
+    train = dataset.splits[Split.TRAIN]
+    if np.count_nonzero(train.counts()) < 2:
+        msg = f"{printable(dataset.source)} has one class only in train; a classifier needs two"
+        raise InputError(msg)
+    if config.batch_size > len(train):
+        msg = f"--batch-size {config.batch_size} is more than the {len(train)} images of train; lower it"
+        raise UsageError(msg)

@@ -1,0 +1,68 @@
+"""Files carry what they answered when they were made, and evaluate replays it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.evaluation.classifier import Answers
+from emotify.onnx_runtime.classifier import open_session, packaged_models
+from emotify.onnx_runtime.reference import KEY, TOLERANCE, decode, encode, replay
+
+
+def test_vectors_are_read_as_they_were_written():
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 48, 48), np.uint8)
+    labels, crowd = np.full((3, 7), 1 / 7, np.float32), np.eye(7, dtype=np.float32)[:3]
+    for answers in (Answers(labels), Answers(labels, crowd)):
+        again = decode(encode(images, answers))
+        np.testing.assert_array_equal(again[0], images)
+        np.testing.assert_allclose(again[1].labels, labels, atol=1e-6)
+        assert again[1].heads == answers.heads
+    assert again[1].crowd is not None
+    np.testing.assert_allclose(again[1].crowd, crowd, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", packaged_models())
+def test_n1_the_shipped_files_answer_their_vectors(name):
+    """N1: on whatever CPU and with whatever onnxruntime this runs."""
+    session = open_session(packaged_models()[name])
+    images, _ = decode(session.metadata[KEY])
+    assert len(images) == 7
+    difference = replay(session)
+    assert difference is not None
+    assert difference <= TOLERANCE
+
+
+def with_reference(changed_model, text: str):
+    def describe(model):
+        known = {entry.key: entry.value for entry in model.metadata_props}
+        onnx.helper.set_model_props(model, {**known, KEY: text})
+
+    return changed_model(describe)
+
+
+def test_n1_evaluate_replays_them(changed_model, tiny_csv):
+    """N1: exit 7 where a file does not answer as it did, and the message names the CPU."""
+    images = np.full((2, 1, 48, 48), 100, np.uint8)
+    honest = open_session(changed_model(lambda model: None)).probabilities(images)
+    good = with_reference(changed_model, encode(images, Answers(honest)))
+    shown = CliRunner().invoke(app, ["evaluate", str(good), "--data", str(tiny_csv)])
+    assert shown.exit_code == 0, shown.output
+    assert "answers its reference vectors within" in shown.stderr
+    wrong = with_reference(changed_model, encode(images, Answers(np.roll(honest, 1, axis=1) + np.float32(0.1))))
+    shown = CliRunner().invoke(app, ["evaluate", str(wrong), "--data", str(tiny_csv)])
+    assert shown.exit_code == 7, shown.output
+    assert "allowed 0.03" in shown.stderr
+
+
+@pytest.mark.parametrize("text", ["", "7", "{}", json.dumps({"pixels": "!", "answers": {}}), "[" * 10**5])
+def test_d11_damaged_vectors_are_told(text, changed_model, tiny_csv):
+    shown = CliRunner().invoke(app, ["evaluate", str(with_reference(changed_model, text)), "--data", str(tiny_csv)])
+    assert shown.exit_code == 5, shown.output
+    assert "reference vectors" in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1

@@ -1,0 +1,338 @@
+"""What onnxruntime never gets to see, and what is said of it. Ids are those of RELIABILITY, sections D and M."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import random
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.emotions import EMOTIONS
+from emotify.errors import ModelError
+from emotify.onnx_runtime.classifier import open_session, packaged_models
+from emotify.onnx_runtime.safety import MAX_NODES, check_model, fields
+from emotify.onnx_runtime.session import ASSETS, LARGEST_MODEL, start_session
+
+Model = Callable[[Callable[[ModelProto], object]], Path]
+
+
+def external(name: str = "outside", location: str = "../secret") -> TensorProto:
+    """A tensor whose data are said to be in another file."""
+    tensor = TensorProto(name=name, dims=[4], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.append(StringStringEntryProto(key="location", value=location))
+    return tensor
+
+
+def constant(**attributes: Any) -> NodeProto:
+    return helper.make_node("Constant", [], ["unused"], **attributes)
+
+
+def subgraph(tensor: TensorProto) -> NodeProto:
+    output = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
+    graph = helper.make_graph([helper.make_node("Identity", ["outside"], ["x"])], "inner", [], [output], [tensor])
+    return helper.make_node("If", ["condition"], ["unused"], then_branch=graph, else_branch=graph)
+
+
+def sparse(tensor: TensorProto) -> onnx.SparseTensorProto:
+    return onnx.SparseTensorProto(values=tensor, indices=numpy_helper.from_array(np.arange(4)), dims=[9])
+
+
+def located_only() -> TensorProto:
+    tensor = external()
+    del tensor.external_data[:]
+    return tensor
+
+
+EXTERNAL = {
+    "parent folder": lambda m: m.graph.initializer.append(external()),
+    "absolute path": lambda m: m.graph.initializer.append(external(location="/etc/passwd")),
+    "relative": lambda m: m.graph.initializer.append(external(location="secret")),
+    "a location without a name": lambda m: m.graph.initializer.append(located_only()),
+    "attribute": lambda m: m.graph.node.append(constant(value=external())),
+    "attribute with several": lambda m: m.graph.node.append(constant(values=[external(), external()])),
+    "graph in a node": lambda m: m.graph.node.append(subgraph(external())),
+    "sparse": lambda m: m.graph.sparse_initializer.append(sparse(external())),
+    "sparse attribute": lambda m: m.graph.node.append(constant(sparse_value=sparse(external()))),
+    "function": lambda m: m.functions.append(
+        onnx.FunctionProto(name="f", domain="mine", node=[constant(value=external())])
+    ),
+    "training": lambda m: m.training_info.append(onnx.TrainingInfoProto(algorithm=m.graph)),
+}
+
+
+@pytest.mark.parametrize("change", EXTERNAL.values(), ids=EXTERNAL.keys())
+def test_m4_data_outside_the_file_are_refused_wherever_they_are_named(change, changed_model: Model):
+    """M4: before onnxruntime sees the file, so neither links nor paths of any kind matter."""
+    path = changed_model(change)
+    with pytest.raises(ModelError, match=r"changed\.onnx is not run: it (holds|has)"):
+        check_model(path.read_bytes(), name=path.name)
+
+
+def test_m4_onnxruntime_is_not_even_loaded_for_them(changed_model: Model, tmp_path):
+    """M4: exit 5. What the file names is a pipe here: whoever opened it would wait forever."""
+    os.mkfifo(tmp_path / "secret")
+    path = changed_model(lambda model: model.graph.initializer.append(external(location="secret")))
+    program = (
+        "import sys\nfrom emotify.cli import app\n"
+        f"try: app(['predict', {str(ASSETS)!r}, '--model', {str(path)!r}])\n"
+        "except SystemExit as end: print(end.code, 'onnxruntime' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert shown.stdout == "5 False\n"
+    assert "data in another file" in shown.stderr
+
+
+def many_nodes(model: ModelProto) -> None:
+    model.graph.node.extend([helper.make_node("Identity", ["images"], ["x"])] * MAX_NODES)
+
+
+def large_tensor(*dims: int) -> Callable[[ModelProto], object]:
+    return lambda model: model.graph.initializer.append(TensorProto(name="huge", dims=dims, data_type=1))
+
+
+def node(operator: str, **options: str) -> Callable[[ModelProto], object]:
+    return lambda model: model.graph.node.append(helper.make_node(operator, ["images"], ["unused"], **options))
+
+
+BOMBS = {
+    "any shape from a number": (node("ConstantOfShape"), "operator"),
+    "endless loop": (node("Loop"), "operator"),
+    "scan": (node("Scan"), "operator"),
+    "chance": (node("RandomNormal"), "operator"),
+    "operators of others": (node("Conv", domain="com.evil"), r"com\.evil\.Conv"),
+    "operators of microsoft": (node("Gelu", domain="com.microsoft"), r"com\.microsoft\.Gelu"),
+    "too many nodes": (many_nodes, f"{MAX_NODES} nodes"),
+    "huge tensor": (large_tensor(10**13), "larger than the file"),
+    "huge tensor of many sizes": (large_tensor(*[1000] * 12), "larger than the file"),
+    "negative size": (large_tensor(-1), "larger than the file"),
+    "very many sizes": (large_tensor(*[1] * 100_000), "dimensions"),
+    "too many parts": (lambda m: m.graph.input.extend([m.graph.input[0]] * 200_001), "parts"),
+    "an operator that paints the terminal": (node("\x1b[31mRelu"), r"\\x1b\[31mRelu"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), BOMBS.values(), ids=BOMBS.keys())
+def test_m5_what_has_no_end_is_refused(change, words, changed_model: Model):
+    path = changed_model(change)
+    content = path.read_bytes()
+    start = time.process_time()
+    with pytest.raises(ModelError, match=words):
+        check_model(content, name=path.name)
+    assert time.process_time() - start < 2
+
+
+def test_m5_a_file_larger_than_any_model_is_refused(tmp_path):
+    """Also one whose size nobody knows before."""
+    path = tmp_path / "huge.onnx"
+    with path.open("wb") as file:
+        file.truncate(LARGEST_MODEL + 1)
+    for endless in (path, Path("/dev/zero")):
+        with pytest.raises(ModelError, match="larger than any model"):
+            open_session(endless)
+
+
+@pytest.mark.parametrize("size", [10**9, 10**13])
+def test_m5_a_model_that_grows_as_it_runs_is_stopped(size, changed_model: Model):
+    """M5: a few bytes may ask for any amount of memory; they get an error, and no memory."""
+
+    def grow(model: ModelProto) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.array([size, 1]), "shape"))
+        model.graph.node[3].output[0] = "small"
+        more = [
+            ("ReduceSum", ["small"], "one"),
+            ("Expand", ["one", "shape"], "large"),
+            ("ReduceMean", ["large"], "mean"),
+        ]
+        model.graph.node.extend(helper.make_node(name, inputs, [output]) for name, inputs, output in more)
+        model.graph.node.append(helper.make_node("Add", ["small", "mean"], ["probabilities"]))
+
+    session = open_session(changed_model(grow), threads=1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match="cannot be run"):
+        session.probabilities(np.zeros((1, 1, 48, 48), np.uint8))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_m5_a_model_whose_weights_are_damaged(changed_model: Model):
+    """M5: an answer that is no number is none."""
+
+    def damage(model: ModelProto) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.array([np.nan], np.float32), "damage"))
+        model.graph.node[3].output[0] = "whole"
+        model.graph.node.append(helper.make_node("Mul", ["whole", "damage"], ["probabilities"]))
+
+    with pytest.raises(ModelError, match="no number"):
+        open_session(changed_model(damage)).probabilities(np.zeros((1, 1, 48, 48), np.uint8))
+
+
+def wrong_input(kind: int, *shape: int | str) -> Callable[[ModelProto], object]:
+    return lambda m: m.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", kind, shape))
+
+
+def described(key: str, value: str) -> Callable[[ModelProto], object]:
+    return lambda m: helper.set_model_props(
+        m, {"emotify.schema": "1", "emotify.classes": json.dumps(EMOTIONS)} | {key: value}
+    )
+
+
+def extra_output(model: ModelProto) -> None:
+    model.graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 7]))
+
+
+def three_classes(model: ModelProto) -> None:
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((2304, 3), np.float32), "weights"))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3]))
+
+
+MISMATCHES = {
+    "shape": (wrong_input(TensorProto.UINT8, "N", 1, 64, 36), r"\[1, 64, 36\].*48, 48"),
+    "type": (wrong_input(TensorProto.FLOAT, "N", 1, 48, 48), r"tensor\(float\).*uint8"),
+    "rank": (wrong_input(TensorProto.UINT8, "N", 2304), r"\[2304\].*48, 48"),
+    "outputs": (extra_output, "logits.*expected probabilities"),
+    "classes": (three_classes, r"\[3\].*\(N, 7\)"),
+    "class names": (described("emotify.classes", json.dumps(EMOTIONS[::-1])), "has the classes .*neutral"),
+    "classes that are no list": (described("emotify.classes", "7"), "has the classes"),
+    "classes without an end": (described("emotify.classes", "[" * 10**5), "has the classes"),
+    "metadata": (lambda m: m.ClearField("metadata_props"), "not made by emotify export"),
+    "schema": (described("emotify.schema", "2"), "schema 2"),
+    "ir version": (lambda m: setattr(m, "ir_version", 999), "(?i)ir.?version"),
+    "opset": (lambda m: setattr(m.opset_import[0], "version", 999), "(?i)opset"),
+    "m6 schema": (described("emotify.schema", "\x1b]52;c;aGk=\x07" * 10**6), r"schema \\x1b\]52"),
+    "m6 classes": (described("emotify.classes", json.dumps(["\x1b[2J\n[red]"] * 10**5)), "has the classes"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), MISMATCHES.values(), ids=MISMATCHES.keys())
+def test_d11_m6_the_mismatch_is_named(change, words, changed_model: Model):
+    """D11: exit 5, and what is wrong. M6: in a line that is short and paints nothing, whatever the metadata say."""
+    shown = CliRunner().invoke(app, ["predict", str(ASSETS), "--model", str(changed_model(change))])
+    assert shown.exit_code == 5
+    assert re.search(words, shown.stderr), shown.stderr
+    assert "changed.onnx" in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1
+    assert len(shown.stderr) < 600
+    assert "\x1b" not in shown.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x00" * 9, b"\x3a\x00", b"\x00" * 50])
+def test_d11_files_that_are_no_model(content, tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"x\.onnx is not"):
+        open_session(path)
+
+
+def test_d11_a_part_of_a_model_is_none(small_model, tmp_path):
+    """Wherever it was cut."""
+    content = small_model.read_bytes()
+    path = tmp_path / "part.onnx"
+    for length in range(1, len(content), len(content) // 20):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelError, match=r"part\.onnx"):
+            open_session(path)
+
+
+class Bomb:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt", "pth", "safetensors", "npz", "pkl"])
+def test_m1_nothing_is_unpickled(suffix, tmp_path):
+    """M1: exit 5 from every command that takes a model, nothing is run, and nobody is told to allow it."""
+    mark, bomb = tmp_path / "mark", tmp_path / f"bomb.{suffix}"
+    bomb.write_bytes(pickle.dumps(Bomb(mark)))
+    commands = [["predict", str(ASSETS), "--model"], ["evaluate", "--data", "synthetic"], ["export"]]
+    for words in commands:
+        shown = CliRunner().invoke(app, [*words, str(bomb)])
+        assert shown.exit_code == 5, shown.output
+        assert "weights_only" not in shown.output
+    assert not mark.exists()
+
+
+def test_what_emotify_ships_is_allowed():
+    for path in ASSETS.rglob("*.onnx"):
+        check_model(path.read_bytes(), name=path.name)
+
+
+def test_the_reader_reads_what_onnx_reads():
+    """Every node's operator, and the size of every tensor, of the largest model there is."""
+    path = packaged_models()["default"]
+    known = onnx.load(path).graph
+    (graph,) = (value for number, value in fields(memoryview(path.read_bytes())) if number == 7)
+    assert isinstance(graph, memoryview)
+    parts = list(fields(graph))
+    nodes = [dict(fields(value)) for number, value in parts if number == 1 and isinstance(value, memoryview)]
+    assert [bytes(node[4]).decode() for node in nodes if isinstance(node[4], memoryview)] == [
+        node.op_type for node in known.node
+    ]
+    tensors = [dict(fields(value)) for number, value in parts if number == 5 and isinstance(value, memoryview)]
+    raw = [tensor.get(9, memoryview(b"")) for tensor in tensors]  # small ones of int8 have their numbers one by one
+    assert [len(value) for value in raw if isinstance(value, memoryview)] == [
+        len(tensor.raw_data) for tensor in known.initializer
+    ]
+    assert sum(map(bool, raw)) > 30
+
+
+def test_damaged_models_are_refused_or_run(small_model):
+    """Whatever the bytes, the check ends in a ModelError or in none, quickly."""
+    chance = random.Random(4)
+    seed = small_model.read_bytes()
+    head, tail = seed[:300], seed[-700:]  # not the weights, which may be anything
+    for _ in range(1000):
+        content = bytearray(head + tail)
+        for _ in range(chance.choice((1, 2, 8))):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        with contextlib.suppress(ModelError):
+            check_model(bytes(content), name="x.onnx")
+
+
+def eight_bits(values: list[int], *, dims: tuple[int, ...] = (1, 2), raw: bool = True, kind: int = TensorProto.INT8):
+    """Add a tensor of 8 bits, as bytes or number by number."""
+    array = np.array(values).astype(np.int8 if kind == TensorProto.INT8 else np.uint8).tobytes()
+    tensor = helper.make_tensor("w", kind, dims, array if raw else values, raw=raw)
+    return lambda model: model.graph.initializer.append(tensor)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("values", [[-64, 64], [0, 63], [-65, 0], [65, 0], [-128, 127]])
+def test_n1_weights_that_may_saturate_are_known(values, raw, changed_model: Model):
+    """N1: beyond +-64, however the file stores them; zero points and weights of uint8 do not count."""
+    content = changed_model(eight_bits(values, raw=raw)).read_bytes()
+    assert check_model(content, name="x.onnx") == (max(map(abs, values)) > 64)
+
+
+def test_n1_other_numbers_of_8_bits_cannot_saturate(changed_model: Model):
+    for change in (eight_bits([-128, 127], dims=(2,)), eight_bits([0, 255], kind=TensorProto.UINT8)):
+        assert not check_model(changed_model(change).read_bytes(), name="x.onnx")
+
+
+def test_n1_files_of_older_versions_are_computed_exactly(changed_model: Model):
+    """N1: not with sums in 16 bits, which costs time; so only where the weights need it."""
+
+    def option(values: list[int]) -> str:
+        session = start_session(changed_model(eight_bits(values)).read_bytes(), name="x.onnx", hint="")
+        return str(session.get_session_options().get_session_config_entry("session.x64quantprecision"))
+
+    assert option([-128, 127]) == "1"
+    with pytest.raises(RuntimeError, match="does not have"):
+        option([-64, 64])

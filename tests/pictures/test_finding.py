@@ -1,0 +1,149 @@
+"""Walking folders: sorted, complete, each file once, whatever lies in them. Ids are those of RELIABILITY, B and L."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from emotify.pictures.finding import Tally, find_pictures
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def walk(*paths: Path) -> list[Path]:
+    return list(find_pictures(paths))
+
+
+def test_the_order_is_that_of_the_arguments_and_of_sorted_names(tmp_path):
+    """Folders come where their names sort, which is also how Python sorts paths."""
+    make(tmp_path, "b/2.png", "b/10.png", "b.png", "a.jpg", "b/c/x.gif", "B.png", "b-.png")
+    everything = walk(tmp_path)
+    assert everything == sorted(everything)
+    assert len(everything) == 7
+    assert walk(tmp_path / "b.png", tmp_path / "b", tmp_path / "a.jpg") == [
+        tmp_path / name for name in ("b.png", "b/10.png", "b/2.png", "b/c/x.gif", "a.jpg")
+    ]
+
+
+def test_named_files_are_always_yielded(tmp_path):
+    """B1 missing, B36 twice, of any name; a walk takes only what is called a picture."""
+    make(tmp_path, "face", "face.txt", "face.png")
+    named = [tmp_path / "face", tmp_path / "face.txt", tmp_path / "none.png", tmp_path / "face.png"] * 2
+    named.append(Path("nul\0.png"))
+    assert walk(*named) == named
+    assert walk(tmp_path) == [tmp_path / "face.png"]
+
+
+def test_b30_hidden_files_are_skipped_and_others_counted(tmp_path):
+    make(tmp_path, "a.JPG", "._a.jpg", ".DS_Store", "Thumbs.db", ".git/x.png", "notes.txt", "b/README", "c.heic")
+    tally = Tally()
+    assert [found.name for found in find_pictures([tmp_path], tally)] == ["a.JPG", "c.heic"]
+    assert (tally.ignored, tally.links) == (2, 0)
+
+
+def test_b31_a_folder_named_like_a_picture_is_walked(tmp_path):
+    make(tmp_path, "x.png/y.png")
+    assert walk(tmp_path) == [tmp_path / "x.png/y.png"]
+    assert walk(tmp_path / "x.png") == [tmp_path / "x.png/y.png"]
+
+
+def test_b35_m17_links_inside_are_not_followed(tmp_path):
+    """A loop ends, a link to elsewhere leads nowhere, and both are counted; a named link is followed."""
+    make(tmp_path, "a/b/1.png", "elsewhere/2.png")
+    (tmp_path / "a/back").symlink_to("..")
+    (tmp_path / "a/b/3.png").symlink_to(tmp_path / "elsewhere/2.png")
+    tally = Tally()
+    assert list(find_pictures([tmp_path / "a"], tally)) == [tmp_path / "a/b/1.png"]
+    assert tally.links == 2
+    assert walk(tmp_path / "a/back/elsewhere") == [tmp_path / "a/back/elsewhere/2.png"]
+    (tmp_path / "named").symlink_to(tmp_path / "elsewhere")
+    assert walk(tmp_path / "named") == [tmp_path / "named/2.png"]
+
+
+def test_m17_links_inside_are_followed_when_told_to(tmp_path):
+    """A loop still ends, a folder that two links lead to is walked once, a link to nothing is left to be read."""
+    make(tmp_path, "a/1.png", "elsewhere/2.png", "elsewhere/notes.txt")
+    (tmp_path / "a/back").symlink_to("..")
+    (tmp_path / "a/other").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a/one.png").symlink_to(tmp_path / "elsewhere/2.png")
+    (tmp_path / "a/broken.png").symlink_to("nothing")
+    (tmp_path / "a/itself").symlink_to("itself")
+    (tmp_path / "a/below.png").symlink_to("1.png/x")
+    tally = Tally()
+    found = [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path / "a", tally, follow_links=True)]
+    assert found == ["a/1.png", "a/back/elsewhere/2.png", "a/below.png", "a/broken.png", "a/one.png"]
+    assert (tally.links, tally.ignored, tally.again) == (0, 2, 2)
+
+
+def test_b36_folders_are_walked_once(tmp_path):
+    make(tmp_path, "a/1.png", "a/b/2.png")
+    tally, places = Tally(), [tmp_path / "a/b", tmp_path / "a", tmp_path / "a"]
+    assert list(find_pictures(places, tally)) == [tmp_path / "a/b/2.png", tmp_path / "a/1.png"]
+    assert tally.again == 2
+
+
+def test_b37_b38_b39_names_come_back_as_they_are(tmp_path):
+    names = [
+        b"new\nline.png",
+        b"-rf.png",
+        b"caf\xe9.png",
+        "caf\u00e9.png".encode(),
+        "cafe\u0301.png".encode(),
+        b"CAFE.png",
+    ]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    assert sorted(os.fsencode(path.name) for path in walk(tmp_path)) == sorted(names)
+
+
+def test_a_folder_that_cannot_be_listed_is_yielded(tmp_path):
+    """Reading it then says `permission`; what lies beside it is still found."""
+    make(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "a").chmod(0)
+    tmp_path.chmod(0o755)
+    program = """
+import os
+from pathlib import Path
+from emotify.pictures.reading import read_picture
+from emotify.pictures.finding import find_pictures
+if os.geteuid() == 0:
+    os.setuid(65534)
+found = list(find_pictures([Path()]))
+print([str(picture) for picture in found], read_picture(found[0]).status)
+"""
+    command = [sys.executable, "-c", program]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "['a', 'b/2.png'] permission"
+    (tmp_path / "a").chmod(0o755)
+
+
+def test_l3_neither_depth_nor_breadth_is_a_limit(tmp_path):
+    deep = tmp_path / "deep" / Path(*["d"] * 200)
+    make(deep, "x.png")
+    for number in range(2000):
+        (tmp_path / f"wide/{number:04}").mkdir(parents=True)
+    make(tmp_path, "wide/1999/y.png")
+    assert walk(tmp_path) == [deep / "x.png", tmp_path / "wide/1999/y.png"]
+
+
+def test_l7_pictures_come_while_the_walk_goes_on(tmp_path):
+    """The first folder's pictures do not wait for the second to be listed."""
+    make(tmp_path, "a/1.png", "b/2.png")
+    walker = find_pictures([tmp_path])
+    assert next(walker) == tmp_path / "a/1.png"
+    make(tmp_path, "b/3.png")
+    assert [found.name for found in walker] == ["2.png", "3.png"]
+
+
+def test_b40_an_empty_folder_has_no_pictures(tmp_path):
+    make(tmp_path, "notes.txt")
+    tally = Tally()
+    assert list(find_pictures([tmp_path], tally)) == []
+    assert tally.ignored == 1

@@ -1,0 +1,422 @@
+"""Reading one picture: upright RGB, or a status that says what is wrong. Ids are those of RELIABILITY, section B."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import random
+import resource
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, features
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.detection.detector import Search
+from emotify.pictures.reading import MAX_BYTES, Failure, Picture, read_picture
+
+FUZZ_ROUNDS = int(os.environ.get("EMOTIFY_FUZZ", "2000"))  # mutations of each format
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["AVIF"] if features.check("avif") else [])]
+
+
+def drawing(width: int = 64, height: int = 48) -> Image.Image:
+    """Return a picture that looks different from every side."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    return Image.fromarray(
+        np.stack([columns * 255 // width, rows * 255 // height, 200 * (columns > rows)], axis=-1).astype(np.uint8)
+    )
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(width: int, height: int, *chunks: bytes) -> bytes:
+    """Return a valid black 1-bit PNG, small however many pixels it has."""
+    rows = zlib.compress(bytes(height * (1 + (width + 7) // 8))) if width * height < 200_000_000 else b""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    body = [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", rows), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def read(content: bytes | Path) -> Picture:
+    picture = read_picture(content)
+    assert isinstance(picture, Picture), picture
+    return picture
+
+
+def pixels(content: bytes | Path) -> np.ndarray:
+    return np.asarray(read(content).image.convert("RGB")).astype(int)
+
+
+def failure(content: bytes | Path | io.BytesIO) -> Failure:
+    result = read_picture(content)
+    assert isinstance(result, Failure), result
+    assert result.message
+    assert "\n" not in result.message
+    return result
+
+
+PNG, JPEG, BMP = (encode(drawing(), kind) for kind in ("PNG", "JPEG", "BMP"))
+BROKEN = {
+    "B3 empty": (b"", "empty", ""),
+    "B4 text": (b"dear diary, " * 20, "not_an_image", "check"),
+    "B4 text like a bitmap": (b"BMW makes cars and motorcycles too", "not_an_image", ""),
+    "B5 web page": (b"\n<!DOCTYPE html><html><body>404</body>", "not_an_image", "HTML"),
+    "B5 with a drawing": (b"<!doctype html><html><body><SVG></svg>", "not_an_image", "HTML"),
+    "B6 git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "not_an_image", "git lfs pull"),
+    "B7 gzip": (gzip.compress(PNG), "not_an_image", "unpack"),
+    "B8 truncated png": (PNG[: len(PNG) // 2], "truncated", ""),
+    "B8 truncated jpeg": (JPEG[: len(JPEG) // 2], "truncated", ""),
+    "B9 jpeg header": (JPEG[:20], "truncated", ""),
+    "B10 crc": (PNG[: PNG.index(b"IEND") - 8] + b"abcd" + PNG[PNG.index(b"IEND") - 4 :], "corrupt", "checksum"),
+    "B13 header of 60000": (png(60000, 60000), "too_large", "smaller"),
+    "B14 100 megapixels": (png(10000, 10000), "too_large", "50 megapixels"),
+    "B17 1x1": (encode(drawing(1, 1)), "too_small", "1x1"),
+    "B17 8x8": (encode(drawing(8, 8)), "too_small", "8x8"),
+    "B18 1x5000": (encode(drawing(1, 5000)), "bad_aspect", "1x5000"),
+    "B18 5000x1": (encode(drawing(5000, 1)), "bad_aspect", "5000x1"),
+    "B19 no width": (png(0, 48), "corrupt", ""),
+    "B19 no height": (BMP.replace(struct.pack("<ii", 64, 48), struct.pack("<ii", 64, 0)), "corrupt", ""),
+    "B26 text bomb": (png(48, 48, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000)))), "corrupt", ""),
+    "B27 eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n", "unsupported", "PNG or JPEG"),
+    "B28 svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported", "PNG or JPEG"),
+    "B28 svg with a page": (b"<svg><foreignObject><html></html></foreignObject></svg>", "unsupported", "PNG or JPEG"),
+    "B28 pdf": (b"%PDF-1.7\n", "unsupported", "PNG or JPEG"),
+    "B28 psd": (b"8BPS\0\1" + bytes(50), "unsupported", "PNG or JPEG"),
+    "B28 ico": (b"\0\0\1\0\1\0" + bytes(50), "unsupported", "PNG or JPEG"),
+    "B42 nothing on standard input": (io.BytesIO(), "empty", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "status", "words"), BROKEN.values(), ids=BROKEN.keys())
+def test_what_cannot_be_read_has_a_status_and_says_what_to_do(content, status, words):
+    result = failure(content)
+    assert result.status == status
+    assert words in result.message
+
+
+def test_the_command_gives_each_its_status(small_model, tmp_path):
+    """All of them in one folder, and one good picture: exit 3, a line each, and the good one is answered."""
+    contents = {f"{number:02}.png": content for number, (content, _, _) in enumerate(BROKEN.values())}
+    for name, content in {**contents, "good.png": PNG}.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else b"")
+    result = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(small_model), "--jsonl"])
+    assert result.exit_code == 3, result.output
+    statuses = [json.loads(line)["status"] for line in result.stdout.splitlines()]
+    assert statuses == [*(status for _, status, _ in BROKEN.values()), "ok"]
+
+
+def test_b15_a_bomb_is_refused_before_it_is_decoded():
+    """13000 x 13000 black pixels in a few kilobytes take no memory."""
+    bomb = png(13000, 13000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert failure(bomb).status == "too_large"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_b16_a_file_beyond_the_limit_is_not_read(tmp_path):
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    assert failure(path).status == "too_large"
+
+
+def test_b44_a_stream_without_an_end_is_left_at_the_limit():
+    class Endless(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            assert size is not None
+            assert 0 < size <= MAX_BYTES + 1
+            return bytes(size)
+
+    assert failure(Endless()).status == "too_large"
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("name", ["face.png", "face", "FACE.JPG", "face.txt"])
+def test_b11_b12_the_content_counts_and_not_the_name(tmp_path, kind, name):
+    path = tmp_path / name
+    path.write_bytes(encode(drawing(), kind))
+    picture = read(path)
+    assert (picture.width, picture.height, picture.frames) == (64, 48, 1)
+    assert np.abs(pixels(path) - np.asarray(drawing()).astype(int)).mean() < 25
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_b8_a_file_cut_anywhere_is_no_picture(kind):
+    """The few bytes that decoding can do without aside, a part of a file never passes for a picture."""
+    content = encode(drawing(), kind)
+    for length in range(32, len(content) - 32, max(1, len(content) // 50)):
+        assert failure(content[:length]).status in {"truncated", "corrupt"}, length
+
+
+def test_b20_sixteen_bits_look_like_eight():
+    eight = np.asarray(drawing().convert("L"))
+    expected = pixels(encode(Image.fromarray(eight)))
+    for factor in (256, 257):
+        sixteen = eight.astype(np.uint16) * factor
+        for kind in ("PNG", "TIFF", "PPM"):
+            assert np.array_equal(pixels(encode(Image.fromarray(sixteen), kind)), expected), (kind, factor)
+    wide = Image.fromarray(eight.astype(np.int32) * 1_000_000 - 5)
+    assert np.abs(pixels(encode(wide, "TIFF")) - (expected - expected.min()) * 255 / np.ptp(expected)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "RGB"])
+def test_b21_every_kind_of_colour_is_read(mode):
+    image = drawing().convert(mode)
+    content = encode(image, "JPEG" if mode == "YCbCr" else "TIFF")
+    assert np.abs(pixels(content) - np.asarray(image.convert("RGB")).astype(int)).mean() < 5
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "L", "RGB"])
+def test_b21_transparency_shows_mid_grey_and_not_hidden_colours(mode):
+    """The left half is white that cannot be seen: by an alpha channel, or by being named the transparent colour."""
+    image = Image.new("RGB", (64, 48), "white")
+    image.paste((0, 0, 0), (32, 0, 64, 48))
+    image = image.convert(mode)
+    options: dict[str, Any] = {}
+    if "A" in mode:
+        image.putalpha(Image.fromarray(np.repeat([[0, 255]], (32, 32), axis=1).repeat(48, axis=0).astype(np.uint8)))
+    else:
+        options["transparency"] = image.getpixel((0, 0))
+    seen = pixels(encode(image, **options))
+    assert (seen[:, :32] == 128).all()
+    assert (seen[:, 32:] == 0).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (0, 60000), (-3, 5)])
+def test_b22_floating_point_is_scaled(low, high):
+    values = np.linspace(low, high, 64 * 48, dtype=np.float32).reshape(48, 64)
+    seen = pixels(encode(Image.fromarray(values), "TIFF"))[..., 0]
+    assert seen.min() == 0
+    assert seen.max() >= 230
+    assert (np.diff(seen.ravel()) >= 0).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_b22_numbers_that_are_none_are_refused(value):
+    values = np.zeros((48, 64), np.float32)
+    values[3, 4] = value
+    assert failure(encode(Image.fromarray(values), "TIFF")).status == "nonfinite"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_b23_the_first_frame_is_read_and_the_frames_are_counted(kind):
+    first, second = drawing(), Image.new("RGB", (64, 48), "white")
+    content = encode(first, kind, save_all=True, append_images=[second, first])
+    assert read(content).frames == 3
+    assert np.abs(pixels(content) - np.asarray(first).astype(int)).mean() < 20
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", *(["AVIF"] if "AVIF" in FORMATS else [])])
+def test_b24_pictures_are_turned_upright(kind, orientation):
+    turns = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90",
+             7: "TRANSVERSE", 8: "ROTATE_270"}  # fmt: skip
+    lying = drawing().transpose(Image.Transpose[turns[orientation]])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encode(lying, kind, exif=exif)
+    picture = read(content)
+    assert (picture.width, picture.height) == picture.image.size == (64, 48)
+    assert np.abs(pixels(content) - np.asarray(drawing()).astype(int)).mean() < 10
+
+
+@pytest.mark.parametrize(
+    "extras",
+    [
+        {"exif": b"Exif\0\0II*\0\xff\xff\xff\xff" + bytes(8)},
+        {"exif": b"Exif\0\0garbage that is no TIFF"},
+        {"exif": b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\0\x03" * 9},
+        {"icc_profile": b"not a profile"},
+        {"xmp": b"<x:xmpmeta <<< broken"},
+    ],
+    ids=["exif offset", "exif text", "exif entries", "icc", "xmp"],
+)
+def test_b25_broken_metadata_do_not_cost_the_picture(extras):
+    picture = read(encode(drawing(), "JPEG", **extras))
+    assert picture.width == 64
+    assert ("EXIF" in picture.note) == ("exif" in extras)
+
+
+def test_b28_heic_names_the_extra():
+    if "pillow_heif" in sys.modules or _importable("pillow_heif"):
+        pytest.skip("the extra is installed")
+    for brand in (b"heic", b"heix", b"mif1"):
+        result = failure(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(40))
+        assert result.status == "unsupported"
+        assert "emotify[heic]" in result.message
+
+
+def _importable(name: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
+
+
+def test_b23_a_page_that_is_no_picture_costs_the_first_one_nothing():
+    """B23: of a TIFF file whose second page makes no sense, nor has the first one's size."""
+    content = bytearray(encode(drawing(), "TIFF", save_all=True, append_images=[drawing(24, 16)]))
+    whole = pixels(bytes(content))
+    first = int.from_bytes(content[4:8], "little")
+    entries = int.from_bytes(content[first : first + 2], "little")
+    following = first + 2 + 12 * entries
+    second = int.from_bytes(content[following : following + 4], "little")
+    photometric = content.index(struct.pack("<HHI", 262, 3, 1), second)
+    content[photometric + 8] = 99
+    picture = read(bytes(content))
+    assert picture.frames == 1
+    assert np.array_equal(np.asarray(picture.image.convert("RGB")), whole)
+
+
+def test_b29_a_picture_with_an_archive_behind_it_is_a_picture():
+    assert np.array_equal(pixels(JPEG + b"PK\x03\x04" + bytes(100)), pixels(JPEG))
+
+
+def test_large_jpegs_are_read_at_a_fraction_of_their_size():
+    """They keep their own width and height, turned upright, and more pixels than faces are sought in."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encode(Image.new("L", (6000, 4000), 90), "JPEG", exif=exif)
+    for search, size in ((Search(), (2000, 3000)), (Search(max_side=640), (2000, 3000)), (Search(max_side=2560), None)):
+        picture = read_picture(content, enough_side=search.enough_side)
+        assert isinstance(picture, Picture)
+        assert (picture.width, picture.height) == (4000, 6000)
+        assert picture.image.size == (size or (4000, 6000))
+    assert read(content).image.size == (4000, 6000)
+
+
+def test_b1_b34_b45_what_is_not_there_is_not_found(tmp_path):
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / "itself.png").symlink_to(tmp_path / "itself.png")
+    missing = {
+        tmp_path / "none.png": "check the path",
+        tmp_path / "dangling.png": "link",
+        tmp_path / "itself.png": "link",
+        tmp_path / ("n" * 300): "check the path",
+        Path("nul\0.png"): "check the path",
+        Path("~/face.png"): "~",
+        Path("$PHOTOS/face.png"): "variable",
+        Path("%USERPROFILE%\\face.png"): "variable",
+        Path("C:\\photos\\face.png"): "Windows",
+    }
+    for path, words in missing.items():
+        result = failure(path)
+        assert result.status == "not_found"
+        assert words in result.message
+
+
+def test_b2_a_file_that_may_not_be_read(tmp_path):
+    """Not even to root's tests: the reading is done as nobody."""
+    (tmp_path / "secret.png").write_bytes(PNG)
+    (tmp_path / "secret.png").chmod(0)
+    tmp_path.chmod(0o755)
+    program = """
+import os
+from pathlib import Path
+from emotify.pictures.reading import read_picture
+if os.geteuid() == 0:
+    os.setuid(65534)
+print(read_picture(Path("secret.png")).status)
+"""
+    command = [sys.executable, "-c", program]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "permission"
+
+
+def test_b31_b32_b33_what_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(tmp_path / "s.png"))
+        for path in (tmp_path / "pipe.png", tmp_path / "s.png", tmp_path, Path("/dev/zero"), Path("/dev/null")):
+            start = time.monotonic()
+            assert failure(path).status == "not_regular", path
+            assert time.monotonic() - start < 0.1
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["a b\t.png", "new\nline.png", "'\"%s.png", "\U0001f600.png", "‮gnp.exe", "-rf", "x" * 255, "dot."]
+)
+def test_b37_any_name_will_do(tmp_path, name):
+    (tmp_path / name).write_bytes(PNG)
+    assert read(tmp_path / name).width == 64
+
+
+def test_b38_also_one_that_is_not_utf8(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    path.write_bytes(PNG)
+    assert read(path).width == 64
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_b46_mutated_files_always_have_an_answer(kind):
+    """Flipped bytes, cuts, insertions and copied stretches: a picture or a status, in less than a second each."""
+    chance = random.Random(46)
+    seed = encode(drawing(), kind)
+    for _ in range(FUZZ_ROUNDS):
+        content = bytearray(seed)
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            place = chance.randrange(len(content))
+            match chance.randrange(4):
+                case 0:
+                    content[place] = chance.randrange(256)
+                case 1:
+                    del content[place : place + chance.choice((1, 4, 50))]
+                case 2:
+                    content[place:place] = chance.randbytes(chance.choice((1, 4, 50)))
+                case _:
+                    content[place : place + 4] = chance.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff"))
+            content = content or bytearray(b"\0")
+        start = time.process_time()
+        result = read_picture(bytes(content))
+        assert time.process_time() - start < 1
+        assert isinstance(result, Picture | Failure)
+
+
+def test_pictures_can_be_read_from_many_threads():
+    """No warning of Pillow's gets out, whatever the threads are reading."""
+    contents = [PNG, JPEG, PNG[:200], encode(drawing(), "TIFF"), encode(drawing(), "JPEG", exif=b"Exif\0\0junk")] * 20
+    expected = [isinstance(read_picture(content), Picture) for content in contents]
+    results: dict[int, list[bool]] = {}
+
+    def work(number: int) -> None:
+        results[number] = [isinstance(read_picture(content), Picture) for content in contents]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(results[number] == expected for number in range(4))
+
+
+def test_real_pictures_are_read(shared):
+    """Every photograph, AVIF and 16-bit grey included, and the HEIF one where its extra is installed."""
+    for path in sorted((shared / "photos").glob("*_*")):
+        if path.suffix == ".heif" and not _importable("pillow_heif"):
+            assert failure(path).status == "unsupported"
+            continue
+        picture = read(path)
+        assert picture.frames == (4 if "animated" in path.name else 1)
+        assert np.ptp(np.asarray(picture.image)) > 100

@@ -1,0 +1,291 @@
+"""The files that predict writes: lines that can be gone on with, tables, Parquet. Ids are those of RELIABILITY."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import fcntl
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.cli.predict import explain
+from emotify.emotions import EMOTIONS
+from emotify.onnx_runtime.classifier import find_model
+
+MODEL = ["--model", str(find_model(None)), "--faces", "whole", "--threads", "1"]
+SPLIT = [b"back\r=1+1.png", b"half;=1+1.png", b"tab\t=1+1.png"]
+NAMES = [b"=1+1.png", b"caf\xe9.png", b"new\nline.png", b"[red]x.png", b"a\x1b[31mb.png", "r\u202etl.png".encode()]
+NAMES += SPLIT
+
+
+def predict(*words: object, code: int = 0):
+    result = CliRunner().invoke(app, ["predict", *map(str, words), *MODEL])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def odd_names(class_folder, tmp_path) -> Path:
+    """A folder of pictures with names that do harm, and a file that is no picture."""
+    folder = Path(tmp_path) / "odd"
+    folder.mkdir()
+    for name in NAMES:
+        shutil.copy(class_folder / "happy" / "0.png", folder / os.fsdecode(name))
+    (folder / "@bad.png").write_text("no picture")
+    return folder
+
+
+def test_append_goes_on_after_a_crash(class_folder, tmp_path):
+    """The paths in the file are skipped, half a line at its end is repaired, and the result is as if never cut."""
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    predict(class_folder, "--jsonl-file", whole)
+    lines = whole.read_bytes().splitlines(keepends=True)
+    for end in (lines[5][:1], lines[5][:-9], lines[5][:-1], b"\0" * 40, b""):
+        cut.write_bytes(b"".join(lines[:5]) + end)
+        result = predict(class_folder, "--jsonl-file", cut, "--append")
+        assert cut.read_bytes() == whole.read_bytes()
+        assert f"{5 + (end == lines[5][:-1])} pictures were done before" in result.stderr
+    assert "14 pictures were done before" in predict(class_folder, "--jsonl-file", whole, "--append").stderr
+    assert whole.read_bytes() == b"".join(lines)
+
+
+def test_append_starts_a_file_that_is_not_there(class_folder, tmp_path):
+    """The same command serves the first time and after."""
+    predict(class_folder, "--jsonl-file", tmp_path / "new.jsonl", "--append")
+    assert len(documents(tmp_path / "new.jsonl")) == 14
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"path,label\na.png,happy\n", b'{"a": 1}\n', b'{"path": "a.png"}\n[]\n', b"\n", b"my notes", b'{"a": 1}'],
+)
+def test_append_leaves_other_files_alone(content, class_folder, tmp_path):
+    """A file that holds other lines is named with the line, and not touched."""
+    path = tmp_path / "other"
+    path.write_bytes(content)
+    assert "other line" in predict(class_folder, "--jsonl-file", path, "--append", code=4).stderr
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_lines_are_in_the_file_as_soon_as_they_are_known(sent, code, class_folder, tmp_path):
+    """F2: an interrupted command keeps what is done and says how to go on; what is not whole does not stay."""
+    pictures = [str(path) for path in class_folder.rglob("*.png")] * 300
+    path = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "emotify", "predict", *pictures, *MODEL, "--jsonl-file", str(path)]
+    command += ["--csv", str(tmp_path / "out.csv")]
+    # Where the tests run in the background, Ctrl-C is ignored, and so it would be below.
+    listening = functools.partial(signal.signal, sent, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listening
+    ) as process:
+        assert process.stderr is not None
+        while not path.exists() or path.stat().st_size < 20_000:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        process.send_signal(sent)
+        talk = process.stderr.read()
+    assert process.returncode == code, talk
+    assert "go on with the same command and --append" in talk
+    assert 20 < len(documents(path)) < len(pictures)
+    assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_append_goes_on_with_copies_and_explanations_too(class_folder, tmp_path):
+    """Copies whose line was not written any more are in no way, and stay; explanations keep their names."""
+    path, copies, reasons = tmp_path / "out.jsonl", tmp_path / "copies", tmp_path / "why"
+    options = ("--jsonl-file", path, "--append", "--annotate", copies, "--explain", reasons)
+    predict(class_folder / "sad", *options)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    kept = {file.name: file.stat().st_mtime_ns for file in reasons.iterdir()}
+    (copies / "1.png").write_text("mine")
+    assert "as there are such files: 1;" in predict(class_folder / "sad", *options).stderr
+    assert (copies / "1.png").read_text() == "mine"
+    assert len(documents(path)) == 2
+    assert sorted(file.name for file in copies.iterdir()) == ["0.png", "1.png"]
+    now = {file.name: file.stat().st_mtime_ns for file in reasons.iterdir()}
+    assert {name: now[name] for name in kept} == kept
+
+
+def test_append_explains_what_an_interrupt_left_out(class_folder, tmp_path, monkeypatch):
+    """F2: a picture whose explanation is not there has no line yet, and nothing half of it stays."""
+    path, reasons = tmp_path / "out.jsonl", tmp_path / "why"
+    options = ("--jsonl-file", path, "--append", "--explain", reasons)
+
+    def interrupt(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explain, "_draw", interrupt)
+        predict(class_folder / "sad", *options, code=130)
+    assert list(reasons.iterdir()) == []
+    predict(class_folder / "sad", *options)
+    assert len(documents(path)) == len(list(reasons.iterdir())) == 2
+
+
+def test_force_keeps_the_old_lines_until_there_are_new_ones(class_folder, tmp_path):
+    """A command that finds no picture has cost nothing."""
+    path = tmp_path / "out.jsonl"
+    path.write_text("mine")
+    (tmp_path / "empty").mkdir()
+    predict(tmp_path / "empty", "--jsonl-file", path, "--force", code=4)
+    assert path.read_text() == "mine"
+    predict(class_folder / "sad", "--jsonl-file", path, "--force")
+    assert len(documents(path)) == 2
+
+
+@pytest.mark.parametrize("option", ["--annotate", "--explain"])
+def test_the_folder_of_the_pictures_is_not_that_of_their_copies(option, class_folder, monkeypatch):
+    """Exit 2 that says so, and not that there are no pictures."""
+    monkeypatch.chdir(class_folder / "sad")
+    assert "error: . is where" in predict(".", option, ".", "--force", code=2).stderr
+    assert sorted(path.name for path in Path().iterdir()) == ["0.png", "1.png"]
+
+
+def test_one_document_is_printed_though_nothing_is_left_to_do(class_folder, tmp_path):
+    path = tmp_path / "out.jsonl"
+    predict(class_folder, "--jsonl-file", path)
+    result = predict(class_folder, "--jsonl-file", path, "--append", "--json")
+    assert json.loads(result.stdout)["pictures"] == []
+
+
+def test_two_processes_cannot_write_the_same_lines(class_folder, tmp_path):
+    """F7: the second exits 6 and leaves the file alone."""
+    path = tmp_path / "out.jsonl"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "another process" in predict(class_folder, "--jsonl-file", path, "--append", code=6).stderr
+
+
+@pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
+def test_nothing_is_overwritten_without_force(option, class_folder, tmp_path):
+    """Exit 6 before any work; with --force the file is new. F6: a device is no file."""
+    path = tmp_path / "out"
+    path.write_text("mine")
+    picture = class_folder / "happy" / "0.png"
+    predict(picture, option, path, code=6)
+    assert path.read_text() == "mine"
+    predict(picture, option, path, "--force")
+    assert b"mine" not in path.read_bytes()
+    assert "folder or a device" in predict(picture, option, "/dev/full", "--force", code=6).stderr
+    for nowhere in (path / "below a file", tmp_path / ("x" * 300)):
+        assert "cannot write" in predict(picture, option, nowhere, code=6).stderr
+
+
+def test_a_full_screen_is_not_put_down_to_a_file(class_folder, tmp_path):
+    """F6: exit 6 that names standard output, and no half table."""
+    command = [sys.executable, "-m", "emotify", "predict", str(class_folder), *MODEL, "--csv", str(tmp_path / "a.csv")]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 6, result.stderr
+    assert "cannot write to standard output" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
+def test_a_link_that_leads_nowhere_is_overwritten_with_force_alone(option, class_folder, tmp_path):
+    path = tmp_path / "out"
+    path.symlink_to("nowhere")
+    predict(class_folder / "happy" / "0.png", option, path, code=6)
+    assert path.is_symlink()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
+def test_f4_a_full_disk(option, class_folder, tmp_path):
+    """F4: exit 6 in one line that names the file and the free space."""
+    script = (
+        'mount -t tmpfs -o size=64k none "$1" && shift && '
+        'dd if=/dev/zero of="$1/fill" bs=1k count=60 2>/dev/null; cd "$1" && shift && exec "$@"'
+    )
+    full = tmp_path / "full"
+    full.mkdir()
+    pictures = [str(path) for path in class_folder.rglob("*.png")] * 3
+    command = [sys.executable, "-m", "emotify", "predict", *pictures, *MODEL, option, "out"]
+    words = ["unshare", "-rm", "sh", "-c", script, "sh", str(full), str(full), *command]
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    result = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert result.returncode == 6, result.stderr
+    assert "cannot write out: the disk is full" in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+
+
+def test_m9_b38_tables_keep_names_and_run_nothing(odd_names, tmp_path, monkeypatch):
+    """M9, B38: a csv cell is no formula, unless --csv-raw; JSON lines and Parquet have the true names."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    outputs = ("--csv", tmp_path / "a.csv", "--parquet", tmp_path / "a.parquet", "--jsonl-file", tmp_path / "a.jsonl")
+    predict(odd_names, *outputs, code=3)
+    monkeypatch.chdir(odd_names)
+    predict("=1+1.png", "@bad.png", "--csv", tmp_path / "b.csv", code=3)
+    predict("=1+1.png", "--csv", tmp_path / "c.csv", "--csv-raw")
+
+    def column(name: str) -> list[str]:
+        with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+            return [row["path"] for row in csv.DictReader(file)]
+
+    assert column("b.csv") == ["'=1+1.png", "'@bad.png"]
+    assert column("c.csv") == ["=1+1.png"]
+    # Nothing after the name's own separator is a cell of its own, wherever a reader parts them.
+    assert {Path(path).name for path in column("a.csv")} >= {os.fsdecode(name) for name in SPLIT}
+    table = (tmp_path / "a.csv").read_bytes()
+    assert all(b'"' + os.fsencode(odd_names) + b"/" + name + b'","ok"' in table for name in SPLIT)
+    expected = sorted([*NAMES, b"@bad.png"])
+    assert sorted(os.fsencode(Path(line["path"]).name) for line in documents(tmp_path / "a.jsonl")) == expected
+    rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    names = [base64.b64decode(row["path_b64"]) if row["path_b64"] else os.fsencode(row["path"]) for row in rows]
+    assert sorted(Path(os.fsdecode(name)).name for name in names) == sorted(map(os.fsdecode, expected))
+
+
+def test_parquet_has_the_values_of_the_lines(class_folder, tmp_path):
+    """One row a face with typed columns; a file that is no picture has a row without a face."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "bad.png").touch()
+    outputs = ("--parquet", tmp_path / "a.parquet", "--jsonl-file", tmp_path / "a.jsonl", "--top", 2)
+    predict(class_folder / "happy", tmp_path / "bad.png", *outputs, code=3)
+    *rows, bad = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert (bad["status"], bad["face"], bad["label"]) == ("empty", None, None)
+    for row, line in zip(rows, documents(tmp_path / "a.jsonl"), strict=False):
+        (face,) = line["faces"]
+        assert (row["path"], row["label"], row["width"], row["face"]) == (line["path"], face["label"], 48, 1)
+        assert {name: round(row[name], 4) for name in EMOTIONS} == pytest.approx(face["probabilities"], abs=1e-4)
+        assert row["label_2"] == face["top"][1]["label"]
+
+
+def test_parquet_without_pyarrow_says_what_to_install(class_folder, tmp_path, monkeypatch):
+    """Exit 8 before any work."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = predict(class_folder, "--parquet", tmp_path / "a.parquet", code=8)
+    assert 'pip install "emotify[parquet]"' in result.stderr
+
+
+def test_files_are_whole_though_nobody_reads_the_screen(class_folder, tmp_path):
+    """L6: a closed pipe is silent, and costs the files nothing."""
+    pictures = [str(path) for path in class_folder.rglob("*.png")] * 20  # more than a pipe holds
+    options = ["--jsonl", "-q", "--csv", str(tmp_path / "a.csv")]
+    command = [sys.executable, "-m", "emotify", "predict", *pictures, *MODEL, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == len(pictures) + 1

@@ -1,0 +1,145 @@
+"""The page of pictures, in a real browser. Ids are those of RELIABILITY."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.onnx_runtime.classifier import find_model
+from emotify.prediction.predictor import FaceResult, PictureResult
+from emotify.reports.prediction_page import new_gallery, thumbnail
+
+SHOWN = "[...document.querySelectorAll('.card')].filter(card => card.checkVisibility()).length"
+HARM = [
+    '<img src=x onerror="document.title=1">',
+    '"><script>document.title=1<&script>',
+    "<&style>",
+    "javascript:alert(1)",
+    "{{ 7*7 }}",
+    "<!-- cards -->",
+    "\u202egnp",
+]
+
+
+def face(label: int, probability: float, *, left: float = 10.0) -> FaceResult:
+    rest = (1 - probability) / 6
+    shares = tuple(probability if index == label else rest for index in range(7))
+    return FaceResult((left, 20.0, left + 30, 50.0), 0.9, shares, uncertain=probability < 0.4)
+
+
+def results() -> list[PictureResult]:
+    """Five pictures that were read and two that were not."""
+    faces = [(face(3, 0.95),), (face(3, 0.6),), (face(4, 0.8), face(3, 0.45, left=60)), (face(0, 0.3),), ()]
+    read = [
+        PictureResult(Path(f"f/{number}.jpg"), "ok", width=200, height=100, faces=some, frames=1 + (number == 4))
+        for number, some in enumerate(faces)
+    ]
+    bad = [PictureResult(Path(name), "not_an_image", message=name) for name in ("bad.png", HARM[0])]
+    return read + bad
+
+
+def page(path: Path, pictures: list[PictureResult], small: bytes | None = None) -> Path:
+    with path.open("wb") as file, new_gallery(path.parent) as gallery:
+        for result in pictures:
+            gallery.add(result, str(result.path), small)
+        gallery.write(file, model="model.onnx", meaning="70 % means: seven of ten.")
+    return path
+
+
+def choose(shown: Any, *names: str) -> int:
+    for name in names:
+        shown.run(f"document.querySelector('label[for={name}]').click()")
+    return int(shown.run(SHOWN))
+
+
+def test_the_page_filters_without_a_script(chromium, tmp_path):
+    """Expression, confidence and both: a picture stays when one of its faces is both; the number below is true."""
+    path = page(tmp_path / "page.html", results())
+    assert "<script" not in path.read_text()
+    chromium.open(path)
+    assert choose(chromium) == 5
+    assert choose(chromium, "e-happy") == 3
+    assert choose(chromium, "p-c50") == 2
+    assert choose(chromium, "p-c90") == 1
+    assert choose(chromium, "p-low") == 1
+    assert choose(chromium, "e-any") == 2
+    assert choose(chromium, "e-sad") == 0
+    assert choose(chromium, "e-none") == 1
+    assert choose(chromium, "e-uncertain", "p-any") == 1
+    assert chromium.requests() == chromium.complaints() == []
+
+
+@pytest.mark.parametrize("width", [360, 800, 1600])
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_fits_and_can_be_read(chromium, width, dark, tmp_path):
+    """No sideways scrolling, boxes where the faces are, and ink that stands out from its ground, light and dark."""
+    chromium.open(page(tmp_path / "page.html", results()), width=width, dark=dark)
+    assert chromium.run("document.documentElement.scrollWidth") <= width
+    place = """(() => { const frame = document.querySelector('.frame').getBoundingClientRect(),
+        box = document.querySelector('.box').getBoundingClientRect();
+        return [(box.left - frame.left) / frame.width, (box.top - frame.top) / frame.height,
+                box.width / frame.width, box.height / frame.height, frame.width / frame.height] })()"""
+    assert chromium.run(place) == pytest.approx([0.05, 0.2, 0.15, 0.3, 2.0], abs=0.01)
+    for part in ("h1", "header p", ".where", "summary span"):
+        assert chromium.contrast(part) > 4.5, part
+
+
+def test_m10_names_are_text(chromium, tmp_path):
+    """M10: whatever a name or a message holds is shown as it is and runs nothing, and no link has it."""
+    names = [name.replace("&", "/") for name in HARM]
+    pictures = [
+        PictureResult(Path(name), "ok", note=name, width=200, height=100, faces=(face(3, 0.9),)) for name in names
+    ]
+    path = page(tmp_path / "page.html", pictures + [PictureResult(Path(n), "corrupt", message=n) for n in names])
+    chromium.open(path)
+    assert choose(chromium) == len(HARM)
+    assert chromium.run("document.title") == f"emotify: {2 * len(HARM)} pictures, {len(HARM)} faces"
+    assert chromium.run("document.querySelectorAll('script, a, img, style + style').length") == 0
+    assert HARM[0] in chromium.run("document.querySelector('.note').textContent")
+    assert chromium.run("document.querySelectorAll('.failed tr').length") == len(HARM)
+    assert "\u202e" not in path.read_text()
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in path.read_text()
+    assert chromium.requests() == chromium.complaints() == []
+
+
+def test_names_are_split_at_their_own_slashes_alone(tmp_path):
+    """B37, B38: what is escaped in a name stands in it."""
+    names = ["f/caf\udce9.png", "f/a\tb.png", "f\\g/c.png"]
+    text = page(tmp_path / "page.html", [PictureResult(Path(name), "ok", width=9, height=9) for name in names])
+    for name in (r"caf\udce9.png", r"a\x09b.png", "c.png"):
+        assert f">{name}<" in text.read_text()
+
+
+def test_thumbnails_are_in_the_page_only_when_asked_for(chromium, class_folder, tmp_path):
+    """Without --thumbnails the page holds no pixel; with it small copies, and still asks for nothing. M23: no path."""
+    shutil.copytree(class_folder / "happy", tmp_path / "in")
+    options = ["--model", str(find_model(None)), "--faces", "whole", "--threads", "1"]
+    for name, more in (("bare", []), ("full", ["--thumbnails"])):
+        words = ["predict", str(tmp_path / "in"), "--report", str(tmp_path / f"{name}.html"), *more, *options]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+    bare, full = ((tmp_path / f"{name}.html").read_text() for name in ("bare", "full"))
+    assert "data:image" not in bare
+    assert full.count("data:image/jpeg;base64,") == 2
+    chromium.open(tmp_path / "full.html")
+    assert chromium.run("[...document.images].every(image => image.complete && image.naturalWidth == 48)")
+    assert chromium.requests() == chromium.complaints() == []
+    for text in (bare, full):
+        assert str(tmp_path) not in text
+        assert str(Path.home()) not in text
+
+
+def test_thumbnails_are_small_and_say_nothing_else():
+    """At most 320 pixels, whatever the picture was, and nothing of its EXIF data."""
+    picture = Image.new("RGB", (4000, 3000), "red")
+    picture.info["exif"] = b"Exif\0\0secret"
+    with Image.open(io.BytesIO(thumbnail(picture))) as small:
+        assert small.size == (320, 240)
+        assert not small.getexif()

@@ -1,0 +1,77 @@
+"""The table on a terminal. Ids are those of RELIABILITY."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from emotify.prediction.predictor import FaceResult, PictureResult
+from emotify.reports.prediction_table import FaceRows, bar, shorten
+
+SHARES = (0.02, 0.01, 0.02, 0.81, 0.04, 0.03, 0.07)
+FACE = FaceResult((10.0, 20.0, 1110.0, 1130.0), 0.98, SHARES)
+
+
+def picture(path: str, *faces: FaceResult, **values) -> PictureResult:
+    return PictureResult(Path(path), values.pop("status", "ok"), width=2000, height=1500, faces=faces, **values)
+
+
+def lines(rows: FaceRows, *results: PictureResult) -> list[str]:
+    return [row.plain for result in results for row in rows.rows(result)]
+
+
+@pytest.mark.parametrize("width", [40, 64, 80, 100, 120, 300])
+@pytest.mark.parametrize("top", [0, 3])
+def test_no_row_is_wider_than_the_terminal(width, top):
+    """Long paths lose their middle, wide letters count twice, and the end of a name stays."""
+    results = [
+        picture(f"{'long/' * 80}{'name' * 60}.jpg", FACE, FACE, frames=4),
+        picture(f"{'写真' * 60}.jpg", FACE),
+        picture("bad.png", status="not_an_image", message="what is wrong " * 30),
+    ]
+    shown = lines(FaceRows(width, top), *results)
+    assert max(map(cell_len, shown)) < width
+    assert any(line.startswith("  name") and ".jpg  happy" in line for line in shown)
+    assert any(line.endswith("…") for line in shown)
+
+
+def test_rows_are_grouped_by_folder():
+    """A folder's name stands above its pictures, a picture's on its first face, and frames are told."""
+    shown = lines(FaceRows(90), picture("a/1.jpg", FACE, FACE), picture("a/2.gif", frames=3), picture("b/3.jpg", FACE))
+    assert [line for line in shown if line.endswith(os.sep)] == ["a/", "b/"]
+    assert [line.split()[0] for line in shown if "━" in line] == ["1.jpg", "happy", "3.jpg"]
+    assert "    only the first of its 3 frames was read" in shown
+    assert next(line for line in shown if "2.gif" in line).endswith("no face")
+
+
+def test_b41_uncertain_faces_say_what_came_first():
+    """B41: the label is `uncertain`, and beside it stands what it would have been."""
+    unsure = FaceResult((0, 0, 48, 48), None, SHARES, uncertain=True)
+    row = lines(FaceRows(80), picture("a.jpg", unsure))[-1]
+    assert row.split()[1:] == ["uncertain", "━━━━━━──", "81%", "happy", "81%", "whole"]
+
+
+def test_m7_names_cannot_paint_the_terminal():
+    """M7, M8: control and bidirectional characters are shown as text, markup is not read, in paths and messages."""
+    name = "a\x1b[31m\x9b5m\r\u202e[red]b[/a].png"
+    shown = lines(FaceRows(200), picture(f"d\x1b]8;;x/{name}", FACE), picture(name, status="corrupt", message=name))
+    text = "".join(shown)
+    assert text.isprintable()
+    assert "[red]b[/a]" in text
+    assert "\\u202e" in text
+
+
+def test_plain_terminals_get_ascii():
+    """Where the encoding knows no more, neither bars nor marks need it."""
+    assert "".join(lines(FaceRows(60, plain=True), picture("long" * 40 + ".jpg", FACE, FACE))).isascii()
+
+
+def test_bars_and_shortened_texts_by_hand():
+    """Lengths worked out on paper."""
+    assert [bar(share, 4, "red").plain for share in (0, 0.5, 1)] == ["────", "━━──", "━━━━"]
+    assert shorten("abcdefghij", 10) == "abcdefghij"
+    assert shorten("abcdefghij", 7) == "abc…hij"
+    assert shorten("photos/2024/summer/", 10, tail=0.8) == "ph…summer/"

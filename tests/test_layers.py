@@ -1,0 +1,44 @@
+"""The order of the packages: each imports only those that stand before it in this list."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import emotify
+
+PACKAGE = Path(emotify.__file__).parent
+ORDER = (
+    "errors", "emotions", "arrays", "files", "machine", "runs", "pictures", "data", "evaluation", "ensembling",
+    "onnx_runtime", "networks", "exporting", "training", "detection", "prediction", "reports", "cli", "__init__",
+    "__main__",
+)  # fmt: skip
+
+
+def imported_by(path: Path) -> set[str]:
+    """Return the parts of emotify that a file imports, also inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("emotify."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("emotify.")}
+    return found
+
+
+def part_of(path: Path) -> str:
+    """Return the part of emotify that a file belongs to: the folder, or the module, below the package."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def test_every_part_imports_only_parts_before_it():
+    """There are no circles, and nothing below imports what stands above it."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = ORDER.index(part_of(path))
+        above = {name for name in imported_by(path) - {part_of(path)} if ORDER.index(name) >= place}
+        assert not above, (path.relative_to(PACKAGE).as_posix(), above)
+
+
+def test_the_list_has_every_part():
+    """A new package or module has its place in the order."""
+    assert {part_of(path) for path in PACKAGE.rglob("*.py")} == set(ORDER)
