@@ -1,4 +1,4 @@
-"""Odd surroundings, hostile weights, and a source that runs nothing it reads. Ids are those of RELIABILITY."""
+"""Odd surroundings, hostile weights, and a source that runs nothing it reads."""
 
 from __future__ import annotations
 

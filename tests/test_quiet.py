@@ -1,4 +1,4 @@
-"""Nothing is sent, nothing is left and nothing is said but what emotify says, on every path. N2 of RELIABILITY."""
+"""Nothing is sent, nothing is left and nothing is said but what emotify says, on every path."""
 
 from __future__ import annotations
 

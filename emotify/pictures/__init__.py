@@ -1,1 +1,1 @@
-"""Picture files -> upright pixels: the one reader, for training and for prediction."""
+"""Picture files: found in folders, told apart by their first bytes, and decoded into upright pixels."""

@@ -1,4 +1,4 @@
-"""What onnxruntime never gets to see, and what is said of it. Ids are those of RELIABILITY, sections D and M."""
+"""What onnxruntime never gets to see, and what is said of it."""
 
 from __future__ import annotations
 

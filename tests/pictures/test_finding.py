@@ -1,4 +1,4 @@
-"""Walking folders: sorted, complete, each file once, whatever lies in them. Ids are those of RELIABILITY, B and L."""
+"""Walking folders: sorted, complete, each file once, whatever lies in them."""
 
 from __future__ import annotations
 

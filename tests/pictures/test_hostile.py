@@ -1,4 +1,4 @@
-"""`emotify predict` among files, names and texts that mean harm. Ids are those of RELIABILITY, sections B and M."""
+"""`emotify predict` among files, names and texts that mean harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading one picture: upright RGB, or a status that says what is wrong. Ids are those of RELIABILITY, section B."""
+"""Reading one picture: upright RGB, or a status that says what is wrong."""
 
 from __future__ import annotations
 

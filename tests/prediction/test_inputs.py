@@ -1,4 +1,4 @@
-"""Where predict's pictures come from: lists of names, standard input, shards. Ids are those of RELIABILITY."""
+"""Where predict's pictures come from: lists of names, standard input, shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Very many pictures, and very large ones. Ids are those of RELIABILITY, section L.
+"""Very many pictures, and very large ones.
 
 EMOTIFY_LOAD sets how many files the longest test takes; its numbers are printed with `pytest -s`.
 """

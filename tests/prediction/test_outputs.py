@@ -1,4 +1,4 @@
-"""The files that predict writes: lines that can be gone on with, tables, Parquet. Ids are those of RELIABILITY."""
+"""The files that predict writes: lines that can be gone on with, tables, Parquet."""
 
 from __future__ import annotations
 

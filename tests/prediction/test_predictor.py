@@ -19,7 +19,7 @@ from emotify.cli import app
 from emotify.data import Split
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError, UsageError
-from emotify.onnx_runtime import session as runtime
+from emotify.onnx_runtime import session
 from emotify.onnx_runtime.classifier import find_model, open_session, packaged_models
 from emotify.onnx_runtime.session import ASSETS
 from emotify.prediction.reading_ahead import in_order
@@ -197,7 +197,7 @@ def test_a_gpu_computes_in_float32(monkeypatch):
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
     cuda = ("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "0"})
-    assert runtime._providers("cuda:1") == [cuda, "CPUExecutionProvider"]
+    assert session._providers("cuda:1") == [cuda, "CPUExecutionProvider"]
 
 
 def test_f17_what_onnxruntime_prints_is_no_result(monkeypatch, capsys):
@@ -211,7 +211,7 @@ def test_f17_what_onnxruntime_prints_is_no_result(monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("onnxruntime.InferenceSession", start)
         patch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
-        patch.setattr(runtime, "_providers", lambda _: ["CPUExecutionProvider"])
+        patch.setattr(session, "_providers", lambda _: ["CPUExecutionProvider"])
         open_session(find_model("fast"), device="auto")
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "*** EP Error ***\n")
@@ -225,7 +225,7 @@ def test_f11_memory_that_ends_is_not_put_down_to_the_model():
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        runtime.run_model(Full(), ["probabilities"], {}, name="model.onnx")
+        session.run_model(Full(), ["probabilities"], {}, name="model.onnx")
 
 
 def test_a_gpu_that_is_not_there():

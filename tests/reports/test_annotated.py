@@ -1,4 +1,4 @@
-"""Copies of pictures with boxes and labels. Ids are those of RELIABILITY."""
+"""Copies of pictures with boxes and labels."""
 
 from __future__ import annotations
 

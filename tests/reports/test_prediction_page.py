@@ -1,4 +1,4 @@
-"""The page of pictures, in a real browser. Ids are those of RELIABILITY."""
+"""The page of pictures, in a real browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table on a terminal. Ids are those of RELIABILITY."""
+"""The table on a terminal."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from emotify.training.run_folder import close_run, finish_run, new_run
 
 
 def train(config, dataset, out, *, stop_at=None):
+    """Train in a new folder, to the end or until the state is saved at step `stop_at`; return the folder."""
     with new_run(config, dataset, out=out) as training:
         for event in training.run():
             if isinstance(event, Step) and event.number == stop_at:

@@ -20,8 +20,9 @@ from emotify.runs import read_run
 from emotify.training.checkpoint import load_checkpoint, load_tensors, save_tensors
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import World
-from emotify.training.loop import Epoch, Step, Training
+from emotify.training.loop import Epoch, Training
 from emotify.training.run_folder import changes_since, close_run, finish_run, new_run, resumed_run
+from tests.training.short_runs import train
 
 CONFIG = TrainConfig(
     model="fnn", augment=True, epochs=3, batch_size=64, seed=5, device="cpu", precision="fp32", threads=2
@@ -31,17 +32,6 @@ CONFIG = TrainConfig(
 @pytest.fixture(scope="session")
 def dataset(faces) -> Dataset:
     return Dataset("synthetic", faces)
-
-
-def train(config, dataset, out, *, stop_at=None):
-    """Train in a new folder, to the end or until the state is saved at step `stop_at`; return the folder."""
-    with new_run(config, dataset, out=out) as training:
-        for event in training.run():
-            if isinstance(event, Step) and event.number == stop_at:
-                training.save_state()
-                return training.folder
-        close_run(training.folder, finish_run(training))
-    return training.folder
 
 
 def resume(folder, dataset):
