@@ -209,7 +209,7 @@ def gpu() -> list[Step]:
         # The time to an accuracy.
         Step("quick", quick),
         # What else may fail, last: a machine without a compiler, and files that lose too much in 8 bits.
-        *exports("shipped", "cnn-student", views="--tta"),
+        *exports("shipped", "cnn-student", views="--views mirror"),
         Step("quick-compiled", f"{quick} --compile on"),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -19,9 +20,11 @@ from typer.testing import CliRunner
 
 from emotify.cli import app, errors
 from emotify.cli.console import next_command
+from emotify.cli.options import chosen_views
 from emotify.emotions import EMOTIONS
 from emotify.errors import ExitCode
 from emotify.evaluation.seeds import RecipeComparison
+from emotify.training.config import TrainConfig
 
 runner = CliRunner()
 
@@ -592,3 +595,56 @@ def test_values_of_another_type_are_refused(words, tmp_path):
     """Exit 2, naming the option; what is of the right type already is not checked again."""
     result = invoke("predict", tmp_path, *words, code=2)
     assert words[0] in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "--optimizer", "adam"], "--optimizer 'adam': there are sgd, muon"),
+        (["train", "--recipe", "slow"], "--recipe 'slow': there are fast, standard, best"),
+        (["evaluate", "--split", "holdout"], "--split 'holdout': there are train, valid, test"),
+        (["evaluate", "--views", "two"], "--views 'two': there are one, mirror, ten"),
+        (["ensemble", "--method", "vote"], "--method 'vote': there are mean, probabilities, weighted, greedy"),
+        (["export", "--precision", "int4"], "--precision 'int4': there are fp32, fp16, int8"),
+        (["predict", "x", "--head", "crwd"], "--head 'crwd': there are labels, crowd"),
+        (["train", "--epochs", "x"], "--epochs takes a whole number, not 'x'"),
+        (["train", "--warmup", "1"], "--warmup cannot be 1.0; it is at least 0 and below 1"),
+        (["train", "--momentum", "1"], "--momentum cannot be 1.0; it is above 0 and below 1"),
+        (["predict", "x", "--top", "9"], "--top cannot be 9; it is at most 7"),
+        (["train", "--bogus"], "no such option: --bogus"),
+        (["predcit"], "no such command 'predcit'. Did you mean 'predict'?"),
+    ],
+)
+def test_every_wrong_option_is_one_line_in_the_same_form(words, told):
+    """Choices, numbers, ranges and names that there are not: `error:`, the option, what it takes."""
+    lines = invoke(*words, code=2).stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {told}"), lines
+
+
+def test_help_groups_options_under_headings():
+    """At most ten options stand before the first heading, and no help names a Python type."""
+    for command in ("train", "evaluate", "ensemble", "export", "predict"):
+        text = invoke(command, "-h").stdout
+        everyday = text.partition("Options:")[2].partition("\n\n")[0]
+        assert 1 <= len(re.findall(r"^  -", everyday, re.MULTILINE)) <= 10, everyday
+        assert text.index("Output:") > text.index("Options:")
+        assert not re.search(r"<(str|int|float|Path|list)\b|int range|float range", text), text
+
+
+def test_every_field_of_the_configuration_is_an_option_of_train():
+    """With its line of help and its default, from the one place where it is declared."""
+    options = {each.name: each for each in typer.main.get_command(app).commands["train"].loaded.params}  # type: ignore[attr-defined]
+    for field in dataclasses.fields(TrainConfig):
+        assert options[field.name].default == field.default, field.name
+        assert options[field.name].help, field.name
+
+
+def test_tta_is_the_older_name_of_views_mirror(tmp_path):
+    """It still works, and the help no longer shows it."""
+    assert chosen_views(None, tta=True) == "mirror"
+    assert chosen_views("ten", tta=True) == "ten"
+    assert chosen_views(None, tta=False) is None
+    for command in ("evaluate", "export"):
+        assert "--tta" not in invoke(command, "-h").stdout
+        assert "no such option" not in runner.invoke(app, [command, str(tmp_path / "no"), "--tta"]).stderr

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
+from emotify.cli.values import check_here
+
+OUTPUT = "Output"  # the last heading of every help
+
 
 class Command(TyperCommand):
-    """A command whose options Typer checks only where there is something to check."""
+    """A command whose help has headings, and whose values are checked here, in one wording."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - what TyperCommand says
-        spare_checks(self.get_params(ctx))
+        check_here(self.get_params(ctx))
         return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - what TyperCommand says
+        """Write the arguments, the options that everybody uses, and the others by their heading."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                arguments = parameter.param_type_name == "argument"
+                heading = getattr(parameter, "rich_help_panel", None) or ("Arguments" if arguments else "Options")
+                heading = OUTPUT if parameter.name == "help" else heading
+                groups.setdefault(heading, []).append(_without_types(record, is_argument=arguments))
+        for heading in sorted(groups, key=lambda each: (each != "Arguments", each != "Options", each == OUTPUT)):
+            with formatter.section(heading):
+                formatter.write_dl(groups[heading])
 
 
 class LateCommand(TyperCommand):
@@ -34,26 +51,7 @@ class LateCommand(TyperCommand):
         return self.loaded.make_context(*args, **options)
 
 
-def spare_checks(parameters: Iterable[Any]) -> None:
-    """Let Typer check only those values of a command's parameters that are not of the right type already.
-
-    It asks pydantic about all of them, which takes longer to load than a picture takes to predict.
-    """
-    for parameter in parameters:
-        if "process_value" not in vars(parameter):
-            parameter.process_value = functools.partial(_process, parameter, parameter.process_value)
-
-
-def _process(parameter: Any, check: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:  # noqa: ANN401
-    """Return a parameter's value as the command gets it. Raises what Typer does when it cannot be that."""
-    if parameter.required or not _is_plain(getattr(parameter, "type_descriptor", None), value):
-        return check(context, value)
-    return parameter.callback(context, parameter, value) if parameter.callback else value
-
-
-def _is_plain(described: Any, value: object) -> bool:  # noqa: ANN401 - what some versions of Typer know of a parameter
-    """Whether a value is of the right type, as texts and defaults are, or was not given."""
-    wanted = getattr(described, "annotation", None)
-    if wanted == list[str] and isinstance(value, list | tuple):
-        return all(type(item) is str for item in value)
-    return wanted is not None and (value is None or (wanted in {str, int, float} and type(value) is wanted))
+def _without_types(record: tuple[str, str], *, is_argument: bool) -> tuple[str, str]:
+    """Return a line of the help without the Python type that Typer writes behind an argument's name."""
+    name, text = record
+    return (name.partition(" <")[0] if is_argument else name), text

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emotify.choices import Method
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
 from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Verbose
-from emotify.errors import InputError, ModelError, UsageError, WriteError
+from emotify.errors import InputError, ModelError, WriteError
 from emotify.files import check_folder, look_at_output, make_folder, printable
 from emotify.runs import RUNS, new_folder
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from emotify.arrays import Float32Array
     from emotify.data import LabelledImages
     from emotify.ensembling.combine import Combination, CrowdCombination
-    from emotify.ensembling.weights import Method
 
 _MANY = 12  # members; from here on what they cost is worth a word
 
@@ -35,16 +35,15 @@ def ensemble(
     data: Data = None,
     ferplus: Ferplus = None,
     method: Annotated[
-        str,
+        Method,
         typer.Option(
             "--method",
-            metavar="NAME",
-            help="mean of log-probabilities; probabilities: their mean; weighted: the weights with the lowest NLL "
-            "on valid; greedy: again and again the member that helps most.",
+            help="mean averages log-probabilities; probabilities averages probabilities; weighted fits weights with "
+            "the lowest NLL on valid; greedy adds, one by one, the member that helps most.",
         ),
-    ] = "mean",
+    ] = Method.MEAN,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Seed of the folds, and of the bags of greedy.")
+        int, typer.Option("--seed", metavar="N", min=0, help="Seed of the folds, and of greedy's bags.")
     ] = 0,
     out: Annotated[
         Path | None,
@@ -69,7 +68,6 @@ def ensemble(
       emotify ensemble --out runs/ensemble --json
     """
     talk = Talk(quiet=quiet, verbose=verbose)
-    wanted = parse_method(method)
     paths = runs_and_ensembles(runs, talk, with_ensembles=False)
     _check(paths, out)
 
@@ -88,7 +86,7 @@ def ensemble(
         talk.notice(f"{members[later].name} answers exactly as {members[earlier].name}: counted once")
     different = [number for number in range(len(members)) if number not in again]
     paths, names = [paths[number] for number in different], [members[number].name for number in different]
-    combination = combine(answers[different], valid.labels, method=wanted, seed=seed, recipes=read_recipes(paths))
+    combination = combine(answers[different], valid.labels, method=method, seed=seed, recipes=read_recipes(paths))
     crowds = [crowd for number in different if (crowd := answered[number].crowd) is not None]
     if crowds:
         combination = dataclasses.replace(combination, crowd=_combine_crowd(crowds, valid, combination, talk))
@@ -131,17 +129,6 @@ def _combine_crowd(
         )
         return None
     return combine_crowd(np.stack(crowds), valid.votes, combination.pooling)
-
-
-def parse_method(name: str) -> Method:
-    """Return the method of that name. Raises UsageError."""
-    from emotify.ensembling.weights import METHODS
-
-    for method in METHODS:
-        if name == method:
-            return method
-    msg = f"--method {name!r}: there are {', '.join(METHODS)}"
-    raise UsageError(msg)
 
 
 def _check(paths: Sequence[Path], out: Path | None) -> None:
@@ -190,12 +177,12 @@ def _tell(names: Sequence[str], combination: Combination, talk: Talk) -> None:
 
 def _next(paths: Sequence[Path], folder: Path, combination: Combination, data: str | None) -> str:
     """Return the command to go on with: another way to combine, or the best member, where the ensemble is worse."""
-    from emotify.ensembling.weights import Method
+    from emotify.ensembling.weights import BEST
 
     better = combination.advice() if combination.worse_in() else combination.taken
     if better is combination.taken:
         return next_command("export", folder, data=data)
-    if better is Method.BEST:
+    if better is BEST:
         return next_command("export", paths[combination.diversity.best_member], data=data)
     return next_command("ensemble", *paths, "--method", better, data=data)
 

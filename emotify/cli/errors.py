@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from emotify.cli.commands import spare_checks
 from emotify.cli.console import print_error
-from emotify.errors import EmotifyError, ExitCode
+from emotify.cli.values import check_here
+from emotify.errors import EmotifyError, ExitCode, UsageError
 from emotify.files import printable
 
+_WrongUsage: Any = typer.BadParameter.__base__  # Typer gives no name to its errors of usage
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 CRASH_LOG = Path("emotify.crash.log")
 
@@ -41,15 +42,15 @@ class Commands(TyperGroup):
     """The commands of emotify, and what becomes of their errors."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - what TyperGroup says
-        with _writing():  # --help and --version
+        with _writing(), _telling_errors(), _wording_usage():  # --help and --version
             return super().make_context(*args, **options)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - what TyperGroup says
-        spare_checks(self.get_params(ctx))
+        check_here(self.get_params(ctx))
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - what TyperGroup says
-        with _writing(), _telling_errors():
+        with _writing(), _telling_errors(), _wording_usage():
             return super().invoke(ctx)
 
 
@@ -76,6 +77,19 @@ def _writing() -> Iterator[None]:
 def _has_left(error: OSError) -> bool:
     """Whether an error of writing says that whoever read us has left, as `| head` does."""
     return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
+
+
+@contextmanager
+def _wording_usage() -> Iterator[None]:
+    """Turn what Typer itself finds wrong, such as an unknown option, into a UsageError in our wording."""
+    try:
+        yield
+    except _WrongUsage as error:
+        message = str(error.format_message()).removesuffix(".")
+        if error.ctx is None or not message or "\n" in message:  # no arguments at all: Typer shows the help
+            raise
+        msg = f"{message[:1].lower()}{message[1:]}; see {error.ctx.command_path} --help"
+        raise UsageError(msg) from None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emotify.choices import Split as SplitName
 from emotify.cli.console import Talk, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, recipe_names, runs_and_ensembles
@@ -30,7 +31,6 @@ from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder, printable
 
 if TYPE_CHECKING:
-    from emotify.data import Split
     from emotify.evaluation.classifier import Classifier
     from emotify.evaluation.evaluate import Leaderboard
     from emotify.evaluation.metrics import Scores
@@ -47,7 +47,7 @@ def evaluate(
     ] = None,
     data: Data = None,
     ferplus: Ferplus = None,
-    split: Annotated[str, typer.Option("--split", metavar="NAME", help="valid, test or train.")] = "valid",
+    split: Annotated[SplitName, typer.Option("--split", help="Images to score on.")] = SplitName.VALID,
     head: HeadName = None,
     tta: Tta = False,
     views: Views = None,
@@ -83,7 +83,7 @@ def evaluate(
       emotify evaluate runs/20260131-120000-cnn-s0-1a2b --split test
       emotify evaluate default fast                     the models inside emotify
       emotify evaluate default --head labels            what the labels head says of both truths
-      emotify evaluate model.onnx --tta --json
+      emotify evaluate model.onnx --views mirror --json
       emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts
       emotify evaluate --report report/                 a page to keep, to print, to pass on
     """
@@ -92,31 +92,30 @@ def evaluate(
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
     from emotify.data import Split, also_in, nearly_in
-    from emotify.evaluation.classifier import Viewed, parse_head
+    from emotify.evaluation.classifier import Viewed
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
-    wanted = parse_split(split)
-    seen = chosen_views(views, tta=tta)
+    seen = chosen_views(views, tta=tta) or "one"
     classifiers = [open_classifier(path, device=device, threads=threads) for path in paths]
     _replay(classifiers, talk)
     dataset = load_dataset(data, talk, ferplus=ferplus)
-    if wanted not in dataset.splits or not len(dataset.splits[wanted]):
-        msg = f"{dataset.source} has no images of the {wanted} split; it has: {', '.join(dataset.splits)}"
+    if split not in dataset.splits or not len(dataset.splits[split]):
+        msg = f"{dataset.source} has no images of the {split} split; it has: {', '.join(dataset.splits)}"
         raise InputError(msg)
-    images = dataset.splits[wanted]
+    images = dataset.splits[split]
     in_train = near_train = None
-    if wanted != Split.TRAIN and Split.TRAIN in dataset.splits:
+    if split != Split.TRAIN and Split.TRAIN in dataset.splits:
         train = dataset.splits[Split.TRAIN].images
         in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
     leaderboard = evaluate_all(
         [Viewed(classifier, seen) for classifier in classifiers],
         images,
-        wanted,
+        split,
         valid=dataset.splits.get(Split.VALID),
         in_train=in_train,
         near_train=near_train,
         recipes=recipe_names(paths),
-        head=None if head is None else parse_head(head),
+        head=head,
     )
     if json:
         print_json(leaderboard.document())
@@ -129,7 +128,7 @@ def evaluate(
         talk.notice(f"report: {page}")
     best = leaderboard.results[0].scores.accuracy
     if min_accuracy is not None and best < min_accuracy:
-        msg = f"accuracy {best:.4f} on {wanted} is below --min-accuracy {min_accuracy}"
+        msg = f"accuracy {best:.4f} on {split} is below --min-accuracy {min_accuracy}"
         raise GateError(msg)
 
 
@@ -160,17 +159,6 @@ def _check_report(folder: Path | None, *, with_images: bool, force: bool) -> Non
     elif with_images:
         msg = "--with-images is about the page of --report; name that too"
         raise UsageError(msg)
-
-
-def parse_split(name: str) -> Split:
-    """Return the split of that name. Raises UsageError."""
-    from emotify.data import Split
-
-    try:
-        return Split(name)
-    except ValueError:
-        msg = f"--split {name!r}: there are {', '.join(Split)}"
-        raise UsageError(msg) from None
 
 
 def _show(leaderboard: Leaderboard, talk: Talk) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emotify.choices import FilePrecision
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.options import Data, Debug, Ferplus, Force, Json, Quiet, Threads, Tta, Verbose, Views, chosen_views
@@ -38,7 +39,8 @@ def export(
         Path | None, typer.Option("--out", metavar="FILE", help="Default: model.onnx in the model's own folder.")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", metavar="NAME", help="fp32; fp16 halves the file; int8 is fastest.")
+        FilePrecision,
+        typer.Option("--precision", help="How weights are stored. fp16 halves the file; int8 is smallest and fastest."),
     ] = "fp32",
     tta: Tta = False,
     views: Views = None,
@@ -67,7 +69,7 @@ def export(
     \b
     Examples:
       emotify export --onnx                             the newest ensemble, else the newest run
-      emotify export runs/ensemble --tta --precision fp16 --out model.onnx
+      emotify export runs/ensemble --views mirror --precision fp16 --out model.onnx
       emotify export old.onnx --precision int8 --out new.onnx    its networks, as this version writes them
     """
     talk = Talk(quiet=quiet, verbose=verbose)
@@ -77,7 +79,7 @@ def export(
     from emotify.exporting.export import export as write
 
     opened = _open_members(path, threads=threads)
-    seen = opened.views if opened.views and not views and not tta else chosen_views(views, tta=tta)
+    seen = chosen_views(views, tta=tta) or opened.views or "one"
     target = out or _beside(path, precision, seen, is_file=opened.views is not None)
     check_target(target, precision=precision, overwrite=force)
     splits = _read_splits(data, ferplus, talk, required=precision != "fp32")

@@ -1,17 +1,61 @@
-"""The options that several commands share."""
+"""The options that several commands share, and those that a command takes from the fields of a configuration."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
-Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more on stderr.")]
-Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show the traceback of any error.")]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
+from emotify.choices import Head
+from emotify.choices import Views as ViewsName
+from emotify.training.config import Setting, TrainConfig, option, setting
+
+MACHINE, TALK = "Machine", "Output"  # headings of the help
+_SETTINGS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+
+
+def _declared(name: str) -> Any:  # noqa: ANN401 - Typer's OptionInfo, which is not public
+    """Return the option that a field of TrainConfig declares."""
+    about = setting(_SETTINGS[name])
+    least, most = _shown_range(about)
+    names = [option(name), *([about.also] if about.also and not about.also.startswith("--no-") else [])]
+    if about.also and about.also.startswith("--no-"):
+        names = [f"{option(name)}/{about.also}"]
+    return typer.Option(
+        *names,
+        help=about.help,
+        metavar=about.metavar,
+        rich_help_panel=about.heading,
+        min=least,
+        max=most,
+    )
+
+
+def _shown_range(about: Setting) -> tuple[float, float] | tuple[None, None]:
+    """Return the bounds that the help shows: both or none; TrainConfig checks all of them."""
+    if about.at_least is None or about.at_most is None or about.at_most == sys.float_info.max:
+        return None, None
+    return about.at_least, about.at_most
+
+
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print results and errors only.", rich_help_panel=TALK)
+]
+Verbose: TypeAlias = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print more details on stderr.", rich_help_panel=TALK)
+]
+Debug: TypeAlias = Annotated[
+    bool, typer.Option("--debug", help="Print the traceback of any error.", rich_help_panel=TALK)
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=TALK)
+]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.", rich_help_panel=TALK)]
 Data: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -31,32 +75,49 @@ Ferplus: TypeAlias = Annotated[
     ),
 ]
 HeadName: TypeAlias = Annotated[
-    str | None,
+    Head | None,
     typer.Option(
         "--head",
-        metavar="NAME",
-        help="labels: what FER-2013's label would be; crowd: what most people would say. Default: each its own truth.",
+        help="Question to answer: labels for FER-2013's label, crowd for what most people would say. Default: each "
+        "head answers its own.",
     ),
 ]
-Device: TypeAlias = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1.")]
-Threads: TypeAlias = Annotated[
-    int, typer.Option("--threads", metavar="N", min=0, help="CPU threads; 0: as many as this process may use.")
-]
-Tta: TypeAlias = Annotated[
-    bool, typer.Option("--tta", help="Also look at the mirrored image: more accurate, twice the time.")
-]
+Device: TypeAlias = Annotated[str, _declared("device")]
+Threads: TypeAlias = Annotated[int, _declared("threads")]
 Views: TypeAlias = Annotated[
-    str | None,
+    ViewsName | None,
     typer.Option(
-        "--views", metavar="NAME", help="one; mirror, which is --tta; ten: five places and their mirror images."
+        "--views",
+        help="Variants of each image whose answers are averaged: the image alone; also its mirror image, in twice the "
+        "time; or five positions and their mirror images, in ten times the time. Default: one.",
     ),
 ]
+Tta: TypeAlias = Annotated[bool, typer.Option("--tta", hidden=True, help="The same as --views mirror.")]
 
 
-def chosen_views(views: str | None, *, tta: bool) -> str:
-    """Return the views that --views and --tta ask for. Raises UsageError."""
-    from emotify.evaluation.classifier import check_views
+def chosen_views(views: ViewsName | None, *, tta: bool) -> ViewsName | None:
+    """Return the views that were asked for; None where none were. --tta is the older name of --views mirror."""
+    return views or ("mirror" if tta else None)
 
-    chosen = views or ("mirror" if tta else "one")
-    check_views(chosen)
-    return chosen
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of TrainConfig, in place of its `**settings`."""
+    signature = inspect.signature(command, eval_str=True)
+    context, *own = (
+        parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD
+    )
+    kinds = get_type_hints(TrainConfig)
+    settings = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[kinds[name], _declared(name)],
+        )
+        for name, field in _SETTINGS.items()
+    ]
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    parameters = [context, *settings, *own]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command

@@ -9,145 +9,49 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emotify.choices import Recipe
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.errors import Interrupted
-from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Verbose
+from emotify.cli.options import Data, Debug, Ferplus, Json, Quiet, Verbose, with_settings
 from emotify.cli.processes import follow, together
 from emotify.cli.progress import catching_signals, training_display
 from emotify.errors import UsageError
 from emotify.files import check_folder, printable
 from emotify.runs import RUNS
-from emotify.training.config import VOTES_WEIGHT, TrainConfig, read_config
+from emotify.training.config import DATA, VOTES_WEIGHT, TrainConfig, read_config
 
 if TYPE_CHECKING:
     from emotify.evaluation.metrics import Scores
     from emotify.training.loop import Training
 
-_DEFAULTS = TrainConfig()
 
-
+@with_settings
 def train(
     ctx: typer.Context,
     data: Data = None,
     ferplus: Ferplus = None,
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="See --list-models.")] = _DEFAULTS.model,
-    augment: Annotated[
-        bool, typer.Option("--augment/--no-augment", help="Vary every image at random: place, light, erased squares.")
-    ] = _DEFAULTS.augment,
-    strength: Annotated[
-        float, typer.Option("--strength", metavar="X", help="Strength of the augmentation: every amount times X.")
-    ] = _DEFAULTS.strength,
-    rotation: Annotated[
-        float, typer.Option("--rotation", metavar="DEGREES", help="Largest rotation of the augmentation, either way.")
-    ] = _DEFAULTS.rotation,
-    low_resolution: Annotated[
-        float, typer.Option("--low-resolution", metavar="X", help="Show a share X of the images at 12 to 48 pixels.")
-    ] = _DEFAULTS.low_resolution,
-    blur: Annotated[float, typer.Option("--blur", metavar="X", help="Blur a share X of the images.")] = _DEFAULTS.blur,
-    jpeg: Annotated[
-        float, typer.Option("--jpeg", metavar="X", help="Compress a share X of the images as JPEG does.")
-    ] = _DEFAULTS.jpeg,
-    mixup: Annotated[
-        float, typer.Option("--mixup", metavar="X", help="Blend half of each batch with up to a share X of others.")
-    ] = _DEFAULTS.mixup,
-    drop_path: Annotated[
-        float, typer.Option("--drop-path", metavar="X", help="Leave residual blocks out, the last with chance X.")
-    ] = _DEFAULTS.drop_path,
     recipe: Annotated[
-        str | None,
-        typer.Option("--recipe", metavar="NAME", help="fast, standard or best; options given beside it win."),
+        Recipe | None,
+        typer.Option("--recipe", help="Options that go together; options that you give beside it win."),
     ] = None,
-    distill: Annotated[
-        str,
-        typer.Option(
-            "--distill", metavar="MODEL", help="Learn from a run, an ensemble, an .onnx file, default or fast."
-        ),
-    ] = _DEFAULTS.distill,
-    distill_weight: Annotated[
-        float, typer.Option("--distill-weight", metavar="X", help="Share of the teacher in the loss.")
-    ] = _DEFAULTS.distill_weight,
-    distill_temperature: Annotated[float, typer.Option("--distill-temperature", metavar="X")] = (
-        _DEFAULTS.distill_temperature
-    ),
-    start_from: Annotated[
-        str,
-        typer.Option(
-            "--start-from",
-            metavar="MODEL",
-            help="Begin with the weights of a finished run, an .onnx file, default or fast; of RUN,RUN: their mean.",
-        ),
-    ] = _DEFAULTS.start_from,
-    pretrained: Annotated[
-        bool,
-        typer.Option("--pretrained", help="Begin with published weights: face-resnet or efficientnet-lite0."),
-    ] = _DEFAULTS.pretrained,
-    epochs: Annotated[
-        int,
-        typer.Option("--epochs", metavar="N", help="Passes over train; 0 of --start-from: its normalisation alone."),
-    ] = _DEFAULTS.epochs,
-    batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Images a step.")] = _DEFAULTS.batch_size,
-    optimizer: Annotated[
-        str, typer.Option("--optimizer", metavar="NAME", help="sgd, or muon for convolutions and sgd for the rest.")
-    ] = _DEFAULTS.optimizer,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", "--lr", metavar="X", help="Peak of the schedule.")
-    ] = _DEFAULTS.learning_rate,
-    warmup: Annotated[
-        float, typer.Option("--warmup", metavar="X", help="Share of all steps in which the rate rises.")
-    ] = _DEFAULTS.warmup,
-    schedule: Annotated[
-        str, typer.Option("--schedule", metavar="NAME", help="Shape of the rate's fall: cosine or linear.")
-    ] = _DEFAULTS.schedule,
-    ema_decay: Annotated[
-        float,
-        typer.Option(
-            "--ema-decay",
-            metavar="X",
-            help="Decay of the weight average (EMA) that is saved; lower in the first steps.",
-        ),
-    ] = _DEFAULTS.ema_decay,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X")] = _DEFAULTS.weight_decay,
-    label_smoothing: Annotated[float, typer.Option("--label-smoothing", metavar="X")] = _DEFAULTS.label_smoothing,
-    crowd_weight: Annotated[
-        float,
-        typer.Option(
-            "--crowd-weight",
-            metavar="X",
-            help=f"Share of FER+'s votes in the loss; with --ferplus {VOTES_WEIGHT:g}, else 0: no crowd head.",
-        ),
-    ] = _DEFAULTS.crowd_weight,
-    grow: Annotated[
-        bool, typer.Option("--grow/--no-grow", help="Train on smaller images first, which is faster.")
-    ] = _DEFAULTS.grow,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Same seed, same weights.")] = _DEFAULTS.seed,
-    device: Device = _DEFAULTS.device,
-    precision: Annotated[
-        str, typer.Option("--precision", metavar="NAME", help="auto, fp32 or bf16.")
-    ] = _DEFAULTS.precision,
-    layout: Annotated[
-        str,
-        typer.Option("--layout", metavar="NAME", help="Memory layout of tensors: auto, channels_last or contiguous."),
-    ] = _DEFAULTS.layout,
-    compile: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--compile", metavar="NAME", help="torch.compile: on, off, or auto, for long on a GPU.")
-    ] = _DEFAULTS.compile,
-    threads: Threads = _DEFAULTS.threads,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run's new folder is made.")] = RUNS,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder in which the run's folder is made.")] = RUNS,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="A config.json; options given beside it win.")
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The config.json of a run; options that you give beside it win.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with an unfinished run.")
-    ] = None,
-    dedupe: Annotated[
-        bool, typer.Option("--dedupe", help="Leave out of train what is there twice, or in valid or test.")
-    ] = False,
-    list_models: Annotated[bool, typer.Option("--list-models", help="Print the models and leave.")] = False,
+    resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an unfinished run.")] = None,
+    list_models: Annotated[bool, typer.Option("--list-models", help="Print the networks that --model takes.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
+    **settings: Any,  # noqa: ANN401 - one option a field of TrainConfig
 ) -> None:
     """Train one model; make one new folder in runs/.
 

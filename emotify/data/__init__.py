@@ -1,9 +1,10 @@
 """What is on disk -> LabelledImages: the challenge's csv, archives, folders of classes, and drawn faces."""
 
+from emotify.choices import Split
 from emotify.data.duplicates import also_in, describe_duplicates, nearly_in
 from emotify.data.ferplus import VOTES
 from emotify.data.read import find_data, find_ferplus, read_dataset
-from emotify.data.types import Dataset, LabelledImages, Split
+from emotify.data.types import Dataset, LabelledImages
 from emotify.pictures.pixels import IMAGE_SIZE
 
 __all__ = [

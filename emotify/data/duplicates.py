@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotify.arrays import Float32Array, UInt8Array
+from emotify.choices import Split
 from emotify.data.notes import amount
-from emotify.data.types import LabelledImages, Split
+from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
 from emotify.pictures.pixels import IMAGE_SIZE
 

@@ -10,11 +10,12 @@ from typing import Final
 import numpy as np
 
 from emotify.arrays import Float32Array, UInt8Array
+from emotify.choices import Split
 from emotify.data.archives import open_csv
 from emotify.data.fer2013 import parse_usage
 from emotify.data.lines import parse_rows, quote
 from emotify.data.notes import amount
-from emotify.data.types import LabelledImages, Split
+from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS, emotion_index
 from emotify.errors import InputError
 from emotify.files import printable

@@ -10,10 +10,11 @@ from typing import Final
 
 import numpy as np
 
+from emotify.choices import Split
 from emotify.data.images import SUFFIXES, read_images
 from emotify.data.notes import amount
 from emotify.data.splits import hold_out
-from emotify.data.types import LabelledImages, Split
+from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS, emotion_index, suggest_emotion
 from emotify.errors import InputError
 from emotify.files import printable

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from emotify.data.types import LabelledImages, Split
+from emotify.choices import Split
+from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
 
 

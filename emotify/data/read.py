@@ -10,13 +10,14 @@ from typing import Final
 import numpy as np
 
 from emotify.arrays import Int64Array
+from emotify.choices import Split
 from emotify.data.archives import CSV_NAMES, open_csv
 from emotify.data.duplicates import describe_duplicates, drop_duplicates
 from emotify.data.fer2013 import COLUMNS, read_fer2013
 from emotify.data.ferplus import add_votes
 from emotify.data.folders import read_folder
 from emotify.data.notes import describe_absent_classes, describe_blanks
-from emotify.data.types import Dataset, LabelledImages, Split
+from emotify.data.types import Dataset, LabelledImages
 from emotify.emotions import EMOTIONS
 from emotify.errors import InputError
 from emotify.files import printable

@@ -5,22 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotify.arrays import Int64Array, UInt8Array
+from emotify.choices import Split
 from emotify.emotions import EMOTIONS
 from emotify.pictures.pixels import IMAGE_SIZE
-
-
-class Split(StrEnum):
-    """`train` fits weights, `valid` chooses everything, `test` is reported and never chosen on."""
-
-    TRAIN = "train"
-    VALID = "valid"
-    TEST = "test"
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from emotify.arrays import Float32Array, Int64Array, UInt8Array
+from emotify.choices import Method
 from emotify.ensembling.conclusion import Recipes, conclude
 from emotify.ensembling.diversity import Diversity, measure_diversity
 from emotify.ensembling.pooling import Pooling
-from emotify.ensembling.weights import FITTED, METHODS, Headline, Method, Trial, attempt
+from emotify.ensembling.weights import BEST, FITTED, Contender, Headline, Trial, attempt
 from emotify.evaluation.crowd import Crowd, crowd_shares, score_crowd
 from emotify.evaluation.metrics import Scores, score
 from emotify.evaluation.temperature import fit_share_temperature
@@ -55,9 +56,9 @@ def combine_crowd(answers: Float32Array, votes: UInt8Array, pooling: Pooling) ->
 class Combination:
     """Members combined on `valid`, and every other way of combining them."""
 
-    method: Method  # asked for
-    taken: Method  # the same, but where fitted weights do not pay on images they were not fitted to
-    trials: Mapping[Method, Trial]
+    method: Contender  # asked for
+    taken: Contender  # the same, but where fitted weights do not pay on images they were not fitted to
+    trials: Mapping[Contender, Trial]
     scores: Scores  # of the ensemble, calibrated
     member_scores: tuple[Scores, ...]
     diversity: Diversity
@@ -75,16 +76,16 @@ class Combination:
 
     def worse_in(self) -> list[str]:
         """Return in what the ensemble is worse on `valid` than its best member, which is calibrated alike."""
-        mine, best = self.scores, self.trials[Method.BEST].fitted
+        mine, best = self.scores, self.trials[BEST].fitted
         accuracy = f"accuracy ({mine.accuracy:.2%} against {best.accuracy:.2%})"
         nll = f"NLL ({mine.nll:.3f} against {best.nll:.3f})"
         return [
             text for text, worse in ((accuracy, mine.accuracy < best.accuracy), (nll, mine.nll > best.nll)) if worse
         ]
 
-    def advice(self) -> Method:
+    def advice(self) -> Contender:
         """Return the method with the lowest cross-fitted NLL of those as accurate as the best member."""
-        floor = self.trials[Method.BEST].cross_fitted.accuracy
+        floor = self.trials[BEST].cross_fitted.accuracy
         fine = [trial for trial in self.trials.values() if trial.cross_fitted.accuracy >= floor]
         return min(fine, key=lambda trial: trial.cross_fitted.nll).method
 
@@ -102,9 +103,9 @@ def combine(
     Fitted weights are kept where their cross-fitted NLL is the lowest; else equal weights, or the best member alone,
     are taken. seed: of the folds and of the bags of the greedy selection.
     """
-    methods = (*METHODS, Method.BEST) if len(answers) > 1 else (method, Method.BEST)
+    methods = (*Method, BEST) if len(answers) > 1 else (method, BEST)
     trials = {each: attempt(each, answers, labels, seed=seed) for each in methods}
-    rivals = [each for each in (method, Method.MEAN, Method.BEST) if each in trials] if method in FITTED else [method]
+    rivals = [each for each in (method, Method.MEAN, BEST) if each in trials] if method in FITTED else [method]
     taken = min(rivals, key=lambda rival: trials[rival].cross_fitted.nll)
     pooling = trials[taken].pooling
     diversity = measure_diversity(

@@ -11,9 +11,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from emotify.arrays import UInt8Array
+from emotify.choices import Method
 from emotify.ensembling.combine import Combination
 from emotify.ensembling.pooling import Pooling
-from emotify.ensembling.weights import METHODS, Method
 from emotify.errors import ModelError
 from emotify.evaluation.classifier import Answers, Classifier, pool_answers
 from emotify.files import file_sha256, printable, read_json, write_json
@@ -106,7 +106,7 @@ def _read_pooling(document: dict[str, Any]) -> Pooling:
     weights = tuple(float(member["weight"]) for member in document["members"])
     temperature = float(document["temperature"])
     method = Method(document["method"])
-    if document["schema"] not in (1, SCHEMA) or method not in METHODS:
+    if document["schema"] not in (1, SCHEMA):
         raise ValueError
     if not (weights and min(weights) > 0 and math.isclose(sum(weights), 1, abs_tol=1e-6)):
         raise ValueError

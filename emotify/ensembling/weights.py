@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotify.arrays import Float32Array, Int64Array
+from emotify.choices import Method
 from emotify.ensembling.pooling import Pooling
 from emotify.evaluation.classifier import logarithms
 from emotify.evaluation.metrics import negative_log_likelihood
@@ -22,18 +22,9 @@ RIDGE = 0.01  # nats for a squared distance of 1 from equal weights
 SMALLEST_SHARE = 0.1  # of an equal weight; below it a member costs its whole time for next to nothing
 
 
-class Method(StrEnum):
-    """Ways to weigh members."""
-
-    MEAN = "mean"  # equal weights, of log-probabilities
-    PROBABILITIES = "probabilities"  # equal weights, of probabilities
-    WEIGHTED = "weighted"
-    GREEDY = "greedy"
-    BEST = "best member"  # all weight to the most accurate: what an ensemble has to beat
-
-
+Contender = Method | Literal["best member"]
+BEST: Literal["best member"] = "best member"  # all weight to the most accurate: what an ensemble has to beat
 FITTED = (Method.WEIGHTED, Method.GREEDY)  # the methods whose weights are learnt
-METHODS = tuple(method for method in Method if method is not Method.BEST)
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ class Headline:
 class Trial:
     """What a method came to."""
 
-    method: Method
+    method: Contender
     pooling: Pooling
     fitted: Headline  # on the images it was fitted to
     held_out: Float32Array  # (N, 7), the same images, each answered by a fit to the other folds
@@ -65,7 +56,7 @@ class Trial:
         return {"method": self.method, "members": self.members, "weights": list(self.pooling.weights), **scores}
 
 
-def attempt(method: Method, answers: Float32Array, labels: Int64Array, *, seed: int) -> Trial:
+def attempt(method: Contender, answers: Float32Array, labels: Int64Array, *, seed: int) -> Trial:
     """Fit weights and temperature to members' probabilities (M, N, 7) and labels (N,), and score both ways."""
     pooling = fit(method, answers, labels, seed=seed)
     held_out = np.empty(answers.shape[1:], np.float32)
@@ -78,13 +69,13 @@ def attempt(method: Method, answers: Float32Array, labels: Int64Array, *, seed: 
     return Trial(method, pooling, _headline(pooling(answers), labels), held_out, _headline(held_out, labels))
 
 
-def fit(method: Method, answers: Float32Array, labels: Int64Array, *, seed: int) -> Pooling:
+def fit(method: Contender, answers: Float32Array, labels: Int64Array, *, seed: int) -> Pooling:
     """Return the weights that `method` gives members' probabilities (M, N, 7), and the temperature that suits them."""
     if method is Method.WEIGHTED:
         weights = without_small(fit_weights(answers, labels))
     elif method is Method.GREEDY:
         weights = without_small(select_greedily(answers, labels, seed=seed))
-    elif method is Method.BEST:
+    elif method == BEST:
         weights = np.eye(len(answers))[(answers.argmax(2) == labels).mean(1).argmax()]
     else:
         weights = np.full(len(answers), 1 / len(answers))

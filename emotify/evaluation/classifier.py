@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotify.arrays import Float32Array, UInt8Array
-from emotify.errors import UsageError
+from emotify.choices import Head
 
 
 class View(NamedTuple):
@@ -32,20 +31,6 @@ VIEWS: Mapping[str, tuple[View, ...]] = MappingProxyType(
         "ten": tuple(View(*place, mirrored=mirrored) for mirrored in (False, True) for place in _PLACES),
     }
 )
-
-
-class Head(StrEnum):
-    """Which question an answer is to: FER-2013's label, or what most people would say."""
-
-    LABELS = "labels"
-    CROWD = "crowd"
-
-    @property
-    def meaning(self) -> str:
-        """What a probability says, in a sentence for the user."""
-        if self is Head.CROWD:
-            return "70 % means: of ten people, about seven would name this expression."
-        return "70 % means: of ten such faces, FER-2013 would label about seven so."
 
 
 @dataclass(frozen=True)
@@ -99,22 +84,6 @@ def pool_answers(
     crowds = [answer.crowd for answer in answers if answer.crowd is not None]
     crowd = (pool_crowd or pool)(np.stack(crowds)) if len(crowds) == len(answers) else None
     return Answers(pool(np.stack([answer.labels for answer in answers])), crowd)
-
-
-def parse_head(name: str) -> Head:
-    """Return the head of that name. Raises UsageError."""
-    try:
-        return Head(name)
-    except ValueError:
-        msg = f"--head {name!r}: there are {', '.join(Head)}"
-        raise UsageError(msg) from None
-
-
-def check_views(name: str) -> None:
-    """Raise UsageError for views that there are not."""
-    if name not in VIEWS:
-        msg = f"--views {name!r}: there are {', '.join(VIEWS)}"
-        raise UsageError(msg)
 
 
 def _show(images: UInt8Array, view: View) -> UInt8Array:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotify.arrays import Float32Array, Int64Array, UInt8Array
+from emotify.choices import Head
 from emotify.data.ferplus import EXPRESSION_COLUMNS, VOTES
 from emotify.emotions import EMOTIONS
-from emotify.evaluation.classifier import Head
 from emotify.evaluation.metrics import CalibrationBins, Scores, bin_by_confidence, cross_entropy, score
 
 TRUTH: Final = "FER+ majority"

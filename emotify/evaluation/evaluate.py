@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotify.arrays import Float32Array
-from emotify.data.types import LabelledImages, Split
+from emotify.choices import Head, Split
+from emotify.data.types import LabelledImages
 from emotify.errors import ModelError
 from emotify.evaluation.bootstrap import Intervals, bootstrap_confusion
 from emotify.evaluation.calibration import FOLDS, Calibration, calibrate
-from emotify.evaluation.classifier import Answers, Classifier, Head
+from emotify.evaluation.classifier import Answers, Classifier
 from emotify.evaluation.crowd import Crowd, crowd_labels, score_crowd
 from emotify.evaluation.metrics import Scores, score
 from emotify.evaluation.seeds import RecipeComparison, RecipeScores, compare_recipes, group_by_recipe

@@ -12,16 +12,17 @@ import torch
 from onnx import ModelProto
 
 from emotify.arrays import Float32Array, UInt8Array
-from emotify.data.types import LabelledImages, Split
+from emotify.choices import FilePrecision, Split, choose
+from emotify.data.types import LabelledImages
 from emotify.ensembling.pooling import CrowdPooling, Pooling
-from emotify.errors import GateError, ModelError, UsageError
+from emotify.errors import GateError, ModelError
 from emotify.evaluation.classifier import Answers, Viewed, pool_answers
 from emotify.evaluation.crowd import TRUTH, Crowd, score_crowd
 from emotify.evaluation.metrics import Scores, score
 from emotify.exporting.eight_bits import to_int8
 from emotify.exporting.gates import fold_constant_gates
 from emotify.exporting.graph import ExportedClassifier
-from emotify.exporting.onnx_file import PRECISIONS, describe, to_onnx, with_half_weights
+from emotify.exporting.onnx_file import describe, to_onnx, with_half_weights
 from emotify.files import check_output, explain_write_errors, printable, write_bytes
 from emotify.machine import describe_cpu
 from emotify.networks import Network
@@ -131,9 +132,7 @@ def export(
 
 def check_target(path: Path, *, precision: str, overwrite: bool) -> None:
     """Raise UsageError for a precision there is not, WriteError when `path` exists and must stay, or cannot be."""
-    if precision not in PRECISIONS:
-        msg = f"--precision {precision!r}: there are {', '.join(PRECISIONS)}"
-        raise UsageError(msg)
+    choose(FilePrecision, precision, option="--precision")
     check_output(path, overwrite=overwrite)
 
 

@@ -24,7 +24,6 @@ from emotify.onnx_runtime.reference import KEY as REFERENCE
 _IR_VERSIONS = {18: 8, 20: 9}
 OPSET = 18  # the lowest that torch writes by itself
 OPSET_WITH_GELU = 20  # the first with GELU as one operator
-PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def to_onnx(classifier: ExportedClassifier, opset: int = OPSET) -> ModelProto:

@@ -10,9 +10,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from emotify.choices import Head
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
-from emotify.evaluation.classifier import Answers, Head
+from emotify.evaluation.classifier import Answers
 from emotify.files import parse_json, printable
 from emotify.onnx_runtime.classifier import Session
 from emotify.pictures.pixels import IMAGE_SIZE

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from emotify.choices import Faces
 from emotify.detection.boxes import Box
 from emotify.detection.detector import DEFAULT_SEARCH, Detector, Search
 from emotify.pictures.decoding import Picture
 from emotify.pictures.pixels import Square, cut_square, whole_square
 from emotify.prediction.small_faces import face_size
 
-FaceMode = Literal["auto", "detect", "whole"]
 UInt8Array = npt.NDArray[np.uint8]
 
 # FER-2013's framing, measured on its images: the eyes at y = 18.7 of 48, the mouth at 36.0.
@@ -46,7 +46,7 @@ class Face:
 
 
 def find_faces(
-    picture: Picture, mode: FaceMode, detector: Callable[[], Detector], search: Search = DEFAULT_SEARCH
+    picture: Picture, mode: Faces, detector: Callable[[], Detector], search: Search = DEFAULT_SEARCH
 ) -> list[Face]:
     """Return the faces of a picture, the surest first; none is an answer too.
 

@@ -10,20 +10,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NamedTuple, cast, get_args, overload
+from typing import Any, Final, NamedTuple, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from emotify.choices import Faces, Head, choose
 from emotify.detection.detector import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.emotions import EMOTIONS
-from emotify.errors import UsageError
-from emotify.evaluation.classifier import Head, parse_head
 from emotify.machine import available_cpus
 from emotify.onnx_runtime.classifier import Session, find_model, open_session
 from emotify.pictures.pixels import Square
 from emotify.pictures.reading import Failure, Source, is_source, read_picture
-from emotify.prediction.crops import Face, FaceMode, find_faces, see_square
+from emotify.prediction.crops import Face, find_faces, see_square
 from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.small_faces import face_size, is_too_small
 
@@ -159,7 +158,7 @@ class Predictor:
         self,
         model: str | os.PathLike[str] | None = None,
         *,
-        faces: FaceMode = "auto",
+        faces: Faces = "auto",
         face_model: str | os.PathLike[str] | None = None,
         search: Search = DEFAULT_SEARCH,
         min_confidence: float = 0.0,
@@ -167,11 +166,9 @@ class Predictor:
         threads: int = 0,
         device: str = "auto",
     ) -> None:
-        if faces not in get_args(FaceMode):
-            msg = f"faces={faces!r}: there are {', '.join(get_args(FaceMode))}"
-            raise UsageError(msg)
+        choose(Faces, faces, option="--faces")
         self.threads = threads or available_cpus()
-        wanted = None if head is None else parse_head(head)
+        wanted = None if head is None else choose(Head, head, option="--head")
         self.session: Session = open_session(find_model(model), threads=self.threads, device=device, head=wanted)
         self._mode, self._face_model = faces, Path(face_model) if face_model else None
         self.search, self._min_confidence = search, min_confidence

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from emotify.arrays import Int64Array
+from emotify.choices import Head
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.combine import Combination, CrowdCombination
 from emotify.ensembling.diversity import Diversity
 from emotify.evaluation.bootstrap import RESAMPLES, Interval
-from emotify.evaluation.classifier import Head
 from emotify.evaluation.evaluate import Leaderboard, Result
 from emotify.evaluation.metrics import Scores
 from emotify.evaluation.significance import Comparison

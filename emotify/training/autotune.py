@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
+from emotify.choices import Layout, Precision
 from emotify.networks import build_network
 from emotify.networks.inference import autocast, lay_out, memory_format
 from emotify.training.config import TrainConfig
@@ -18,17 +19,18 @@ MARGIN = 0.85  # what is tried must take less than this share of the rule's time
 _ROUNDS = 4
 
 
-def fastest(config: TrainConfig, *, precisions: Sequence[str]) -> TrainConfig:
+def fastest(config: TrainConfig, *, precisions: Sequence[Precision]) -> TrainConfig:
     """Return `config` with the precision and layout in which a step took least time, of those left to choose.
 
     bf16 falls to slow reference kernels for some shapes and processors, and either layout can be the faster. The steps
     are timed in turns, so that a busy machine slows all alike, and the first choice stands unless another is clearly
     faster, so that the same machine mostly chooses the same again. Two seconds or so.
     """
+    layouts: list[Layout] = ["channels_last", "contiguous"]
     choices = [
         dataclasses.replace(config, precision=precision, layout=layout)
         for precision in (precisions if config.precision == "auto" else [config.precision])
-        for layout in (["channels_last", "contiguous"] if config.layout == "auto" else [config.layout])
+        for layout in (layouts if config.layout == "auto" else [config.layout])
     ]
     if len(choices) == 1:
         return choices[0]

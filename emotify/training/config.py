@@ -1,107 +1,199 @@
 """Everything that decides what a training does, in one place, checked when it is made and saved with the run."""
 
+# ruff: noqa: RUF009 - each default is declared by a function that returns a field
+
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
+from emotify.choices import Compile, Layout, Optimizer, Precision, Schedule, choose, names_of
 from emotify.errors import UsageError
 from emotify.files import parse_json, printable
 from emotify.machine import check_device_name
 
-PRECISIONS = ("auto", "fp32", "bf16")
-LAYOUTS = ("auto", "channels_last", "contiguous")
-COMPILE = ("auto", "on", "off")
-SCHEDULES = ("cosine", "linear")
-OPTIMIZERS = ("sgd", "muon")
-MACHINE = (
-    "device",
-    "threads",
-    "precision",
-    "layout",
-    "compile",
-)  # fields that the machine decides when they are left to it
 VOTES_WEIGHT = 0.7  # `crowd_weight` where votes are there and nothing else is asked for
 _LARGEST_CONFIG = 1_000_000  # bytes
 _LARGEST_FLOAT = sys.float_info.max  # a whole number of a JSON file can be larger
+_AUGMENTATION, _WEIGHTS, _OPTIMISATION, _MACHINE = "Augmentation", "Weights to begin with", "Optimisation", "Machine"
+DATA = "Data and configuration"  # a heading of the help, as the next ones
+_TEACHER = "Learning from another model"
+_SHARE: dict[str, Any] = {"metavar": "X", "at_least": 0, "at_most": 1}
+_PART: dict[str, Any] = {"metavar": "X", "at_least": 0, "below": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the help and the checks say of an option of a training; values lie within its bounds."""
+
+    help: str
+    heading: str | None = None  # of the help; None: among those that everybody uses
+    metavar: str | None = None  # what stands for the value in the help
+    also: str | None = None  # another name on the command line
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    @property
+    def bounds(self) -> str:
+        """The bounds in words."""
+        named = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
+        return " and ".join(
+            f"{words} {bound:g}" for words, bound in named.items() if bound not in (None, _LARGEST_FLOAT)
+        )
+
+    def allows(self, value: float) -> bool:
+        """Whether a number lies within the bounds; NaN lies within none."""
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+
+def _setting(default: Any, help: str, heading: str | None = None, **more: Any) -> Any:  # noqa: ANN401, A002
+    """Declare an option of a training: its default, its line of help, the heading it stands under, its bounds."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(help=help, heading=heading, **more)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The options of one training. `auto` and 0 threads are resolved before the run starts."""
+    """The options of one training. `auto` and 0 threads are resolved before the run starts.
 
-    model: str = "cnn"
-    augment: bool = False
-    strength: float = 1.0  # of the augmentation: every amount times this
-    rotation: float = 15.0  # degrees, either way, of the augmentation
-    low_resolution: float = 0.0  # share of the images that are shown at 12 to 48 pixels, then enlarged again
-    blur: float = 0.0  # share of the images that are blurred
-    jpeg: float = 0.0  # share of the images that are compressed as JPEG files are
-    mixup: float = 0.0  # at most this share of another image, in half of each batch, but for the last epochs
-    drop_path: float = 0.0  # share of images for which the last residual block is left out
-    dedupe: bool = False  # leave out of train what is there twice, or in valid or test
-    epochs: int = 20
-    batch_size: int = 128
-    optimizer: str = "sgd"  # muon: of convolutions; all else has SGD
-    learning_rate: float = 0.12  # peak
-    warmup: float = 0.15  # share of all steps in which the rate rises to its peak
-    momentum: float = 0.9
-    weight_decay: float = 5e-4  # on weights, not on biases and normalisation
-    label_smoothing: float = 0.1
-    crowd_weight: float = 0.0  # share of FER+'s votes in the loss; above 0 the network has a crowd head
-    ema_decay: float = 0.998  # at most, and (1 + step) / (10 + step) until then
-    schedule: str = "cosine"  # how the learning rate falls
-    start_from: str = ""  # what has the first weights: a finished run, an .onnx file, a model inside; or several
-    pretrained: bool = False  # begin with the weights that others have published for this model
-    distill: str = ""  # a run, an ensemble, an .onnx file or the name of a model inside the package, to learn from
-    distill_weight: float = 0.7  # share of the teacher in the loss
-    distill_temperature: float = 2.0  # of teacher and student in that share
-    grow: bool = True  # train on smaller images first
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    layout: str = "auto"  # of tensors in memory
-    compile: str = "auto"  # torch.compile; auto: for a long training on a GPU
-    threads: int = 0  # of the CPU; 0: as many as this process may use
+    Each field is an option of `emotify train` and a key of a run's config.json: a new one is declared here alone.
+    """
+
+    model: str = _setting("cnn", "Network to train; --list-models lists them.", metavar="NAME")
+    augment: bool = _setting(
+        False, "Vary each training image at random: position, brightness, erased squares.", also="--no-augment"
+    )
+    epochs: int = _setting(
+        20,
+        "Passes over the train split. With --start-from, 0 only estimates the batch-norm statistics again.",
+        metavar="N",
+        at_most=100_000,
+    )
+    seed: int = _setting(
+        0, "Seed of all randomness: the same seed gives the same weights.", metavar="N", at_least=0, below=2**63
+    )
+    dedupe: bool = _setting(False, "Leave out of train each image that is there twice, or also in valid or test.", DATA)
+    strength: float = _setting(
+        1.0, "Factor on every amount of the augmentation.", _AUGMENTATION, metavar="X", at_least=0, at_most=3
+    )
+    rotation: float = _setting(
+        15.0, "Largest rotation, in either direction.", _AUGMENTATION, metavar="DEGREES", at_least=0, at_most=180
+    )
+    low_resolution: float = _setting(
+        0.0, "Share of the images that are shrunk to 12 to 48 pixels and enlarged again.", _AUGMENTATION, **_SHARE
+    )
+    blur: float = _setting(0.0, "Share of the images that are blurred.", _AUGMENTATION, **_SHARE)
+    jpeg: float = _setting(0.0, "Share of the images that get JPEG artefacts.", _AUGMENTATION, **_SHARE)
+    mixup: float = _setting(
+        0.0,
+        "Largest share of another image that is blended into an image; half of each batch is blended.",
+        _AUGMENTATION,
+        metavar="X",
+        at_least=0,
+        at_most=0.5,
+    )
+    start_from: str = _setting(
+        "",
+        "Begin with the weights of a finished run, an .onnx file, default or fast. RUN,RUN begins with their mean.",
+        _WEIGHTS,
+        metavar="MODEL",
+    )
+    pretrained: bool = _setting(
+        False, "Begin with published weights; face-resnet and efficientnet-lite0 have them.", _WEIGHTS
+    )
+    distill: str = _setting(
+        "",
+        "Teacher whose answers are learnt beside the labels: a run, an ensemble, an .onnx file, default or fast.",
+        _TEACHER,
+        metavar="MODEL",
+    )
+    distill_weight: float = _setting(0.7, "Share of the teacher in the loss.", _TEACHER, **_SHARE)
+    distill_temperature: float = _setting(
+        2.0,
+        "Temperature of the teacher's and the network's answers in that share of the loss.",
+        _TEACHER,
+        metavar="X",
+        at_least=0.1,
+        at_most=100,
+    )
+    batch_size: int = _setting(
+        128, "Images per optimizer step.", _OPTIMISATION, metavar="N", at_least=2, at_most=65_536
+    )
+    optimizer: Optimizer = _setting("sgd", "muon steps convolutions with Muon, the rest with SGD.", _OPTIMISATION)
+    learning_rate: float = _setting(
+        0.12,
+        "Peak learning rate.",
+        _OPTIMISATION,
+        metavar="X",
+        also="--lr",
+        above=0,
+        at_most=_LARGEST_FLOAT,
+    )
+    warmup: float = _setting(
+        0.15, "Share of all steps in which the learning rate rises to its peak.", _OPTIMISATION, **_PART
+    )
+    schedule: Schedule = _setting("cosine", "How the learning rate falls after its peak.", _OPTIMISATION)
+    momentum: float = _setting(0.9, "Momentum of the optimizer.", _OPTIMISATION, metavar="X", above=0, below=1)
+    weight_decay: float = _setting(
+        5e-4,
+        "Weight decay, which biases and normalisation do not have.",
+        _OPTIMISATION,
+        metavar="X",
+        at_least=0,
+        at_most=_LARGEST_FLOAT,
+    )
+    ema_decay: float = _setting(
+        0.998,
+        "Decay of the weight average (EMA) that is saved. It rises to this value from 0.1.",
+        _OPTIMISATION,
+        **_PART,
+    )
+    label_smoothing: float = _setting(0.1, "Label smoothing of the cross-entropy.", _OPTIMISATION, **_PART)
+    crowd_weight: float = _setting(
+        0.0,
+        f"Share of FER+'s votes in the loss; above 0 the network has a crowd head. With votes it is {VOTES_WEIGHT:g} "
+        "unless you give another.",
+        _OPTIMISATION,
+        **_SHARE,
+    )
+    drop_path: float = _setting(
+        0.0, "Probability that an image skips the last residual block (stochastic depth).", _OPTIMISATION, **_PART
+    )
+    grow: bool = _setting(True, "Train on smaller images first, which is faster.", _OPTIMISATION, also="--no-grow")
+    device: str = _setting("auto", "auto, cpu, cuda or cuda:1.", _MACHINE, metavar="NAME")
+    threads: int = _setting(
+        0, "CPU threads; 0 takes all that this process may use.", _MACHINE, metavar="N", at_least=0, at_most=1024
+    )
+    precision: Precision = _setting("auto", "Arithmetic of the training.", _MACHINE)
+    layout: Layout = _setting("auto", "Memory layout of tensors.", _MACHINE)
+    compile: Compile = _setting(
+        "auto", "Whether to use torch.compile; auto uses it for long trainings on a GPU.", _MACHINE
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_type(field.name, getattr(self, field.name), type(field.default))
-        check_device_name(self.device)
-        checks = {
-            "epochs": (0 if self.start_from else 1) <= self.epochs <= 100_000,
-            "strength": 0 <= self.strength <= 3,
-            "rotation": 0 <= self.rotation <= 180,
-            "low_resolution": 0 <= self.low_resolution <= 1,
-            "blur": 0 <= self.blur <= 1,
-            "jpeg": 0 <= self.jpeg <= 1,
-            "mixup": 0 <= self.mixup <= 0.5,
-            "drop_path": 0 <= self.drop_path < 1,
-            "batch_size": 2 <= self.batch_size <= 65_536,
-            "optimizer": self.optimizer in OPTIMIZERS,
-            "learning_rate": 0 < self.learning_rate <= _LARGEST_FLOAT,
-            "warmup": 0 <= self.warmup < 1,
-            "momentum": 0 < self.momentum < 1,
-            "weight_decay": 0 <= self.weight_decay <= _LARGEST_FLOAT,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "crowd_weight": 0 <= self.crowd_weight <= 1,
-            "ema_decay": 0 <= self.ema_decay < 1,
-            "schedule": self.schedule in SCHEDULES,
-            "distill_weight": 0 <= self.distill_weight <= 1,
-            "distill_temperature": 0.1 <= self.distill_temperature <= 100,
-            "seed": 0 <= self.seed < 2**63,
-            "precision": self.precision in PRECISIONS,
-            "layout": self.layout in LAYOUTS,
-            "compile": self.compile in COMPILE,
-            "threads": 0 <= self.threads <= 1024,
-        }
-        for name, fine in checks.items():
-            if not fine:
-                msg = f"{option(name)} cannot be {getattr(self, name)!r:.80}; see emotify train --help"
+            value, kind = getattr(self, field.name), kinds()[field.name]
+            if names_of(kind):
+                choose(kind, value, option=option(field.name))
+                continue
+            _check_type(field.name, value, kind)
+            if kind in (int, float) and not setting(field).allows(value):
+                msg = f"{option(field.name)} cannot be {value!r:.80}; it is {setting(field).bounds}"
                 raise UsageError(msg)
+        check_device_name(self.device)
+        if self.epochs < (0 if self.start_from else 1):
+            msg = f"--epochs cannot be {self.epochs}; only with --start-from can it be 0"
+            raise UsageError(msg)
 
     def document(self) -> dict[str, Any]:
         """Return the options as JSON has them."""
@@ -138,6 +230,22 @@ def read_config(path: Path) -> TrainConfig:
         msg = f"{source} is not JSON; expected the config.json of a run"
         raise UsageError(msg) from error
     return TrainConfig.from_document(document, source=source)
+
+
+@functools.cache
+def kinds() -> dict[str, Any]:
+    """Return the type of each field of TrainConfig: bool, int, float, str, or a Literal of its choices."""
+    return get_type_hints(TrainConfig)
+
+
+def setting(field: dataclasses.Field[Any]) -> Setting:
+    """Return what a field of TrainConfig declares."""
+    declared: Setting = field.metadata["setting"]
+    return declared
+
+
+MACHINE = tuple(field.name for field in dataclasses.fields(TrainConfig) if setting(field).heading == _MACHINE)
+"""The fields that the machine decides when they are left to it."""
 
 
 def option(name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from emotify.choices import Precision
 from emotify.errors import UnavailableError
 from emotify.machine import available_cpus, check_device_name
 from emotify.training.autotune import WORTH_STEPS, fastest
@@ -39,7 +40,7 @@ def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
     if not on_gpu:
         # torch reads it when it first takes memory: pages of 2 MB on Linux, where every 4 KB page else costs a fault.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    precisions = ["bf16", "fp32"] if _has_native_bf16(device) else ["fp32"]
+    precisions: list[Precision] = ["bf16", "fp32"] if _has_native_bf16(device) else ["fp32"]
     if not on_gpu and steps >= WORTH_STEPS:
         torch.set_num_threads(config.threads)
         return fastest(config, precisions=precisions)

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emotify.arrays import Float32Array
+from emotify.choices import Split
 from emotify.data.ferplus import vote_shares
-from emotify.data.types import LabelledImages, Split
+from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
 from emotify.errors import GateError, ModelError
 from emotify.evaluation.crowd import crowd_prior, score_crowd

@@ -8,10 +8,10 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
-from emotify.errors import UsageError
+from emotify.choices import Recipe, choose
 from emotify.training.config import MACHINE, TrainConfig, option
 
-RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+RECIPES: Mapping[Recipe, Mapping[str, Any]] = MappingProxyType(
     {
         # A first result in minutes on a CPU.
         "fast": {"augment": True, "strength": 0.5, "epochs": 12, "optimizer": "muon"},
@@ -33,12 +33,9 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-def recipe(name: str) -> dict[str, Any]:
+def recipe(name: Recipe | str) -> dict[str, Any]:
     """Return the options of a recipe. Raises UsageError for a name that there is not."""
-    if name not in RECIPES:
-        msg = f"--recipe {name!r}: there are {', '.join(RECIPES)}"
-        raise UsageError(msg)
-    return dict(RECIPES[name])
+    return dict(RECIPES[choose(Recipe, name, option="--recipe")])
 
 
 def distinguish(configs: Sequence[TrainConfig], data: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from emotify import __version__
-from emotify.data.types import Dataset, Split
+from emotify.choices import Split
+from emotify.data.types import Dataset
 from emotify.emotions import EMOTIONS
 from emotify.errors import InputError, ModelError, UnavailableError, UsageError, WriteError
 from emotify.evaluation.metrics import Scores, score

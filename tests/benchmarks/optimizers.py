@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emotify.choices import Optimizer, choose
 from emotify.data import Dataset, Split, read_dataset
 from emotify.evaluation.seeds import compare_recipes
 from emotify.networks.inference import predict_answers
@@ -69,7 +70,11 @@ def train(name: str, config: TrainConfig, dataset: Dataset, path: Path) -> None:
     if name == "sam":
         training: Training = SamTraining(dataclasses.replace(config, epochs=config.epochs // 2), dataset, path.parent)
     else:
-        training = Training(dataclasses.replace(config, optimizer=name), dataset.splits, path.parent)
+        training = Training(
+            dataclasses.replace(config, optimizer=choose(Optimizer, name, option="--optimizers")),
+            dataset.splits,
+            path.parent,
+        )
     for _ in training.run():
         pass
     seconds = time.process_time() - begun

@@ -5,19 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from emotify.choices import Method
 from emotify.ensembling.combine import combine, twins
 from emotify.ensembling.conclusion import conclude
 from emotify.ensembling.diversity import measure_diversity
 from emotify.ensembling.pooling import Pooling
-from emotify.ensembling.weights import (
-    METHODS,
-    Method,
-    attempt,
-    fit,
-    fit_weights,
-    select_greedily,
-    without_small,
-)
+from emotify.ensembling.weights import BEST, attempt, fit, fit_weights, select_greedily, without_small
 from emotify.evaluation.metrics import negative_log_likelihood
 
 CHANCE = np.random.default_rng(0)
@@ -34,7 +27,7 @@ def member(skill, *, confidence=1.0, seed=0):
 UNEQUAL = np.stack([member(2.0, seed=1), member(0.3, seed=2), member(1.5, seed=3)])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", Method)
 def test_weights_are_shares_and_the_same_for_the_same_seed(method):
     pooling = fit(method, UNEQUAL, LABELS, seed=3)
     assert sum(pooling.weights) == pytest.approx(1)
@@ -83,7 +76,7 @@ def test_weights_that_do_not_pay_are_not_taken():
     assert len(set(equal.pooling.weights)) == 1
     answers = np.stack([member(2.5, seed=99), *(member(0.0, seed=seed) for seed in range(12))])
     alone = combine(answers, LABELS, method=Method.WEIGHTED)
-    assert alone.taken is Method.BEST
+    assert alone.taken is BEST
     assert alone.pooling.weights == (1.0, *[0.0] * 12)
     assert alone.conclusion.startswith("The ensemble is #1 alone")
     assert not alone.worse_in()
@@ -95,7 +88,7 @@ def test_a_mean_that_is_worse_than_its_best_member_says_so_and_why():
     assert combination.taken is Method.MEAN
     assert "accuracy" in combination.worse_in()[0]
     assert "points weaker than the best member and has 50% of the vote" in combination.conclusion
-    assert combination.advice() in (Method.WEIGHTED, Method.GREEDY, Method.BEST)
+    assert combination.advice() in (Method.WEIGHTED, Method.GREEDY, BEST)
 
 
 @pytest.mark.parametrize("linear", [False, True])

@@ -16,13 +16,13 @@ import torch
 from typer.testing import CliRunner
 
 from emotify import Predictor
+from emotify.choices import Head
 from emotify.cli import app
 from emotify.data import VOTES, Split
 from emotify.data.ferplus import EXPRESSION_COLUMNS
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.pooling import CrowdPooling, Pooling, mean_prior
 from emotify.errors import ModelError, UsageError
-from emotify.evaluation.classifier import Head
 from emotify.exporting.export import export
 from emotify.exporting.read_back import read_network
 from emotify.networks import build_network

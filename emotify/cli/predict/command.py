@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emotify.choices import Faces, Head, Truth
 from emotify.cli.console import Talk
 from emotify.cli.errors import Interrupted, forget_stdout
 from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from emotify.prediction.sharding import Shard
     from emotify.prediction.summary import Summary
 
-_FACES = ("auto", "detect", "whole")
-_TRUTH = ("auto", "folders", "none")
+
+_PICTURES, _FACES, _ROWS = "Pictures", "Face detection", "Rows and pages"  # headings of the help
 
 
 def predict(
@@ -44,98 +45,171 @@ def predict(
         str | None,
         typer.Option(
             "--model",
-            metavar="FILE",
-            help="An export, or the name of a model inside. Default: $EMOTIFY_MODEL, else the newest in runs/, else "
-            "the model inside that is named default.",
+            metavar="MODEL",
+            help="An .onnx file, default or fast. Default: $EMOTIFY_MODEL, else the newest export in runs/, else "
+            "default.",
         ),
     ] = None,
-    faces: Annotated[
-        str,
-        typer.Option("--faces", metavar="HOW", help="auto: find faces, but take face crops whole; detect; whole."),
-    ] = "auto",
-    face_model: Annotated[
-        Path | None,
-        typer.Option(
-            "--face-model", metavar="FILE", help="Another face detector, as .onnx: YuNet, CenterFace or Ultra-Light."
-        ),
-    ] = None,
-    files_from: Annotated[
-        str | None,
-        typer.Option("--files-from", metavar="FILE", help="Take more paths from a list, one a line; - for stdin."),
-    ] = None,
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="The list's names end in NUL, as find -print0 writes them.")
-    ] = False,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Also take what links inside folders lead to, wherever that is.")
-    ] = False,
-    shard: Annotated[
-        str | None,
-        typer.Option("--shard", metavar="I/N", help="Take one of N parts only, from 0/N; which part depends on names."),
-    ] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(
-            "--head",
-            metavar="NAME",
-            help="crowd: what most people would say; labels: what FER-2013's label would be. Default: crowd, where the "
-            "model has it.",
-        ),
-    ] = None,
-    min_confidence: Annotated[
-        float, typer.Option("--min-confidence", metavar="P", help="Label a face 'uncertain' below this probability.")
-    ] = 0.0,
-    top: Annotated[
-        int, typer.Option("--top", metavar="K", min=0, max=7, help="Give the K most probable expressions of a face.")
-    ] = 0,
-    min_face: Annotated[
-        int,
-        typer.Option(
-            "--min-face", metavar="PIXELS", min=16, help="Look for faces from this size on; larger is faster."
-        ),
-    ] = 16,
-    max_side: Annotated[
-        int,
-        typer.Option("--max-side", metavar="PIXELS", min=64, max=2560, help="Look for faces at this longest side."),
-    ] = 1280,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON a picture.")] = False,
-    jsonl_file: Annotated[
-        Path | None,
-        typer.Option("--jsonl-file", metavar="FILE", help="Write such lines to a file, each as soon as it is known."),
-    ] = None,
-    append: Annotated[
-        bool, typer.Option("--append", help="Go on with the --jsonl-file: skip the paths that are in it.")
-    ] = False,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one row a face.")] = None,
-    explain: Annotated[
-        Path | None,
-        typer.Option("--explain", metavar="DIR", help="Write a picture of each face that shows which part decided."),
-    ] = None,
-    csv_raw: Annotated[
-        bool, typer.Option("--csv-raw", help="Write names as they are, also those that a spreadsheet would run.")
-    ] = False,
-    parquet: Annotated[
-        Path | None, typer.Option("--parquet", metavar="FILE", help="Write one row a face, for data frames.")
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write one row per face, for a spreadsheet.")
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", help="Write a page to look through and filter, as .html."),
+        typer.Option("--report", metavar="FILE", help="Write an .html page to look through and filter."),
     ] = None,
-    thumbnails: Annotated[
-        bool, typer.Option("--thumbnails", help="Put small copies of the pictures into the page; else only boxes.")
-    ] = False,
     annotate: Annotated[
         Path | None,
         typer.Option("--annotate", metavar="DIR", help="Save copies of the pictures with boxes and labels."),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option("--explain", metavar="DIR", help="Save a picture of each face that shows which part decided."),
+    ] = None,
+    min_confidence: Annotated[
+        float,
+        typer.Option(
+            "--min-confidence", metavar="P", min=0, max=1, help="Label a face 'uncertain' below this probability."
+        ),
+    ] = 0.0,
+    top: Annotated[
+        int, typer.Option("--top", metavar="K", min=0, max=7, help="Print the K most probable expressions of a face.")
+    ] = 0,
+    head: Annotated[
+        Head | None,
+        typer.Option(
+            "--head",
+            help="Question to answer: crowd for what most people would say, labels for what FER-2013's label would be. "
+            "Default: crowd, where the model has it.",
+        ),
+    ] = None,
+    json: Json = False,
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            "--files-from",
+            metavar="FILE",
+            help="Read more paths from a list, one per line; - for standard input.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    null: Annotated[
+        bool,
+        typer.Option(
+            "--null",
+            "-0",
+            help="The list separates paths by NUL bytes, as find -print0 does.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = False,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links",
+            help="Follow symbolic links inside folders, wherever they lead.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Process only shard I of N, counted from 0. Pictures are assigned by a hash of their path.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
     truth: Annotated[
-        str,
-        typer.Option("--truth", metavar="HOW", help="Compare with folders named as expressions: auto, folders, none."),
+        Truth,
+        typer.Option(
+            "--truth",
+            help="Whether folder names are the true expressions, to compare with. auto: only where they are named so.",
+            rich_help_panel=_PICTURES,
+        ),
     ] = "auto",
+    faces: Annotated[
+        Faces,
+        typer.Option(
+            "--faces",
+            help="detect looks for faces; whole takes each picture as one face; auto does that for pictures that are "
+            "face crops already.",
+            rich_help_panel=_FACES,
+        ),
+    ] = "auto",
+    face_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--face-model",
+            metavar="FILE",
+            help="Another face detector, as .onnx: YuNet, CenterFace or Ultra-Light.",
+            rich_help_panel=_FACES,
+        ),
+    ] = None,
+    min_face: Annotated[
+        int,
+        typer.Option(
+            "--min-face",
+            metavar="PIXELS",
+            min=16,
+            help="Smallest face to look for; a larger value is faster.",
+            rich_help_panel=_FACES,
+        ),
+    ] = 16,
+    max_side: Annotated[
+        int,
+        typer.Option(
+            "--max-side",
+            metavar="PIXELS",
+            min=64,
+            max=2560,
+            help="Longest side of a picture at which faces are looked for; larger pictures are shrunk for that.",
+            rich_help_panel=_FACES,
+        ),
+    ] = 1280,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Print one line of JSON per picture.", rich_help_panel=_ROWS)
+    ] = False,
+    jsonl_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--jsonl-file",
+            metavar="FILE",
+            help="Write such lines to a file, each as soon as its picture is done.",
+            rich_help_panel=_ROWS,
+        ),
+    ] = None,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="Continue the file of --jsonl-file: skip the pictures that are in it.",
+            rich_help_panel=_ROWS,
+        ),
+    ] = False,
+    parquet: Annotated[
+        Path | None,
+        typer.Option(
+            "--parquet", metavar="FILE", help="Write one row per face, for data frames.", rich_help_panel=_ROWS
+        ),
+    ] = None,
+    csv_raw: Annotated[
+        bool,
+        typer.Option(
+            "--csv-raw",
+            help="Write names unchanged into the --csv, also those that a spreadsheet would run as formulas.",
+            rich_help_panel=_ROWS,
+        ),
+    ] = False,
+    thumbnails: Annotated[
+        bool,
+        typer.Option(
+            "--thumbnails",
+            help="Put small copies of the pictures into the --report; without it, only boxes.",
+            rich_help_panel=_ROWS,
+        ),
+    ] = False,
     device: Device = "auto",
     threads: Threads = 0,
     force: Force = False,
-    json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
@@ -157,13 +231,8 @@ def predict(
       emotify predict test/ --model runs/ensemble/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
     talk = Talk(quiet=quiet, verbose=verbose)
-    _check_choice("--faces", faces, _FACES)
-    _check_choice("--truth", truth, _TRUTH)
     if json and jsonl:
         msg = "--json prints one document and --jsonl a line a picture; take one of them"
-        raise UsageError(msg)
-    if not 0 <= min_confidence <= 1:
-        msg = f"--min-confidence {min_confidence}: a probability lies between 0 and 1"
         raise UsageError(msg)
     inputs = Inputs(paths or [], files_from, null, follow_links, _parse_shard(shard))
     outputs = Outputs(
@@ -181,7 +250,7 @@ def predict(
     found = _find_model(model, talk)
     predictor = Predictor(
         found,
-        faces=faces,  # type: ignore[arg-type]
+        faces=faces,
         face_model=face_model,
         search=Search(min_face=min_face, max_side=max_side),
         min_confidence=min_confidence,
@@ -218,12 +287,6 @@ def predict(
     _tell_failures(summary, talk)
     if summary.failed:
         raise typer.Exit(ExitCode.SOME_FAILED if summary.failed < summary.pictures else ExitCode.INPUT)
-
-
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        msg = f"{option} {value!r}: there are {', '.join(choices)}"
-        raise UsageError(msg)
 
 
 def _parse_shard(text: str | None) -> Shard | None:

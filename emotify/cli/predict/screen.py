@@ -11,7 +11,7 @@ from emotify.cli.console import Talk, print_json, print_json_line
 from emotify.files import printable
 
 if TYPE_CHECKING:
-    from emotify.evaluation.classifier import Head
+    from emotify.choices import Head
     from emotify.evaluation.metrics import Scores
     from emotify.prediction.predictor import FaceResult, PictureResult
     from emotify.prediction.summary import Summary

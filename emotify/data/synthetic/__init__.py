@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from emotify.choices import Split
 from emotify.data.synthetic.drawing import draw_faces, draw_scene
 from emotify.data.synthetic.expressions import prototype, sample_faces
 from emotify.data.synthetic.face import Face
-from emotify.data.types import LabelledImages, Split
+from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
 
 __all__ = ["Face", "draw_faces", "draw_scene", "prototype", "sample_faces", "synthetic_splits"]

@@ -1,0 +1,62 @@
+"""What the texts on a command line become, checked in one wording.
+
+Typer would ask pydantic, which takes longer to load than a picture takes to predict, and words its errors for
+programmers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from emotify.choices import choose, names_of
+from emotify.errors import UsageError
+from emotify.files import printable
+
+_NUMBERS = {int: "a whole number", float: "a number"}
+
+
+def check_here(parameters: Iterable[Any]) -> None:
+    """Let the values of a command's parameters be converted by this module, as far as it knows their types."""
+    for parameter in parameters:
+        if "process_value" not in vars(parameter):
+            parameter.process_value = functools.partial(_process, parameter, parameter.process_value)
+
+
+def _process(parameter: Any, check: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:  # noqa: ANN401
+    """Return a parameter's value as the command gets it. Raises UsageError, or what Typer does, for a wrong one."""
+    wanted = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    item = get_args(wanted)[0] if get_origin(wanted) is list else wanted
+    if parameter.required or not _is_known(item):
+        return check(context, value)
+    convert = functools.partial(_convert, item, option=max(parameter.opts, key=len), parameter=parameter)
+    if item is not wanted:
+        value = [convert(each) for each in value] if value else value
+    elif value is not None:
+        value = convert(value)
+    return parameter.callback(context, parameter, value) if parameter.callback else value
+
+
+def _is_known(kind: Any) -> bool:  # noqa: ANN401 - what some versions of Typer know of a parameter
+    return kind in (str, int, float, bool, Path) or bool(names_of(kind))
+
+
+def _convert(kind: Any, value: Any, *, option: str, parameter: Any) -> Any:  # noqa: ANN401
+    """Return a value as the wanted type, within the parameter's range. Raises UsageError naming the option."""
+    if names_of(kind):
+        return choose(kind, value, option=option)
+    try:
+        converted = value if kind is bool else kind(value)
+    except ValueError:
+        msg = f"{option} takes {_NUMBERS[kind]}, not {printable(str(value)[:80])!r}"
+        raise UsageError(msg) from None
+    least, most = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    if least is not None and not converted >= least:
+        msg = f"{option} cannot be {value}; it is at least {least}"
+        raise UsageError(msg)
+    if most is not None and not converted <= most:
+        msg = f"{option} cannot be {value}; it is at most {most}"
+        raise UsageError(msg)
+    return converted
