@@ -79,15 +79,16 @@ def train(
 
     from emotify.training.device import pick_device
     from emotify.training.distributed import joined, torchrun_world
+    from emotify.training.prepare import prepare
     from emotify.training.recipes import recipe as options_of
-    from emotify.training.run_folder import changes_since, check_options, check_resumable, new_run, resumed_run
+    from emotify.training.run_folder import changes_since, check_resumable, new_run, resumed_run
 
     world = torchrun_world()
     talk = Talk(quiet=quiet or not world.leads, verbose=verbose)
     if resume is None:
         named = options_of(recipe) if recipe else {}
         options = dataclasses.replace(read_config(config) if config else TrainConfig(), **{**named, **given})
-        check_options(options)
+        prepared = prepare(options)
         check_folder(out, overwrite=True)
     else:
         check_resumable(resume)
@@ -102,7 +103,7 @@ def train(
         opened = (
             resumed_run(resume, dataset, **given, world=world)
             if resume
-            else new_run(options, dataset, out=out, argv=sys.argv, world=world)
+            else new_run(options, dataset, out=out, argv=sys.argv, world=world, prepared=prepared)
         )
         if not world.leads:
             follow(opened)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,13 +26,27 @@ from emotify.networks.normalisation import some_of
 from emotify.onnx_runtime.classifier import find_model, open_session
 
 
-def read_network(path: Path, train: UInt8Array | None = None) -> Network:
+@dataclass(frozen=True)
+class FoldedNetwork:
+    """A network of a file: there every normalisation is part of the layer before it."""
+
+    network: Network  # of the file's form; its normalisation is still that of a fresh network
+    folded: Network  # answers as the file does
+
+    def unfold(self, train: UInt8Array) -> Network:
+        """Return the network with its normalisation taken out of the layers, by the statistics of uint8 (N, 1, 48, 48).
+
+        On these images it answers as in the file.
+        """
+        network = copy.deepcopy(self.network)
+        _unfold(network, self.folded, torch.from_numpy(some_of(train)))
+        return network
+
+
+def read_network(path: Path) -> FoldedNetwork:
     """Return the network that counts most in an exported file, or in the model inside the package of that name.
 
-    In the file every normalisation is part of the layer before it, by the statistics of its last training. It is taken
-    out again by those of `train`, uint8 (N, 1, 48, 48), on which the network then answers as in the file; without them
-    it has the file's form alone. Raises ModelError for a file that is damaged, foreign, or of a network that cannot be
-    had back.
+    Raises ModelError for a file that is damaged, foreign, or of a network that cannot be had back.
     """
     path = find_model(path)
     metadata = open_session(path, threads=1).metadata
@@ -42,9 +57,7 @@ def read_network(path: Path, train: UInt8Array | None = None) -> Network:
     network = build_network(name, crowd=folded.crowd)
     known = network.state_dict()
     network.load_state_dict({**known, **{name: tensor for name, tensor in tensors.items() if name in known}})
-    if train is not None:
-        _unfold(network, folded, torch.from_numpy(some_of(train)))
-    return network
+    return FoldedNetwork(network, folded)
 
 
 @dataclass(frozen=True)

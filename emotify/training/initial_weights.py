@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,55 +14,88 @@ from emotify.data.types import LabelledImages
 from emotify.errors import UsageError
 from emotify.files import printable
 from emotify.networks import Network, build_network
-from emotify.networks.pretrained import PUBLISHED, PretrainedNetwork, read_weights
+from emotify.networks.pretrained import PUBLISHED, PretrainedNetwork
 from emotify.onnx_runtime.classifier import names_file
 from emotify.runs import CHECKPOINT
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.config import TrainConfig
 from emotify.training.random_draws import derive_seed
 
+if TYPE_CHECKING:
+    from emotify.exporting.read_back import FoldedNetwork
 
-def first_weights(config: TrainConfig, train: LabelledImages | None = None) -> Network:
-    """Return the network that the first step finds: fresh from the seed, or with the weights of a run or a file.
 
-    Published weights are the third possibility; all but the last layer are theirs.
-    Of several, with commas between them, it is the mean: of trainings that went on from each other or from one
+@dataclass(frozen=True)
+class Source:
+    """A run, a file or a model inside whose weights a training begins with, opened."""
+
+    given: str  # what the user named
+    opened: Network | FoldedNetwork
+
+    @property
+    def network(self) -> Network:
+        """The network, of a file without the normalisation that only train images give back."""
+        return self.opened if isinstance(self.opened, Network) else self.opened.network
+
+    def on(self, train: LabelledImages) -> Network:
+        """Return the network that answers `train` as what was opened does."""
+        return self.opened if isinstance(self.opened, Network) else self.opened.unfold(train.images)
+
+
+def open_sources(given: str) -> tuple[Source, ...]:
+    """Open what --start-from names, several with commas between them. Raises ModelError for what is no run or file."""
+    whole = Path(given).exists()  # a folder's name may have commas
+    return tuple(Source(name, _open(name)) for name in ([given] if whole else given.split(",")))
+
+
+def check_fit(sources: Sequence[Source], config: TrainConfig) -> None:
+    """Raise UsageError where the weights of a source are not those of the configuration's network."""
+    for source in sources:
+        _take(source.network, source.given, config)
+
+
+def first_weights(
+    config: TrainConfig, train: LabelledImages, *, sources: Sequence[Source] = (), published: bytes | None = None
+) -> Network:
+    """Return the network that the first step finds: fresh from the seed, or with weights of before.
+
+    sources: what --start-from names. Of several it is the mean: of trainings that went on from each other or from one
     beginning it mostly is better than each (Izmailov et al. 2018, arXiv:1803.05407), of others it is of no use.
-    Raises ModelError when there is no such run or file, UsageError when its weights do not fit this model,
-    UnavailableError when the package of published weights is not installed.
+    published: a file of weights that others have trained; all but the last layer are theirs.
+    Raises UsageError when weights do not fit this model, ModelError when a published file does not.
     """
     torch.manual_seed(derive_seed(config.seed, "weights", 0))
-    if not config.start_from:
+    if not sources:
         network = build_network(config.model, crowd=config.crowd_weight > 0)
-        if config.pretrained:
+        if published is not None:
             assert isinstance(network, PretrainedNetwork)
-            network.take_published(read_weights(config.model), name=PUBLISHED[config.model].file)
-        if train is not None:
-            network.learn_statistics(torch.from_numpy(train.images))
+            network.take_published(published, name=PUBLISHED[config.model].file)
+        network.learn_statistics(torch.from_numpy(train.images))
         return network
-    whole = Path(config.start_from).exists()  # a folder's name may have commas
-    sources = [config.start_from] if whole else config.start_from.split(",")
-    networks = [_begin_with(source, config, train) for source in sources]
+    networks = [_take(source.on(train), source.given, config) for source in sources]
     weights = [network.state_dict() for network in networks]
     mean = {name: torch.stack([each[name].double() for each in weights]).mean(0) for name in weights[0]}
     networks[0].load_state_dict(mean)
     return networks[0]
 
 
-def _begin_with(source: str, config: TrainConfig, train: LabelledImages | None) -> Network:
-    """Return a network with the weights of one run, file or model inside; a head that these lack is fresh."""
-    network = build_network(config.model, crowd=config.crowd_weight > 0)
+def _open(source: str) -> Network | FoldedNetwork:
     if names_file(source):
         from emotify.exporting.read_back import read_network  # onnx, which nothing else here needs
 
-        started = read_network(Path(source), None if train is None else train.images)
-    else:
-        started, _ = load_checkpoint(Path(source) / CHECKPOINT)
+        return read_network(Path(source))
+    return load_checkpoint(Path(source) / CHECKPOINT)[0]
+
+
+def _take(started: Network, given: str, config: TrainConfig) -> Network:
+    """Return the configuration's network with the weights of another; a head that these lack is fresh."""
+    network = build_network(config.model, crowd=config.crowd_weight > 0)
+    started = copy.deepcopy(started)
     started.set_crowd(crowd=network.crowd)
     try:
         network.take_weights(started)
     except RuntimeError as error:
-        given, held = printable(source), started.name
-        msg = f"--start-from {given}: the weights of {held} do not fit {config.model}; take --model {held}"
+        held = started.name
+        msg = f"--start-from {printable(given)}: the weights of {held} do not fit {config.model}; take --model {held}"
         raise UsageError(msg) from error
     return network

@@ -37,10 +37,12 @@ from emotify.training.checkpoint import load_tensors, save_checkpoint, save_tens
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import ALONE, World, on_own_device, wrap
 from emotify.training.initial_weights import first_weights
-from emotify.training.optimizers import make_optimizers
+from emotify.training.optimizers import make_optimizers, optimizer_state, restore_optimizer
+from emotify.training.prepare import Prepared
 from emotify.training.random_draws import Draws, derive_seed, make_generator
-from emotify.training.teacher import Teacher, distillation_loss, open_teacher
+from emotify.training.teacher import distillation_loss
 
+STATE_SCHEMA = 2
 STATE_INTERVAL = 60.0  # seconds between two states on disk, at the least
 MIXED_UNTIL = 0.85  # share of all epochs after which images are no longer mixed
 # Smaller images first, as shares of the network's input size, each until that share of all epochs.
@@ -86,7 +88,13 @@ class Training:
     """
 
     def __init__(
-        self, config: TrainConfig, splits: Mapping[Split, LabelledImages], folder: Path, world: World = ALONE
+        self,
+        config: TrainConfig,
+        splits: Mapping[Split, LabelledImages],
+        folder: Path,
+        world: World = ALONE,
+        *,
+        prepared: Prepared,
     ) -> None:
         torch.set_num_threads(config.threads)
         torch.backends.cudnn.deterministic = True
@@ -103,14 +111,17 @@ class Training:
             }
 
         # Whatever the first weights were, a state replaces them: the run that they came from may be gone by then.
-        resumed, crowd = (folder / STATE).exists(), config.crowd_weight > 0
-        network = build_network(config.model, crowd=crowd) if resumed else first_weights(config, train)
+        crowd = config.crowd_weight > 0
+        if (folder / STATE).exists():
+            network = build_network(config.model, crowd=crowd)
+        else:
+            network = first_weights(config, train, sources=prepared.sources, published=prepared.published)
         network.crowd_prior = None if not crowd or train.votes is None else tuple(crowd_prior(train.votes).tolist())
         self.network = lay_out(network, config.layout).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
-        self.teacher: Teacher | None = None
-        if config.distill:
-            self.teacher = open_teacher(Path(config.distill), device=self.device, threads=config.threads)
+        self.teacher = prepared.teacher
+        if isinstance(self.teacher, nn.Module):
+            self.teacher = self.teacher.to(self.device)
         self.optimizers = make_optimizers(self.network, config)
         set_drop_path(self.network, config.drop_path)
         self._forward: nn.Module = wrap(self.network, world, self.device)
@@ -270,9 +281,12 @@ class Training:
             return
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
-        tensors |= {f"momentum.{name}": tensor for name, tensor in self._momentum().items()}
+        states = [optimizer_state(optimizer) for optimizer in self.optimizers]
+        for place, (held, _) in enumerate(states):
+            tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in held.items()}
         document = {
-            "schema": 1,
+            "schema": STATE_SCHEMA,
+            "optimizers": [described for _, described in states],
             "step": self.step,
             "config": self.config.document(),
             "data_sha256": self.data_sha256,
@@ -288,6 +302,9 @@ class Training:
         tensors, document = load_tensors(path)
         if "config" not in document:
             msg = f"{printable(path)} is not the state of a training; delete it to train from the first step"
+            raise ModelError(msg)
+        if document["schema"] != STATE_SCHEMA:
+            msg = f"{printable(path)} was written by another version of emotify; delete it to train from the first step"
             raise ModelError(msg)
         began_with = TrainConfig.from_document(document["config"], source=printable(path))
         if dataclasses.replace(began_with, device=self.config.device, threads=self.config.threads) != self.config:
@@ -305,30 +322,18 @@ class Training:
         except RuntimeError as error:
             msg = f"{printable(path)} does not fit this version's {self.config.model}; train it again"
             raise ModelError(msg) from error
-        momentum = _below("momentum.", tensors)
-        for name, parameter, optimizer in self._updated():
-            if name in momentum:
-                # In the parameter's own memory layout: the fused step reads both as they lie in memory.
-                buffer = torch.empty_like(parameter, requires_grad=False).copy_(momentum[name])
-                optimizer.state[parameter]["momentum_buffer"] = buffer
+        if len(document["optimizers"]) != len(self.optimizers):
+            count = len(document["optimizers"])
+            msg = f"{printable(path)} holds the state of {count} optimizers, and this run has {len(self.optimizers)}"
+            raise ModelError(msg)
+        for place, (optimizer, described) in enumerate(zip(self.optimizers, document["optimizers"], strict=True)):
+            restore_optimizer(optimizer, _below(f"optimizer.{place}.", tensors), described, source=printable(path))
         self.loss_sum = tensors["loss_sum"].to(self.device, copy=True)  # else the state's file would stay open
         self._saved_at = time.monotonic()
         self.step = document["step"]
         self.history = [Epoch(**epoch) for epoch in document["history"]]
         self.measured = document.get("measured", False)  # not in the states of before
         self._write_metrics()
-
-    def _momentum(self) -> dict[str, Tensor]:
-        states = {name: optimizer.state.get(parameter, {}) for name, parameter, optimizer in self._updated()}
-        return {name: state["momentum_buffer"] for name, state in states.items() if "momentum_buffer" in state}
-
-    def _updated(self) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
-        """Yield the name of each trained parameter, itself, and what updates it."""
-        names = {parameter: name for name, parameter in self.network.named_parameters()}
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    yield names[parameter], parameter, optimizer
 
     def _write_metrics(self) -> None:
         if not self.world.leads:

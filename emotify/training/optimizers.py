@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from emotify.errors import ModelError
 from emotify.training.config import TrainConfig
 
 _RATE = 0.2  # of Muon, as a share of SGD's: its changes have the same size whatever the gradient's
@@ -31,6 +34,61 @@ def make_optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim
     # SGD's decay is carried on by its momentum; Muon's is not, so it is that much larger.
     decay = config.weight_decay / (_RATE * (1 - config.momentum))
     return [Muon(convolutions, lr=config.learning_rate, weight_decay=decay), sgd]
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return all that an optimizer's next step depends on: its tensors by name, and the rest as JSON has it.
+
+    The tensors are named `PLACE.KEY`, the parameter's place among those that the optimizer updates and what the
+    optimizer calls it. Raises TypeError for what is neither a tensor nor JSON: such an optimizer cannot be resumed.
+    """
+    held = optimizer.state_dict()
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    for place, state in held["state"].items():
+        for key, value in state.items():
+            (tensors if isinstance(value, Tensor) else values)[f"{place}.{key}"] = value
+    described = {"kind": type(optimizer).__name__, "groups": held["param_groups"], "values": values}
+    json.dumps(described)
+    return tensors, described
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], described: Mapping[str, Any], *, source: str
+) -> None:
+    """Give an optimizer what `optimizer_state` returned.
+
+    Raises ModelError, which names the `source`, for the state of another optimizer or of other parameters.
+    """
+    kind = type(optimizer).__name__
+    if described["kind"] != kind:
+        msg = f"{source} holds the state of the optimizer {described['kind']}, and this run has {kind}"
+        raise ModelError(msg)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    states: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **described["values"]}.items():
+        place, _, key = name.partition(".")
+        if not place.isdecimal() or int(place) >= len(parameters):
+            msg = f"{source} holds the state of other parameters than this run's {kind} updates"
+            raise ModelError(msg)
+        states.setdefault(int(place), {})[key] = _as_it_lay(value, parameters[int(place)])
+    try:
+        optimizer.load_state_dict({"state": states, "param_groups": described["groups"]})
+    except (ValueError, KeyError) as error:
+        msg = f"{source} holds the state of other parameters than this run's {kind} updates"
+        raise ModelError(msg) from error
+
+
+def _as_it_lay(value: Any, parameter: Tensor) -> Any:  # noqa: ANN401 - whatever an optimizer keeps
+    """Return a copy of what an optimizer keeps for a parameter; one of its shape lies in memory as the parameter does.
+
+    A fused step reads both as they lie in memory.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape == parameter.shape:
+        return torch.empty_like(parameter, requires_grad=False).copy_(value)
+    return value.clone()  # of the file, which may be replaced while it is in use
 
 
 class Muon(torch.optim.Optimizer):

@@ -21,43 +21,50 @@ from emotify.emotions import EMOTIONS
 from emotify.errors import InputError, ModelError, UnavailableError, UsageError, WriteError
 from emotify.evaluation.metrics import Scores, score
 from emotify.files import explain_write_errors, locked, printable, remove_strays, write_json
-from emotify.networks import build_network, check_name, count_macs, count_parameters
+from emotify.networks import count_macs, count_parameters
 from emotify.networks.inference import is_out_of_memory, predict_answers
-from emotify.networks.pretrained import PUBLISHED, find_weights
+from emotify.networks.pretrained import PUBLISHED
 from emotify.onnx_runtime.classifier import names_file
 from emotify.runs import STATE, new_folder, read_run, update_record
 from emotify.training.checkpoint import DamagedError
 from emotify.training.config import TrainConfig, read_config
 from emotify.training.device import check_device, describe, resolve
 from emotify.training.distributed import ALONE, World
-from emotify.training.initial_weights import first_weights
 from emotify.training.loop import Training
-from emotify.training.teacher import open_teacher, runtime_version
+from emotify.training.prepare import Prepared, prepare
+from emotify.training.teacher import runtime_version
 
 
 @contextlib.contextmanager
 def new_run(
-    config: TrainConfig, dataset: Dataset, *, out: Path, argv: Sequence[str] = (), world: World = ALONE
+    config: TrainConfig,
+    dataset: Dataset,
+    *,
+    out: Path,
+    argv: Sequence[str] = (),
+    world: World = ALONE,
+    prepared: Prepared | None = None,
 ) -> Iterator[Training]:
     """Make a run folder below `out` and give its training, not yet begun.
 
-    Of several processes rank 0 makes the folder, and the others train with it.
+    prepared: what `prepare` has opened already. Of several processes rank 0 makes the folder, and the others train
+    with it.
     Raises InputError when the data cannot be trained on, UnavailableError for a device that is not there, WriteError.
     """
-    check_options(config)
+    prepared = prepared or prepare(config)
     _check_share(config, world)
     _check_data(dataset, config)
     if not world.leads:
         theirs: tuple[TrainConfig, Path] = world.from_leader(None)
         with _telling_of_memory(theirs[0]):
-            yield Training(theirs[0], dataset.splits, theirs[1], world)
+            yield Training(theirs[0], dataset.splits, theirs[1], world, prepared=prepared)
         return
     config = resolve(config, steps=config.epochs * (len(dataset.splits[Split.TRAIN]) // config.batch_size))
     folder = new_folder(out, f"{config.model}-s{config.seed}")
     with locked(folder / ".lock"), _telling_of_memory(config):
         write_json(folder / "config.json", config.document())
         world.from_leader((config, folder))
-        training = Training(config, dataset.splits, folder, world)
+        training = Training(config, dataset.splits, folder, world, prepared=prepared)
         update_record(
             folder,
             status="running",
@@ -99,7 +106,8 @@ def resumed_run(
         check_resumable(folder)  # once more: another process may have finished it in between
         if world.leads:
             remove_strays(folder)
-        training = Training(config, dataset.splits, folder, world)
+        prepared = prepare(config, resuming=(folder / STATE).exists())
+        training = Training(config, dataset.splits, folder, world, prepared=prepared)
         if (folder / STATE).exists():
             _load_state(training)
         elif read_run(folder).record["data"]["sha256"] != training.data_sha256:
@@ -124,24 +132,6 @@ def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: Wo
     before = {**record, **_only(computing, record["versions"]), "processes": record.get("processes", 1)}
     now |= _only(computing, now.pop("versions"))
     return [f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value]
-
-
-def check_options(config: TrainConfig) -> None:
-    """Raise what `new_run` would for options that cannot be trained with, before any data is read."""
-    check_name(config.model)
-    check_device(config)
-    if config.optimizer == "muon" and not any(weight.ndim == 4 for weight in build_network(config.model).parameters()):
-        msg = f"--optimizer muon is for convolutions, and {config.model} has none; take --optimizer sgd"
-        raise UsageError(msg)
-    if config.distill:
-        open_teacher(Path(config.distill), device=torch.device("cpu"))
-    if config.pretrained:
-        if config.start_from:
-            msg = "--pretrained and --start-from both give the first weights; take one of them"
-            raise UsageError(msg)
-        find_weights(config.model)
-    if config.start_from:
-        first_weights(config)
 
 
 def check_resumable(folder: Path) -> None:

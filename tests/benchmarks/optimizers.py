@@ -28,6 +28,7 @@ from emotify.networks.inference import predict_answers
 from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
 from emotify.training.loop import Training
+from emotify.training.prepare import prepare
 
 OPTIMIZERS = ("sgd", "muon", "sam")
 RADIUS = 0.05  # of SAM's ascent, the norm of all weights' change
@@ -37,7 +38,7 @@ class SamTraining(Training):
     """Sharpness-aware minimisation (Foret et al. 2021, arXiv:2010.01412): the gradient from where the loss is worse."""
 
     def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
-        super().__init__(config, dataset.splits, folder)
+        super().__init__(config, dataset.splits, folder, prepared=prepare(config))
         (self._optimizer,) = self.optimizers
         self._descend, self._aside = self._optimizer.step, copy.deepcopy(self.average)
 
@@ -70,11 +71,8 @@ def train(name: str, config: TrainConfig, dataset: Dataset, path: Path) -> None:
     if name == "sam":
         training: Training = SamTraining(dataclasses.replace(config, epochs=config.epochs // 2), dataset, path.parent)
     else:
-        training = Training(
-            dataclasses.replace(config, optimizer=choose(Optimizer, name, option="--optimizers")),
-            dataset.splits,
-            path.parent,
-        )
+        config = dataclasses.replace(config, optimizer=choose(Optimizer, name, option="--optimizers"))
+        training = Training(config, dataset.splits, path.parent, prepared=prepare(config))
     for _ in training.run():
         pass
     seconds = time.process_time() - begun

@@ -21,7 +21,8 @@ from emotify.networks import Network, build_network, normalisation
 from emotify.networks.layers import SqueezeExcitation
 from emotify.onnx_runtime.classifier import open_session
 from emotify.training.config import TrainConfig
-from emotify.training.run_folder import check_options, new_run
+from emotify.training.prepare import prepare
+from emotify.training.run_folder import new_run
 
 ALONE = Pooling((1.0,), 1.0)
 
@@ -57,7 +58,7 @@ def test_the_network_answers_as_the_file(precision, allowed, faces, tmp_path):
     export(
         [("one", network)], path, pooling=ALONE, precision=precision, valid=valid, calibration=train.images
     )  # fmt: skip
-    back = read_network(path, train.images)
+    back = read_network(path).unfold(train.images)
     expected = open_session(path).probabilities(valid.images)
     assert float(expected.std()) > 0.01
     assert np.abs(answers(back.eval(), valid.images) - expected).max() < allowed
@@ -77,7 +78,7 @@ def test_every_image_counts_the_same(faces, tmp_path, monkeypatch):
 
     def weights(some):
         torch.manual_seed(0)
-        return read_network(path, some).state_dict()
+        return read_network(path).unfold(some).state_dict()
 
     back, turned = weights(images), weights(images[::-1].copy())
     assert all(torch.allclose(back[name], turned[name], rtol=1e-3, atol=1e-4) for name in back)
@@ -121,11 +122,11 @@ def test_of_several_the_heaviest_is_taken(faces, tmp_path):
     images = faces[Split.TRAIN].images
     members = [(name, used(name, images)) for name in ("small", "fnn")]
     export(members, tmp_path / "both.onnx", pooling=Pooling((0.3, 0.7), 1.5))
-    back = read_network(tmp_path / "both.onnx", images)
+    back = read_network(tmp_path / "both.onnx").unfold(images)
     assert back.name == "fnn"
     assert np.allclose(answers(back.eval(), images), answers(members[1][1], images), atol=1e-4)
     with pytest.raises(UsageError, match="weights of fnn do not fit cnn"):
-        check_options(TrainConfig(start_from=str(tmp_path / "both.onnx")))
+        prepare(TrainConfig(start_from=str(tmp_path / "both.onnx")))
 
 
 def test_a_training_begins_with_the_file(few, tmp_path):
@@ -148,4 +149,4 @@ def test_a_file_that_does_not_say_what_it_holds_is_refused(models, onnx_file, tm
     onnx.helper.set_model_props(model, {**metadata, **({"emotify.models": models} if models else {})})
     onnx.save(model, tmp_path / "odd.onnx")
     with pytest.raises(ModelError, match="does not say"):
-        check_options(TrainConfig(start_from=str(tmp_path / "odd.onnx")))
+        prepare(TrainConfig(start_from=str(tmp_path / "odd.onnx")))

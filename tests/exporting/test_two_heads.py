@@ -115,7 +115,7 @@ def test_predict_answers_with_the_head_that_is_asked(path, faces, members, tmp_p
 def test_training_can_go_on_from_both_heads(path, members, faces):
     """The file's first network is read back with its crowd head."""
     train = faces[Split.TRAIN].images
-    network = read_network(path, train)
+    network = read_network(path).unfold(train)
     assert network.crowd
     before = predict_answers(members[0][1], train[:50], device=CPU)
     after = predict_answers(network, train[:50], device=CPU)

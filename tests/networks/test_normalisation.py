@@ -19,7 +19,7 @@ from emotify.runs import read_run
 from emotify.training import loop
 from emotify.training.checkpoint import load_checkpoint, save_checkpoint
 from emotify.training.config import TrainConfig
-from emotify.training.initial_weights import first_weights
+from emotify.training.initial_weights import first_weights, open_sources
 from emotify.training.loop import Step
 from emotify.training.run_folder import close_run, finish_run, new_run, resumed_run
 
@@ -164,20 +164,21 @@ def test_of_several_networks_the_mean_is_taken(trained, few, tmp_path):
         close_run(training.folder, finish_run(training))
     training.folder.rename(other)
     first, second, alone = (
-        first_weights(dataclasses.replace(CONFIG, start_from=str(source))) for source in (trained, other, other)
+        first_weights(CONFIG, few.splits[Split.TRAIN], sources=open_sources(str(source)))
+        for source in (trained, other, other)
     )
     (tmp_path / "other").symlink_to(other)
-    mean = first_weights(dataclasses.replace(CONFIG, start_from=f"{trained},{tmp_path / 'other'}"))
+    mean = first_weights(CONFIG, few.splits[Split.TRAIN], sources=open_sources(f"{trained},{tmp_path / 'other'}"))
     for name, weights in mean.state_dict().items():
         both = [network.state_dict()[name].double() for network in (first, second)]
         assert torch.allclose(weights.double(), (both[0] + both[1]) / 2, atol=1e-6), name
         assert torch.equal(alone.state_dict()[name], second.state_dict()[name])
     assert not torch.equal(*(next(network.parameters()) for network in (first, second)))
     with pytest.raises(ModelError, match="nothing"):
-        first_weights(dataclasses.replace(CONFIG, start_from=f"{trained},nothing"))
+        open_sources(f"{trained},nothing")
 
 
-def test_a_mean_with_a_network_of_fewer_blocks(tmp_path):
+def test_a_mean_with_a_network_of_fewer_blocks(few, tmp_path):
     """What the smaller one lacks changes nothing in it, whatever stands before it: half of the other's remains."""
     torch.manual_seed(0)
     networks = {name: build_network(name) for name in ("deep", "cnn")}
@@ -186,8 +187,9 @@ def test_a_mean_with_a_network_of_fewer_blocks(tmp_path):
             nn.init.uniform_(parameter, 0.5, 1.5)
         (tmp_path / name).mkdir()
         save_checkpoint(tmp_path / name / "checkpoint.safetensors", network, name, {})
-    both = f"{tmp_path / 'deep'},{tmp_path / 'cnn'}"
-    mean = first_weights(dataclasses.replace(CONFIG, model="deep", start_from=both)).state_dict()
+    both = open_sources(f"{tmp_path / 'deep'},{tmp_path / 'cnn'}")
+    config = dataclasses.replace(CONFIG, model="deep")
+    mean = first_weights(config, few.splits[Split.TRAIN], sources=both).state_dict()
     deep = networks["deep"].state_dict()
     last = next(name for name in reversed(deep) if name.endswith("second.1.weight"))
     assert torch.allclose(mean[last], deep[last] / 2)

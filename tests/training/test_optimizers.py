@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emotify.errors import UsageError
+from emotify.errors import ModelError, UsageError
 from emotify.networks import NETWORKS, build_network
 from emotify.training.config import TrainConfig
+from emotify.training.loop import Step, Training
 from emotify.training.optimizers import Muon, make_optimizers, orthogonal
-from emotify.training.run_folder import check_options
+from emotify.training.prepare import prepare
 
 
 @pytest.mark.parametrize("shape", [(8, 90), (90, 8), (32, 32)])
@@ -71,7 +72,7 @@ def test_convolutions_of_one_shape_are_updated_together_as_each_alone():
 
 def test_muon_without_a_convolution_is_told():
     with pytest.raises(UsageError, match="fnn has none"):
-        check_options(TrainConfig(model="fnn", optimizer="muon"))
+        prepare(TrainConfig(model="fnn", optimizer="muon"))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
@@ -88,3 +89,44 @@ def test_every_parameter_has_one_optimizer(name, optimizer):
         for parameter in group["params"]:
             assert isinstance(one, Muon) == (optimizer == "muon" and parameter.ndim == 4)
             assert bool(group["weight_decay"]) == (parameter.ndim > 1)
+
+
+def with_adam(dataset, folder):
+    """A training with an optimizer that emotify does not have; its state is two moments and a count of steps."""
+    config = TrainConfig(
+        model="cnn", epochs=2, batch_size=16, grow=False, learning_rate=1e-3, device="cpu", precision="fp32", threads=1,
+        layout="channels_last", compile="off",
+    )  # fmt: skip
+    training = Training(config, dataset.splits, folder, prepared=prepare(config))
+    training.optimizers = [torch.optim.AdamW(training.network.parameters(), lr=1e-3, fused=True)]
+    return training
+
+
+def test_any_optimizer_resumes_exactly(few, tmp_path):
+    """All that the optimizer keeps is saved and restored, whatever its names are."""
+    whole, folder = with_adam(few, tmp_path / "whole"), tmp_path / "stopped"
+    for part in ("whole", "stopped"):
+        (tmp_path / part).mkdir()
+    stopped = with_adam(few, folder)
+    for step in stopped.run():
+        if isinstance(step, Step) and step.number == 3:
+            stopped.save_state()
+            break
+    resumed = with_adam(few, folder)
+    resumed.load_state()
+    for training in (whole, resumed):
+        list(training.run())
+    assert all(map(torch.equal, whole.network.state_dict().values(), resumed.network.state_dict().values()))
+
+
+def test_the_state_of_another_optimizer_is_refused(few, tmp_path):
+    """By name, or by the parameters that it has a state for."""
+    training = with_adam(few, tmp_path)
+    next(training.run())
+    training.save_state()
+    for other in (torch.optim.RAdam(training.network.parameters()), torch.optim.AdamW([torch.zeros(1)])):
+        training.optimizers = [other]
+        with pytest.raises(
+            ModelError, match=r"state\.safetensors holds the state of (the optimizer AdamW|other param)"
+        ):
+            training.load_state()

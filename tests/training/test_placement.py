@@ -16,6 +16,7 @@ from emotify.networks import NETWORKS, build_network, count_macs
 from emotify.training import loop
 from emotify.training.config import TrainConfig
 from emotify.training.loop import Step, Training
+from emotify.training.prepare import Prepared
 from emotify.training.run_folder import close_run, finish_run, new_run
 from emotify.training.teacher import open_teacher
 
@@ -66,7 +67,9 @@ def test_a_step_stays_on_its_device(model, optimizer, few, teacher, on_meta, tmp
     """Augmentation, mixup, teacher, loss, gradients, optimizer and average."""
     taught = dataclasses.replace(CONFIG, model=model, optimizer=optimizer, distill=str(teacher))
     config = dataclasses.replace(taught, augment=True, mixup=0.3, drop_path=0.1)
-    training = Training(config, few.splits, tmp_path)
+    training = Training(
+        config, few.splits, tmp_path, prepared=Prepared(open_teacher(teacher, device=torch.device("cpu")))
+    )
     step = next(training.run())
     assert isinstance(step, Step)
     assert step.loss.device == META

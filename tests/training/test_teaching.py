@@ -19,8 +19,9 @@ from emotify.networks.inference import predict_logits
 from emotify.onnx_runtime.classifier import open_session, packaged_models
 from emotify.training.classifier import NetworkClassifier, open_run
 from emotify.training.config import TrainConfig
+from emotify.training.prepare import prepare
 from emotify.training.recipes import RECIPES, distinguish, recipe
-from emotify.training.run_folder import check_options, close_run, finish_run, resumed_run
+from emotify.training.run_folder import close_run, finish_run, resumed_run
 from emotify.training.teacher import distillation_loss, open_teacher
 from tests.training.short_runs import train
 
@@ -134,16 +135,16 @@ def test_a_run_starts_from_a_finished_one(runs, dataset, tmp_path):
     before, after = (open_run(run).network.state_dict() for run in (runs[0], train(config, dataset, tmp_path)))
     assert torch.allclose(before["layers.1.weight"], after["layers.1.weight"], atol=1e-6)
     with pytest.raises(UsageError, match="weights of fnn do not fit cnn"):
-        check_options(dataclasses.replace(config, model="cnn"))
+        prepare(dataclasses.replace(config, model="cnn"))
 
 
 def test_a_teacher_that_is_not_there_is_told_before_any_work(tmp_path):
     for name in ("nowhere", "nowhere.onnx"):
         with pytest.raises(ModelError, match=name):
-            check_options(dataclasses.replace(CONFIG, distill=str(tmp_path / name)))
+            prepare(dataclasses.replace(CONFIG, distill=str(tmp_path / name)))
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(ModelError, match=r"text\.onnx"):
-        check_options(dataclasses.replace(CONFIG, distill=str(tmp_path / "text.onnx")))
+        prepare(dataclasses.replace(CONFIG, distill=str(tmp_path / "text.onnx")))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -164,7 +165,7 @@ def test_trainings_are_named_by_what_they_differ_in():
         TrainConfig(model="fnn", epochs=30, augment=True, grow=False, label_smoothing=0.0, distill="/some/where/best"),
     ]
     data = {"name": "fer2013.csv", "sha256": {"train": "1", "valid": "2"}}
-    learned = "fnn --augment --label-smoothing 0 --distill best --no-grow"
+    learned = "fnn --augment --distill best --label-smoothing 0 --no-grow"
     assert distinguish([plain, *others], [data] * 3) == ["cnn", "cnn", learned]
     namesake = dataclasses.replace(others[1], distill="/elsewhere/best")
     assert distinguish([*others, namesake, others[1]], [data] * 4)[1:] == [learned, f"{learned} (2)", learned]
