@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emotify import Predictor
-from emotify.onnx_runtime.classifier import packaged_models
+from emotify.opening import packaged_models
 
 REPO = Path(__file__).parent.parent
 GOLDEN = REPO / "tests" / "golden" / "samples.json"

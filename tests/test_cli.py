@@ -302,15 +302,18 @@ def test_exported_file_scores_as_the_ensemble(onnx_file, ensemble, tiny_csv):
 
 
 def test_the_models_inside_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
-    """`fast` is the file in the package, but where there is something of that name; export asks where to."""
-    from emotify.onnx_runtime.classifier import packaged_models
+    """`fast` is the file in the package, but where a model has that name; export asks where to."""
+    from emotify.opening import packaged_models
 
+    first = invoke("evaluate", "fast", "--data", tiny_csv, "--json").stdout
     results = json.loads(invoke("evaluate", "fast", packaged_models()["fast"], "--data", tiny_csv, "--json").stdout)
     assert results["results"][0] == results["results"][1]
     assert "fast is exported already" in invoke("export", "fast", "--onnx", "--data", tiny_csv, code=2).stderr
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fast").mkdir()
-    assert "fast is neither a run" in invoke("evaluate", "fast", "--data", tiny_csv, code=5).stderr
+    assert invoke("evaluate", "fast", "--data", tiny_csv, "--json").stdout == first
+    (tmp_path / "fast" / "run.json").write_text('{"schema": 1, "status": "running"}')
+    assert "fast has not finished" in invoke("evaluate", "fast", "--data", tiny_csv, code=5).stderr
 
 
 def test_export_says_what_the_file_costs(ensemble, tiny_csv, tmp_path):
@@ -466,7 +469,7 @@ def test_missing_things_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
     assert "--data synthetic" in invoke("train", code=4).stderr
     assert "emotify train" in invoke("evaluate", code=5).stderr
     assert "emotify train" in invoke("export", "--onnx", code=5).stderr
-    assert "not the folder of a run" in invoke("ensemble", "typo", code=5).stderr
+    assert "typo is not there; name a run" in invoke("ensemble", "typo", code=5).stderr
     assert "cpu" in invoke("train", "--data", "synthetic", "--device", "cuda:99", code=8).stderr
     assert "cpu" in invoke("evaluate", onnx_file, "--data", "synthetic", "--device", "cuda:99", code=8).stderr
     for words in (["evaluate", onnx_file, "--split", "x"], ["predict", ".", "--faces", "x"], ["export", "--nope"]):

@@ -9,7 +9,7 @@ import emotify
 
 PACKAGE = Path(emotify.__file__).parent
 ORDER = (
-    "errors", "emotions", "arrays", "files", "choices", "machine", "runs", "pictures", "data", "evaluation",
+    "errors", "emotions", "arrays", "files", "choices", "machine", "runs", "opening", "pictures", "data", "evaluation",
     "ensembling",
     "onnx_runtime", "networks", "exporting", "training", "detection", "prediction", "reports", "cli", "__init__",
     "__main__",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,8 +14,9 @@ from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
 from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Verbose
-from emotify.errors import InputError, ModelError, WriteError
+from emotify.errors import InputError, WriteError
 from emotify.files import check_folder, look_at_output, make_folder, printable
+from emotify.opening import Kind, resolve
 from emotify.runs import RUNS, new_folder
 
 if TYPE_CHECKING:
@@ -134,9 +134,7 @@ def _combine_crowd(
 def _check(paths: Sequence[Path], out: Path | None) -> None:
     """Raise ModelError for what is no run, WriteError where the folder is there or cannot be made."""
     for path in paths:
-        if not os.path.exists(path / "run.json"):  # noqa: PTH110 - Path.exists() raises where it may not look
-            msg = f"{printable(path)} is not the folder of a run; members are runs, as emotify train makes them"
-            raise ModelError(msg)
+        resolve(path, takes=(Kind.RUN,))
     if out is None:
         check_folder(RUNS, overwrite=True)
     elif look_at_output(out) is not None or out.is_symlink():

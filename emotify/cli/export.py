@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ from emotify.cli.datasets import load_dataset
 from emotify.cli.options import Data, Debug, Ferplus, Force, Json, Quiet, Threads, Tta, Verbose, Views, chosen_views
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import printable
+from emotify.opening import Kind, resolve
 from emotify.runs import RUNS, ensembles, finished_runs
 
 # Photographs are of other faces than FER-2013's searches. At this power accuracy and balanced accuracy against FER+'s
@@ -216,9 +216,7 @@ def _beside(path: Path, precision: str, views: str, *, is_file: bool) -> Path:
 
 def _open_members(path: Path, *, threads: int) -> _Opened:
     """Open a run, an ensemble, or the networks inside an exported file."""
-    from emotify.onnx_runtime.classifier import names_file
-
-    if names_file(os.fspath(path)):
+    if resolve(path).kind is Kind.FILE:
         from emotify.exporting.read_back import read_members
 
         file = read_members(path)

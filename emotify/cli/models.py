@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
 from emotify.errors import ModelError, UsageError
-from emotify.files import printable
 from emotify.machine import available_cpus
+from emotify.opening import Kind, resolve
 from emotify.runs import RUNS, ensembles, finished_runs, read_run
 
 if TYPE_CHECKING:
@@ -19,31 +18,22 @@ if TYPE_CHECKING:
 
 
 def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Classifier:
-    """Open what is at `path`, or the model inside the package that has this name.
+    """Open a MODEL, whatever it is. Raises ModelError when it is none, or damaged."""
+    model = resolve(path)
+    if model.kind is Kind.FILE:
+        from emotify.onnx_runtime.classifier import open_session
 
-    Raises ModelError when it is neither a run, an ensemble nor an .onnx file.
-    """
-    from emotify.onnx_runtime.classifier import find_model, names_file, open_session
-
-    if names_file(os.fspath(path)):
-        return open_session(find_model(path), threads=threads, device=device)
-    # os.path.exists: Path.exists() raises where it may not look.
-    if os.path.exists(path / "ensemble.json"):  # noqa: PTH110
+        return open_session(model.path, threads=threads, device=device)
+    if model.kind is Kind.ENSEMBLE:
         from emotify.ensembling.ensemble import open_ensemble
 
-        return open_ensemble(path, lambda run: open_classifier(run, device=device, threads=threads))
-    if os.path.exists(path / "run.json"):  # noqa: PTH110
-        import torch
+        return open_ensemble(model.path, lambda run: open_classifier(run, device=device, threads=threads))
+    import torch
 
-        from emotify.training.classifier import open_run
+    from emotify.training.classifier import open_run
 
-        torch.set_num_threads(threads or available_cpus())
-        return open_run(path, device=device)
-    if not os.path.exists(path):  # noqa: PTH110
-        msg = f"no model at {printable(path)}; make one with: emotify train"
-        raise ModelError(msg)
-    msg = f"{printable(path)} is neither a run, an ensemble nor an .onnx file"
-    raise ModelError(msg)
+    torch.set_num_threads(threads or available_cpus())
+    return open_run(model.path, device=device)
 
 
 def runs_and_ensembles(given: Sequence[Path] | None, talk: Talk, *, with_ensembles: bool) -> list[Path]:

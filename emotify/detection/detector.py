@@ -13,7 +13,8 @@ import numpy.typing as npt
 from emotify.detection.boxes import Box
 from emotify.errors import ModelError
 from emotify.files import printable
-from emotify.onnx_runtime.session import ASSETS, read_model, start_session
+from emotify.onnx_runtime.session import read_model, start_session
+from emotify.opening import ASSETS
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -23,7 +23,8 @@ from emotify.networks import NETWORKS, Network, build_network
 from emotify.networks.inference import fused
 from emotify.networks.layers import ResidualBlock, SqueezeExcitation
 from emotify.networks.normalisation import some_of
-from emotify.onnx_runtime.classifier import find_model, open_session
+from emotify.onnx_runtime.classifier import open_session
+from emotify.opening import Kind, resolve
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def read_network(path: Path) -> FoldedNetwork:
 
     Raises ModelError for a file that is damaged, foreign, or of a network that cannot be had back.
     """
-    path = find_model(path)
+    path = resolve(path, takes=(Kind.FILE,)).path
     metadata = open_session(path, threads=1).metadata
     names, weights = _networks(path, metadata)
     place = max(range(len(weights)), key=weights.__getitem__)
@@ -72,7 +73,7 @@ class FileMembers:
 
 def read_members(path: Path) -> FileMembers:
     """Read all networks of an exported file, and how they answer together. Raises ModelError as `read_network` does."""
-    path = find_model(path)
+    path = resolve(path, takes=(Kind.FILE,)).path
     metadata = open_session(path, threads=1).metadata
     names, weights = _networks(path, metadata)
     try:

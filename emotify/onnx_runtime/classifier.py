@@ -16,14 +16,13 @@ from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
 from emotify.evaluation.classifier import Answers
 from emotify.files import parse_json, printable
-from emotify.onnx_runtime.session import ASSETS, read_model, run_model, start_session
+from emotify.onnx_runtime.session import read_model, run_model, start_session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SCHEMA: Final = "1"
 _HINT: Final = "make one with: emotify export RUN"
-_PACKAGED: Final = {"default": "model.onnx", "fast": "fast.onnx"}
 _BATCH: Final = 64  # images at once: larger batches are no faster on a CPU
 
 
@@ -107,33 +106,6 @@ def _name(path: Path) -> str:
     folder = path.parent.name
     own = os.path.basename(os.path.expanduser("~"))  # noqa: PTH111, PTH119 - Path.home raises where there is none
     return path.name if folder in {"", own} else f"{folder}/{path.name}"
-
-
-def packaged_models() -> dict[str, Path]:
-    """Return the models inside the package: name -> file."""
-    files = {name: ASSETS / file for name, file in _PACKAGED.items()}
-    return {name: path for name, path in files.items() if path.exists()}
-
-
-def names_file(text: str) -> bool:
-    """Whether `text` names an .onnx file, or a model inside the package, rather than a folder."""
-    return Path(text).suffix.casefold() == ".onnx" or (text in packaged_models() and not Path(text).exists())
-
-
-def find_model(given: str | os.PathLike[str] | None) -> Path:
-    """Return the file of a model that is given as a path, as the name of one inside the package, or not at all.
-
-    Raises ModelError for a name that none has.
-    """
-    models = packaged_models()
-    text = os.fspath(given or "default")
-    if text in models:
-        return models[text]
-    path = Path(text)
-    if path.suffix or len(path.parts) != 1 or path.exists():
-        return path
-    msg = f"no model {printable(text)} inside emotify; there are {', '.join(models)}, or name an .onnx file"
-    raise ModelError(msg)
 
 
 def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _SHOWN: Final = 160  # characters of what onnxruntime says
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
-ASSETS: Final = Path(__file__).parent.parent / "assets"
 LARGEST_MODEL: Final = 512 * 2**20  # bytes
 MOST_MEMORY: Final = 2 * 2**30  # bytes, of all models on the CPU while they run
 

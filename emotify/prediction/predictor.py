@@ -19,7 +19,8 @@ from emotify.choices import Faces, Head, choose
 from emotify.detection.detector import DEFAULT_SEARCH, Detector, Search, load_detector
 from emotify.emotions import EMOTIONS
 from emotify.machine import available_cpus
-from emotify.onnx_runtime.classifier import Session, find_model, open_session
+from emotify.onnx_runtime.classifier import Session, open_session
+from emotify.opening import Kind, resolve
 from emotify.pictures.pixels import Square
 from emotify.pictures.reading import Failure, Source, is_source, read_picture
 from emotify.prediction.crops import Face, find_faces, see_square
@@ -169,7 +170,9 @@ class Predictor:
         choose(Faces, faces, option="--faces")
         self.threads = threads or available_cpus()
         wanted = None if head is None else choose(Head, head, option="--head")
-        self.session: Session = open_session(find_model(model), threads=self.threads, device=device, head=wanted)
+        self.session: Session = open_session(
+            resolve(model or "default", takes=(Kind.FILE,)).path, threads=self.threads, device=device, head=wanted
+        )
         self._mode, self._face_model = faces, Path(face_model) if face_model else None
         self.search, self._min_confidence = search, min_confidence
         self._lock = Lock()

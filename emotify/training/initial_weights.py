@@ -15,7 +15,7 @@ from emotify.errors import UsageError
 from emotify.files import printable
 from emotify.networks import Network, build_network
 from emotify.networks.pretrained import PUBLISHED, PretrainedNetwork
-from emotify.onnx_runtime.classifier import names_file
+from emotify.opening import Kind, resolve
 from emotify.runs import CHECKPOINT
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.config import TrainConfig
@@ -80,11 +80,12 @@ def first_weights(
 
 
 def _open(source: str) -> Network | FoldedNetwork:
-    if names_file(source):
+    model = resolve(source, takes=(Kind.RUN, Kind.FILE))
+    if model.kind is Kind.FILE:
         from emotify.exporting.read_back import read_network  # onnx, which nothing else here needs
 
-        return read_network(Path(source))
-    return load_checkpoint(Path(source) / CHECKPOINT)[0]
+        return read_network(model.path)
+    return load_checkpoint(model.path / CHECKPOINT)[0]
 
 
 def _take(started: Network, given: str, config: TrainConfig) -> Network:

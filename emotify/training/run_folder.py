@@ -24,7 +24,8 @@ from emotify.files import explain_write_errors, locked, printable, remove_strays
 from emotify.networks import count_macs, count_parameters
 from emotify.networks.inference import is_out_of_memory, predict_answers
 from emotify.networks.pretrained import PUBLISHED
-from emotify.onnx_runtime.classifier import names_file
+from emotify.opening import Kind
+from emotify.opening import resolve as resolve_model
 from emotify.runs import STATE, new_folder, read_run, update_record
 from emotify.training.checkpoint import DamagedError
 from emotify.training.config import TrainConfig, read_config
@@ -186,6 +187,7 @@ def _without_folders(word: str) -> str:
 
 
 def _machine(config: TrainConfig, world: World) -> dict[str, Any]:
+    runs_teacher = bool(config.distill) and resolve_model(config.distill).kind is Kind.FILE
     return {
         "device": describe(config.device),
         "processes": world.size,
@@ -195,7 +197,7 @@ def _machine(config: TrainConfig, world: World) -> dict[str, Any]:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
-            **({"onnxruntime": runtime_version()} if names_file(config.distill) else {}),
+            **({"onnxruntime": runtime_version()} if runs_teacher else {}),
         },
     }
 

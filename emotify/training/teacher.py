@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from emotify.ensembling.ensemble import open_ensemble
 from emotify.ensembling.pooling import Pooling
-from emotify.errors import ModelError
-from emotify.files import file_sha256, printable
+from emotify.files import file_sha256
 from emotify.networks import Network
 from emotify.networks.heads import CROWD, LABELS
 from emotify.networks.inference import fused, lay_out, pool_logits
-from emotify.onnx_runtime.classifier import find_model, names_file, open_session, packaged_models
+from emotify.onnx_runtime.classifier import open_session
 from emotify.onnx_runtime.importing import import_onnxruntime
+from emotify.opening import Kind, resolve
 from emotify.runs import CHECKPOINT
 from emotify.training.classifier import NetworkClassifier, open_run
 
@@ -73,24 +73,21 @@ def runtime_version() -> str:
     return str(import_onnxruntime().__version__)
 
 
-def open_teacher(path: Path, *, device: torch.device, threads: int = 0) -> Teacher:
-    """Open the run, the ensemble or the .onnx file at `path`, or the model inside the package that has this name.
+def open_teacher(given: str | Path, *, device: torch.device, threads: int = 0) -> Teacher:
+    """Open the run, the ensemble or the .onnx file that is named, or the model inside the package.
 
     Raises ModelError when it is none of these, or not finished.
     """
-    if names_file(str(path)):
-        return FileTeacher(find_model(path), threads=threads)
-    if not path.exists():
-        names = ", ".join(packaged_models())
-        msg = f"nothing at {printable(path)} to learn from; name a run, an ensemble, an .onnx file, or one of {names}"
-        raise ModelError(msg)
-    described = path / "ensemble.json"
-    if not described.exists():
+    model = resolve(given)
+    path = model.path
+    if model.kind is Kind.FILE:
+        return FileTeacher(path, threads=threads)
+    if model.kind is Kind.RUN:
         network = open_run(path, device="cpu").network
         return NetworkTeacher([network], Pooling((1.0,), 1.0), sha256=file_sha256(path / CHECKPOINT)).to(device)
     ensemble = open_ensemble(path, lambda run: open_run(run, device="cpu"))
     networks = [member.network for member in ensemble.members if isinstance(member, NetworkClassifier)]
-    return NetworkTeacher(networks, ensemble.pooling, sha256=file_sha256(described)).to(device)
+    return NetworkTeacher(networks, ensemble.pooling, sha256=file_sha256(path / "ensemble.json")).to(device)
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:

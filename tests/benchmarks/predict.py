@@ -21,7 +21,7 @@ from pathlib import Path
 from emotify.data import Split
 from emotify.data.synthetic import synthetic_splits
 from emotify.machine import available_cpus
-from emotify.onnx_runtime.classifier import find_model
+from emotify.opening import packaged_models
 
 BARE_LOOP = """
 import sys
@@ -101,7 +101,7 @@ def compare_memory(count: int, options: list[str]) -> None:
 def main() -> None:
     """Print the speeds and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=find_model(None))
+    parser.add_argument("--model", type=Path, default=packaged_models()["default"])
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, help="pictures of your own, 48x48, instead of drawn ones")
     parser.add_argument("--threads", type=int, default=available_cpus())

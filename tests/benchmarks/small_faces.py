@@ -21,7 +21,8 @@ from emotify.emotions import EMOTIONS
 from emotify.evaluation.crowd import crowd_shares
 from emotify.evaluation.metrics import cross_entropy
 from emotify.evaluation.temperature import fit_share_temperature, with_temperature
-from emotify.onnx_runtime.classifier import Session, find_model, open_session
+from emotify.onnx_runtime.classifier import Session, open_session
+from emotify.opening import resolve
 from emotify.pictures.pixels import IMAGE_SIZE, cut_square, whole_square
 
 SIZES = (12, 16, 20, 24, 28, 32, 40, 48)
@@ -61,7 +62,7 @@ def main() -> None:
     given = parser.parse_args()
     valid = read_dataset(given.data, ferplus=given.ferplus, look_for_duplicates=False).splits[Split.VALID]
     for name in given.models:
-        session = open_session(find_model(name))
+        session = open_session(resolve(name).path)
         print(f"{name}\nsize accuracy confidence temperature      NLL   fitted")
         for size in SIZES:
             print(describe(session, valid, size), flush=True)

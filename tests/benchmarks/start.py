@@ -20,7 +20,7 @@ from emotify.data import Split
 from emotify.data.synthetic import synthetic_splits
 from emotify.detection.detector import PACKAGED
 from emotify.machine import available_cpus
-from emotify.onnx_runtime.classifier import find_model
+from emotify.opening import packaged_models
 
 IMPORTS = "import typer, rich"
 RUN_ONCE = f"""
@@ -65,7 +65,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     emotify = [sys.executable, "-m", "emotify"]
     compare("emotify --help", [*emotify, "--help"], [sys.executable, "-c", IMPORTS], rounds)
-    model = str(find_model(None))
+    model = str(packaged_models()["default"])
     with tempfile.TemporaryDirectory() as folder:
         face, named = Path(folder) / "face.png", Path(folder) / "happy" / "face.png"
         named.parent.mkdir()

@@ -22,7 +22,8 @@ from emotify.exporting.onnx_file import to_onnx
 from emotify.exporting.rounding import round_weights
 from emotify.machine import describe_cpu
 from emotify.networks import build_network
-from emotify.onnx_runtime.classifier import Session, packaged_models
+from emotify.onnx_runtime.classifier import Session
+from emotify.opening import packaged_models
 
 ONE = Pooling((1.0,), 1.2)
 

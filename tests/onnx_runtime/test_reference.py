@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.evaluation.classifier import Answers
-from emotify.onnx_runtime.classifier import open_session, packaged_models
+from emotify.onnx_runtime.classifier import open_session
 from emotify.onnx_runtime.reference import KEY, TOLERANCE, decode, encode, replay
+from emotify.opening import packaged_models
 
 
 def test_vectors_are_read_as_they_were_written():

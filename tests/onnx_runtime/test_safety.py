@@ -25,9 +25,10 @@ from typer.testing import CliRunner
 from emotify.cli import app
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
-from emotify.onnx_runtime.classifier import open_session, packaged_models
+from emotify.onnx_runtime.classifier import open_session
 from emotify.onnx_runtime.safety import MAX_NODES, check_model, fields
-from emotify.onnx_runtime.session import ASSETS, LARGEST_MODEL, start_session
+from emotify.onnx_runtime.session import LARGEST_MODEL, start_session
+from emotify.opening import ASSETS, packaged_models
 
 Model = Callable[[Callable[[ModelProto], object]], Path]
 

@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.errors import InputError, UsageError
-from emotify.onnx_runtime.classifier import find_model
+from emotify.opening import packaged_models
 from emotify.pictures.file_list import read_names
 from emotify.prediction.sharding import Shard
 
-MODEL = ["--model", str(find_model(None)), "--faces", "whole", "--jsonl", "--threads", "1"]
+MODEL = ["--model", str(packaged_models()["default"]), "--faces", "whole", "--jsonl", "--threads", "1"]
 
 
 def predict(*words: object, stdin: bytes | None = None, code: int = 0):

@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 from emotify.cli import app
 from emotify.cli.predict import explain
 from emotify.emotions import EMOTIONS
-from emotify.onnx_runtime.classifier import find_model
+from emotify.opening import packaged_models
 
-MODEL = ["--model", str(find_model(None)), "--faces", "whole", "--threads", "1"]
+MODEL = ["--model", str(packaged_models()["default"]), "--faces", "whole", "--threads", "1"]
 SPLIT = [b"back\r=1+1.png", b"half;=1+1.png", b"tab\t=1+1.png"]
 NAMES = [b"=1+1.png", b"caf\xe9.png", b"new\nline.png", b"[red]x.png", b"a\x1b[31mb.png", "r\u202etl.png".encode()]
 NAMES += SPLIT

@@ -20,8 +20,8 @@ from emotify.data import Split
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError, UsageError
 from emotify.onnx_runtime import session
-from emotify.onnx_runtime.classifier import find_model, open_session, packaged_models
-from emotify.onnx_runtime.session import ASSETS
+from emotify.onnx_runtime.classifier import open_session
+from emotify.opening import ASSETS, packaged_models, resolve
 from emotify.prediction.reading_ahead import in_order
 
 
@@ -180,16 +180,15 @@ def test_errors_of_the_work_reach_whoever_asked():
 
 
 def test_models_inside_are_found_by_name(tmp_path, monkeypatch):
-    """`--model default`; an unknown name lists those that are there, and paths stay paths."""
+    """`--model default`; an unknown name lists what can be named."""
     monkeypatch.chdir(tmp_path)
-    assert find_model("default") == find_model(None) == ASSETS / "model.onnx"
-    assert find_model("other.onnx") == Path("other.onnx")
-    assert find_model(Path("a/b")) == Path("a/b")
-    with pytest.raises(ModelError, match=f"there are {', '.join(packaged_models())}"):
+    assert packaged_models()["default"] == resolve("default").path == ASSETS / "model.onnx"
+    told = "best is not there; name an .onnx file, default or fast"
+    with pytest.raises(ModelError, match=told):
         Predictor("best")
     shown = CliRunner().invoke(app, ["predict", ".", "--model", "best"])
     assert shown.exit_code == 5
-    assert f"there are {', '.join(packaged_models())}" in shown.stderr
+    assert told in shown.stderr
 
 
 def test_a_gpu_computes_in_float32(monkeypatch):
@@ -212,7 +211,7 @@ def test_f17_what_onnxruntime_prints_is_no_result(monkeypatch, capsys):
         patch.setattr("onnxruntime.InferenceSession", start)
         patch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
         patch.setattr(session, "_providers", lambda _: ["CPUExecutionProvider"])
-        open_session(find_model("fast"), device="auto")
+        open_session(packaged_models()["fast"], device="auto")
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "*** EP Error ***\n")
 

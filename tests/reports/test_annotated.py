@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotify.cli import app
-from emotify.onnx_runtime.classifier import find_model
+from emotify.opening import packaged_models
 from emotify.prediction.outputs.copies import safe_name
 from emotify.prediction.predictor import FaceResult
 from emotify.reports.annotated import draw_faces
@@ -21,7 +21,7 @@ HAPPY = (0.02, 0.01, 0.02, 0.81, 0.04, 0.03, 0.07)
 
 
 def predict(*words: object, code: int = 0):
-    options = ["--model", str(find_model(None)), "--faces", "whole", "--threads", "1"]
+    options = ["--model", str(packaged_models()["default"]), "--faces", "whole", "--threads", "1"]
     result = CliRunner().invoke(app, ["predict", *map(str, words), *options])
     assert result.exit_code == code, result.output
     return result
@@ -166,7 +166,7 @@ def test_large_pictures_keep_their_size(tmp_path):
 def test_standard_input_can_be_annotated(class_folder, tmp_path):
     """The picture is drawn from what was read, which cannot be read again."""
     content = (class_folder / "happy" / "0.png").read_bytes()
-    words = ["predict", "-", "--annotate", str(tmp_path / "out"), "--model", str(find_model(None))]
+    words = ["predict", "-", "--annotate", str(tmp_path / "out"), "--model", str(packaged_models()["default"])]
     result = CliRunner().invoke(app, words, input=content)
     assert result.exit_code == 0, result.output
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".jpg"]

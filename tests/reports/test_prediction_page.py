@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotify.cli import app
-from emotify.onnx_runtime.classifier import find_model
+from emotify.opening import packaged_models
 from emotify.prediction.predictor import FaceResult, PictureResult
 from emotify.reports.prediction_page import new_gallery, thumbnail
 
@@ -120,7 +120,7 @@ def test_names_are_split_at_their_own_slashes_alone(tmp_path):
 def test_thumbnails_are_in_the_page_only_when_asked_for(chromium, class_folder, tmp_path):
     """Without --thumbnails the page holds no pixel; with it small copies, and still asks for nothing. M23: no path."""
     shutil.copytree(class_folder / "happy", tmp_path / "in")
-    options = ["--model", str(find_model(None)), "--faces", "whole", "--threads", "1"]
+    options = ["--model", str(packaged_models()["default"]), "--faces", "whole", "--threads", "1"]
     for name, more in (("bare", []), ("full", ["--thumbnails"])):
         words = ["predict", str(tmp_path / "in"), "--report", str(tmp_path / f"{name}.html"), *more, *options]
         result = CliRunner().invoke(app, words)

@@ -16,7 +16,8 @@ from emotify.ensembling.ensemble import open_ensemble, save_ensemble
 from emotify.errors import ModelError, UsageError
 from emotify.exporting.export import export
 from emotify.networks.inference import predict_logits
-from emotify.onnx_runtime.classifier import open_session, packaged_models
+from emotify.onnx_runtime.classifier import open_session
+from emotify.opening import packaged_models
 from emotify.training.classifier import NetworkClassifier, open_run
 from emotify.training.config import TrainConfig
 from emotify.training.prepare import prepare

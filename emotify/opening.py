@@ -1,0 +1,76 @@
+"""What MODEL can name: a run, an ensemble, an .onnx file, or a model inside the package. It is resolved here alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from emotify.errors import ModelError
+from emotify.files import printable
+
+ASSETS: Final = Path(__file__).with_name("assets")
+_PACKAGED: Final = {"default": "model.onnx", "fast": "fast.onnx"}
+
+
+class Kind(StrEnum):
+    """The kinds of models, as errors name them."""
+
+    RUN = "a run"
+    ENSEMBLE = "an ensemble"
+    FILE = "an .onnx file"
+
+
+ANY: Final = tuple(Kind)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a MODEL is, and where."""
+
+    given: str  # as the user named it
+    kind: Kind
+    path: Path  # a folder, or a file
+
+
+def resolve(given: str | os.PathLike[str], *, takes: Collection[Kind] = ANY) -> Model:
+    """Find out what a MODEL is. A model in the current folder comes before the one inside that has its name.
+
+    takes: the kinds that are wanted. Raises ModelError, which says what can be named, for anything else. An .onnx file
+    is not opened.
+    """
+    text = os.fspath(given)
+    path, packaged = Path(text), packaged_models()
+    # os.path.exists: Path.exists() raises where it may not look.
+    if os.path.exists(path / "ensemble.json"):  # noqa: PTH110
+        kind = Kind.ENSEMBLE
+    elif os.path.exists(path / "run.json"):  # noqa: PTH110
+        kind = Kind.RUN
+    elif path.suffix.casefold() == ".onnx" or os.path.isfile(path):  # noqa: PTH113
+        kind = Kind.FILE
+    elif text in packaged:
+        kind, path = Kind.FILE, packaged[text]
+    else:
+        problem = "is none" if os.path.exists(path) else "is not there"  # noqa: PTH110
+        msg = f"no model: {printable(text)} {problem}; name {_listed(takes)}"
+        raise ModelError(msg)
+    if kind not in takes:
+        msg = f"{printable(text)} is {kind}; name {_listed(takes)}"
+        raise ModelError(msg)
+    return Model(text, kind, path)
+
+
+def packaged_models() -> dict[str, Path]:
+    """Return the models inside the package: name -> file."""
+    files = {name: ASSETS / file for name, file in _PACKAGED.items()}
+    return {name: path for name, path in files.items() if path.exists()}
+
+
+def _listed(takes: Collection[Kind]) -> str:
+    """Return what can be named, in words."""
+    packaged = list(packaged_models()) if Kind.FILE in takes else []
+    *first, last = [*(str(kind) for kind in Kind if kind in takes), *packaged]
+    return f"{', '.join(first)} or {last}" if first else last

@@ -1,0 +1,64 @@
+"""What MODEL can name is resolved in one place, with one wording for what it is not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from emotify.errors import ModelError
+from emotify.opening import Kind, packaged_models, resolve
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with one model of each kind, named after it."""
+    for name, file in (("run", "run.json"), ("ensemble", "ensemble.json"), ("other", "notes.txt")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}")
+    (tmp_path / "model.onnx").write_text("")
+    (tmp_path / "model.bin").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ("run", Kind.RUN),
+        ("ensemble", Kind.ENSEMBLE),
+        ("model.onnx", Kind.FILE),
+        ("model.bin", Kind.FILE),
+        ("not-there.ONNX", Kind.FILE),
+        ("default", Kind.FILE),
+    ],
+)
+def test_each_kind_is_recognised(folder, given, kind):
+    model = resolve(given)
+    assert (model.given, model.kind) == (given, kind)
+    assert model.path == packaged_models().get(given, model.path)
+
+
+@pytest.mark.parametrize(
+    ("given", "takes", "told"),
+    [
+        (
+            "nothing",
+            tuple(Kind),
+            "no model: nothing is not there; name a run, an ensemble, an .onnx file, default or fast",
+        ),
+        ("other", (Kind.RUN,), "no model: other is none; name a run"),
+        ("ensemble", (Kind.RUN, Kind.FILE), "ensemble is an ensemble; name a run, an .onnx file, default or fast"),
+        ("fast", (Kind.RUN, Kind.ENSEMBLE), "fast is an .onnx file; name a run or an ensemble"),
+    ],
+)
+def test_the_error_says_what_can_be_named(folder, given, takes, told):
+    with pytest.raises(ModelError, match=f"^{re.escape(told)}$"):
+        resolve(given, takes=takes)
+
+
+def test_a_model_in_the_folder_comes_before_the_one_inside(folder):
+    (folder / "run").rename("default")
+    assert resolve("default").kind is Kind.RUN
+    (folder / "other").rename("fast")
+    assert resolve("fast").path == packaged_models()["fast"]
