@@ -59,7 +59,10 @@ def load_detector(path: Path | None = None, *, threads: int = 0) -> Detector:
     of these.
     """
     from emotify.detection.blazeface import BlazeFace
-    from emotify.detection.wider_face import KNOWN, free_size, frees_size
+    from emotify.detection.centerface import CenterFace
+    from emotify.detection.ultralight import UltraLight
+    from emotify.detection.user_detector import UserDetector, free_size, frees_size
+    from emotify.detection.yunet import YuNet
 
     name = printable(path) if path else "the face detector inside emotify"
     content = read_model(path or PACKAGED, hint=_HINT)
@@ -67,16 +70,17 @@ def load_detector(path: Path | None = None, *, threads: int = 0) -> Detector:
     if BlazeFace.knows(session):
         return BlazeFace(session)
     outputs = [(value.name, value.shape) for value in session.get_outputs()]
-    for network in KNOWN:
+    known: tuple[type[UserDetector], ...] = (YuNet, CenterFace, UltraLight)
+    for network in known:
         if network.knows(outputs) and _takes_pictures(session):
             if frees_size(network, session.get_inputs()[0].shape):
                 session = start_session(free_size(content), name=name, hint=_HINT, threads=threads)
             return network(session)
-    known = "; ".join(f"{network.name} ({network.known_by})" for network in KNOWN)
+    named = "; ".join(f"{network.name} ({network.known_by})" for network in known)
     msg = (
         f"{name} is no face detector known here: its outputs are {_in_words(outputs)}. Known are BlazeFace full range "
     )
-    raise ModelError(f"{msg}(boxes 2304x16, scores 2304x1); {known}")
+    raise ModelError(f"{msg}(boxes 2304x16, scores 2304x1); {named}")
 
 
 def _takes_pictures(session: InferenceSession) -> bool:
