@@ -301,6 +301,23 @@ def test_exported_file_scores_as_the_ensemble(onnx_file, ensemble, tiny_csv):
     assert results[0]["confusion"] == results[1]["confusion"]
 
 
+def test_evaluate_json_has_what_the_page_shows(onnx_file, tiny_csv):
+    """Reliability and examples of each model, and what the models share."""
+    document = json.loads(invoke("evaluate", onnx_file, "fast", "--data", tiny_csv, "--json").stdout)
+    for result in document["results"]:
+        counts = result["reliability"]["right_by_confidence"], result["reliability"]["wrong_by_confidence"]
+        assert [sum(count) for count in counts] == [
+            round(result["accuracy"] * result["n"]), round((1 - result["accuracy"]) * result["n"])
+        ]  # fmt: skip
+        assert sum(part["count"] for part in result["reliability"]["bins"]) == result["n"]
+        for example in result["examples"]["mistakes"]:
+            assert max(example["probabilities"], key=example["probabilities"].get) != example["label"]
+    accuracies = [result["accuracy"] for result in document["results"]]
+    assert document["diversity"]["accuracies"] == pytest.approx(accuracies)
+    alone = json.loads(invoke("evaluate", onnx_file, "--data", tiny_csv, "--json").stdout)
+    assert alone["diversity"] is None
+
+
 def test_the_models_inside_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
     """`fast` is the file in the package, but where a model has that name; export asks where to."""
     from emotify.opening import packaged_models

@@ -115,9 +115,7 @@ def test_n2_an_export_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
 
 def test_figures_are_drawn_where_home_cannot_be_written(tmp_path):
     """Matplotlib says so; emotify gives it a folder of its own."""
-    code = (
-        "from emotify.reports.plots import figure_bytes, new_figure\nfigure_bytes(new_figure(width=1, height=1), 'png')"
-    )
+    code = "from emotify.reports import figures\nfigures.figure_bytes(figures.new_figure(width=1, height=1), 'png')"
     check_quiet(tmp_path, code, home=Path(os.devnull) / "nowhere")
 
 

@@ -75,7 +75,7 @@ def ensemble(
 
     from emotify.ensembling.combine import combine, twins
     from emotify.ensembling.ensemble import read_recipes, save_ensemble
-    from emotify.reports.plots import plot_disagreement
+    from emotify.reports.figures import plot_disagreement
 
     members = [open_classifier(path, device=device, threads=threads) for path in paths]
     valid = _read_valid(data, ferplus, talk)

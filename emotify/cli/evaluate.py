@@ -92,6 +92,7 @@ def evaluate(
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
     from emotify.data import Split, also_in, nearly_in
+    from emotify.ensembling.diversity import diversity_of
     from emotify.evaluation.classifier import Viewed
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
@@ -117,14 +118,15 @@ def evaluate(
         recipes=recipe_names(paths),
         head=head,
     )
+    diversity = diversity_of([result.probabilities for result in leaderboard.results], images.labels)
     if json:
-        print_json(leaderboard.document())
+        print_json({**leaderboard.document(), "diversity": diversity and diversity.document()})
     else:
         _show(leaderboard, talk)
     if report is not None:
         from emotify.reports.evaluation_page import write_report
 
-        page = write_report(report, leaderboard, images, with_images=with_images, overwrite=force)
+        page = write_report(report, leaderboard, images, diversity, with_images=with_images, overwrite=force)
         talk.notice(f"report: {page}")
     best = leaderboard.results[0].scores.accuracy
     if min_accuracy is not None and best < min_accuracy:

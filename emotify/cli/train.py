@@ -123,7 +123,7 @@ def train(
 
 def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
     """Train to the end, showing it, and score; a signal keeps the state and says how to go on."""
-    from emotify.reports.plots import plot_confusion, plot_history
+    from emotify.reports.figures import plot_confusion, plot_history
     from emotify.training.loop import Step
     from emotify.training.run_folder import close_run, finish_run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,11 @@ def measure_diversity(
         mcnemar_p=compare("pooled", pooled_right, "best", right[best]).mcnemar_p,
         marginal=_marginal(answers, labels, pooling),
     )
+
+
+def diversity_of(answers: Sequence[Float32Array], labels: Int64Array) -> Diversity | None:
+    """Return what classifiers with these answers, each (N, 7), share, equally weighted; None for one alone."""
+    return measure_diversity(np.stack(answers), labels) if len(answers) > 1 else None
 
 
 def mean_of_pairs(matrix: NDArray[np.float64], *, alone: float) -> float:

@@ -17,7 +17,9 @@ from emotify.evaluation.bootstrap import Intervals, bootstrap_confusion
 from emotify.evaluation.calibration import FOLDS, Calibration, calibrate
 from emotify.evaluation.classifier import Answers, Classifier
 from emotify.evaluation.crowd import Crowd, crowd_labels, score_crowd
+from emotify.evaluation.examples import Examples, choose_examples
 from emotify.evaluation.metrics import Scores, score
+from emotify.evaluation.reliability import Reliability, measure_reliability
 from emotify.evaluation.seeds import RecipeComparison, RecipeScores, compare_recipes, group_by_recipe
 from emotify.evaluation.significance import Comparison, compare_all
 from emotify.files import printable
@@ -52,6 +54,8 @@ class Result:
     calibration: Calibration | None  # None without `valid`, or where it has next to no images
     clean: Clean | None  # None when train is not there, is the split, or has all of its images
     crowd: Crowd | None  # None without FER+
+    reliability: Reliability
+    examples: Examples
     probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), as that head answered
     crowd_probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), of the head that `crowd` is about
 
@@ -67,6 +71,8 @@ class Result:
             "calibrated": self.calibration and self.calibration.document(),
             "clean": self.clean and self.clean.document(),
             "crowd": self.crowd and self.crowd.document(),
+            "reliability": self.reliability.document(),
+            "examples": self.examples.document(),
         }
 
 
@@ -154,15 +160,18 @@ def _evaluate_one(
     crowd_head = head or answers.heads[-1]
     probabilities, of_crowd = (_answer(classifier, answers, each) for each in (label_head, crowd_head))
     scores = score(probabilities, images.labels)
+    calibration = _calibrate(classifier, label_head, probabilities, images, split, valid)
     return Result(
         classifier.name,
         split,
         label_head,
         scores,
         bootstrap_confusion(scores.confusion),
-        _calibrate(classifier, label_head, probabilities, images, split, valid),
+        calibration,
         None if overlap is None else _clean(probabilities, images, *overlap),
         None if images.votes is None else score_crowd(of_crowd, images.votes, head=crowd_head),
+        measure_reliability(probabilities, images.labels, None if calibration is None else calibration.probabilities),
+        choose_examples(probabilities, images.labels),
         probabilities,
         of_crowd,
     )

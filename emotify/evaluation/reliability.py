@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,33 @@ class ReliabilityBin:
     confidence: float  # mean
     accuracy: float
     interval: tuple[float, float]  # of the accuracy, 95 %, Wilson 1927
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How confident answers are, and how often they are right."""
+
+    bins: tuple[ReliabilityBin, ...]  # of the answers as they are
+    calibrated_bins: tuple[ReliabilityBin, ...]  # after a temperature; none where none was fitted
+    right: Int64Array  # (20,), right answers with a confidence in each of 20 equal parts of 0..1
+    wrong: Int64Array  # (20,), wrong answers, alike
+
+    def document(self) -> dict[str, Any]:
+        """Return the numbers as JSON has them."""
+        return {
+            "bins": [vars(part) for part in self.bins],
+            "calibrated_bins": [vars(part) for part in self.calibrated_bins],
+            "right_by_confidence": self.right.tolist(),
+            "wrong_by_confidence": self.wrong.tolist(),
+        }
+
+
+def measure_reliability(
+    probabilities: Float32Array, labels: Int64Array, calibrated: Float32Array | None = None
+) -> Reliability:
+    """Measure answers (N, 7) against labels (N,); calibrated: the same answers (N, 7) after a temperature."""
+    after = () if calibrated is None else reliability(calibrated, labels)
+    return Reliability(reliability(probabilities, labels), after, *confidence_counts(probabilities, labels))
 
 
 def reliability(probabilities: Float32Array, labels: Int64Array) -> tuple[ReliabilityBin, ...]:

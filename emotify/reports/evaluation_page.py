@@ -5,86 +5,79 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
 from emotify import __version__
-from emotify.arrays import Float32Array, Int64Array, UInt8Array
+from emotify.arrays import UInt8Array
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
-from emotify.ensembling.diversity import Diversity, measure_diversity
+from emotify.ensembling.diversity import Diversity
 from emotify.evaluation.bootstrap import RESAMPLES
 from emotify.evaluation.evaluate import Leaderboard
-from emotify.evaluation.examples import confident_mistakes, most_ambiguous
-from emotify.evaluation.reliability import confidence_counts, reliability
+from emotify.evaluation.examples import Examples
 from emotify.files import write_folder
 from emotify.reports import figures
 from emotify.reports.names import short_name
 from emotify.reports.palette import PALETTE
-from emotify.reports.plots import draw_confusion, draw_disagreement, figure_bytes
 from emotify.reports.templates import template
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGE: Final = "index.html"
-_GALLERY: Final = 24  # faces of each kind
-
-
-@dataclass(frozen=True)
-class Example:
-    """One image of the gallery."""
-
-    row: int  # in the split, from 0
-    label: str
-    shares: tuple[tuple[str, float], ...]  # the three likeliest expressions, and the label's where it is none of them
-    picture: str  # data URI
 
 
 def write_report(
-    folder: Path, leaderboard: Leaderboard, images: LabelledImages, *, with_images: bool, overwrite: bool
+    folder: Path,
+    leaderboard: Leaderboard,
+    images: LabelledImages,
+    diversity: Diversity | None,
+    *,
+    with_images: bool,
+    overwrite: bool,
 ) -> Path:
     """Write index.html and the figures, as PNG and SVG, into `folder`, all or nothing, and return the page's path.
 
-    `images` are those that were evaluated. Without `with_images` no face is in the report. Raises WriteError.
+    images: those that were evaluated. diversity: of the results, in their order; None for one alone. Without
+    `with_images` no face is in the report. Raises WriteError.
     """
-    write_folder(folder, report_files(leaderboard, images, with_images=with_images), overwrite=overwrite)
+    files = report_files(leaderboard, images, diversity, with_images=with_images)
+    write_folder(folder, files, overwrite=overwrite)
     return folder / PAGE
 
 
-def report_files(leaderboard: Leaderboard, images: LabelledImages, *, with_images: bool) -> dict[str, bytes]:
+def report_files(
+    leaderboard: Leaderboard, images: LabelledImages, diversity: Diversity | None, *, with_images: bool
+) -> dict[str, bytes]:
     """Return the report's files by name, the page last; the same evaluation gives the same bytes."""
     names = [short_name(result.model) for result in leaderboard.results]
-    answers = np.stack([result.probabilities for result in leaderboard.results])
-    diversity = measure_diversity(answers, images.labels) if leaderboard.pairs else None
-    drawn = _draw(leaderboard, names, images.labels, diversity)
-    files = {f"{name}.{kind}": figure_bytes(figure, kind) for name, figure in drawn.items() for kind in ("png", "svg")}
+    drawn = _draw(leaderboard, names, diversity)
+    files = {
+        f"{name}.{kind}": figures.figure_bytes(figure, kind)
+        for name, figure in drawn.items()
+        for kind in ("png", "svg")
+    }
     shown = {name: figures.inline_svg(name, files[f"{name}.svg"], label=label) for name, label in _INLINE.items()}
-    gallery = _gallery(answers[0], images) if with_images else {}
+    gallery = _gallery(leaderboard.results[0].examples, images) if with_images else {}
     return {**files, PAGE: _page(leaderboard, names, shown, diversity, gallery).encode()}
 
 
-def _draw(
-    leaderboard: Leaderboard, names: Sequence[str], labels: Int64Array, diversity: Diversity | None
-) -> dict[str, Figure]:
+def _draw(leaderboard: Leaderboard, names: Sequence[str], diversity: Diversity | None) -> dict[str, Figure]:
     best = leaderboard.results[0]
+    reliability = best.reliability
     drawn = {
-        "reliability": figures.draw_reliability(
-            reliability(best.probabilities, labels),
-            reliability(best.calibration.probabilities, labels) if best.calibration else (),
-        ),
-        "confidence": figures.draw_confidence(*confidence_counts(best.probabilities, labels)),
+        "reliability": figures.draw_reliability(reliability.bins, reliability.calibrated_bins),
+        "confidence": figures.draw_confidence(reliability.right, reliability.wrong),
         "classes": figures.draw_classes(best.scores.per_class),
-        "confusion": draw_confusion(best.scores.confusion, title=f"{names[0]} on {best.split}"),
+        "confusion": figures.draw_confusion(best.scores.confusion, title=f"{names[0]} on {best.split}"),
     }
     if diversity is not None:
         drawn["leaderboard"] = figures.draw_leaderboard(leaderboard.results, names)
-        drawn["disagreement"] = draw_disagreement(names, diversity, split=best.split)
+        drawn["disagreement"] = figures.draw_disagreement(names, diversity, split=best.split)
     return drawn
 
 
@@ -99,7 +92,7 @@ def _page(
     names: Sequence[str],
     shown: dict[str, Markup],
     diversity: Diversity | None,
-    gallery: dict[str, list[Example]],
+    gallery: dict[str, list[dict[str, object]]],
 ) -> str:
     return template("evaluation.html").render(
         version=__version__,
@@ -119,20 +112,11 @@ def _page(
     )
 
 
-def _gallery(probabilities: Float32Array, images: LabelledImages) -> dict[str, list[Example]]:
-    rows = {
-        "mistakes": confident_mistakes(probabilities, images.labels, _GALLERY),
-        "ambiguous": most_ambiguous(probabilities, _GALLERY),
+def _gallery(examples: Examples, images: LabelledImages) -> dict[str, list[dict[str, object]]]:
+    return {
+        kind: [{**vars(example), "picture": _data_uri(images.images[example.row, 0])} for example in of_kind]
+        for kind, of_kind in vars(examples).items()
     }
-    return {name: [_example(int(row), probabilities, images) for row in found] for name, found in rows.items()}
-
-
-def _example(row: int, probabilities: Float32Array, images: LabelledImages) -> Example:
-    label = int(images.labels[row])
-    first = np.argsort(-probabilities[row], kind="stable")[:3].tolist()
-    shown = first if label in first else [*first, label]
-    shares = tuple((EMOTIONS[index], float(probabilities[row, index])) for index in shown)
-    return Example(row, EMOTIONS[label], shares, _data_uri(images.images[row, 0]))
 
 
 def _data_uri(face: UInt8Array) -> str:

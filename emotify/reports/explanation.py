@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from emotify.reports.figures import style
+from emotify.reports.figures import figure_bytes, new_figure, style
 from emotify.reports.names import cut
 from emotify.reports.palette import PALETTE
-from emotify.reports.plots import figure_bytes, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

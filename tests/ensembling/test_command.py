@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from emotify.cli import app
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.combine import combine
-from emotify.reports.plots import plot_disagreement
+from emotify.reports.figures import plot_disagreement
 from emotify.reports.tables import diversity_table, gains_table, members_table, methods_table
 from emotify.training.checkpoint import load_tensors, save_tensors
 

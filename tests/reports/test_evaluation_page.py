@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.data import Split
+from emotify.ensembling.diversity import diversity_of
 from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
 from emotify.files import printable
@@ -32,6 +33,12 @@ HOSTILE = (
     "{{ 7 * 7 }} $\\frac$ javascript:alert(1)",
     "日本語 😀 \udce9\x1b[31m",
 )
+
+
+def files_of(board, images) -> dict[str, bytes]:
+    """Return the report's files without faces."""
+    diversity = diversity_of([result.probabilities for result in board.results], images.labels)
+    return report_files(board, images, diversity, with_images=False)
 
 
 class Parsed(HTMLParser):
@@ -123,7 +130,7 @@ def test_pairs_of_recipes_are_in_the_page(faces):
     """Two recipes of two seeds: their difference to the last digit, and a name that is no markup."""
     classifiers = [Named(f"run {seed}", seed) for seed in range(4)]
     board = evaluate(classifiers, faces[Split.VALID], Split.VALID, recipes=["cnn", "<b>fnn</b>"] * 2)
-    page = report_files(board, faces[Split.VALID], with_images=False)["index.html"].decode()
+    page = files_of(board, faces[Split.VALID])["index.html"].decode()
     (pair,) = board.recipe_pairs
     assert [pair.difference, *pair.difference_ci95, pair.p_holm] in [values for _, values in Parsed(page).rows]
     assert "&lt;b&gt;fnn" in page
@@ -168,7 +175,7 @@ def test_report_is_never_overwritten_without_force(report, runs, tiny_csv, tmp_p
 @pytest.fixture(scope="module")
 def hostile_files(faces) -> dict[str, bytes]:
     classifiers = [Named(name, seed) for seed, name in enumerate(HOSTILE)]
-    return report_files(evaluate(classifiers, faces[Split.VALID], Split.VALID), faces[Split.VALID], with_images=False)
+    return files_of(evaluate(classifiers, faces[Split.VALID], Split.VALID), faces[Split.VALID])
 
 
 def test_m10_names_are_text(hostile_files, report):
@@ -193,7 +200,7 @@ def test_the_same_evaluation_gives_the_same_bytes(hostile_files, faces):
     """Nothing of the time or of chance is in the report."""
     classifiers = [Named(name, seed) for seed, name in enumerate(HOSTILE)]
     board = evaluate(classifiers, faces[Split.VALID], Split.VALID)
-    assert report_files(board, faces[Split.VALID], with_images=False) == hostile_files
+    assert files_of(board, faces[Split.VALID]) == hostile_files
 
 
 def test_m23_report_tells_nothing_of_the_machine(report, tmp_path, onnx_file, tiny_csv, monkeypatch):

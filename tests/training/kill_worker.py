@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 import emotify.cli
-import emotify.reports.plots
+import emotify.reports.figures
 from emotify.data import Dataset, read_dataset
 from emotify.errors import EmotifyError
 from emotify.networks import NETWORKS, Network
