@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import Final
+
+SHOWN: Final = 5  # of many mistakes, how many are told
 
 
 class ExitCode(IntEnum):
@@ -61,3 +65,16 @@ class UnavailableError(EmotifyError):
     """A device or an optional package that is not there."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+def list_mistakes(what: str, mistakes: Sequence[str], *, count: int | None = None, noun: str = "mistakes") -> str:
+    """Return the text of an error about `what`: one mistake on its line, of several the first five and their number.
+
+    count: of all mistakes, where `mistakes` has only the first of them.
+    """
+    count = len(mistakes) if count is None else count
+    start = f"{what}: " if what else ""
+    if count == 1:
+        return f"{start}{mistakes[0]}"
+    heading = f"{start}{count:,} {noun}" + (f", the first {SHOWN}:" if count > SHOWN else ":")
+    return "\n  ".join([heading, *mistakes[:SHOWN]])

@@ -16,7 +16,8 @@ def load_dataset(
 ) -> Dataset:
     """Read the data that was named, else that of the usual places.
 
-    What was noticed in it is told `aloud`, else to --verbose only, and else not looked for.
+    What was left out of it, and what was taken for what, is always told. What else was noticed is told `aloud`, else
+    to --verbose only, and else not looked for.
     """
     from emotify.data import find_data, find_ferplus, read_dataset
 
@@ -28,6 +29,8 @@ def load_dataset(
     tell(f"data: {source}")
     if votes and not ferplus:
         talk.notice(f"votes of FER+: {votes}")
+    for warning in dataset.warnings:
+        talk.error(f"data: {warning}")
     if wanted:
         for note in dataset.notes:
             talk.notice(f"data: {note}")

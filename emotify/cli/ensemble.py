@@ -21,7 +21,7 @@ from emotify.runs import RUNS, new_folder
 
 if TYPE_CHECKING:
     from emotify.arrays import Float32Array
-    from emotify.data import LabelledImages
+    from emotify.data import Dataset, LabelledImages
     from emotify.ensembling.combine import Combination, CrowdCombination
 
 _MANY = 12  # members; from here on what they cost is worth a word
@@ -73,12 +73,14 @@ def ensemble(
 
     import numpy as np
 
+    from emotify.data import Split
     from emotify.ensembling.combine import combine, twins
     from emotify.ensembling.ensemble import read_recipes, save_ensemble
     from emotify.reports.figures import plot_disagreement
 
     members = [open_classifier(path, device=device, threads=threads) for path in paths]
-    valid = _read_valid(data, ferplus, talk)
+    dataset = _read_data(data, ferplus, talk)
+    valid = dataset.splits[Split.VALID]
     answered = [member.answers(valid.images) for member in members]
     answers = np.stack([each.labels for each in answered])
     again = twins(answers)
@@ -102,7 +104,7 @@ def ensemble(
 
     _tell(names, combination, talk)
     if json:
-        print_json({"schema": 1, "folder": str(folder), **_document(names, combination)})
+        print_json({"schema": 1, "folder": str(folder), **_document(names, combination), "data": dataset.document()})
         return
     _show(names, combination, talk)
     print(printable(folder))
@@ -142,15 +144,15 @@ def _check(paths: Sequence[Path], out: Path | None) -> None:
         raise WriteError(msg)
 
 
-def _read_valid(data: str | None, ferplus: Path | None, talk: Talk) -> LabelledImages:
-    """Return the images that everything is chosen on; no other split is looked at."""
+def _read_data(data: str | None, ferplus: Path | None, talk: Talk) -> Dataset:
+    """Read the data, whose valid split everything is chosen on; no other split is looked at."""
     from emotify.data import Split
 
     dataset = load_dataset(data, talk, ferplus=ferplus)
     if Split.VALID not in dataset.splits or not len(dataset.splits[Split.VALID]):
         msg = f"{dataset.source} has no valid split, on which an ensemble is chosen"
         raise InputError(msg)
-    return dataset.splits[Split.VALID]
+    return dataset
 
 
 def _tell(names: Sequence[str], combination: Combination, talk: Talk) -> None:

@@ -120,7 +120,8 @@ def evaluate(
     )
     diversity = diversity_of([result.probabilities for result in leaderboard.results], images.labels)
     if json:
-        print_json({**leaderboard.document(), "diversity": diversity and diversity.document()})
+        document = leaderboard.document()
+        print_json({**document, "diversity": diversity and diversity.document(), "data": dataset.document()})
     else:
         _show(leaderboard, talk)
     if report is not None:

@@ -23,7 +23,7 @@ from emotify.runs import RUNS, ensembles, finished_runs
 PRIOR_POWER = 0.6
 
 if TYPE_CHECKING:
-    from emotify.data import LabelledImages
+    from emotify.data import Dataset, LabelledImages
     from emotify.ensembling.pooling import CrowdPooling, Pooling
     from emotify.exporting.export import Export
     from emotify.networks import Network
@@ -75,6 +75,7 @@ def export(
     talk = Talk(quiet=quiet, verbose=verbose)
     path = model or _newest(talk)
 
+    from emotify.data import Split
     from emotify.exporting.export import check_target
     from emotify.exporting.export import export as write
 
@@ -82,8 +83,9 @@ def export(
     seen = chosen_views(views, tta=tta) or opened.views or "one"
     target = out or _beside(path, precision, seen, is_file=opened.views is not None)
     check_target(target, precision=precision, overwrite=force)
-    splits = _read_splits(data, ferplus, talk, required=precision != "fp32")
-    valid, train = splits.get("valid"), splits.get("train")
+    dataset = _read_data(data, ferplus, talk, required=precision != "fp32")
+    splits = dataset.splits if dataset else {}
+    valid, train = splits.get(Split.VALID), splits.get(Split.TRAIN)
     if precision != "fp32" and (valid is None or train is None):
         msg = (
             f"--precision {precision} needs the train and valid images, to measure what it costs; name them with --data"
@@ -104,7 +106,7 @@ def export(
         threads=threads,
     )
     if json:
-        print_json(_document(result))
+        print_json({**_document(result), "data": dataset and dataset.document()})
     else:
         print(printable(result.path))
     _tell(result, talk)
@@ -240,8 +242,8 @@ def _open_members(path: Path, *, threads: int) -> _Opened:
     return _Opened(classifier.name, networks, pooling, crowd)
 
 
-def _read_splits(data: str | None, ferplus: Path | None, talk: Talk, *, required: bool) -> dict[str, LabelledImages]:
-    """Return the splits by name; without data, and where it is not required, none: drawn faces prove the file then."""
+def _read_data(data: str | None, ferplus: Path | None, talk: Talk, *, required: bool) -> Dataset | None:
+    """Read the data; without any, and where it is not required, return None: drawn faces prove the file then."""
     from emotify.data import find_data
 
     try:
@@ -249,5 +251,5 @@ def _read_splits(data: str | None, ferplus: Path | None, talk: Talk, *, required
     except InputError:
         if required:
             raise
-        return {}
-    return {split.value: images for split, images in load_dataset(data, talk, ferplus=ferplus).splits.items()}
+        return None
+    return load_dataset(data, talk, ferplus=ferplus)

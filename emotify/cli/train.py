@@ -114,7 +114,9 @@ def train(
             resume_command = next_command("train", "--resume", training.folder, *votes, data=dataset.source)
             scores = _run(training, talk, resume_command=resume_command)
     if json:
-        print_json({"schema": 1, "folder": str(training.folder), "valid": scores.document()})
+        print_json(
+            {"schema": 1, "folder": str(training.folder), "valid": scores.document(), "data": dataset.document()}
+        )
         return
     print(printable(training.folder))
     talk.notice(f"valid accuracy {scores.accuracy:.2%}, NLL {scores.nll:.3f}")

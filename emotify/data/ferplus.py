@@ -14,7 +14,7 @@ from emotify.choices import Split
 from emotify.data.archives import open_csv
 from emotify.data.fer2013 import parse_usage
 from emotify.data.lines import parse_rows, quote
-from emotify.data.notes import amount
+from emotify.data.notes import Findings, amount
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS, emotion_index
 from emotify.errors import InputError
@@ -30,21 +30,27 @@ EXPRESSION_COLUMNS: Final = tuple(  # of the seven classes among VOTES, in the o
 _COLUMNS: Final = ("Usage", *VOTES)
 
 
-def add_votes(splits: Mapping[Split, LabelledImages], path: Path) -> tuple[dict[Split, LabelledImages], list[str]]:
-    """Return the splits with the votes in `path`, which go by the order of the images within each Usage, and notes."""
+def add_votes(splits: Mapping[Split, LabelledImages], path: Path, findings: Findings) -> dict[Split, LabelledImages]:
+    """Return the splits with the votes in `path`, which go by the order of the images within each Usage.
+
+    Raises InputError where their numbers differ.
+    """
     votes = _read_votes(path)
+    mistakes = [
+        f"{len(votes[split]):,} rows for {split}, but the data has {len(images):,} images"
+        for split, images in splits.items()
+        if len(votes[split]) != len(images)
+    ]
+    if mistakes:
+        raise InputError(f"{printable(path)} has {'; '.join(mistakes)}: they do not belong together")
     voted = {}
-    notes = []
     for split, images in splits.items():
-        if len(votes[split]) != len(images):
-            counts = f"{len(votes[split]):,} rows for {split}, but the data has {len(images):,} images"
-            raise InputError(f"{printable(path)} has {counts}: they do not belong together")
         voted[split] = dataclasses.replace(images, votes=votes[split])
         if voteless := np.count_nonzero(votes[split].sum(axis=1) == 0):
-            notes.append(f"{split} has {amount(voteless, 'image')} without a vote in FER+, kept all the same.")
+            findings.notes.append(f"{split} has {amount(voteless, 'image')} without a vote in FER+, kept all the same.")
         if faceless := np.count_nonzero(votes[split].argmax(axis=1) >= VOTES.index("unknown")):
-            notes.append(f"{split} has {amount(faceless, 'image')} of no expression or no face to FER+, kept.")
-    return voted, notes
+            findings.notes.append(f"{split} has {amount(faceless, 'image')} of no expression or no face to FER+, kept.")
+    return voted
 
 
 def vote_shares(votes: UInt8Array) -> Float32Array:

@@ -1,59 +1,43 @@
-"""Picture files -> 48x48 grey images, as FER-2013 has them."""
+"""Picture files -> 48x48 grey images, as FER-2013 has them, with the reader that predict reads with."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
 
 from emotify.arrays import UInt8Array
-from emotify.errors import InputError
-from emotify.files import printable
-from emotify.pictures.pixels import IMAGE_SIZE, cut_square, has_many_levels, on_grey, to_eight_bits, whole_square
+from emotify.pictures.decoding import Failure
+from emotify.pictures.pixels import IMAGE_SIZE, cut_square, whole_square
+from emotify.pictures.reading import read_picture
 
-SUFFIXES: Final = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-)
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # of all Pillow's; its EPS runs Ghostscript
+_ENOUGH_SIDE: Final = 2560  # pixels of the longer side; predict reads large JPEG files at the same size
 
 
-def read_images(paths: Sequence[Path]) -> UInt8Array:
-    """Return the pictures (N, 1, 48, 48), upright and grey, of those that are not square what predict sees of them.
+class Unread(NamedTuple):
+    """A picture that could not be read, and why."""
 
-    Raises InputError for the first that cannot be read.
+    path: Path
+    failure: Failure
+
+
+def read_images(paths: Sequence[Path]) -> tuple[UInt8Array, NDArray[np.bool_], list[Unread]]:
+    """Return the pictures that can be read (M, 1, 48, 48), which of the N paths they are (N,), and the other paths.
+
+    Each is upright and grey, and shows what predict sees of a picture that it takes whole.
     """
     images = np.empty((len(paths), 1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for image, path in zip(images, paths, strict=True):
-            image[0] = _read_image(path)
-    return images
-
-
-def _read_image(path: Path) -> UInt8Array:
-    name = printable(path)
-    if not path.is_file():  # a pipe would be waited for
-        raise InputError(f"{name} is not a regular file")
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            grey = _to_grey(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError as error:
-        raise InputError(f"{name} is not an image in one of the formats {', '.join(_FORMATS)}") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(f"{name} has too many pixels; make it smaller") from error
-    except Exception as error:  # on hostile bytes Pillow's readers raise nearly everything there is
-        raise InputError(f"{name} cannot be read: {printable(str(error))}") from error
-    return cut_square(grey, whole_square(*grey.size))
-
-
-def _to_grey(image: Image.Image) -> Image.Image:
-    if has_many_levels(image):
-        return Image.fromarray(to_eight_bits(np.asarray(image)))
-    if image.has_transparency_data:
-        return on_grey(image).convert("L")
-    return image.convert("L")
+    read = np.ones(len(paths), np.bool_)
+    unread = []
+    for place, path in enumerate(paths):
+        picture = read_picture(path, enough_side=_ENOUGH_SIDE)
+        if isinstance(picture, Failure):
+            read[place] = False
+            unread.append(Unread(path, picture))
+        else:
+            whole = whole_square(picture.width, picture.height)
+            images[place, 0] = cut_square(picture.image, whole.scaled(picture.image.width / picture.width))
+    return (images if read.all() else images[read]), read, unread

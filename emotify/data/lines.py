@@ -8,11 +8,10 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from emotify.errors import InputError
+from emotify.errors import SHOWN, InputError, list_mistakes
 from emotify.files import printable
 
 MAX_LINE = 1 << 16  # bytes; an image's line takes at most 9,300
-_SHOWN = 5  # of the lines that are wrong
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Row = TypeVar("Row")
@@ -41,15 +40,12 @@ def parse_rows(
             row = parse([fields[place] for place in places])
         except ValueError as error:
             bad_count += 1
-            if len(bad) < _SHOWN:
+            if len(bad) < SHOWN:
                 bad.append(f"line {number}: {error}")
         else:
             yield row
-    if bad_count == 1:
-        raise InputError(f"{name}: {bad[0]}")
     if bad:
-        heading = f"{name}: {bad_count:,} bad lines" + (f", the first {_SHOWN}:" if bad_count > _SHOWN else ":")
-        raise InputError("\n  ".join([heading, *bad]))
+        raise InputError(list_mistakes(name, bad, count=bad_count, noun="bad lines"))
 
 
 def has_columns(stream: io.BufferedReader, name: str, columns: Sequence[str]) -> bool:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from emotify.choices import Split
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
+
+
+@dataclass
+class Findings:
+    """What a reader noticed, as whole sentences."""
+
+    warnings: list[str] = field(default_factory=list)  # what was left out, or taken for what: told to everyone
+    notes: list[str] = field(default_factory=list)  # what else is odd
+    mistakes: list[str] = field(default_factory=list)  # what the data cannot be read with
 
 
 def amount(number: int | np.integer, noun: str) -> str:

@@ -16,7 +16,7 @@ from emotify.data.duplicates import describe_duplicates, drop_duplicates
 from emotify.data.fer2013 import COLUMNS, read_fer2013
 from emotify.data.ferplus import add_votes
 from emotify.data.folders import read_folder
-from emotify.data.notes import describe_absent_classes, describe_blanks
+from emotify.data.notes import Findings, describe_absent_classes, describe_blanks
 from emotify.data.types import Dataset, LabelledImages
 from emotify.emotions import EMOTIONS
 from emotify.errors import InputError
@@ -73,11 +73,13 @@ def read_dataset(
     where folders have none. `dedupe` drops from train what is repeated, or also in another split.
     `look_for_duplicates` notes what is there more than once, which takes about a third of the time.
     """
+    findings = Findings()
     try:
-        splits, notes = _read_source(source, seed=seed, ferplus=ferplus)
+        splits = _read_source(source, findings, seed=seed, ferplus=ferplus)
     except OSError as error:
         name = printable(error.filename or str(source))
         raise InputError(f"cannot read {name}: {error.strerror or error}") from error
+    notes = findings.notes
     _require_classes(splits, source)
     if look_for_duplicates:
         notes += describe_duplicates(splits)
@@ -86,27 +88,27 @@ def read_dataset(
         notes += more_notes
         _require_classes(splits, source)
     notes += [*describe_blanks(splits), *describe_absent_classes(splits)]
-    return Dataset(str(source), splits, tuple(notes))
+    return Dataset(str(source), splits, tuple(notes), tuple(findings.warnings))
 
 
 def _read_source(
-    source: str | Path, *, seed: int, ferplus: Path | None
-) -> tuple[dict[Split, LabelledImages], list[str]]:
+    source: str | Path, findings: Findings, *, seed: int, ferplus: Path | None
+) -> dict[Split, LabelledImages]:
     path = Path(source)
     if path.is_dir():
         path = next((path / name for name in CSV_NAMES if (path / name).is_file()), path)
     if str(source) != SYNTHETIC and path.is_file():
         with open_csv(path, COLUMNS) as stream:
             splits = read_fer2013(stream, printable(path))
-        return add_votes(splits, ferplus) if ferplus else (splits, [])
+        return add_votes(splits, ferplus, findings) if ferplus else splits
     if ferplus:
         raise InputError("the votes of FER+ go by the order of the challenge's csv; give that as --data")
     if str(source) == SYNTHETIC:
         from emotify.data.synthetic import synthetic_splits
 
-        return dict(synthetic_splits(seed=seed)), []
+        return dict(synthetic_splits(seed=seed))
     if path.is_dir():
-        return read_folder(path, seed=seed)
+        return read_folder(path, findings, seed=seed)
     problem = "is neither a file nor a folder" if path.exists() else "is not there"
     raise InputError(f"{printable(path)} {problem}. {_ADVICE}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,11 @@ class Dataset:
     source: str
     splits: Mapping[Split, LabelledImages]
     notes: tuple[str, ...] = field(default=())  # whole sentences, for the user
+    warnings: tuple[str, ...] = field(default=())  # of what was left out, and of what was taken for what: always told
+
+    def document(self) -> dict[str, Any]:
+        """Return what `--json` says of the data."""
+        return {"source": self.source, "warnings": list(self.warnings)}
 
     @property
     def has_votes(self) -> bool:

@@ -24,6 +24,10 @@ class Square(NamedTuple):
     side: float
     roll: float = 0.0
 
+    def scaled(self, scale: float) -> Square:
+        """Return the square in pixels of the image at another size."""
+        return Square(self.x0 * scale, self.y0 * scale, self.side * scale, self.roll)
+
 
 def has_many_levels(image: Image.Image) -> bool:
     """Whether an image holds grey values that 8 bits have no room for."""

@@ -148,5 +148,4 @@ def _fit_square(points: Sequence[float]) -> Square:
 
 def _in_what_was_read(picture: Picture, square: Square) -> Square:
     """Return a square, given in pixels of the file's picture, in those of its image, which may be smaller."""
-    scale = picture.image.width / picture.width
-    return Square(square.x0 * scale, square.y0 * scale, square.side * scale, square.roll)
+    return square.scaled(picture.image.width / picture.width)

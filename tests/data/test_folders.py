@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from emotify.cli import app
 from emotify.data import Split, read_dataset
 from emotify.detection.detector import load_detector
 from emotify.emotions import EMOTIONS
@@ -120,7 +124,7 @@ def test_d5_an_unknown_class_is_refused_with_a_suggestion(folder, fill, name, ad
 
 def test_d5_a_folder_beside_the_splits_is_not_read_and_this_is_said(folder, fill):
     fill(folder / "runs", ["whatever"], each=1)
-    assert f"{folder / 'runs'} was not read: it is none of train, valid and test." in read_dataset(folder).notes
+    assert f"{folder / 'runs'} was not read: it is none of train, valid and test." in read_dataset(folder).warnings
 
 
 def test_d5_a_split_that_is_misspelt_is_refused(folder, fill):
@@ -168,20 +172,21 @@ def test_hidden_files_are_skipped_and_others_that_are_no_images_are_noted(folder
     (folder / "__MACOSX").mkdir()
     (folder / "README.txt").write_text("x")
     (folder / "test" / "sad" / "Thumbs.db").write_bytes(b"x")
-    notes = read_dataset(folder).notes
-    assert notes[0] == f"{folder / 'test'} has 1 file in no format that is read here."
-    assert len(notes) == 2
+    (folder / "test" / "sad" / "list.txt").write_text("x")
+    (folder / "test" / "sad" / "notes").write_text("x")
+    (warning,) = read_dataset(folder).warnings
+    assert warning == f"{folder / 'test'} has 2 files without a picture's name, not read: .txt 1, no ending 1."
 
 
 def test_images_without_a_class_are_noted(folder):
     for place in (folder / "test", folder):
         shutil.copy(folder / "test" / "sad" / "0.png", place / "loose.png")
-    notes = read_dataset(folder).notes
+    warnings = read_dataset(folder).warnings
     for place in (folder / "test", folder):
-        assert f"{place} has 1 image outside the folders in it, not read." in notes
+        assert f"{place} has 1 image outside the folders in it, not read." in warnings
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
 def test_an_image_that_cannot_be_read_is_refused_with_its_path(folder, content):
     path = folder / "train" / "happy" / "5.png"
     path.write_bytes(content)
@@ -197,12 +202,75 @@ def test_an_image_that_is_cut_off_is_refused(folder):
 def test_an_image_of_very_many_pixels_is_refused_before_it_is_decoded(folder):
     path = folder / "train" / "happy" / "5.png"
     Image.new("1", (20_000, 20_000)).save(path)
-    assert f"{path} has too many pixels" in refusal(folder)
+    assert f"{path}: far too many pixels" in refusal(folder)
 
 
 def test_a_pipe_among_the_images_is_refused_and_not_waited_for(folder):
     os.mkfifo(folder / "train" / "happy" / "x.png")
-    assert "x.png is not a regular file" in refusal(folder)
+    assert "x.png: a pipe, not a file" in refusal(folder)
+
+
+def save_as(folder, ending, **options):
+    """Turn every second picture of test into another format."""
+    for path in sorted((folder / "test").rglob("1.png")):
+        Image.open(path).save(path.with_suffix(ending), **options)
+        path.unlink()
+
+
+@pytest.mark.parametrize("ending", [".avif", ".heic", ".mpo", ".jpg"])
+def test_a_format_that_predict_reads_is_read_from_class_folders_too(folder, ending):
+    if ending == ".heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    save_as(folder, ending)
+    dataset = read_dataset(folder)
+    assert sizes(dataset)["test"] == [2] * 7
+    assert dataset.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("1.jxl", b"\xff\x0a" + bytes(99), "JPEG XL files are not read; convert it to PNG or JPEG"),
+        ("1.jp2", b"\0\0\0\x0cjP  " + bytes(99), "JPEG 2000 files are not read; convert it to PNG or JPEG"),
+        ("1.png", b"%!PS-Adobe-3.0 EPSF-3.0\n", "EPS files are not read; convert it to PNG or JPEG"),
+    ],
+)
+def test_pictures_in_a_format_that_is_not_read_are_left_out_and_counted(folder, name, content, why):
+    for emotion in ("happy", "sad"):
+        (folder / "test" / emotion / "1.png").unlink()
+        (folder / "test" / emotion / name).write_bytes(content)
+    dataset = read_dataset(folder)
+    assert sizes(dataset)["test"] == [2, 2, 2, 1, 1, 2, 2]
+    first = folder / "test" / "happy" / name
+    assert dataset.warnings == (f"{folder / 'test'} has 2 pictures left out, {first} first: {why}.",)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is not None, reason="HEIC can be read here")
+def test_heic_pictures_without_their_extra_are_counted_with_the_package_that_they_need(folder):
+    (folder / "test" / "happy" / "1.png").unlink()
+    (folder / "test" / "happy" / "1.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    (warning,) = read_dataset(folder).warnings
+    assert "1 picture left out" in warning
+    assert "HEIC needs" in warning
+
+
+def test_pictures_that_are_left_out_of_a_score_are_told_with_quiet_and_in_json(folder):
+    (folder / "test" / "happy" / "1.png").write_bytes(b"\xff\x0a" + bytes(99))
+    words = ["evaluate", "fast", "--data", str(folder), "--split", "test", "--json", "--quiet"]
+    result = CliRunner().invoke(app, words)
+    document = json.loads(result.stdout)
+    assert document["results"][0]["n"] == 13
+    assert "1 picture left out" in result.stderr
+    assert "1 picture left out" in document["data"]["warnings"][0]
+
+
+def test_the_first_five_pictures_that_cannot_be_read_are_told_and_their_number(folder):
+    for path in (folder / "test").rglob("*.png"):
+        path.write_bytes(b"no picture")
+    lines = refusal(folder).splitlines()
+    assert lines[0] == f"{folder}: 14 mistakes, the first 5:"
+    assert lines[1].startswith(f"  {folder / 'test' / 'angry' / '0.png'}: no picture format")
+    assert len(lines) == 6
 
 
 def test_a_name_that_would_command_the_terminal_is_escaped(folder, fill):
