@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from emotify.emotions import EMOTIONS, emotion_index, suggest_emotion
+from emotify.emotions import (
+    CLASS_ORDERS,
+    EMOTIONS,
+    class_number,
+    doubt_numbers,
+    emotion_index,
+    parse_class_order,
+    suggest_emotion,
+    unmistakable_index,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,7 +23,7 @@ from emotify.emotions import EMOTIONS, emotion_index, suggest_emotion
         ("Happiness", "happy"),
         ("ANGER", "angry"),
         ("surprised", "surprise"),
-        ("3", "happy"),
+        ("AF", "fear"),
         ("0_angry", "angry"),
         (" sad ", "sad"),
     ],
@@ -23,7 +32,7 @@ def test_spellings(name, emotion):
     assert emotion_index(name) == EMOTIONS.index(emotion)
 
 
-@pytest.mark.parametrize("name", ["", "contempt", "7", "-1", "photos", "00"])
+@pytest.mark.parametrize("name", ["", "contempt", "3", "7", "-1", "photos", "00"])
 def test_other_names_mean_nothing(name):
     assert emotion_index(name) is None
 
@@ -31,3 +40,64 @@ def test_other_names_mean_nothing(name):
 def test_near_names_get_a_suggestion():
     assert suggest_emotion("hapy") == "happy"
     assert suggest_emotion("holiday 2024") is None
+
+
+@pytest.mark.parametrize("name", ["An", "joy", "2", "Su", "happy hour", "album"])
+def test_codes_given_names_and_numbers_are_no_unmistakable_words(name):
+    assert unmistakable_index(name) is None
+    assert unmistakable_index("3_Happiness") == EMOTIONS.index("happy")
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("0", 0), ("07", 7), (" 3 ", 3), ("2024", None), ("3_happy", None), ("²", None)]
+)
+def test_numbers_of_classes_are_short(name, number):
+    assert class_number(name) == number
+
+
+@pytest.mark.parametrize("numbers", [{0, 1, 2, 3, 4, 5, 6}, {0, 4}, {2, 5}])
+def test_numbers_that_can_be_those_of_fer2013(numbers):
+    assert doubt_numbers(numbers) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "hint"),
+    [
+        (set(range(1, 8)), "rafdb"),
+        (set(range(1, 7)), "rafdb"),
+        ({1, 4}, "rafdb"),
+        ({7}, "rafdb"),
+        (set(range(8)), "affectnet"),
+        ({3, 9}, "affectnet"),
+    ],
+)
+def test_numbers_that_are_likely_another_data_sets(numbers, hint):
+    assert f"--class-order {hint}" in (doubt_numbers(numbers) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("fer2013", "angry"), ("AffectNet", "neutral"), ("RAF-DB", "surprise"), ("FER+", "neutral"), ("CK+", "neutral")],
+)
+def test_orders_are_known_by_the_names_of_their_data_sets(name, first):
+    order = parse_class_order(name)
+    assert order[min(order)] == first
+    assert set(EMOTIONS) <= set(order.values())
+
+
+def test_an_order_can_be_a_list():
+    assert parse_class_order("neutral, happiness,contempt") == {0: "neutral", 1: "happy", 2: "contempt"}
+    assert parse_class_order("1=surprise,3=AN") == {1: "surprise", 3: "angry"}
+
+
+@pytest.mark.parametrize(
+    "text", ["nonsense", "happy", "happy,tired", "1=happy,1=sad", "x=happy,2=sad", ",", "a" * 9999]
+)
+def test_what_is_no_order_is_refused(text):
+    with pytest.raises(ValueError, match="no order of classes"):
+        parse_class_order(text)
+
+
+def test_every_order_has_each_class_once():
+    for order in CLASS_ORDERS.values():
+        assert len(set(order.values())) == len(order)

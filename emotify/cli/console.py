@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -79,9 +80,12 @@ class Talk:
             self.notice(text)
 
 
-def next_command(*words: object, data: object = None) -> str:
-    """Return an emotify command to show, quoted for a shell, with the --data that was given."""
-    command = ["emotify", *map(str, words), *([] if data is None else ["--data", str(data)])]
+def next_command(*words: object, data: object = None, classes: Iterable[str] = ()) -> str:
+    """Return an emotify command to show, quoted for a shell, with the --data that was given, and what its classes mean.
+
+    classes: words of the command line.
+    """
+    command = ["emotify", *map(str, words), *([] if data is None else ["--data", str(data)]), *classes]
     if sys.platform == "win32":  # where single quotes are no quotes
         return " ".join(word if re.fullmatch(r"[\w\\/:.-]+", word) else f'"{word}"' for word in command)
     return shlex.join(command)

@@ -11,9 +11,9 @@ import typer
 
 from emotify.choices import Method
 from emotify.cli.console import Talk, next_command, print_json
-from emotify.cli.datasets import load_dataset
+from emotify.cli.datasets import class_words, load_dataset
 from emotify.cli.models import open_classifier, runs_and_ensembles
-from emotify.cli.options import Data, Debug, Device, Ferplus, Json, Quiet, Threads, Verbose
+from emotify.cli.options import ClassOrder, Data, Debug, Device, ExcludeClasses, Ferplus, Json, Quiet, Threads, Verbose
 from emotify.errors import InputError, WriteError
 from emotify.files import check_folder, look_at_output, make_folder, printable
 from emotify.opening import Kind, resolve
@@ -34,6 +34,8 @@ def ensemble(
     ] = None,
     data: Data = None,
     ferplus: Ferplus = None,
+    class_order: ClassOrder = "",
+    exclude_classes: ExcludeClasses = "",
     method: Annotated[
         Method,
         typer.Option(
@@ -79,7 +81,8 @@ def ensemble(
     from emotify.reports.figures import plot_disagreement
 
     members = [open_classifier(path, device=device, threads=threads) for path in paths]
-    dataset = _read_data(data, ferplus, talk)
+    dataset = load_dataset(data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes)
+    _check_valid(dataset)
     valid = dataset.splits[Split.VALID]
     answered = [member.answers(valid.images) for member in members]
     answers = np.stack([each.labels for each in answered])
@@ -108,7 +111,8 @@ def ensemble(
         return
     _show(names, combination, talk)
     print(printable(folder))
-    talk.notice(f"next: {_next(paths, folder, combination, data)}")
+    classes = class_words(class_order, exclude_classes)
+    talk.notice(f"next: {_next(paths, folder, combination, data, classes)}")
 
 
 def _combine_crowd(
@@ -144,15 +148,13 @@ def _check(paths: Sequence[Path], out: Path | None) -> None:
         raise WriteError(msg)
 
 
-def _read_data(data: str | None, ferplus: Path | None, talk: Talk) -> Dataset:
-    """Read the data, whose valid split everything is chosen on; no other split is looked at."""
+def _check_valid(dataset: Dataset) -> None:
+    """Raise InputError without the split that everything is chosen on; no other split is looked at."""
     from emotify.data import Split
 
-    dataset = load_dataset(data, talk, ferplus=ferplus)
     if Split.VALID not in dataset.splits or not len(dataset.splits[Split.VALID]):
         msg = f"{dataset.source} has no valid split, on which an ensemble is chosen"
         raise InputError(msg)
-    return dataset
 
 
 def _tell(names: Sequence[str], combination: Combination, talk: Talk) -> None:
@@ -175,16 +177,18 @@ def _tell(names: Sequence[str], combination: Combination, talk: Talk) -> None:
         talk.notice(f"on valid the ensemble is worse than its best member, {best}, in {' and '.join(worse)}")
 
 
-def _next(paths: Sequence[Path], folder: Path, combination: Combination, data: str | None) -> str:
+def _next(
+    paths: Sequence[Path], folder: Path, combination: Combination, data: str | None, classes: Sequence[str]
+) -> str:
     """Return the command to go on with: another way to combine, or the best member, where the ensemble is worse."""
     from emotify.ensembling.weights import BEST
 
     better = combination.advice() if combination.worse_in() else combination.taken
     if better is combination.taken:
-        return next_command("export", folder, data=data)
+        return next_command("export", folder, data=data, classes=classes)
     if better is BEST:
-        return next_command("export", paths[combination.diversity.best_member], data=data)
-    return next_command("ensemble", *paths, "--method", better, data=data)
+        return next_command("export", paths[combination.diversity.best_member], data=data, classes=classes)
+    return next_command("ensemble", *paths, "--method", better, data=data, classes=classes)
 
 
 def _document(names: Sequence[str], combination: Combination) -> dict[str, Any]:

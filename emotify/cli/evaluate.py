@@ -13,9 +13,11 @@ from emotify.cli.console import Talk, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifier, recipe_names, runs_and_ensembles
 from emotify.cli.options import (
+    ClassOrder,
     Data,
     Debug,
     Device,
+    ExcludeClasses,
     Ferplus,
     Force,
     HeadName,
@@ -47,6 +49,8 @@ def evaluate(
     ] = None,
     data: Data = None,
     ferplus: Ferplus = None,
+    class_order: ClassOrder = "",
+    exclude_classes: ExcludeClasses = "",
     split: Annotated[SplitName, typer.Option("--split", help="Images to score on.")] = SplitName.VALID,
     head: HeadName = None,
     tta: Tta = False,
@@ -85,6 +89,7 @@ def evaluate(
       emotify evaluate default --head labels            what the labels head says of both truths
       emotify evaluate model.onnx --views mirror --json
       emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts
+      emotify evaluate fast --data affectnet/ --class-order affectnet --exclude-classes contempt
       emotify evaluate --report report/                 a page to keep, to print, to pass on
     """
     talk = Talk(quiet=quiet, verbose=verbose)
@@ -99,7 +104,9 @@ def evaluate(
     seen = chosen_views(views, tta=tta) or "one"
     classifiers = [open_classifier(path, device=device, threads=threads) for path in paths]
     _replay(classifiers, talk)
-    dataset = load_dataset(data, talk, ferplus=ferplus)
+    dataset = load_dataset(
+        data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes, scored=split
+    )
     if split not in dataset.splits or not len(dataset.splits[split]):
         msg = f"{dataset.source} has no images of the {split} split; it has: {', '.join(dataset.splits)}"
         raise InputError(msg)

@@ -12,7 +12,21 @@ import typer
 from emotify.choices import FilePrecision
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
-from emotify.cli.options import Data, Debug, Ferplus, Force, Json, Quiet, Threads, Tta, Verbose, Views, chosen_views
+from emotify.cli.options import (
+    ClassOrder,
+    Data,
+    Debug,
+    ExcludeClasses,
+    Ferplus,
+    Force,
+    Json,
+    Quiet,
+    Threads,
+    Tta,
+    Verbose,
+    Views,
+    chosen_views,
+)
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import printable
 from emotify.opening import Kind, resolve
@@ -57,6 +71,8 @@ def export(
     ] = None,
     data: Data = None,
     ferplus: Ferplus = None,
+    class_order: ClassOrder = "",
+    exclude_classes: ExcludeClasses = "",
     threads: Threads = 0,
     force: Force = False,
     json: Json = False,
@@ -83,7 +99,7 @@ def export(
     seen = chosen_views(views, tta=tta) or opened.views or "one"
     target = out or _beside(path, precision, seen, is_file=opened.views is not None)
     check_target(target, precision=precision, overwrite=force)
-    dataset = _read_data(data, ferplus, talk, required=precision != "fp32")
+    dataset = _read_data(data, talk, ferplus, class_order, exclude_classes, required=precision != "fp32")
     splits = dataset.splits if dataset else {}
     valid, train = splits.get(Split.VALID), splits.get(Split.TRAIN)
     if precision != "fp32" and (valid is None or train is None):
@@ -242,7 +258,9 @@ def _open_members(path: Path, *, threads: int) -> _Opened:
     return _Opened(classifier.name, networks, pooling, crowd)
 
 
-def _read_data(data: str | None, ferplus: Path | None, talk: Talk, *, required: bool) -> Dataset | None:
+def _read_data(
+    data: str | None, talk: Talk, ferplus: Path | None, class_order: str, exclude_classes: str, *, required: bool
+) -> Dataset | None:
     """Read the data; without any, and where it is not required, return None: drawn faces prove the file then."""
     from emotify.data import find_data
 
@@ -252,4 +270,4 @@ def _read_data(data: str | None, ferplus: Path | None, talk: Talk, *, required: 
         if required:
             raise
         return None
-    return load_dataset(data, talk, ferplus=ferplus)
+    return load_dataset(data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes)

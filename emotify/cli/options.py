@@ -74,6 +74,8 @@ Ferplus: TypeAlias = Annotated[
         "fer2013.csv.",
     ),
 ]
+ClassOrder: TypeAlias = Annotated[str, _declared("class_order")]
+ExcludeClasses: TypeAlias = Annotated[str, _declared("exclude_classes")]
 HeadName: TypeAlias = Annotated[
     Head | None,
     typer.Option(

@@ -11,7 +11,7 @@ import typer
 
 from emotify.choices import Recipe
 from emotify.cli.console import Talk, next_command, print_json
-from emotify.cli.datasets import load_dataset
+from emotify.cli.datasets import class_words, load_dataset
 from emotify.cli.errors import Interrupted
 from emotify.cli.options import Data, Debug, Ferplus, Json, Quiet, Verbose, with_settings
 from emotify.cli.processes import follow, together
@@ -96,7 +96,15 @@ def train(
         options = read_config(resume / "config.json")
         for change in changes_since(resume, **given, world=world):
             talk.notice(f"not bit for bit the same from here on: {change}")
-    dataset = load_dataset(data, talk, ferplus=ferplus, dedupe=options.dedupe, aloud=True)
+    dataset = load_dataset(
+        data,
+        talk,
+        ferplus=ferplus,
+        class_order=options.class_order,
+        exclude_classes=options.exclude_classes,
+        dedupe=options.dedupe,
+        aloud=True,
+    )
     if resume is None and config is None and "crowd_weight" not in given and dataset.has_votes:
         options = dataclasses.replace(options, crowd_weight=VOTES_WEIGHT)
     with joined(world, device=pick_device(given.get("device", options.device))):
@@ -120,7 +128,8 @@ def train(
         return
     print(printable(training.folder))
     talk.notice(f"valid accuracy {scores.accuracy:.2%}, NLL {scores.nll:.3f}")
-    talk.notice(f"next: {next_command('evaluate', training.folder, data=data)}")
+    classes = class_words(options.class_order, options.exclude_classes)
+    talk.notice(f"next: {next_command('evaluate', training.folder, data=data, classes=classes)}")
 
 
 def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:

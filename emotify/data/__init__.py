@@ -1,6 +1,7 @@
 """What is on disk -> LabelledImages: the challenge's csv, archives, folders of classes, and drawn faces."""
 
 from emotify.choices import Split
+from emotify.data.class_folders import ClassRules
 from emotify.data.duplicates import also_in, describe_duplicates, nearly_in
 from emotify.data.ferplus import VOTES
 from emotify.data.read import find_data, find_ferplus, read_dataset
@@ -10,6 +11,7 @@ from emotify.pictures.pixels import IMAGE_SIZE
 __all__ = [
     "IMAGE_SIZE",
     "VOTES",
+    "ClassRules",
     "Dataset",
     "LabelledImages",
     "Split",

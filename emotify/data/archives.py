@@ -51,6 +51,15 @@ def open_csv(path: Path, columns: Sequence[str]) -> Iterator[io.BufferedReader]:
         raise InputError(f"{name} is damaged, or packed in a way that cannot be read: {error}") from error
 
 
+def holds_csv(path: Path, columns: Sequence[str]) -> bool:
+    """Whether a file is, or an archive holds, a csv whose header has these columns. Raises OSError."""
+    try:
+        with contextlib.closing(_members(path)) as members:
+            return any(has_columns(stream, name, columns) for name, stream in members)
+    except (InputError, *_DAMAGE):
+        return False
+
+
 def _choose(path: Path, columns: Sequence[str]) -> int:
     """Return which of the csv files in `path` to read."""
     names, fitting = [], []

@@ -1,104 +1,214 @@
-"""Folders of classes, `happy/*.jpg`, with or without `train/`, `test/` and `valid/` above them."""
+"""Folders of classes, `happy/*.jpg`, with or without folders of splits (`train/`, `test/`) above or below them."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from emotify.choices import Split
+from emotify.data.class_folders import ClassRules, read_labels
 from emotify.data.images import Unread, read_images
-from emotify.data.notes import Findings, amount
+from emotify.data.notes import Findings, amount, first_few
+from emotify.data.split_folders import doubt_split, is_plain, split_folders
 from emotify.data.splits import hold_out
 from emotify.data.types import LabelledImages
-from emotify.emotions import EMOTIONS, emotion_index, suggest_emotion
 from emotify.errors import SHOWN, InputError, list_mistakes
 from emotify.files import printable
 from emotify.pictures.finding import IMAGE_EXTENSIONS
 
-_SPLITS: Final = {
-    **dict.fromkeys(("train", "training"), Split.TRAIN),
-    **dict.fromkeys(("valid", "val", "validation", "publictest"), Split.VALID),
-    **dict.fromkeys(("test", "testing", "privatetest"), Split.TEST),
-}
+ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2", ".zst")
 
 
-def read_folder(folder: Path, findings: Findings, *, seed: int) -> dict[Split, LabelledImages]:
+@dataclass
+class _Tree:
+    """Where the pictures of each class in each split lie."""
+
+    top: Path  # below folders that hold one folder each
+    classes: list[tuple[Split, Path, Path]] = field(default_factory=list)  # split, folder of the class, of its pictures
+    beside: list[Path] = field(default_factory=list)  # folders above the classes, whose own files have no class
+
+
+def read_folder(
+    folder: Path, rules: ClassRules, findings: Findings, *, seed: int, scored: Split | None = None
+) -> dict[Split, LabelledImages]:
     """Read folders of images as 48x48 grey; what the user should know of it is added to `findings`.
 
     `train/` without `valid/`, and a folder of classes that is not split at all, give a tenth of each class to valid.
+    Raises InputError, which tells the first five mistakes and their number.
     """
-    while len(inside := _folders(folder)) == 1 and not _has_meaning(inside[0]) and _folders(inside[0]):
-        folder = inside[0]  # an archive's own folder, around what it holds
-    if any(path.name.casefold() in _SPLITS for path in inside):
-        splits = _read_splits(inside, findings)
-        _tell_loose(folder, findings)
-    else:
-        splits = {Split.TRAIN: _read_classes(folder, findings)}
-    if findings.mistakes:
-        raise InputError(list_mistakes(printable(folder) if len(findings.mistakes) > 1 else "", findings.mistakes))
+    tree = _find_classes(folder, rules, findings)
+    folders = list(dict.fromkeys(path for _, path, _ in tree.classes))
+    labels = read_labels(folders, folder, tree.beside, rules, findings)
+    _raise_mistakes(folder, findings)
+    if not tree.classes:
+        raise InputError(f"{printable(folder)} {_describe_no_classes(tree.top)}")
+    for path in tree.beside:
+        _tell_loose(path, findings)
+    splits = {
+        split: _read_split(split, tree, labels, findings)
+        for split in Split
+        if split in {each for each, *_ in tree.classes}
+    }
+    _raise_mistakes(folder, findings)
     if Split.TRAIN in splits and Split.VALID not in splits and len(splits[Split.TRAIN]):
         train, valid = hold_out(splits[Split.TRAIN], seed=seed)
         splits |= {Split.TRAIN: train, Split.VALID: valid}
-        findings.notes.append(
-            f"train gave {amount(len(valid), 'image')}, a tenth of each class, to valid (seed {seed})."
-        )
+        told = findings.notes if scored in {None, Split.TEST} else findings.warnings
+        told.append(f"train gave {amount(len(valid), 'image')}, a tenth of each class, to valid (seed {seed}).")
     return {split: splits[split] for split in Split if split in splits}
 
 
-def _read_splits(folders: list[Path], findings: Findings) -> dict[Split, LabelledImages]:
-    splits: dict[Split, LabelledImages] = {}
-    for folder in folders:
-        split = _SPLITS.get(folder.name.casefold())
-        if split is None:
-            if nearest := get_close_matches(folder.name.casefold(), _SPLITS, n=1):
-                raise InputError(f"{printable(folder)} is none of train, valid and test; did you mean {nearest[0]}?")
-            findings.warnings.append(f"{printable(folder)} was not read: it is none of train, valid and test.")
-            continue
-        if split in splits:
-            raise InputError(f"{printable(folder)} is a second folder for {split}; put them together")
-        splits[split] = _read_classes(folder, findings)
-    return splits
+def holds_classes(folder: Path, rules: ClassRules) -> bool:
+    """Whether there is a folder of a class or of a split in a folder."""
+    inside = _folders(_unwrap(folder, rules))
+    return any(rules.names_class(path.name) for path in inside) or bool(split_folders(path.name for path in inside))
 
 
-def _read_classes(folder: Path, findings: Findings) -> LabelledImages:
-    paths = []
-    labels = []
-    others = []
-    for class_folder in _folders(folder):
-        label = _label(class_folder)
-        for path in _files(class_folder):
-            if _is_image(path):
-                paths.append(path)
-                labels.append(label)
+def _raise_mistakes(folder: Path, findings: Findings) -> None:
+    if mistakes := findings.mistakes:
+        raise InputError(list_mistakes(printable(folder) if len(mistakes) > 1 else "", mistakes))
+
+
+def _find_classes(folder: Path, rules: ClassRules, findings: Findings) -> _Tree:
+    """Find the splits and classes, whichever of them is above the other."""
+    tree = _Tree(_unwrap(folder, rules))
+    inside = _folders(tree.top)
+    tree.beside.append(tree.top)
+    if splits := split_folders(path.name for path in inside):
+        _check_splits(inside, splits, findings)
+        for path in inside:
+            if path.name in splits:
+                _add_split(splits[path.name], path, tree, rules, findings)
+        return tree
+    below = {path: split_folders(child.name for child in _folders(path)) for path in inside}
+    if any(below.values()):
+        _add_inverted(below, tree, findings)
+        return tree
+    for path in inside:
+        doubt = None if rules.names_class(path.name) else doubt_split(path.name, beside_splits=False)
+        if doubt:
+            findings.mistakes.append(f"{printable(path)} {doubt}")
+        else:
+            tree.classes.append((Split.TRAIN, path, path))
+    return tree
+
+
+def _check_splits(inside: Sequence[Path], splits: dict[str, Split], findings: Findings) -> None:
+    """Say what the folders side by side are read as, and which are not."""
+    first: dict[Split, Path] = {}
+    for path in inside:
+        if path.name not in splits:
+            if doubt := doubt_split(path.name, beside_splits=True):
+                findings.mistakes.append(f"{printable(path)} {doubt}")
             else:
+                findings.warnings.append(f"{printable(path)} was not read: it is none of train, valid and test.")
+        elif (other := first.setdefault(splits[path.name], path)) is not path:
+            split = splits[path.name]
+            findings.mistakes.append(
+                f"{printable(path)} is a second folder for {split}, beside {other.name}; take one away"
+            )
+    renamed = [f"{printable(path.name)} as {split}" for split, path in first.items() if not is_plain(path.name)]
+    if renamed:
+        findings.warnings.append(f"folders are read as splits: {', '.join(renamed)}.")
+
+
+def _add_split(split: Split, path: Path, tree: _Tree, rules: ClassRules, findings: Findings) -> None:
+    """Add the classes in the folder of a split."""
+    top = _unwrap(path, rules, within=split)
+    tree.beside.append(top)
+    for below in _folders(top):
+        if other := split_folders([below.name]).get(below.name):
+            findings.mistakes.append(f"{printable(below)} is a folder for {other} in one for {split}; take one away")
+            continue
+        for deeper in split_folders(child.name for child in _folders(below)):
+            findings.mistakes.append(
+                f"{printable(below / deeper)} is the folder of a split inside {split}; take it away"
+            )
+        tree.classes.append((split, below, below))
+
+
+def _add_inverted(below: dict[Path, dict[str, Split]], tree: _Tree, findings: Findings) -> None:
+    """Add the classes that have their splits inside: `happy/train/`, `happy/test/`."""
+    for path, splits in below.items():
+        if not splits:
+            findings.mistakes.append(f"{printable(path)} has no folders of splits in it, as those beside it have")
+        _check_splits(_folders(path), splits, findings)
+        tree.beside.append(path)
+        tree.classes += [(split, path, path / name) for name, split in splits.items()]
+    findings.warnings.append("folders of splits lie below those of the classes, and are read as the splits.")
+
+
+def _unwrap(folder: Path, rules: ClassRules, *, within: Split | None = None) -> Path:
+    """Return the folder that holds more than one folder, or one with a meaning: archives have their own around it."""
+    while len(inside := _folders(folder)) == 1 and _folders(inside[0]):
+        name = inside[0].name
+        again = within is not None and split_folders([name]).get(name) == within  # train/train/
+        if not again and (rules.names_class(name) or split_folders([name]) or doubt_split(name, beside_splits=False)):
+            break
+        folder = inside[0]
+    return folder
+
+
+def _describe_no_classes(folder: Path) -> str:
+    """Say what a folder holds that has no folders of classes."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not _is_hidden(path.name)]
+    packed = [printable(path.name) for path in files if path.suffix.casefold() in {*ARCHIVES, ".csv"}]
+    loose = sum(_is_image(path) for path in files)
+    found = [
+        *([first_few(packed)] if packed else []),
+        *([amount(loose, "image")] if loose else []),
+    ]
+    holds = f"holds {' and '.join(found)}, but no folders of classes" if found else "holds no folders of classes"
+    return f"{holds}; expected happy/, sad/ and so on, or train/happy/, test/happy/"
+
+
+def _read_split(split: Split, tree: _Tree, labels: dict[str, int | None], findings: Findings) -> LabelledImages:
+    paths, truth = [], []
+    others, excluded = [], Counter[str]()
+    links = 0
+    for each, class_folder, folder in tree.classes:
+        if each is not split:
+            continue
+        label = labels[class_folder.name]
+        files, linked = _files(folder)
+        links += linked
+        for path in files:
+            if not _is_image(path):
                 others.append(path)
-    if others:
-        count = amount(len(others), "file")
-        findings.warnings.append(
-            f"{printable(folder)} has {count} without a picture's name, not read: {_endings(others)}."
-        )
-    _tell_loose(folder, findings)
+            elif label is None:
+                excluded[class_folder.name] += 1
+            else:
+                paths.append(path)
+                truth.append(label)
     images, read, unread = read_images(paths)
+    findings.warnings += [
+        f"{split}: {amount(count, 'image')} of {printable(name)} left out (--exclude-classes)."
+        for name, count in excluded.items()
+    ]
+    if others:
+        number = amount(len(others), "file")
+        findings.warnings.append(f"{split}: {number} without a picture's name, not read: {_endings(others)}.")
+    if links:
+        findings.warnings.append(f"{split}: {amount(links, 'link')} to folders inside the classes, not followed.")
+    _sort_unread(split, unread, findings)
+    return LabelledImages(images, np.array(truth, np.int64)[read])
+
+
+def _sort_unread(split: Split, unread: Sequence[Unread], findings: Findings) -> None:
+    """Count the pictures in formats that are not read, by what is to be done about them; all others are mistakes."""
+    unsupported = [each for each in unread if each.failure.status == "unsupported"]
+    for message, count in Counter(failure.message for _, failure in unsupported).items():
+        first = next(path for path, failure in unsupported if failure.message == message)
+        findings.warnings.append(f"{split}: {amount(count, 'picture')} left out, {printable(first)} first: {message}.")
     findings.mistakes += [
         f"{printable(path)}: {failure.message}" for path, failure in unread if failure.status != "unsupported"
     ]
-    _tell_unsupported(folder, [each for each in unread if each.failure.status == "unsupported"], findings)
-    return LabelledImages(images, np.array(labels, np.int64)[read])
-
-
-def _tell_unsupported(folder: Path, unread: Sequence[Unread], findings: Findings) -> None:
-    """Count the pictures in formats that are not read, by what is to be done about them."""
-    for message, count in Counter(failure.message for _, failure in unread).items():
-        first = next(path for path, failure in unread if failure.message == message)
-        findings.warnings.append(
-            f"{printable(folder)} has {amount(count, 'picture')} left out, {printable(first)} first: {message}."
-        )
 
 
 def _endings(paths: Sequence[Path]) -> str:
@@ -108,11 +218,15 @@ def _endings(paths: Sequence[Path]) -> str:
 
 
 def _tell_loose(folder: Path, findings: Findings) -> None:
-    """Say how many images lie beside the folders in `folder`, where they have no class."""
-    loose = sum(_is_image(path) and path.is_file() and not _is_hidden(path.name) for path in folder.iterdir())
-    if loose:
+    """Say what lies beside the folders in `folder`, where it has no class: images and archives."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not _is_hidden(path.name)]
+    if loose := sum(_is_image(path) for path in files):
         findings.warnings.append(
             f"{printable(folder)} has {amount(loose, 'image')} outside the folders in it, not read."
+        )
+    if packed := [printable(path.name) for path in files if path.suffix.casefold() in ARCHIVES]:
+        findings.warnings.append(
+            f"{printable(folder)} has {amount(len(packed), 'archive')}, not read: {first_few(packed)}."
         )
 
 
@@ -120,28 +234,21 @@ def _is_image(path: Path) -> bool:
     return path.suffix.casefold() in IMAGE_EXTENSIONS
 
 
-def _has_meaning(folder: Path) -> bool:
-    return folder.name.casefold() in _SPLITS or emotion_index(folder.name) is not None
-
-
-def _label(folder: Path) -> int:
-    label = emotion_index(folder.name)
-    if label is not None:
-        return label
-    nearest = suggest_emotion(folder.name)
-    advice = f"did you mean {nearest}?" if nearest else "move it away, or rename it"
-    raise InputError(f"{printable(folder)} is none of the classes {', '.join(EMOTIONS)}; {advice}")
-
-
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and the folders in it, sorted, without the hidden ones."""
+def _files(folder: Path) -> tuple[list[Path], int]:
+    """Return the files in a folder and the folders in it, sorted, and how many links to folders were not followed.
+
+    Hidden files are passed over; links to files are files.
+    """
+    found, links = [], 0
     for parent, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        yield from (Path(parent, name) for name in sorted(files) if not _is_hidden(name))
+        links += sum(os.path.islink(os.path.join(parent, name)) for name in folders)  # noqa: PTH114, PTH118 - quicker
+        found += [Path(parent, name) for name in sorted(files) if not _is_hidden(name)]
+    return found, links
 
 
 def _raise(error: OSError) -> None:

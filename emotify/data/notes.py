@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from emotify.choices import Split
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
+from emotify.errors import SHOWN
 
 
 @dataclass
@@ -26,6 +27,11 @@ def amount(number: int | np.integer, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def first_few(names: Sequence[str]) -> str:
+    """Return names with commas between; of many, the first ones."""
+    return f"{', '.join(names[:SHOWN])}{' and more' if len(names) > SHOWN else ''}"
+
+
 def describe_blanks(splits: Mapping[Split, LabelledImages]) -> list[str]:
     """Return a sentence for each split that has images of one grey all over."""
     notes = []
@@ -36,11 +42,10 @@ def describe_blanks(splits: Mapping[Split, LabelledImages]) -> list[str]:
     return notes
 
 
-def describe_absent_classes(splits: Mapping[Split, LabelledImages]) -> list[str]:
-    """Return a sentence for each class that a split has no image of."""
-    return [
-        f"{split} has no image of {emotion}."
+def describe_absent_classes(splits: Mapping[Split, LabelledImages]) -> dict[Split, str]:
+    """Return a sentence for each split that has no image of some classes."""
+    absent = {
+        split: [emotion for emotion, count in zip(EMOTIONS, images.counts(), strict=True) if count == 0]
         for split, images in splits.items()
-        for emotion, count in zip(EMOTIONS, images.counts(), strict=True)
-        if count == 0
-    ]
+    }
+    return {split: f"{split} has no image of {', '.join(names)}." for split, names in absent.items() if names}

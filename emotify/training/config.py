@@ -82,6 +82,16 @@ class TrainConfig:
     seed: int = _setting(
         0, "Seed of all randomness: the same seed gives the same weights.", metavar="N", at_least=0, below=2**63
     )
+    class_order: str = _setting(
+        "",
+        "Meaning of class folders that are numbers: fer2013, affectnet, rafdb, ferplus, ckplus, alphabetical, or a list "
+        "such as neutral,happy from 0, or 1=surprise,2=fear. Default: a list of classes beside them, else fer2013.",
+        DATA,
+        metavar="NAME",
+    )
+    exclude_classes: str = _setting(
+        "", "Classes whose images are left out, with commas between: contempt,unknown.", DATA, metavar="NAMES"
+    )
     dedupe: bool = _setting(False, "Leave out of train each image that is there twice, or also in valid or test.", DATA)
     strength: float = _setting(
         1.0, "Factor on every amount of the augmentation.", _AUGMENTATION, metavar="X", at_least=0, at_most=3

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from emotify.emotions import EMOTIONS
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 
@@ -50,3 +53,32 @@ def path(tmp_path: Path, content: bytes) -> Path:
     path = tmp_path / "fer2013.csv"
     path.write_bytes(content)
     return path
+
+
+@pytest.fixture
+def noise():
+    """Pictures that are all different, 48x48 grey."""
+    generator = np.random.default_rng(0)
+    return lambda: Image.fromarray(generator.integers(0, 256, (48, 48), dtype=np.uint8))
+
+
+@pytest.fixture
+def fill(noise):
+    """Make folders of classes with `each` pictures in them."""
+
+    def make(folder, names=EMOTIONS, each=10):
+        for name in names:
+            (folder / name).mkdir(parents=True)
+            for number in range(each):
+                noise().save(folder / name / f"{number}.png")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path, fill):
+    """`train/` and `test/`, as most have it."""
+    fill(tmp_path / "fer" / "train")
+    fill(tmp_path / "fer" / "test", each=2)
+    return tmp_path / "fer"

@@ -1,0 +1,219 @@
+"""What class folders' names mean: numbers in the order of a data set, classes that are none of the seven."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.data import ClassRules, Split, read_dataset
+from emotify.emotions import CLASS_ORDERS, EMOTIONS
+from emotify.errors import InputError, UsageError
+
+AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
+
+
+@pytest.fixture
+def numbered(tmp_path, fill):
+    """Make `test/` of classes named by numbers: 1 picture in the first, 2 in the second, and so on."""
+
+    def make(*numbers):
+        for count, number in enumerate(numbers, 1):
+            fill(tmp_path / "set" / "test", [str(number)], each=count)
+        return tmp_path / "set"
+
+    return make
+
+
+def counts(folder, **rules):
+    """Return how many test images each expression has, and what was told."""
+    dataset = read_dataset(folder, scored=Split.TEST, rules=ClassRules(**rules))
+    pairs = zip(EMOTIONS, dataset.splits[Split.TEST].counts().tolist(), strict=True)
+    return {emotion: count for emotion, count in pairs if count}, dataset.warnings
+
+
+def refusal(folder, **rules) -> str:
+    with pytest.raises(InputError) as caught:
+        read_dataset(folder, scored=Split.TEST, rules=ClassRules(**rules))
+    return str(caught.value)
+
+
+def evaluate(*words: object, code: int = 0):
+    result = CliRunner().invoke(app, ["evaluate", "fast", "--split", "test", *map(str, words)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_numbers_are_read_in_the_order_of_fer2013_and_this_is_said_each_time(numbered):
+    told = "numbers are read in FER-2013's order: 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise, 6 neutral"
+    result = evaluate("--data", numbered(*range(7)), "--quiet", "--json")
+    assert told in result.stderr
+    assert told in json.loads(result.stdout)["data"]["warnings"][0]
+    assert json.loads(result.stdout)["results"][0]["per_class"]["neutral"]["support"] == 7
+
+
+def test_words_need_no_such_note(tmp_path, fill):
+    assert counts(fill(tmp_path / "set" / "test", each=1).parent)[1] == ()
+
+
+@pytest.mark.parametrize("numbers", [range(1, 8), range(1, 7), (1, 3, 4)])
+def test_numbers_that_begin_at_1_are_refused_with_the_order_they_may_have(numbered, numbers):
+    message = refusal(numbered(*numbers))
+    assert "RAF-DB counts from 1 (1 surprise, 2 fear, 3 disgust, 4 happy, 5 sad, 6 angry, 7 neutral)" in message
+    assert "--class-order rafdb" in message
+
+
+def test_the_advice_for_numbers_that_begin_at_1_leads_to_right_labels(numbered):
+    found, warnings = counts(numbered(*range(1, 8)), order="rafdb")
+    assert found == {"surprise": 1, "fear": 2, "disgust": 3, "happy": 4, "sad": 5, "angry": 6, "neutral": 7}
+    assert "in the order of --class-order rafdb: 1 surprise" in warnings[0]
+
+
+@pytest.mark.parametrize("numbers", [range(8), range(9), (0, 7)])
+def test_numbers_beyond_6_are_refused_whatever_is_left_out(numbered, numbers):
+    folder = numbered(*numbers)
+    assert "--class-order affectnet, ferplus or ckplus" in refusal(folder)
+    assert "--class-order affectnet" in refusal(folder, excluded="7,8,contempt")
+
+
+@pytest.mark.parametrize("order", ["affectnet", "ferplus", "ckplus"])
+def test_an_order_with_contempt_needs_it_left_out(numbered, order):
+    folder = numbered(*range(8))
+    number = next(number for number, name in CLASS_ORDERS[order].items() if name == "contempt")
+    assert f"{number} is contempt, which is none of the classes" in refusal(folder, order=order)
+    found, warnings = counts(folder, order=order, excluded="contempt")
+    assert found == {name: number + 1 for number, name in CLASS_ORDERS[order].items() if name in EMOTIONS}
+    assert f"test: {number + 1} images of {number} left out (--exclude-classes)." in warnings
+
+
+def test_a_number_that_the_order_does_not_have_is_refused(numbered):
+    assert "8 is a number that the order of the classes does not have" in refusal(numbered(1, 2, 8), order="rafdb")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("classes.txt", "\n".join(AFFECTNET)),
+        ("labels.txt", "\n".join(f"{number}: {word}" for number, word in enumerate(AFFECTNET))),
+        ("Labels.txt", "\ufeff" + "\r\n".join(f"{word} {number}" for number, word in enumerate(AFFECTNET))),
+        ("class_names.json", json.dumps(AFFECTNET)),
+        ("class_to_idx.json", json.dumps({word: number for number, word in enumerate(AFFECTNET)})),
+        ("label_map.json", json.dumps(dict(enumerate(AFFECTNET)))),
+    ],
+)
+@pytest.mark.parametrize("place", [".", "test"])
+def test_a_list_of_classes_beside_them_says_what_numbers_mean(numbered, name, content, place):
+    folder = numbered(*range(7))
+    (folder / place / name).write_text(content, encoding="utf-8")
+    found, warnings = counts(folder)
+    assert found == {"neutral": 1, "happy": 2, "sad": 3, "surprise": 4, "fear": 5, "disgust": 6, "angry": 7}
+    assert f"{name}: 0 neutral, 1 happy" in warnings[0]
+
+
+def test_a_list_of_words_is_counted_from_1_where_the_folders_are(numbered):
+    folder = numbered(*range(1, 8))
+    (folder / "classes.txt").write_text("surprise\nfear\ndisgust\nhappy\nsad\nangry\nneutral\n")
+    assert counts(folder)[0]["neutral"] == 7
+
+
+def test_the_option_comes_before_a_list(numbered):
+    folder = numbered(*range(7))
+    (folder / "classes.txt").write_text("\n".join(AFFECTNET))
+    assert counts(folder, order="fer2013")[0]["angry"] == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["train_0001.jpg 5\ntest_0001.jpg 2\n", "happy\ntired\n", "{", "[1]", "happy 1\nsad 1", ""]
+)
+def test_a_list_that_is_not_understood_is_said(numbered, content):
+    folder = numbered(*range(7))
+    (folder / "labels.txt").write_text(content)
+    found, warnings = counts(folder)
+    assert found["angry"] == 1
+    assert "labels.txt is no list of classes that can be read" in warnings[0]
+
+
+def test_lists_that_differ_are_refused(numbered):
+    folder = numbered(*range(7))
+    (folder / "classes.txt").write_text("\n".join(AFFECTNET))
+    (folder / "labels.txt").write_text("\n".join(EMOTIONS))
+    assert "give the classes different numbers" in refusal(folder)
+
+
+def test_a_folder_named_after_another_data_set_gets_a_hint(numbered):
+    folder = numbered(*range(7))
+    renamed = folder.rename(folder.with_name("AffectNet-7"))
+    assert "the name of the data suggests --class-order affectnet" in counts(renamed)[1][0]
+
+
+def test_classes_that_are_none_of_the_seven_can_be_left_out(tmp_path, fill):
+    folder = fill(tmp_path / "set" / "test", [*EMOTIONS, "Contempt", "tired", "7_contempt"], each=2).parent
+    assert "2 mistakes" not in refusal(folder)
+    assert refusal(folder).splitlines()[0] == f"{folder}: 3 mistakes:"
+    found, warnings = counts(folder, excluded="contempt, tired")
+    assert found == dict.fromkeys(EMOTIONS, 2)
+    assert set(warnings) == {
+        "test: 2 images of 7_contempt left out (--exclude-classes).",
+        "test: 2 images of Contempt left out (--exclude-classes).",
+        "test: 2 images of tired left out (--exclude-classes).",
+    }
+
+
+def test_one_of_the_seven_can_be_left_out_too(tmp_path, fill, path):
+    folder = fill(tmp_path / "set" / "test", each=2).parent
+    found, warnings = counts(folder, excluded="neutral")
+    assert found == dict.fromkeys(EMOTIONS[:6], 2)
+    assert warnings == ("test: 2 images of neutral left out (--exclude-classes).", "test has no image of neutral.")
+    found, warnings = counts(path, excluded="sadness")
+    assert "sad" not in found
+    assert warnings[0] == "6 images of sad left out (--exclude-classes)."
+
+
+def test_leaving_out_what_is_not_there_is_said(tmp_path, fill, path):
+    folder = fill(tmp_path / "set" / "test", each=2).parent
+    for source in (folder, path):
+        assert counts(source, excluded="contempt")[1] == ("--exclude-classes contempt: there is no such class.",)
+
+
+def test_a_split_of_fewer_classes_is_scored_and_the_missing_ones_are_said(tmp_path, fill):
+    """Also where train has one class alone, which is not scored."""
+    fill(tmp_path / "set" / "test", ["happy", "sad"], each=2)
+    fill(tmp_path / "set" / "train", ["happy"], each=2)
+    found, warnings = counts(tmp_path / "set")
+    assert found == {"happy": 2, "sad": 2}
+    assert warnings == ("test has no image of angry, disgust, fear, surprise, neutral.",)
+    result = evaluate("--data", tmp_path / "set", "--json")
+    assert json.loads(result.stdout)["results"][0]["n"] == 4
+    with pytest.raises(InputError, match="train has images of 1 of the 7 classes"):
+        read_dataset(tmp_path / "set")
+
+
+def test_the_codes_of_kdef_are_known(tmp_path, fill):
+    folder = fill(tmp_path / "set" / "test", ["AF", "AN", "DI", "HA", "NE", "SA", "SU"], each=1).parent
+    assert counts(folder)[0] == dict.fromkeys(EMOTIONS, 1)
+
+
+def test_an_order_for_a_csv_is_refused(path):
+    with pytest.raises(UsageError, match="--class-order is about folders named by numbers"):
+        counts(path, order="affectnet")
+    evaluate("--data", path, "--class-order", "nonsense", code=2)
+
+
+def test_a_run_keeps_what_its_classes_mean(tmp_path, fill, monkeypatch):
+    """Its config.json and the next command have the options."""
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "set", map(str, range(8)), each=3)
+    words = ["train", "--data", "set", "--model", "fnn", "--epochs", "1", "--batch-size", "7"]
+    options = ["--class-order", "affectnet", "--exclude-classes", "contempt"]
+    result = CliRunner().invoke(app, [*words, *options, "--json"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    config = json.loads((tmp_path / document["folder"] / "config.json").read_text())
+    assert (config["class_order"], config["exclude_classes"]) == ("affectnet", "contempt")
+    assert any("0 neutral, 1 happy" in warning for warning in document["data"]["warnings"])
+    shutil.rmtree(tmp_path / "runs")
+    result = CliRunner().invoke(app, [*words, *options])
+    assert "--data set --class-order affectnet --exclude-classes contempt" in result.stderr

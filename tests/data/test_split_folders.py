@@ -1,0 +1,208 @@
+"""Folders of splits under many names, above or below the classes, and folders that hold something else."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import tarfile
+import zipfile
+
+import pytest
+
+from emotify.data import Split, find_ferplus, read_dataset
+from emotify.data.split_folders import split_folders
+from emotify.emotions import EMOTIONS
+from emotify.errors import InputError
+
+
+def refusal(folder) -> str:
+    with pytest.raises(InputError) as caught:
+        read_dataset(folder)
+    return str(caught.value)
+
+
+def sizes(dataset):
+    return {str(split): images.counts().tolist() for split, images in dataset.splits.items()}
+
+
+EXPECTED = {"train": [12] * 7, "valid": [3] * 7, "test": [2] * 7}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_set", "val_set", "test_set"),
+        ("FER2013Train", "FER2013Valid", "FER2013Test"),
+        ("trainset", "valset", "testset"),
+        ("Training", "PublicTest", "PrivateTest"),
+        ("Training images", "Public Test", "Private_Test"),
+        ("train-images", "dev", "holdout"),
+        ("fer2013_train", "fer2013_validation", "fer2013_test"),
+        ("mine_train", "mine_val", "mine_test"),
+        ("TrainData", "ValData", "Hold-out"),
+    ],
+)
+def test_other_names_of_splits_are_read_and_said(tmp_path, fill, names):
+    for name, each in zip(names, (12, 3, 2), strict=True):
+        fill(tmp_path / "set" / name, each=each)
+    dataset = read_dataset(tmp_path / "set")
+    assert sizes(dataset) == EXPECTED
+    plain = ("Training", "PublicTest", "PrivateTest")
+    renamed = [f"{name} as {split}" for name, split in zip(names, Split, strict=True) if name not in plain]
+    assert dataset.warnings == ((f"folders are read as splits: {', '.join(sorted(renamed))}.",) if renamed else ())
+
+
+@pytest.mark.parametrize("names", [("latest", "contest"), ("train_old", "test_results"), ("trains",), ("my_test",)])
+def test_names_that_only_resemble_splits_are_none(names):
+    assert split_folders(names) == {}
+
+
+def test_what_is_beside_splits_with_another_word_is_no_split(tmp_path, fill):
+    """Of `test` and `test_results` the second is something else."""
+    for name, each in (("train", 12), ("valid", 3), ("test", 2), ("test_results", 5)):
+        fill(tmp_path / "set" / name, each=each)
+    dataset = read_dataset(tmp_path / "set")
+    assert sizes(dataset) == EXPECTED
+    assert f"{tmp_path / 'set' / 'test_results'} was not read" in dataset.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("train", "eval"), "eval may be valid or test; rename it to one of them"),
+        (("train", "evaluation_set"), "evaluation_set may be valid or test"),
+        (("my_test",), "my_test may be the test split, or something else; rename it to test"),
+        (("train_old", "test_new"), "train_old may be the train split"),
+        (("train", "train_set"), "train_set is a second folder for train, beside train"),
+        (("train", "test", "tets"), "did you mean test?"),
+    ],
+)
+def test_splits_that_are_not_certain_are_refused_by_name(tmp_path, fill, names, told):
+    for name in names:
+        fill(tmp_path / "set" / name, each=2)
+    assert told in refusal(tmp_path / "set")
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("train_set", "val_set", "test_set")])
+@pytest.mark.parametrize("classes", [EMOTIONS, tuple("0123456")])
+def test_splits_below_the_classes_are_splits(tmp_path, fill, names, classes):
+    for name in classes:
+        for split, each in zip(names, (12, 3, 2), strict=True):
+            fill(tmp_path / "set" / name, [split], each=each)
+    dataset = read_dataset(tmp_path / "set")
+    assert sizes(dataset) == EXPECTED
+    assert "folders of splits lie below those of the classes, and are read as the splits." in dataset.warnings
+
+
+def test_images_beside_splits_below_a_class_are_counted(tmp_path, fill):
+    for name in EMOTIONS:
+        fill(tmp_path / "set" / name, ["train", "val"], each=2)
+    shutil.copy(tmp_path / "set" / "sad" / "val" / "0.png", tmp_path / "set" / "sad")
+    warnings = read_dataset(tmp_path / "set").warnings
+    assert f"{tmp_path / 'set' / 'sad'} has 1 image outside the folders in it, not read." in warnings
+
+
+def test_splits_below_some_classes_alone_are_refused(tmp_path, fill):
+    fill(tmp_path / "set", each=2)
+    fill(tmp_path / "set" / "sad", ["train", "test"], each=2)
+    assert "happy has no folders of splits in it, as those beside it have" in refusal(tmp_path / "set")
+
+
+@pytest.mark.parametrize("place", ["train/happy/test", "train/test/happy"])
+def test_a_split_inside_another_is_refused(tmp_path, fill, place):
+    """Its images would be trained on."""
+    fill(tmp_path / "set" / "train", each=2)
+    fill(tmp_path / "set" / place, ["more"], each=2)
+    assert str(tmp_path / "set" / "train") in refusal(tmp_path / "set")
+    assert "inside train" in refusal(tmp_path / "set") or "in one for train" in refusal(tmp_path / "set")
+
+
+@pytest.mark.parametrize("within", ["images", "train", "48x48"])
+def test_a_folder_around_the_classes_of_a_split_does_not_matter(tmp_path, fill, within):
+    fill(tmp_path / "set" / "train" / within, each=12)
+    fill(tmp_path / "set" / "valid", each=3)
+    fill(tmp_path / "set" / "test", each=2)
+    assert sizes(read_dataset(tmp_path / "set")) == EXPECTED
+
+
+def test_archives_beside_the_folders_are_named(tmp_path, fill):
+    fill(tmp_path / "set", each=12)
+    for name in ("more.zip", "raw.7z", "fer2013.tar.gz"):
+        (tmp_path / "set" / name).write_bytes(b"PK")
+    warnings = read_dataset(tmp_path / "set").warnings
+    assert warnings == (f"{tmp_path / 'set'} has 3 archives, not read: fer2013.tar.gz, more.zip, raw.7z.",)
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
+def test_an_archive_of_the_csv_alone_in_a_folder_is_read(tmp_path, content, kind):
+    """The challenge's download: its train.csv and test.csv lack columns."""
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "fer.zip", "w") as archive:
+            archive.writestr("fer2013/fer2013.csv", content)
+    else:
+        info = tarfile.TarInfo("fer2013/fer2013.csv")
+        info.size = len(content)
+        with tarfile.open(tmp_path / "fer2013.tar.gz", "w:gz") as archive:
+            archive.addfile(info, io.BytesIO(content))
+    (tmp_path / "train.csv").write_text("emotion,pixels\n0,1 2 3\n")
+    (tmp_path / "test.csv").write_text("pixels\n1 2 3\n")
+    dataset = read_dataset(tmp_path)
+    assert {split: len(images) for split, images in dataset.splits.items()} == dict.fromkeys(Split, 14)
+    assert dataset.warnings[0].endswith(f"{kind} is read, and not test.csv, train.csv beside it.")
+
+
+def test_a_csv_of_any_name_alone_in_a_folder_is_read(tmp_path, content):
+    (tmp_path / "mine.csv.gz").write_bytes(gzip.compress(content))
+    assert len(read_dataset(tmp_path).splits[Split.TRAIN]) == 14
+    (tmp_path / "fer2013new.csv").touch()
+    assert find_ferplus(str(tmp_path), environment={}) == tmp_path / "fer2013new.csv"
+
+
+def test_several_files_with_the_columns_are_refused_by_name(tmp_path, content):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_bytes(content)
+    assert "several files with FER-2013's columns: a.csv, b.csv; name one with --data" in refusal(tmp_path)
+
+
+def test_folders_beside_the_csv_are_said_not_to_be_read(tmp_path, fill, path):
+    fill(tmp_path / "train", each=1)
+    assert read_dataset(tmp_path).warnings == (f"{path} is read, and not train beside it.",)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a.png", "b.jpg"], "holds 2 images, but no folders of classes"),
+        (["images.zip", "labels.csv"], "holds images.zip, labels.csv, but no folders of classes"),
+        (["a.png", "b.rar"], "holds b.rar and 1 image, but no folders of classes"),
+        ([], "holds no folders of classes; expected happy/, sad/ and so on, or train/happy/"),
+    ],
+)
+def test_what_a_folder_without_classes_holds_is_named(tmp_path, names, told):
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    assert told in refusal(tmp_path)
+
+
+def test_links_to_files_are_read_and_links_to_folders_counted(tmp_path, fill):
+    """As DVC, git-annex and the caches of hubs lay data out."""
+    store = fill(tmp_path / "store", each=12)
+    for emotion in EMOTIONS:
+        (tmp_path / "set" / emotion).mkdir(parents=True)
+        for path in (store / emotion).iterdir():
+            (tmp_path / "set" / emotion / path.name).symlink_to(path)
+    (tmp_path / "set" / "sad" / "more").symlink_to(store / "sad")
+    dataset = read_dataset(tmp_path / "set")
+    assert sum(map(len, dataset.splits.values())) == 12 * 7
+    assert dataset.warnings == ("train: 1 link to folders inside the classes, not followed.",)
+
+
+def test_links_that_lead_nowhere_are_told_the_first_five_and_their_number(tmp_path, fill):
+    fill(tmp_path / "set", each=2)
+    for number in range(7):
+        (tmp_path / "set" / "sad" / f"x{number}.png").symlink_to(tmp_path / "gone" / str(number))
+    lines = refusal(tmp_path / "set").splitlines()
+    assert lines[0].endswith("7 mistakes, the first 5:")
+    assert "x0.png: a link that leads nowhere" in lines[1]
+    assert len(lines) == 6
