@@ -370,15 +370,17 @@ def test_predict_scores_folders_named_as_expressions(onnx_file, class_folder):
     right = [Path(row["path"]).parent.name == row["faces"][0]["label"] for row in document["pictures"]]
     assert document["truth"]["accuracy"] == pytest.approx(np.mean(right))
     assert document["summary"]["faces"] == len(right) == 14
-    text = invoke("predict", class_folder, "--model", onnx_file).stdout
-    assert "accuracy against the folders' names" in text
-    assert "accuracy" not in invoke("predict", class_folder, "--model", onnx_file, "--truth", "none").stdout
+    result = invoke("predict", class_folder, "--model", onnx_file)
+    assert "accuracy against the folders' names" in result.stderr
+    assert "Confusion matrix" in result.stderr
+    assert len(result.stdout.splitlines()) == 14
+    assert "accuracy" not in invoke("predict", class_folder, "--model", onnx_file, "--truth", "none").output
 
 
 @pytest.mark.parametrize("words", [["."], ["0.png"], ["../happy/1.png"]])
 def test_the_folder_counts_however_it_is_named(words, onnx_file, class_folder, monkeypatch):
     monkeypatch.chdir(class_folder / "happy")
-    assert "accuracy against" in invoke("predict", *words, "--model", onnx_file, "--truth", "folders").stdout
+    assert "accuracy against" in invoke("predict", *words, "--model", onnx_file, "--truth", "folders").stderr
 
 
 def test_truth_that_is_missing_is_told_at_the_first_picture(onnx_file, class_folder, tmp_path):

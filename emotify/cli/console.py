@@ -49,11 +49,12 @@ class Talk:
         """Whether stdout's encoding may have nothing but ASCII."""
         return self.out.options.ascii_only
 
-    def show(self, content: Table | Text) -> None:
-        """Print a table or a text on stdout, and a blank line; a pipe gets no borders and nothing folded."""
-        if sys.stdout.isatty():
-            self.out.print(content)
-            self.out.print()
+    def show(self, content: Table | Text, *, aside: bool = False) -> None:
+        """Print a table or a text on stdout, or `aside` on stderr, and a blank line; a pipe gets no borders."""
+        stream, console = (sys.stderr, self.err) if aside else (sys.stdout, self.out)
+        if stream.isatty():
+            console.print(content)
+            console.print()
             return
         from rich.box import Box
         from rich.table import Table
@@ -61,9 +62,10 @@ class Talk:
         if isinstance(content, Table):
             # Rules of nothing: other boxes become + and | where the encoding has no lines.
             content.box, content.pad_edge = Box("    \n" * 8, ascii=True), False
-        with self.out.capture() as capture:
-            self.out.print(content)
-        print(*(line.rstrip() for line in capture.get().splitlines() if line.strip()), sep="\n", end="\n\n")
+        with console.capture() as capture:
+            console.print(content)
+        lines = [line.rstrip() for line in capture.get().splitlines() if line.strip()]
+        print(*lines, sep="\n", end="\n\n", file=stream)
 
     def notice(self, text: str) -> None:
         """Tell on stderr what the user would want to know, unless --quiet."""

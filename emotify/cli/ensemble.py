@@ -121,8 +121,8 @@ def _combine_crowd(
     """Combine the crowd's heads; say why where they cannot be combined."""
     import numpy as np
 
-    from emotify.data.notes import amount
     from emotify.ensembling.combine import combine_crowd
+    from emotify.files import amount
 
     if len(crowds) < len(combination.member_scores):
         missing = len(combination.member_scores) - len(crowds)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from emotify.arrays import Float32Array, UInt8Array
 from emotify.choices import Split
-from emotify.data.notes import amount
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
+from emotify.files import amount
 from emotify.pictures.pixels import IMAGE_SIZE
 
 UInt64Array: TypeAlias = NDArray[np.uint64]

@@ -14,11 +14,11 @@ from emotify.choices import Split
 from emotify.data.archives import open_csv
 from emotify.data.fer2013 import parse_usage
 from emotify.data.lines import parse_rows, quote
-from emotify.data.notes import Findings, amount
+from emotify.data.notes import Findings
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS, emotion_index
 from emotify.errors import InputError
-from emotify.files import printable
+from emotify.files import amount, printable
 
 VOTES: Final = (
     *("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"),

@@ -14,12 +14,12 @@ import numpy as np
 from emotify.choices import Split
 from emotify.data.class_folders import ClassRules, read_labels
 from emotify.data.images import Unread, read_images
-from emotify.data.notes import Findings, amount, first_few
+from emotify.data.notes import Findings, first_few
 from emotify.data.split_folders import doubt_split, is_plain, split_folders
 from emotify.data.splits import hold_out
 from emotify.data.types import LabelledImages
 from emotify.errors import SHOWN, InputError, list_mistakes
-from emotify.files import printable
+from emotify.files import amount, printable
 from emotify.pictures.finding import IMAGE_EXTENSIONS
 
 ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2", ".zst")

@@ -11,6 +11,7 @@ from emotify.choices import Split
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
 from emotify.errors import SHOWN
+from emotify.files import amount
 
 
 @dataclass
@@ -20,11 +21,6 @@ class Findings:
     warnings: list[str] = field(default_factory=list)  # what was left out, or taken for what: told to everyone
     notes: list[str] = field(default_factory=list)  # what else is odd
     mistakes: list[str] = field(default_factory=list)  # what the data cannot be read with
-
-
-def amount(number: int | np.integer, noun: str) -> str:
-    """Return `1 image`, `2 images`, `1,033 images`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def first_few(names: Sequence[str]) -> str:

@@ -5,27 +5,36 @@ from __future__ import annotations
 import os
 from array import array
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from emotify.emotions import EMOTIONS, emotion_index
+from emotify.choices import Truth
+from emotify.emotions import CLASS_ORDERS, EMOTIONS, FER2013, class_number, emotion_index, unmistakable_index
 from emotify.prediction.predictor import PictureResult
 
 
 @dataclass
 class Summary:
-    """Counts over results: nothing a picture, but 29 bytes while all lie in folders named as expressions."""
+    """Counts over results: nothing a picture, but 29 bytes while all lie in folders named as expressions.
 
-    truth_wanted: bool = True
+    truth_wanted: `auto` for folders named by words that mean hardly anything else, two expressions or more; `folders`
+    for codes, `joy` and numbers too, whose meaning `order` says.
+    """
+
+    truth_wanted: Truth = "auto"
+    order: Mapping[int, str] = field(default_factory=lambda: CLASS_ORDERS[FER2013])
     pictures: int = 0
     without_face: int = 0
     with_frames: int = 0  # of which only the first was read
     expressions: Counter[str] = field(default_factory=Counter)  # of faces
     failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
     in_class_folders: bool = True  # every picture that was read, as long as the truth is wanted
+    numbers: set[int] = field(default_factory=set)  # that folders are named by
+    _classes: set[int] = field(default_factory=set)  # of folders
     _truth: array[int] = field(default_factory=lambda: array("b"))  # of pictures with a face
     _probabilities: array[float] = field(default_factory=lambda: array("f"))  # 7 a picture: those of its largest face
 
@@ -38,17 +47,35 @@ class Summary:
         self.expressions.update(face.label for face in result.faces)
         self.without_face += not result.faces
         self.with_frames += result.frames > 1
-        if self.truth_wanted and self.in_class_folders:
+        if self.truth_wanted != "none" and self.in_class_folders:
             self._compare(result)
 
     def _compare(self, result: PictureResult) -> None:
-        label = emotion_index(_folder_name(result.path))
+        label = self._label(_folder_name(result.path))
         if label is None:
             self.in_class_folders = False
             del self._truth[:], self._probabilities[:]
-        elif result.faces:
+            return
+        self._classes.add(label)
+        if result.faces:
             self._truth.append(label)
             self._probabilities.extend(max(result.faces, key=lambda face: face.area).probabilities)
+
+    def _label(self, name: str) -> int | None:
+        if self.truth_wanted == "auto":
+            return unmistakable_index(name)
+        number = class_number(name)
+        if number is None:
+            return emotion_index(name)
+        self.numbers.add(number)
+        meaning = self.order.get(number)
+        return EMOTIONS.index(meaning) if meaning in EMOTIONS else None
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the folders' names say what to compare with."""
+        enough = 2 if self.truth_wanted == "auto" else 1  # one album named as an expression is no test set
+        return self.truth_wanted != "none" and self.in_class_folders and len(self._classes) >= enough
 
     @property
     def failed(self) -> int:

@@ -84,8 +84,9 @@ class TrainConfig:
     )
     class_order: str = _setting(
         "",
-        "Meaning of class folders that are numbers: fer2013, affectnet, rafdb, ferplus, ckplus, alphabetical, or a list "
-        "such as neutral,happy from 0, or 1=surprise,2=fear. Default: a list of classes beside them, else fer2013.",
+        "Meaning of class folders that are numbers: fer2013, affectnet, rafdb, ferplus, ckplus, alphabetical, or a "
+        "list such as neutral,happy from 0, or 1=surprise,2=fear. Default: a list of classes beside them, else "
+        "fer2013.",
         DATA,
         metavar="NAME",
     )

@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +20,10 @@ from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verb
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
 from emotify.cli.predict.outputs import Opened, Outputs
-from emotify.cli.predict.screen import Ending, Screen, open_screen, with_progress
+from emotify.cli.predict.screen import Ending, Screen, open_screen, order_sentence, with_progress
+from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_order
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
-from emotify.files import printable
+from emotify.files import amount, printable
 from emotify.runs import RUNS, exports
 
 if TYPE_CHECKING:
@@ -122,10 +123,20 @@ def predict(
         Truth,
         typer.Option(
             "--truth",
-            help="Whether folder names are the true expressions, to compare with. auto: only where they are named so.",
+            help="Whether folder names are the true expressions, to compare with. auto: only where all are words such "
+            "as happy and sad; folders: also where they are codes or numbers.",
             rich_help_panel=_PICTURES,
         ),
     ] = "auto",
+    class_order: Annotated[
+        str,
+        typer.Option(
+            "--class-order",
+            metavar="NAME",
+            help="Meaning of folders that are numbers, for --truth folders: affectnet, rafdb and so on, as for train.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = "",
     faces: Annotated[
         Faces,
         typer.Option(
@@ -234,6 +245,7 @@ def predict(
     if json and jsonl:
         msg = "--json prints one document and --jsonl a line a picture; take one of them"
         raise UsageError(msg)
+    order = _parse_order(class_order, truth)
     inputs = Inputs(paths or [], files_from, null, follow_links, _parse_shard(shard))
     outputs = Outputs(
         lines=jsonl_file, append=append, csv=csv, csv_raw=csv_raw, parquet=parquet, report=report,
@@ -258,7 +270,7 @@ def predict(
         threads=threads,
         device=device,
     )
-    tally, summary = Tally(), Summary(truth_wanted=truth != "none")
+    tally, summary = Tally(), Summary(truth, order)
     screen = open_screen(talk, json=json, jsonl=jsonl, top=top)
     start = time.monotonic()
     model_name = Path(found).name if found is not None else "the model inside emotify"
@@ -281,12 +293,33 @@ def predict(
         talk.error(f"{opened.changed:,} pictures changed before they could be drawn; they have no copy or thumbnail")
     if opened.kept:
         talk.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
+    seconds = time.monotonic() - start
+    doubt = doubt_numbers(summary.numbers) if summary.numbers and not class_order else None
     if summary.pictures or json:
-        scores = _score_truth(summary)
-        screen.finish(Ending(summary, scores, time.monotonic() - start, predictor.session.name, answering))
+        scores = None if doubt else _score_truth(summary)
+        if scores is not None and summary.numbers:
+            talk.error(order_sentence(summary) + ("" if class_order else "; --class-order says another"))
+        screen.finish(Ending(summary, scores, seconds, predictor.session.name, answering, tally))
+    if doubt:
+        msg = f"--truth folders: the folders are {doubt}"
+        raise InputError(msg)
     _tell_failures(summary, talk)
     if summary.failed:
         raise typer.Exit(ExitCode.SOME_FAILED if summary.failed < summary.pictures else ExitCode.INPUT)
+
+
+def _parse_order(text: str, truth: Truth) -> Mapping[int, str]:
+    """Return what folders that are numbers mean. Raises UsageError."""
+    if not text:
+        return CLASS_ORDERS[FER2013]
+    if truth != "folders":
+        msg = "--class-order says what numbers mean as the truth; add --truth folders"
+        raise UsageError(msg)
+    try:
+        return parse_class_order(text)
+    except ValueError as error:
+        msg = f"--class-order: {error}"
+        raise UsageError(msg) from error
 
 
 def _parse_shard(text: str | None) -> Shard | None:
@@ -327,7 +360,8 @@ def _pass_on(
             talk.detail(f"{printable(result.path)}: {result.note}")
         summary.add(result)
         if needs_truth and not summary.in_class_folders:
-            msg = f"--truth folders: {printable(result.path)} lies in no folder named as an expression; leave it out"
+            advice = "name their order with --class-order" if summary.numbers else "leave it out"
+            msg = f"--truth folders: {printable(result.path)} lies in no folder named as an expression; {advice}"
             raise InputError(msg)
         for sink in opened.sinks:
             sink(seen)
@@ -373,14 +407,22 @@ def _telling_how_to_go_on(opened: Opened) -> Iterator[None]:
 def _check_found(inputs: Inputs, tally: Tally) -> None:
     """Raise InputError when there was nothing to predict; a part of the pictures may be empty."""
     if not inputs.found:
-        others = f" ({tally.ignored} other files ignored)" if tally.ignored else ""
+        ignored = [f"{amount(tally.ignored, 'other file')} ignored"] if tally.ignored else []
+        links = [f"{_describe_links(tally.links)}; --follow-links does"] if tally.links else []
+        others = f" ({', '.join([*ignored, *links])})" if ignored or links else ""
         msg = f"no images found in {inputs}{others}"
         raise InputError(msg)
 
 
+def _describe_links(links: int) -> str:
+    return f"{amount(links, 'link')} inside folders {'was' if links == 1 else 'were'} not followed"
+
+
 def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
+    if tally.ignored:
+        talk.notice(f"passed over: {amount(tally.ignored, 'file')} in folders without the name of a picture")
     if tally.links:
-        talk.notice(f"{tally.links} links inside folders were not followed; --follow-links does")
+        talk.notice(f"{_describe_links(tally.links)}; --follow-links does")
     if tally.again:
         talk.notice(f"{tally.again} folders were reached more than once; their pictures are taken once")
     if inputs.skipped:
@@ -391,7 +433,7 @@ def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
 
 def _score_truth(summary: Summary) -> Scores | None:
     """Score the pictures against their folders' names, where these are expressions and that is wanted."""
-    if not (summary.truth_wanted and summary.in_class_folders):
+    if not summary.has_truth:
         return None
     from emotify.evaluation.metrics import score
 

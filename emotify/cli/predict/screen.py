@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from emotify.cli.console import Talk, print_json, print_json_line
+from emotify.emotions import describe_order
 from emotify.files import printable
 
 if TYPE_CHECKING:
     from emotify.choices import Head
     from emotify.evaluation.metrics import Scores
+    from emotify.pictures.finding import Tally
     from emotify.prediction.predictor import FaceResult, PictureResult
     from emotify.prediction.summary import Summary
     from emotify.reports.prediction_table import FaceRows
@@ -30,6 +32,7 @@ class Ending:
     seconds: float
     model: str
     head: Head  # that answered
+    passed_over: Tally
 
 
 class Screen(Protocol):
@@ -89,8 +92,11 @@ class DocumentScreen:
                     "faces": summary.faces,
                     "expressions": dict(summary.expressions),
                     "seconds": round(ending.seconds, 3),
+                    "other_files": ending.passed_over.ignored,
+                    "links": ending.passed_over.links,
                 },
                 "truth": None if ending.scores is None else ending.scores.document(),
+                "class_order": order_sentence(summary) if ending.scores is not None and summary.numbers else None,
             }
         )
 
@@ -120,7 +126,7 @@ class LinesScreen:
         return ",".join(labels), ",".join(shares), ",".join(f"{edge:.0f}" for edge in face.box)
 
     def finish(self, ending: Ending) -> None:
-        _show_truth(ending.scores, self.talk)
+        _show_truth(ending.scores, self.talk, aside=True)
         _tell_counts(ending, self.talk)
 
 
@@ -160,20 +166,29 @@ class TableScreen:
         _tell_counts(ending, self.talk, expressions=False)
 
 
+def order_sentence(summary: Summary) -> str:
+    """Say what the numbers that folders are named by were taken for."""
+    return f"folders that are numbers were taken for classes: {describe_order(summary.order, summary.numbers)}"
+
+
 def truth_line(scores: Scores) -> str:
     """Say how often the model agrees with the folders' names."""
     low, high = scores.accuracy_ci95
     return f"accuracy against the folders' names: {scores.accuracy:.2%} of {scores.n} ({low:.1%} to {high:.1%})"
 
 
-def _show_truth(scores: Scores | None, talk: Talk) -> None:
-    if scores is None:
+def _show_truth(scores: Scores | None, talk: Talk, *, aside: bool = False) -> None:
+    """Show accuracy and confusion matrix, `aside` on stderr, where no row of a pipe ends up."""
+    if scores is None or (aside and talk.quiet):
         return
     from emotify.reports.tables import class_table, confusion_table
 
-    print(f"{truth_line(scores)}\n")
-    talk.show(class_table(scores, title="By folder", plain=talk.plain))
-    talk.show(confusion_table(scores.confusion, title="Confusion matrix"))
+    if aside:
+        talk.notice(truth_line(scores))
+    else:
+        print(f"{truth_line(scores)}\n")
+    talk.show(class_table(scores, title="By folder", plain=talk.plain), aside=aside)
+    talk.show(confusion_table(scores.confusion, title="Confusion matrix"), aside=aside)
 
 
 def _tell_counts(ending: Ending, talk: Talk, *, expressions: bool = True) -> None:

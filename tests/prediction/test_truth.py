@@ -1,0 +1,150 @@
+"""When folders' names are what predictions are compared with, and what was passed over is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.emotions import EMOTIONS
+
+MODEL = ["--model", "default", "--faces", "whole", "--threads", "1"]
+
+
+def predict(*words: object, code: int = 0):
+    result = CliRunner().invoke(app, ["predict", *map(str, words), *MODEL])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def document(*words: object, code: int = 0):
+    return json.loads(predict(*words, "--json", code=code).stdout)
+
+
+@pytest.fixture
+def albums(class_folder, tmp_path):
+    """Copy folders of classes, two pictures each, under other names."""
+
+    def make(**names):
+        for emotion, name in names.items():
+            shutil.copytree(class_folder / emotion, tmp_path / "albums" / name)
+        return tmp_path / "albums"
+
+    return make
+
+
+def supports(scores) -> dict[str, int]:
+    return {name: each["support"] for name, each in scores["per_class"].items() if each["support"]}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"happy": "2", "sad": "5"},
+        {"happy": "An", "sad": "Joy"},
+        {"happy": "Su", "sad": "Di"},
+        {"happy": "happy", "sad": "joy"},
+        {"happy": "happy"},
+        {"happy": "2024-05-01", "sad": "sad"},
+        {"happy": "happy", "sad": "Happiness"},
+    ],
+)
+def test_albums_that_are_not_certain_to_be_classes_get_no_accuracy(albums, names):
+    folder = albums(**names)
+    assert "accuracy" not in predict(folder).output
+    assert document(folder)["truth"] is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"happy": "happy", "sad": "sad"}, {"happy": "Happiness", "sad": "0_sadness"}, {"fear": "scared", "sad": "sad"}],
+)
+def test_words_for_two_expressions_get_an_accuracy(albums, names):
+    folder = albums(**names)
+    assert "accuracy against the folders' names" in predict(folder).stderr
+    assert supports(document(folder)["truth"]) == dict.fromkeys(sorted(names, key=EMOTIONS.index), 2)
+
+
+def test_truth_folders_takes_codes_names_and_numbers_and_says_their_order(albums):
+    folder = albums(happy="2", sad="5", fear="AF")
+    result = predict(folder, "--truth", "folders", "--quiet")
+    told = "folders that are numbers were taken for classes: 2 fear, 5 surprise"
+    assert f"{told}; --class-order says another" in result.stderr
+    found = document(folder, "--truth", "folders")
+    assert supports(found["truth"]) == {"fear": 4, "surprise": 2}
+    assert found["class_order"] == told
+
+
+def test_truth_folders_takes_numbers_in_another_order(albums):
+    folder = albums(surprise="1", neutral="7")
+    options = ("--truth", "folders", "--class-order", "rafdb")
+    assert supports(document(folder, *options)["truth"]) == {"surprise": 2, "neutral": 2}
+    assert "--class-order says" not in predict(folder, *options).stderr
+
+
+@pytest.mark.parametrize("numbers", ["123456", "1"])
+def test_numbers_that_begin_at_1_get_no_accuracy_and_the_order_they_may_have(albums, numbers):
+    """The answers are printed all the same."""
+    folder = albums(**dict(zip(EMOTIONS, numbers, strict=False)))
+    result = predict(folder, "--truth", "folders", code=4)
+    assert "--class-order rafdb" in result.stderr
+    assert "accuracy" not in result.output
+    assert len(result.stdout.splitlines()) == 2 * len(numbers)
+
+
+def test_a_number_that_no_class_has_is_told_at_the_first_picture(albums):
+    result = predict(albums(happy="7", sad="0"), "--truth", "folders", code=4)
+    assert "name their order with --class-order" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["--class-order", "rafdb"], ["--truth", "folders", "--class-order", "x"]])
+def test_an_order_that_cannot_be_meant_is_refused(albums, words):
+    assert "--class-order" in predict(albums(happy="1"), *words, code=2).stderr
+
+
+def test_the_rate_that_is_told_is_that_of_the_pictures(albums, monkeypatch):
+    """What the accuracy takes does not count."""
+    from emotify.evaluation import metrics
+
+    score = metrics.score
+
+    def slow(*values):
+        time.sleep(3)
+        return score(*values)
+
+    monkeypatch.setattr(metrics, "score", slow)
+    found = document(albums(happy="happy", sad="sad"))
+    assert found["truth"] is not None
+    assert found["summary"]["seconds"] < 3
+
+
+def test_rows_of_a_pipe_hold_rows_alone(albums):
+    result = predict(albums(happy="happy", sad="sad"))
+    assert all(line.count("\t") == 3 for line in result.stdout.splitlines())
+    assert "Confusion matrix" in result.stderr
+
+
+def test_files_that_were_passed_over_are_counted(albums):
+    folder = albums(happy="photos")
+    for name in ("clip.mp4", "notes.txt"):
+        (folder / "photos" / name).write_bytes(b"x")
+    (folder / "photos" / "link.png").symlink_to(folder / "photos" / "0.png")
+    result = predict(folder)
+    assert "passed over: 2 files in folders without the name of a picture" in result.stderr
+    assert "1 link inside folders was not followed; --follow-links does" in result.stderr
+    summary = document(folder)["summary"]
+    assert (summary["other_files"], summary["links"]) == (2, 1)
+
+
+def test_a_folder_of_links_alone_is_told_with_the_option_that_follows_them(class_folder, tmp_path):
+    (tmp_path / "snapshot").mkdir()
+    for number in range(3):
+        (tmp_path / "snapshot" / f"{number}.png").symlink_to(class_folder / "happy" / "0.png")
+    (tmp_path / "snapshot" / "notes.txt").touch()
+    result = predict(tmp_path / "snapshot", code=4)
+    assert "(1 other file ignored, 3 links inside folders were not followed; --follow-links does)" in result.stderr
+    assert len(predict(tmp_path / "snapshot", "--follow-links").stdout.splitlines()) == 3
