@@ -133,6 +133,37 @@ def test_d9_configurations_that_cannot_be_meant(content, told, tiny_csv, tmp_pat
     assert told in invoke("train", "--data", tiny_csv, "--config", path, code=2).stderr
 
 
+def test_the_first_five_mistakes_of_a_configuration_are_told_and_their_number(tiny_csv, tmp_path):
+    """Keys, values and keys that are there twice alike."""
+    path = tmp_path / "config.json"
+    path.write_text(
+        '{"epoch": 3, "blur": 2, "jpeg": "x", "seed": 1, "seed": 2, "device": "tpu", "class_order": "x", "zzz": 1}'
+    )
+    lines = invoke("train", "--data", tiny_csv, "--config", path, code=2).stderr.splitlines()
+    assert lines[0] == f"error: {path}: 7 mistakes, the first 5:"
+    assert "the key 'seed' is there twice" in lines[1]
+    assert "unknown key 'epoch'; did you mean epochs?" in lines[2]
+    assert "unknown key 'zzz'; known are model, augment" in lines[3]
+    assert "--class-order: 'x' is no order of classes" in lines[4]
+    assert "--blur cannot be 2" in lines[5]
+    assert len(lines) == 6
+
+
+def test_all_models_that_cannot_be_opened_are_told(runs, tiny_csv, tmp_path):
+    names = [tmp_path / name for name in ("a", "b.onnx", "c")]
+    for command in ("evaluate", "ensemble"):
+        text = invoke(command, runs[0], *names, "--data", tiny_csv, code=5).stderr
+        assert "3 " in text.splitlines()[0]
+        assert all(str(name) in text for name in names)
+
+
+def test_all_members_that_an_ensemble_lost_are_told(ensemble, runs, tiny_csv, tmp_path):
+    shutil.copytree(ensemble, tmp_path / "ensembles" / "both")
+    text = invoke("evaluate", tmp_path / "ensembles" / "both", "--data", tiny_csv, code=5).stderr
+    assert "2 members are gone or changed" in text
+    assert all(run.name in text for run in runs)
+
+
 def test_resume_refuses_other_options(runs):
     """A resumed run goes on with its own options."""
     assert "--data" in invoke("train", "--resume", runs[0], "--epochs", 3, code=2).stderr

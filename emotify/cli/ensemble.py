@@ -12,7 +12,7 @@ import typer
 from emotify.choices import Method
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import class_words, load_dataset
-from emotify.cli.models import open_classifier, runs_and_ensembles
+from emotify.cli.models import for_all, open_classifiers, runs_and_ensembles
 from emotify.cli.options import ClassOrder, Data, Debug, Device, ExcludeClasses, Ferplus, Json, Quiet, Threads, Verbose
 from emotify.errors import InputError, WriteError
 from emotify.files import check_folder, look_at_output, make_folder, printable
@@ -80,7 +80,7 @@ def ensemble(
     from emotify.ensembling.ensemble import read_recipes, save_ensemble
     from emotify.reports.figures import plot_disagreement
 
-    members = [open_classifier(path, device=device, threads=threads) for path in paths]
+    members = open_classifiers(paths, device=device, threads=threads)
     dataset = load_dataset(data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes)
     _check_valid(dataset)
     valid = dataset.splits[Split.VALID]
@@ -139,8 +139,7 @@ def _combine_crowd(
 
 def _check(paths: Sequence[Path], out: Path | None) -> None:
     """Raise ModelError for what is no run, WriteError where the folder is there or cannot be made."""
-    for path in paths:
-        resolve(path, takes=(Kind.RUN,))
+    for_all(paths, lambda path: resolve(path, takes=(Kind.RUN,)))
     if out is None:
         check_folder(RUNS, overwrite=True)
     elif look_at_output(out) is not None or out.is_symlink():

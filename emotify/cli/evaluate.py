@@ -11,7 +11,7 @@ import typer
 from emotify.choices import Split as SplitName
 from emotify.cli.console import Talk, print_json
 from emotify.cli.datasets import load_dataset
-from emotify.cli.models import open_classifier, recipe_names, runs_and_ensembles
+from emotify.cli.models import open_classifiers, recipe_names, runs_and_ensembles
 from emotify.cli.options import (
     ClassOrder,
     Data,
@@ -102,7 +102,7 @@ def evaluate(
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
     seen = chosen_views(views, tta=tta) or "one"
-    classifiers = [open_classifier(path, device=device, threads=threads) for path in paths]
+    classifiers = open_classifiers(paths, device=device, threads=threads)
     _replay(classifiers, talk)
     dataset = load_dataset(
         data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes, scored=split

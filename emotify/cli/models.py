@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from emotify.cli.console import Talk
-from emotify.errors import ModelError, UsageError
+from emotify.errors import ModelError, UsageError, list_mistakes
 from emotify.machine import available_cpus
 from emotify.opening import Kind, resolve
 from emotify.runs import RUNS, ensembles, finished_runs, read_run
 
 if TYPE_CHECKING:
     from emotify.evaluation.classifier import Classifier
+
+Found = TypeVar("Found")
 
 
 def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Classifier:
@@ -34,6 +36,24 @@ def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Cl
 
     torch.set_num_threads(threads or available_cpus())
     return open_run(model.path, device=device)
+
+
+def open_classifiers(paths: Sequence[Path], *, device: str, threads: int) -> list[Classifier]:
+    """Open several models. Raises ModelError, which tells the first five that cannot be opened, and how many."""
+    return for_all(paths, lambda path: open_classifier(path, device=device, threads=threads))
+
+
+def for_all(paths: Sequence[Path], look: Callable[[Path], Found]) -> list[Found]:
+    """Return what `look` makes of each model. Raises ModelError with the first five mistakes and their number."""
+    found, mistakes = [], []
+    for path in paths:
+        try:
+            found.append(look(path))
+        except ModelError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ModelError(list_mistakes("", mistakes, noun="models that cannot be used"))
+    return found
 
 
 def runs_and_ensembles(given: Sequence[Path] | None, talk: Talk, *, with_ensembles: bool) -> list[Path]:

@@ -14,7 +14,7 @@ from emotify.arrays import UInt8Array
 from emotify.choices import Method
 from emotify.ensembling.combine import Combination
 from emotify.ensembling.pooling import Pooling
-from emotify.errors import ModelError
+from emotify.errors import ModelError, list_mistakes
 from emotify.evaluation.classifier import Answers, Classifier, pool_answers
 from emotify.files import file_sha256, printable, read_json, write_json
 from emotify.runs import CHECKPOINT
@@ -84,8 +84,9 @@ def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> En
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{printable(path)} is damaged or of a form this version does not know; {_AGAIN}"
         raise ModelError(msg) from error
-    for run, digest in members:
-        _check_member(run / CHECKPOINT, digest)
+    mistakes = [text for run, digest in members if (text := _find_mistake(run / CHECKPOINT, digest))]
+    if mistakes:
+        raise ModelError(f"{list_mistakes('', mistakes, noun='members are gone or changed')}; {_AGAIN}")
     return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), pooling, crowd)
 
 
@@ -135,10 +136,10 @@ def _relative(run: Path, folder: Path) -> str:
         return str(run)
 
 
-def _check_member(checkpoint: Path, digest: str) -> None:
+def _find_mistake(checkpoint: Path, digest: str) -> str | None:
+    """Say what is wrong with the checkpoint of a member; None where nothing is."""
     if not checkpoint.exists():
-        msg = f"no checkpoint at {printable(checkpoint)}, a member of the ensemble; {_AGAIN}"
-        raise ModelError(msg)
+        return f"no checkpoint at {printable(checkpoint)}, a member of the ensemble"
     if file_sha256(checkpoint) != digest:
-        msg = f"{printable(checkpoint)} is no longer what was combined; {_AGAIN}"
-        raise ModelError(msg)
+        return f"{printable(checkpoint)} is no longer what was combined"
+    return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from emotify.errors import InputError
+from emotify.errors import InputError, list_mistakes
 
 _BLOCK: Final = 2**16  # bytes
 _LONGEST: Final = 2**16  # bytes; no system has longer paths
@@ -17,21 +17,31 @@ _LONGEST: Final = 2**16  # bytes; no system has longer paths
 def read_names(file: IO[bytes], *, null: bool = False) -> Iterator[Path]:
     """Yield the paths of a list, one a line, or ended by NUL with `null`; empty ones are skipped.
 
-    Bytes that are no text in the system's encoding survive. Raises InputError for what is no list of names.
+    Bytes that are no text in the system's encoding survive. Raises InputError for what is no list of names: at the
+    first line that is none the others are looked through, to tell the first five of them and their number.
     """
-    for number, name in enumerate(_split(file, b"\0" if null else b"\n"), 1):
-        if number == 1:
-            name = _without_mark(name)
-        if len(name) > _LONGEST:
-            msg = f"--files-from: name {number} is longer than any path; with -0 the names must end in NUL"
-            raise InputError(msg)
-        if not null:
-            name = name.removesuffix(b"\r")
-            if b"\0" in name:
-                msg = f"--files-from: line {number} holds a NUL; say -0 if the names end in it"
-                raise InputError(msg)
-        if name:
-            yield Path(os.fsdecode(name))
+    names = enumerate(_split(file, b"\0" if null else b"\n"), 1)
+    for number, name in names:
+        path = _read(number, name, null=null)
+        if isinstance(path, str):
+            others = (_read(*each, null=null) for each in names)
+            mistakes = [path, *(other for other in others if isinstance(other, str))]
+            raise InputError(list_mistakes("--files-from", mistakes))
+        if path is not None:
+            yield path
+
+
+def _read(number: int, name: bytes, *, null: bool) -> Path | str | None:
+    """Return the path in a line, None in an empty one, or what is wrong with it. Raises InputError for UTF-16."""
+    if number == 1:
+        name = _without_mark(name)
+    if len(name) > _LONGEST:
+        return f"name {number} is longer than any path; with -0 the names must end in NUL"
+    if not null:
+        name = name.removesuffix(b"\r")
+        if b"\0" in name:
+            return f"line {number} holds a NUL; say -0 if the names end in it"
+    return Path(os.fsdecode(name)) if name else None
 
 
 def _split(file: IO[bytes], end: bytes) -> Iterator[bytes]:

@@ -7,12 +7,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
 from emotify.choices import Compile, Layout, Optimizer, Precision, Schedule, choose, names_of
-from emotify.errors import UsageError
+from emotify.emotions import parse_class_order
+from emotify.errors import UsageError, list_mistakes
 from emotify.files import parse_json, printable
 from emotify.machine import check_device_name
 
@@ -192,36 +195,31 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, kind = getattr(self, field.name), kinds()[field.name]
-            if names_of(kind):
-                choose(kind, value, option=option(field.name))
-                continue
-            _check_type(field.name, value, kind)
-            if kind in (int, float) and not setting(field).allows(value):
-                msg = f"{option(field.name)} cannot be {value!r:.80}; it is {setting(field).bounds}"
-                raise UsageError(msg)
-        check_device_name(self.device)
-        if self.epochs < (0 if self.start_from else 1):
-            msg = f"--epochs cannot be {self.epochs}; only with --start-from can it be 0"
-            raise UsageError(msg)
+        if mistakes := _mistakes(vars(self)):
+            raise UsageError(list_mistakes("", mistakes, noun="options that cannot be meant"))
 
     def document(self) -> dict[str, Any]:
         """Return the options as JSON has them."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_document(cls, document: object, *, source: str = "the configuration") -> Self:
-        """Make a configuration from what `document` returned. Raises UsageError naming the key that is wrong."""
+    def from_document(
+        cls, document: object, *, source: str = "the configuration", mistakes: Sequence[str] = ()
+    ) -> Self:
+        """Make a configuration from what `document` returned.
+
+        mistakes: that were found before. Raises UsageError, which tells the first five mistakes and their number.
+        """
         if not isinstance(document, dict):
             msg = f"{source}: expected a JSON object of options"
             raise UsageError(msg)
         names = [field.name for field in dataclasses.fields(cls)]
-        for key in document:
-            if key not in names:
-                msg = f"{source}: unknown key {printable(str(key)[:80])!r}; known are {', '.join(names)}"
-                raise UsageError(msg)
-        return cls(**document)
+        known = {name: value for name, value in document.items() if name in names}
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        unknown = [_explain_unknown(name, names) for name in document if name not in names]
+        if found := [*mistakes, *unknown, *_mistakes({**defaults, **known})]:
+            raise UsageError(list_mistakes(source, found))
+        return cls(**known)
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -233,14 +231,15 @@ def read_config(path: Path) -> TrainConfig:
         if len(content) > _LARGEST_CONFIG:
             msg = f"{source}: larger than any configuration; expected the config.json of a run"
             raise UsageError(msg)
-        document = parse_json(content, lambda pairs: _unique(pairs, source))
+        twice: list[str] = []
+        document = parse_json(content, lambda pairs: _unique(pairs, twice))
     except OSError as error:
         msg = f"cannot read {source}: {error.strerror}"
         raise UsageError(msg) from error
     except ValueError as error:
         msg = f"{source} is not JSON; expected the config.json of a run"
         raise UsageError(msg) from error
-    return TrainConfig.from_document(document, source=source)
+    return TrainConfig.from_document(document, source=source, mistakes=twice)
 
 
 @functools.cache
@@ -264,6 +263,49 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def _mistakes(values: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the values of all fields of TrainConfig, in a sentence for each."""
+    mistakes = []
+    for field in dataclasses.fields(TrainConfig):
+        try:
+            _check(field, values[field.name])
+        except UsageError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        return mistakes
+    if values["epochs"] < (0 if values["start_from"] else 1):
+        return [f"--epochs cannot be {values['epochs']}; only with --start-from can it be 0"]
+    return []
+
+
+def _check(field: dataclasses.Field[Any], value: Any) -> None:  # noqa: ANN401
+    """Raise UsageError for a value that a field of TrainConfig cannot have."""
+    kind = kinds()[field.name]
+    if names_of(kind):
+        choose(kind, value, option=option(field.name))
+        return
+    _check_type(field.name, value, kind)
+    if kind in (int, float) and not setting(field).allows(value):
+        msg = f"{option(field.name)} cannot be {value!r:.80}; it is {setting(field).bounds}"
+        raise UsageError(msg)
+    if field.name == "device":
+        check_device_name(value)
+    if field.name == "class_order" and value:
+        try:
+            parse_class_order(value)
+        except ValueError as error:
+            msg = f"--class-order: {error}"
+            raise UsageError(msg) from error
+
+
+def _explain_unknown(name: str, names: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(name, names, n=1)
+    advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(names)}"
+    return f"unknown key {printable(name[:80])!r}; {advice}"
+
+
 def _check_type(name: str, value: object, kind: type) -> None:
     fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
@@ -271,11 +313,8 @@ def _check_type(name: str, value: object, kind: type) -> None:
         raise UsageError(msg)
 
 
-def _unique(pairs: list[tuple[str, Any]], source: str) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        msg = f"{source}: the key {printable(twice[:80])!r} is there twice"
-        raise UsageError(msg)
-    return document
+def _unique(pairs: list[tuple[str, Any]], twice: list[str]) -> dict[str, Any]:
+    """Return an object of JSON; what is wrong with its keys is added to `twice`."""
+    counts = Counter(key for key, _ in pairs)
+    twice += [f"the key {printable(key[:80])!r} is there twice" for key, count in counts.items() if count > 1]
+    return dict(pairs)

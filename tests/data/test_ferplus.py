@@ -59,6 +59,23 @@ def test_d8_another_number_of_rows_is_refused(path, ferplus, votes, count):
         read_dataset(path, ferplus=ferplus)
 
 
+def test_every_split_with_another_number_of_rows_is_told(path, ferplus, votes):
+    rewrite(ferplus, votes[1:-1])
+    with pytest.raises(InputError, match=r"13 rows for train, .* 14 images; 13 rows for test, .* 14 images: they do"):
+        read_dataset(path, ferplus=ferplus)
+
+
+def test_votes_that_are_wrong_in_several_lines_are_told_the_first_five_and_their_number(path, ferplus, votes):
+    rewrite(
+        ferplus, [vote.replace(",0,0,0,0", ",x,0,0,0", 1) if number < 8 else vote for number, vote in enumerate(votes)]
+    )
+    with pytest.raises(InputError) as caught:
+        read_dataset(path, ferplus=ferplus)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{ferplus}: 8 bad lines, the first 5:"
+    assert len(lines) == 6
+
+
 def test_d8_rows_for_a_split_that_is_not_there_do_not_matter(path, rows, to_csv, ferplus):
     path.write_bytes(to_csv(rows[:28]))
     assert list(read_dataset(path, ferplus=ferplus).splits) == [Split.TRAIN, Split.VALID]

@@ -55,6 +55,18 @@ def test_m22_what_is_no_list_is_refused(content, told):
         list(read_names(io.BytesIO(content)))
 
 
+def test_the_first_five_lines_that_are_no_names_are_told_and_their_number():
+    lines = ["a.png", "b\0c.png", "d.png", *(f"{number}\0" for number in range(6))]
+    names = read_names(io.BytesIO("\n".join(lines).encode()))
+    assert next(names) == Path("a.png")
+    with pytest.raises(InputError) as caught:
+        next(names)
+    told = str(caught.value).splitlines()
+    assert told[0] == "--files-from: 7 mistakes, the first 5:"
+    assert told[1] == "  line 2 holds a NUL; say -0 if the names end in it"
+    assert len(told) == 6
+
+
 def test_files_from_takes_pictures_and_folders_from_a_list(class_folder, tmp_path):
     """B1, B36: each name as if it were an argument: missing ones get a row, folders are walked, order is kept."""
     folder, picture = class_folder / "sad", class_folder / "happy" / "1.png"
