@@ -12,7 +12,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, SupportsInt
+from typing import IO, Any
 
 from emotify.errors import WriteError
 
@@ -38,11 +38,6 @@ def _escape(character: str) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-
-
-def amount(number: SupportsInt, noun: str) -> str:
-    """Return `1 image`, `2 images`, `1,033 images`."""
-    return f"{int(number):,} {noun}{'' if int(number) == 1 else 's'}"
 
 
 def safe_stem(text: str) -> str:

@@ -122,7 +122,7 @@ def _combine_crowd(
     import numpy as np
 
     from emotify.ensembling.combine import combine_crowd
-    from emotify.files import amount
+    from emotify.words import amount
 
     if len(crowds) < len(combination.member_scores):
         missing = len(combination.member_scores) - len(crowds)

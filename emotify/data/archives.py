@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final, Protocol, TypeVar
 
+from emotify.data.foreign import describe_foreign
 from emotify.data.lines import has_columns
 from emotify.errors import InputError
 from emotify.files import printable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 2 << 30  # unpacked; FER-2013 has 0.3e9
 MAX_RATIO: Final = 400  # FER-2013 packs to a third, the same line again and again to a 200th
 MAX_MEMBERS: Final = 65_000  # a zip with more says 65,535, whatever their number
+_PEEK: Final = 4096  # bytes in which what a file is shows
 _SMALL: Final = 64 << 20  # so few bytes do no harm, whatever their ratio
 _ZIP_END: Final = 22 + 0xFFFF  # bytes of a zip's last record with the longest comment
 CSV_NAMES: Final = ("fer2013.csv", "icml_face_data.csv")
@@ -87,7 +89,9 @@ def _members(path: Path) -> Generator[tuple[str, io.BufferedReader], None, None]
     """Yield (name, stream) of each csv in an archive, or of the file itself; a stream is good until the next one."""
     name = printable(path)
     with path.open("rb") as file:
-        head = file.peek(4)
+        head = file.peek(_PEEK)
+        if words := describe_foreign(head):
+            raise InputError(f"{name} is {words}")
         if head.startswith(b"PK"):
             yield from _zip_members(file, name)
             return
@@ -95,6 +99,8 @@ def _members(path: Path) -> Generator[tuple[str, io.BufferedReader], None, None]
         stream = _limited(packed, name, path.stat().st_size)
         if stream.peek(512)[257:262] == b"ustar":
             yield from _tar_members(stream, name)
+        elif stream is not file and (words := describe_foreign(stream.peek(_PEEK))):
+            raise InputError(f"{name} holds {words}")
         else:
             yield name, stream
 
@@ -107,6 +113,8 @@ def _zip_members(file: IO[bytes], name: str) -> Iterator[tuple[str, io.BufferedR
         raise _too_many_members(name)
     with zipfile.ZipFile(file) as archive:
         for member in _counted(archive.infolist(), name):
+            if member.filename == "xl/workbook.xml":
+                raise InputError(f"{name} is an Excel workbook; save its table as csv")
             if not _is_csv(member.filename):
                 continue
             if member.flag_bits & 1:

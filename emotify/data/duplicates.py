@@ -13,8 +13,8 @@ from emotify.arrays import Float32Array, UInt8Array
 from emotify.choices import Split
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
-from emotify.files import amount
 from emotify.pictures.pixels import IMAGE_SIZE
+from emotify.words import amount
 
 UInt64Array: TypeAlias = NDArray[np.uint64]
 BoolArray: TypeAlias = NDArray[np.bool_]

@@ -18,7 +18,8 @@ from emotify.data.notes import Findings
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS, emotion_index
 from emotify.errors import InputError
-from emotify.files import amount, printable
+from emotify.files import printable
+from emotify.words import amount
 
 VOTES: Final = (
     *("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"),

@@ -12,6 +12,7 @@ from emotify.errors import SHOWN, InputError, list_mistakes
 from emotify.files import printable
 
 MAX_LINE = 1 << 16  # bytes; an image's line takes at most 9,300
+_HEAD = 4096  # bytes in which a header ends
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Row = TypeVar("Row")
@@ -29,8 +30,7 @@ def parse_rows(
     header = _read_header(lines)
     missing = [column for column in columns if column.casefold() not in header]
     if missing:
-        found = printable(", ".join(header))[:200] or "none"
-        raise InputError(f"{name}: line 1: no column {', '.join(missing)}; the columns are: {found}")
+        raise InputError(f"{name}: line 1: no column {', '.join(missing)}; {_describe_header(header)}")
     places = [header.index(column.casefold()) for column in columns]
     bad: list[str] = []
     bad_count = 0
@@ -65,9 +65,13 @@ def quote(field: bytes) -> str:
 
 def _read_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
     """Yield (number, line) of the lines that are not blank, as UTF-8 without its byte order mark."""
+    end = "\r" if _ends_in_returns(stream) else "\n"
     if stream.peek(2)[:2] in _UTF16:
-        text = io.TextIOWrapper(stream, "utf-16", newline="\n")
+        text = io.TextIOWrapper(stream, "utf-16", newline=end)
         lines = iter(lambda: text.readline(MAX_LINE).encode(), b"")
+    elif end == "\r":
+        text = io.TextIOWrapper(stream, "latin-1", newline=end)  # a byte a letter, whatever the encoding
+        lines = iter(lambda: text.readline(MAX_LINE).encode("latin-1"), b"")
     else:
         lines = iter(lambda: stream.readline(MAX_LINE), b"")
     number = 0
@@ -81,10 +85,26 @@ def _read_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, byt
         raise InputError(f"{name}: line {number + 1}, or soon after it: not UTF-16, {error.reason}") from error
 
 
+def _ends_in_returns(stream: io.BufferedReader) -> bool:
+    """Whether lines end in CR alone, as programs of old Macs write them."""
+    head = stream.peek(_HEAD)[:_HEAD].replace(b"\0", b"")  # UTF-16 has a zero beside each sign
+    return b"\r" in head and b"\n" not in head
+
+
 def _read_header(lines: Iterator[tuple[int, bytes]]) -> list[str]:
     """Return the names of the columns in lower case; some of the challenge's files have spaces before them."""
     _, line = next(lines, (1, b""))
     return [field.decode("utf-8", "replace").casefold() for field in _split(line)]
+
+
+def _describe_header(header: list[str]) -> str:
+    """Say what a header is that lacks columns."""
+    if any(not field.isprintable() or "\ufffd" in field for field in header if "\t" not in field):
+        return "it is no text, as a csv is"
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and sign in header[0]:
+            return f"its columns are separated by {name}; save it with commas"
+    return f"the columns are: {printable(', '.join(header))[:200] or 'none'}"
 
 
 def _split(line: bytes, *, columns: int | None = None) -> list[bytes]:

@@ -11,7 +11,7 @@ from emotify.choices import Split
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
 from emotify.errors import SHOWN
-from emotify.files import amount
+from emotify.words import amount
 
 
 @dataclass

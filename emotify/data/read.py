@@ -17,11 +17,13 @@ from emotify.data.duplicates import describe_duplicates, drop_duplicates
 from emotify.data.fer2013 import COLUMNS, read_fer2013
 from emotify.data.ferplus import add_votes
 from emotify.data.folders import holds_classes, read_folder
+from emotify.data.foreign import explain_missing
 from emotify.data.notes import Findings, describe_absent_classes, describe_blanks, first_few
 from emotify.data.types import Dataset, LabelledImages
 from emotify.emotions import EMOTIONS, class_name
 from emotify.errors import InputError, UsageError
-from emotify.files import amount, printable
+from emotify.files import printable
+from emotify.words import amount
 
 SYNTHETIC: Final = "synthetic"
 FERPLUS_NAME: Final = "fer2013new.csv"
@@ -102,8 +104,9 @@ def read_dataset(
     try:
         splits = _read_source(source, findings, seed=seed, ferplus=ferplus, rules=rules, scored=scored)
     except OSError as error:
-        name = printable(error.filename or str(source))
-        raise InputError(f"cannot read {name}: {error.strerror or error}") from error
+        name = str(error.filename or source)
+        hint = explain_missing(name) if isinstance(error, FileNotFoundError) else None
+        raise InputError(f"cannot read {printable(name)}: {hint or error.strerror or error}") from error
     notes = findings.notes
     _require_classes(splits, source, scored)
     if look_for_duplicates:
@@ -133,6 +136,8 @@ def _read_source(
         return _exclude(splits, rules, findings)
     if path.is_dir():
         return read_folder(path, rules, findings, seed=seed, scored=scored)
+    if not path.exists() and (hint := explain_missing(str(source))):
+        raise InputError(f"{printable(str(source))} is not there: {hint}")
     problem = "is neither a file nor a folder" if path.exists() else "is not there"
     raise InputError(f"{printable(path)} {problem}. {_ADVICE}")
 

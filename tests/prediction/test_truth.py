@@ -1,4 +1,4 @@
-"""When folders' names are what predictions are compared with, and what was passed over is told."""
+"""When folders' names are what predictions are compared with."""
 
 from __future__ import annotations
 
@@ -126,25 +126,3 @@ def test_rows_of_a_pipe_hold_rows_alone(albums):
     result = predict(albums(happy="happy", sad="sad"))
     assert all(line.count("\t") == 3 for line in result.stdout.splitlines())
     assert "Confusion matrix" in result.stderr
-
-
-def test_files_that_were_passed_over_are_counted(albums):
-    folder = albums(happy="photos")
-    for name in ("clip.mp4", "notes.txt"):
-        (folder / "photos" / name).write_bytes(b"x")
-    (folder / "photos" / "link.png").symlink_to(folder / "photos" / "0.png")
-    result = predict(folder)
-    assert "passed over: 2 files in folders without the name of a picture" in result.stderr
-    assert "1 link inside folders was not followed; --follow-links does" in result.stderr
-    summary = document(folder)["summary"]
-    assert (summary["other_files"], summary["links"]) == (2, 1)
-
-
-def test_a_folder_of_links_alone_is_told_with_the_option_that_follows_them(class_folder, tmp_path):
-    (tmp_path / "snapshot").mkdir()
-    for number in range(3):
-        (tmp_path / "snapshot" / f"{number}.png").symlink_to(class_folder / "happy" / "0.png")
-    (tmp_path / "snapshot" / "notes.txt").touch()
-    result = predict(tmp_path / "snapshot", code=4)
-    assert "(1 other file ignored, 3 links inside folders were not followed; --follow-links does)" in result.stderr
-    assert len(predict(tmp_path / "snapshot", "--follow-links").stdout.splitlines()) == 3

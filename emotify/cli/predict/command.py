@@ -23,8 +23,9 @@ from emotify.cli.predict.outputs import Opened, Outputs
 from emotify.cli.predict.screen import Ending, Screen, open_screen, order_sentence, with_progress
 from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_order
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
-from emotify.files import amount, printable
+from emotify.files import printable
 from emotify.runs import RUNS, exports
+from emotify.words import amount
 
 if TYPE_CHECKING:
     from emotify.evaluation.metrics import Scores
@@ -299,7 +300,7 @@ def predict(
         scores = None if doubt else _score_truth(summary)
         if scores is not None and summary.numbers:
             talk.error(order_sentence(summary) + ("" if class_order else "; --class-order says another"))
-        screen.finish(Ending(summary, scores, seconds, predictor.session.name, answering, tally))
+        screen.finish(Ending(summary, scores, seconds, predictor.session.name, answering))
     if doubt:
         msg = f"--truth folders: the folders are {doubt}"
         raise InputError(msg)
@@ -407,24 +408,28 @@ def _telling_how_to_go_on(opened: Opened) -> Iterator[None]:
 def _check_found(inputs: Inputs, tally: Tally) -> None:
     """Raise InputError when there was nothing to predict; a part of the pictures may be empty."""
     if not inputs.found:
-        ignored = [f"{amount(tally.ignored, 'other file')} ignored"] if tally.ignored else []
-        links = [f"{_describe_links(tally.links)}; --follow-links does"] if tally.links else []
-        others = f" ({', '.join([*ignored, *links])})" if ignored or links else ""
-        msg = f"no images found in {inputs}{others}"
+        left = "; ".join(_passed_over(tally))
+        msg = f"no images found in {inputs}{f' ({left})' if left else ''}"
         raise InputError(msg)
 
 
-def _describe_links(links: int) -> str:
-    return f"{amount(links, 'link')} inside folders {'was' if links == 1 else 'were'} not followed"
+def _passed_over(tally: Tally) -> Iterator[str]:
+    """Yield what a walk left, and why."""
+    if tally.ignored:
+        yield f"{amount(tally.ignored, 'other file')} ignored"
+    if tally.links:
+        yield f"{amount(tally.links, 'link')} inside folders {_were(tally.links)} not followed; --follow-links does"
+    if tally.again:
+        yield f"{amount(tally.again, 'folder')} {_were(tally.again)} reached more than once; pictures are taken once"
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
-    if tally.ignored:
-        talk.notice(f"passed over: {amount(tally.ignored, 'file')} in folders without the name of a picture")
-    if tally.links:
-        talk.notice(f"{_describe_links(tally.links)}; --follow-links does")
-    if tally.again:
-        talk.notice(f"{tally.again} folders were reached more than once; their pictures are taken once")
+    for line in _passed_over(tally):
+        talk.notice(line)
     if inputs.skipped:
         talk.notice(f"{inputs.skipped:,} pictures were done before")
     if inputs.other_shards:

@@ -14,7 +14,6 @@ from emotify.files import printable
 if TYPE_CHECKING:
     from emotify.choices import Head
     from emotify.evaluation.metrics import Scores
-    from emotify.pictures.finding import Tally
     from emotify.prediction.predictor import FaceResult, PictureResult
     from emotify.prediction.summary import Summary
     from emotify.reports.prediction_table import FaceRows
@@ -32,7 +31,6 @@ class Ending:
     seconds: float
     model: str
     head: Head  # that answered
-    passed_over: Tally
 
 
 class Screen(Protocol):
@@ -92,8 +90,6 @@ class DocumentScreen:
                     "faces": summary.faces,
                     "expressions": dict(summary.expressions),
                     "seconds": round(ending.seconds, 3),
-                    "other_files": ending.passed_over.ignored,
-                    "links": ending.passed_over.links,
                 },
                 "truth": None if ending.scores is None else ending.scores.document(),
                 "class_order": order_sentence(summary) if ending.scores is not None and summary.numbers else None,
