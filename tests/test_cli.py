@@ -164,6 +164,44 @@ def test_all_members_that_an_ensemble_lost_are_told(ensemble, runs, tiny_csv, tm
     assert all(run.name in text for run in runs)
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["train", "--data", ""], "--data"),
+        (["train", "--data="], "--data"),
+        (["train", "--config", ""], "--config"),
+        (["train", "--model", ""], "--model"),
+        (["train", "--resume", ""], "--resume"),
+        (["train", "--out", ""], "--out"),
+        (["evaluate", "fast", "--data", ""], "--data"),
+        (["evaluate", ""], "MODEL"),
+        (["evaluate", "fast", "--ferplus", ""], "--ferplus"),
+        (["ensemble", "", "x"], "RUN"),
+        (["export", ""], "MODEL"),
+        (["export", "--out", ""], "--out"),
+        (["predict", ""], "PATH"),
+        (["predict", "x", ""], "PATH"),
+        (["predict", "x", "--model", ""], "--model"),
+        (["predict", "x", "--csv", ""], "--csv"),
+        (["predict", "x", "--files-from", ""], "--files-from"),
+    ],
+)
+def test_empty_names_are_refused_in_one_line(words, name, tmp_path, monkeypatch):
+    """As a variable without a value leaves them; this folder is not read, nor written to."""
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*words, code=2)
+    assert result.stderr == f"error: {name} is empty; give it a value, or leave it out\n"
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_empty_text_can_undo_an_option_of_a_configuration(tiny_csv, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"distill": "nothing", "model": "fnn", "epochs": 1, "batch_size": 64}')
+    words = ("train", "--data", tiny_csv, "--config", path, "--out", tmp_path / "runs")
+    invoke(*words, code=5)
+    invoke(*words, "--distill", "")
+
+
 def test_resume_refuses_other_options(runs):
     """A resumed run goes on with its own options."""
     assert "--data" in invoke("train", "--resume", runs[0], "--epochs", 3, code=2).stderr

@@ -29,6 +29,7 @@ def _process(parameter: Any, check: Callable[[Any, Any], Any], context: Any, val
     """Return a parameter's value as the command gets it. Raises UsageError, or what Typer does, for a wrong one."""
     wanted = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     item = get_args(wanted)[0] if get_origin(wanted) is list else wanted
+    _refuse_empty(parameter, value)
     if parameter.required or not _is_known(item):
         return check(context, value)
     convert = functools.partial(_convert, item, option=max(parameter.opts, key=len), parameter=parameter)
@@ -37,6 +38,18 @@ def _process(parameter: Any, check: Callable[[Any, Any], Any], context: Any, val
     elif value is not None:
         value = convert(value)
     return parameter.callback(context, parameter, value) if parameter.callback else value
+
+
+def _refuse_empty(parameter: Any, value: Any) -> None:  # noqa: ANN401
+    """Raise UsageError for an empty text, as a script's variable without a value leaves, that is not the default.
+
+    An empty path would be this folder.
+    """
+    texts = value if isinstance(value, list | tuple) else [value]
+    if parameter.default != "" and any(isinstance(text, str) and not text for text in texts):
+        name = parameter.metavar if parameter.param_type_name == "argument" else max(parameter.opts, key=len)
+        msg = f"{name} is empty; give it a value, or leave it out"
+        raise UsageError(msg)
 
 
 def _is_known(kind: Any) -> bool:  # noqa: ANN401 - what some versions of Typer know of a parameter
