@@ -190,7 +190,7 @@ def test_empty_names_are_refused_in_one_line(words, name, tmp_path, monkeypatch)
     """As a variable without a value leaves them; this folder is not read, nor written to."""
     monkeypatch.chdir(tmp_path)
     result = invoke(*words, code=2)
-    assert result.stderr == f"error: {name} is empty; give it a value, or leave it out\n"
+    assert result.stderr == f'error: {name} is empty (""); perhaps a variable in the command is not set\n'
     assert not any(tmp_path.iterdir())
 
 

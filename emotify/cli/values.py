@@ -27,9 +27,9 @@ def check_here(parameters: Iterable[Any]) -> None:
 
 def _process(parameter: Any, check: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:  # noqa: ANN401
     """Return a parameter's value as the command gets it. Raises UsageError, or what Typer does, for a wrong one."""
+    _check_not_empty(parameter, value)
     wanted = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     item = get_args(wanted)[0] if get_origin(wanted) is list else wanted
-    _refuse_empty(parameter, value)
     if parameter.required or not _is_known(item):
         return check(context, value)
     convert = functools.partial(_convert, item, option=max(parameter.opts, key=len), parameter=parameter)
@@ -40,15 +40,13 @@ def _process(parameter: Any, check: Callable[[Any, Any], Any], context: Any, val
     return parameter.callback(context, parameter, value) if parameter.callback else value
 
 
-def _refuse_empty(parameter: Any, value: Any) -> None:  # noqa: ANN401
-    """Raise UsageError for an empty text, as a script's variable without a value leaves, that is not the default.
-
-    An empty path would be this folder.
-    """
-    texts = value if isinstance(value, list | tuple) else [value]
-    if parameter.default != "" and any(isinstance(text, str) and not text for text in texts):
-        name = parameter.metavar if parameter.param_type_name == "argument" else max(parameter.opts, key=len)
-        msg = f"{name} is empty; give it a value, or leave it out"
+def _check_not_empty(parameter: Any, value: object) -> None:  # noqa: ANN401 - as above
+    """Raise UsageError for an empty text, which as a path would be this folder, where it is not the default."""
+    if parameter.default != "" and (value == "" or (isinstance(value, list | tuple) and "" in value)):
+        name = (
+            max(parameter.opts, key=len) if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name
+        )
+        msg = f'{name} is empty (""); perhaps a variable in the command is not set'
         raise UsageError(msg)
 
 

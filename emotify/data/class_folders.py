@@ -68,6 +68,8 @@ def read_labels(
     """
     numbers = {number for path in folders if (number := class_number(path.name)) is not None}
     order = _find_order(numbers, top, beside, rules, findings) if numbers else {}
+    if rules.order and not numbers:
+        findings.warnings.append("--class-order says nothing here: no class folder is a number.")
     labels: dict[str, int | None] = {}
     unused = list(rules.excluded_names)
     for path in folders:

@@ -123,7 +123,11 @@ def _add_split(split: Split, path: Path, tree: _Tree, rules: ClassRules, finding
     """Add the classes in the folder of a split."""
     top = _unwrap(path, rules, within=split)
     tree.beside.append(top)
-    for below in _folders(top):
+    inside = _folders(top)
+    if not inside:
+        told = findings.warnings if split is Split.TEST else findings.mistakes  # that of a contest has no classes
+        told.append(f"{printable(path)} {_describe_no_classes(top)}")
+    for below in inside:
         if other := split_folders([below.name]).get(below.name):
             findings.mistakes.append(f"{printable(below)} is a folder for {other} in one for {split}; take one away")
             continue
@@ -236,7 +240,16 @@ def _is_image(path: Path) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+    """Return the folders in a folder, and the links to folders, sorted, without the hidden ones."""
+    with os.scandir(folder) as entries:  # which tells folders without a look at each of many files
+        return sorted(Path(entry.path) for entry in entries if not _is_hidden(entry.name) and _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _files(folder: Path) -> tuple[list[Path], int]:

@@ -196,6 +196,11 @@ def test_the_codes_of_kdef_are_known(tmp_path, fill):
     assert counts(folder)[0] == dict.fromkeys(EMOTIONS, 1)
 
 
+def test_an_order_that_no_folder_needs_is_said(tmp_path, fill):
+    folder = fill(tmp_path / "set" / "test", each=1).parent
+    assert counts(folder, order="rafdb")[1] == ("--class-order says nothing here: no class folder is a number.",)
+
+
 def test_an_order_for_a_csv_is_refused(path):
     with pytest.raises(UsageError, match="--class-order is about folders named by numbers"):
         counts(path, order="affectnet")

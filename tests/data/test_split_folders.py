@@ -126,6 +126,27 @@ def test_a_folder_around_the_classes_of_a_split_does_not_matter(tmp_path, fill, 
     assert sizes(read_dataset(tmp_path / "set")) == EXPECTED
 
 
+def test_a_split_without_classes_is_refused_and_not_made_of_another(tmp_path, fill):
+    fill(tmp_path / "set" / "train", each=2)
+    (tmp_path / "set" / "valid").mkdir()
+    assert f"{tmp_path / 'set' / 'valid'} holds no folders of classes" in refusal(tmp_path / "set")
+
+
+def test_a_test_split_whose_images_have_no_classes_is_said(tmp_path, fill):
+    """As contests hand it out."""
+    fill(tmp_path / "set" / "train", each=12)
+    fill(tmp_path / "set", ["test"], each=3)
+    dataset = read_dataset(tmp_path / "set")
+    assert list(dataset.splits) == [Split.TRAIN, Split.VALID]
+    assert "test holds 3 images, but no folders of classes; expected" in dataset.warnings[0]
+
+
+def test_a_link_to_itself_is_no_folder(tmp_path, fill):
+    folder = fill(tmp_path / "set", each=12)
+    (folder / "loop").symlink_to(folder / "loop")
+    assert len(read_dataset(folder).splits) == 2
+
+
 def test_archives_beside_the_folders_are_named(tmp_path, fill):
     fill(tmp_path / "set", each=12)
     for name in ("more.zip", "raw.7z", "fer2013.tar.gz"):
