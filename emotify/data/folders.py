@@ -191,7 +191,7 @@ def _read_split(split: Split, tree: _Tree, labels: dict[str, int | None], findin
             else:
                 paths.append(path)
                 truth.append(label)
-    images, read, unread = read_images(paths)
+    images = read_images(paths)
     findings.warnings += [
         f"{split}: {amount(count, 'image')} of {printable(name)} left out (--exclude-classes)."
         for name, count in excluded.items()
@@ -201,8 +201,11 @@ def _read_split(split: Split, tree: _Tree, labels: dict[str, int | None], findin
         findings.warnings.append(f"{split}: {number} without a picture's name, not read: {_endings(others)}.")
     if links:
         findings.warnings.append(f"{split}: {amount(links, 'link')} to folders inside the classes, not followed.")
-    _sort_unread(split, unread, findings)
-    return LabelledImages(images, np.array(truth, np.int64)[read])
+    if images.with_frames:
+        number = amount(images.with_frames, "picture")
+        findings.warnings.append(f"{split}: {number} with several frames; only the first of each is read.")
+    _sort_unread(split, images.unread, findings)
+    return LabelledImages(images.pixels, np.array(truth, np.int64)[images.read])
 
 
 def _sort_unread(split: Split, unread: Sequence[Unread], findings: Findings) -> None:

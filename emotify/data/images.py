@@ -24,20 +24,28 @@ class Unread(NamedTuple):
     failure: Failure
 
 
-def read_images(paths: Sequence[Path]) -> tuple[UInt8Array, NDArray[np.bool_], list[Unread]]:
-    """Return the pictures that can be read (M, 1, 48, 48), which of the N paths they are (N,), and the other paths.
+class Images(NamedTuple):
+    """What became of N picture files."""
 
-    Each is upright and grey, and shows what predict sees of a picture that it takes whole.
-    """
+    pixels: UInt8Array  # (M, 1, 48, 48), of those that could be read
+    read: NDArray[np.bool_]  # (N,), which those are
+    unread: list[Unread]
+    with_frames: int  # pictures of which only the first of several frames was read
+
+
+def read_images(paths: Sequence[Path]) -> Images:
+    """Read pictures, upright and grey, as predict sees a picture that it takes whole."""
     images = np.empty((len(paths), 1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     read = np.ones(len(paths), np.bool_)
     unread = []
+    with_frames = 0
     for place, path in enumerate(paths):
         picture = read_picture(path, enough_side=_ENOUGH_SIDE)
         if isinstance(picture, Failure):
             read[place] = False
             unread.append(Unread(path, picture))
         else:
+            with_frames += picture.frames > 1
             whole = whole_square(picture.width, picture.height)
             images[place, 0] = cut_square(picture.image, whole.scaled(picture.image.width / picture.width))
-    return (images if read.all() else images[read]), read, unread
+    return Images(images if read.all() else images[read], read, unread, with_frames)

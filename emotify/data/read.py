@@ -59,7 +59,10 @@ def find_ferplus(source: str, *, environment: Mapping[str, str] = os.environ) ->
     votes = Path(named) if named else (path if path.is_dir() else path.parent) / FERPLUS_NAME
     if source == SYNTHETIC or not (named or votes.is_file()):
         return None
-    return votes if path.is_file() or _csv_in(path, ClassRules()) else None
+    try:
+        return votes if path.is_file() or _csv_in(path, DEFAULT_RULES) else None
+    except OSError:  # reading the data tells it
+        return None
 
 
 def _csv_in(folder: Path, rules: ClassRules) -> Path | None:

@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.data import Split, read_dataset
-from emotify.detection.detector import load_detector
+from emotify.detection.detector import DEFAULT_SEARCH, load_detector
 from emotify.emotions import EMOTIONS
 from emotify.errors import InputError
 from emotify.pictures.decoding import Picture
+from emotify.pictures.reading import read_picture
 from emotify.prediction.crops import find_faces, see_square
 
 
@@ -228,6 +229,13 @@ def test_pictures_in_a_format_that_is_not_read_are_left_out_and_counted(folder, 
     assert dataset.warnings == (f"test: 2 pictures left out, {first} first: {why}.",)
 
 
+def test_pictures_of_several_frames_are_counted(folder, noise):
+    noise().save(folder / "test" / "sad" / "x.gif", save_all=True, append_images=[noise(), noise()])
+    dataset = read_dataset(folder)
+    assert sizes(dataset)["test"] == [2, 2, 2, 2, 3, 2, 2]
+    assert dataset.warnings == ("test: 1 picture with several frames; only the first of each is read.",)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is not None, reason="HEIC can be read here")
 def test_heic_pictures_without_their_extra_are_counted_with_the_package_that_they_need(folder):
     (folder / "test" / "happy" / "1.png").unlink()
@@ -294,6 +302,17 @@ def test_training_sees_what_predicting_sees(folder, size):
     image = Image.effect_noise(size, 90).resize(size)
     seen = save_first_sad(folder, image)
     picture = Picture(image, *size)
+    (face,) = find_faces(picture, "whole", load_detector)
+    np.testing.assert_array_equal(seen, see_square(picture, face.square))
+
+
+@pytest.mark.parametrize("size", [(400, 300), (5300, 400)])
+def test_training_sees_what_predicting_sees_of_a_jpeg(folder, size):
+    """A large one is read at a fraction of its size by both, and no smaller one is."""
+    image = Image.effect_noise((size[0] // 10, size[1] // 10), 90).resize(size)
+    seen = save_first_sad(folder, image, "0.jpg")
+    picture = read_picture(folder / "test" / "sad" / "0.jpg", enough_side=DEFAULT_SEARCH.enough_side)
+    assert isinstance(picture, Picture)
     (face,) = find_faces(picture, "whole", load_detector)
     np.testing.assert_array_equal(seen, see_square(picture, face.square))
 
