@@ -186,6 +186,7 @@ def test_a_mean_with_a_network_of_fewer_blocks(few, tmp_path):
         for parameter in network.parameters():
             nn.init.uniform_(parameter, 0.5, 1.5)
         (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
         save_checkpoint(tmp_path / name / "checkpoint.safetensors", network, name, {})
     both = open_sources(f"{tmp_path / 'deep'},{tmp_path / 'cnn'}")
     config = dataclasses.replace(CONFIG, model="deep")
