@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, features
 
 from emotify.files import printable
-from emotify.pictures.formats import describe_foreign, fails_checksum, identify, is_cut_short, unsupported_format
+from emotify.pictures import sixteen_bits, tiff, webp
+from emotify.pictures.formats import CAMERA_RAW, describe_foreign, identify, is_cut_short, unsupported_format
+from emotify.pictures.jpeg import Coding, read_coding
 from emotify.pictures.pixels import has_many_levels, on_grey, to_eight_bits
+from emotify.pictures.png import DamagedPixelsError, needs_apple
+from emotify.pictures.png import versions as png_versions
 
 Status = Literal[
     "not_found", "permission", "empty", "not_an_image", "truncated", "corrupt", "unsupported", "too_large",
@@ -23,9 +29,14 @@ Status = Literal[
 ]  # fmt: skip
 
 MAX_PIXELS: Final = 50_000_000
+_MAX_STREAMED_PIXELS: Final = 250_000_000  # of JPEG files that can be decoded small, without holding them whole
 MIN_SIDE: Final = 16
 MAX_ASPECT: Final = 20
 
+_PASSED_OVER: Final = "its metadata are broken and were passed over"
+_CUT_SHORT: Final = ("truncat", "eof", "not enough image data")  # in what Pillow says
+# The type of the item that holds EXIF data, in its ItemInfoEntry box of version 2 (ISO 14496-12).
+_EXIF_ITEM: Final = re.compile(rb"(infe\x02.{7})Exif", re.DOTALL)
 _ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,6 +66,18 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class _File:
+    """A picture file's content, and Pillow's name of its format."""
+
+    content: bytes
+    kind: str
+
+    def open(self) -> Image.Image:
+        """Open it with the reader that Image.open would choose, whose limit on pixels is lower than that of JPEG."""
+        return Image.OPEN[self.kind][0](io.BytesIO(self.content), "")  # in memory: there is nothing to close
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why a picture cannot be read, and what to do about it, in one line that does not repeat the path."""
 
@@ -62,36 +85,87 @@ class Failure:
     message: str
 
 
-def decode(content: bytes, *, enough_side: int | None = None) -> Picture | Failure:
-    """Decode the first frame of a picture file's content.
+def decode(content: bytes, *, enough_side: int | None = None, named_raw: bool = False) -> Picture | Failure:
+    """Decode the first frame of a picture file's content, whatever the file's name, unless that says camera raw.
 
     enough_side: pixels of the longer side that will do. JPEG files can be decoded at a half, a quarter or an eighth of
     their size, which is faster and takes less memory. Raises nothing but MemoryError.
     """
     kind = identify(content)
     if kind is None:
-        if name := unsupported_format(content):
-            return Failure("unsupported", f"{name} files are not read; convert it to PNG or JPEG")
+        if name := unsupported_format(content, named_raw=named_raw):
+            return Failure("unsupported", _not_read(name))
         return Failure("not_an_image", describe_foreign(content))
+    coding = read_coding(content) if kind == "JPEG" else None
+    if name := _unsupported_variant(kind, content, coding, named_raw=named_raw):
+        return Failure("unsupported", _not_read(name))
     if failure := _missing_reader(kind):
         return failure
     _silence_pillow()
+    most = _MAX_STREAMED_PIXELS if coding and coding.streams else MAX_PIXELS
+    failures: list[Failure] = []
     try:
-        image = _open(content, kind)
-        failure = _check_size(*image.size)
-        if kind == "PNG" and not failure and fails_checksum(content):
-            failure = Failure("corrupt", "damaged PNG file (wrong checksum); get the picture again")
-        if failure:
+        for version, note in _versions(kind, content):
+            result = _decode_version(_File(version, kind), enough_side=enough_side, most_pixels=most)
+            if isinstance(result, Picture):
+                return replace(result, note="; ".join(filter(None, [result.note, note])))
+            failures.append(result)
+            if result.status not in {"truncated", "corrupt", "unsupported"}:
+                break
+    except DamagedPixelsError:
+        return Failure("corrupt", "damaged PNG file (wrong checksum); get the picture again")
+    return failures[0]
+
+
+def _not_read(name: str) -> str:
+    if name == CAMERA_RAW:
+        return f"{name}, of which only the thumbnail could be read; develop it to JPEG or PNG"
+    return f"{name} files are not read; convert it to PNG or JPEG"
+
+
+def _unsupported_variant(kind: str, content: bytes, coding: Coding | None, *, named_raw: bool) -> str:
+    """Return the name of what is not read of a format that is, or nothing."""
+    if coding is not None:
+        return coding.unsupported
+    if kind == "TIFF" and (named_raw or tiff.is_camera_raw(content)):
+        return CAMERA_RAW
+    if kind == "PNG" and needs_apple(content):
+        return "iPhone app's PNG (CgBI)"
+    return ""
+
+
+def _versions(kind: str, content: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield a file as it is, or as Pillow should see it, then without what only describes the picture, and a note.
+
+    Raises DamagedPixelsError for a PNG file whose checksums tell that the pixels are not what they were.
+    """
+    if kind == "PNG":
+        yield from ((version, _PASSED_OVER if damaged else "") for version, damaged in png_versions(content))
+        return
+    yield content, ""
+    if kind == "TIFF":
+        yield tiff.without_descriptions(content), _PASSED_OVER
+    elif kind == "WEBP":
+        if version := webp.without_descriptions(content):
+            yield version, _PASSED_OVER
+    elif kind == "AVIF":
+        yield _EXIF_ITEM.sub(rb"\1skip", content), _PASSED_OVER
+
+
+def _decode_version(file: _File, *, enough_side: int | None, most_pixels: int) -> Picture | Failure:
+    try:
+        image = file.open()
+        if failure := _check_size(*image.size, most_pixels):
             return failure
         if not (frames := _count_frames(image)):
-            image, frames = _open(content, kind), 1  # a frame that cannot be opened has left it half changed
-        return _load(image, frames, enough_side=enough_side)
+            image, frames = file.open(), 1  # a frame that cannot be opened has left it half changed
+        return _load(image, frames, file=file, enough_side=enough_side)
     except MemoryError:
         raise
     except Image.DecompressionBombError:
-        return _too_large("far too many pixels")
+        return _too_large("far too many pixels", most_pixels)
     except Exception as error:  # noqa: BLE001 - on hostile bytes Pillow's readers raise nearly everything there is
-        return _explain(kind, content, error)
+        return _explain(file, error)
 
 
 def from_image(image: Image.Image) -> Picture | Failure:
@@ -142,11 +216,11 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", module="PIL")
 
 
-def _check_size(width: int, height: int) -> Failure | None:
+def _check_size(width: int, height: int, most_pixels: int = MAX_PIXELS) -> Failure | None:
     if min(width, height) < 1:
         return Failure("corrupt", f"its header says {width}x{height} pixels; get the picture again")
-    if width * height > MAX_PIXELS:
-        return _too_large(f"{width}x{height}")
+    if width * height > most_pixels:
+        return _too_large(f"{width}x{height}", most_pixels)
     if max(width, height) > MAX_ASPECT * min(width, height):
         return Failure(
             "bad_aspect", f"{width}x{height} is more than {MAX_ASPECT} times longer than wide; cut out a part"
@@ -156,23 +230,26 @@ def _check_size(width: int, height: int) -> Failure | None:
     return None
 
 
-def _too_large(what: str) -> Failure:
-    return Failure("too_large", f"{what}, more than {MAX_PIXELS // 10**6} megapixels; make the picture smaller")
+def _too_large(what: str, most_pixels: int) -> Failure:
+    return Failure("too_large", f"{what}, more than {most_pixels // 10**6} megapixels; make the picture smaller")
 
 
-def _open(content: bytes, kind: str) -> Image.Image:
-    return Image.open(io.BytesIO(content), formats=(kind,))  # in memory: there is nothing to close
-
-
-def _load(image: Image.Image, frames: int, *, enough_side: int | None = None) -> Picture | Failure:
+def _load(
+    image: Image.Image, frames: int, *, file: _File | None = None, enough_side: int | None = None
+) -> Picture | Failure:
     size = image.size
-    scale = 1.0 if enough_side is None else enough_side / max(size)
-    enough = (max(1, int(size[0] * scale)), max(1, int(size[1] * scale)))
-    drafted = image.draft("RGB", enough) if scale < 1 else None
+    enough = _enough(size, enough_side)
+    drafted = image.draft("RGB", enough) if enough != size else None
+    stored = sixteen_bits.layout(image)
     image.load()
     width, height = size if drafted else image.size
     turn, note = _turn(image)
-    shown = image if image.mode == "L" and "transparency" not in image.info else _to_rgb(image)
+    if file and stored and sixteen_bits.leaves_bits_unused(image):
+        shown: Image.Image | Failure = on_grey(_brighten(image, file, stored))
+    elif image.mode == "L" and "transparency" not in image.info:
+        shown = image
+    else:
+        shown = _to_rgb(image, white_is_zero=bool(file and file.kind == "TIFF" and tiff.white_is_zero(file.content)))
     if isinstance(shown, Failure):
         return shown
     if turn is not None:
@@ -180,6 +257,21 @@ def _load(image: Image.Image, frames: int, *, enough_side: int | None = None) ->
     if turn in _SIDEWAYS:
         width, height = height, width
     return Picture(shown, width, height, frames, note)
+
+
+def _enough(size: tuple[int, int], enough_side: int | None) -> tuple[int, int]:
+    """Return what size a JPEG file must at least be decoded at: so that memory can hold it, or smaller."""
+    scale = 1.0 if enough_side is None else min(1.0, enough_side / max(size))
+    while size[0] * size[1] * scale**2 > MAX_PIXELS:
+        scale /= 2
+    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+
+
+def _brighten(upper: Image.Image, file: _File, stored: str) -> Image.Image:
+    lower = file.open()
+    sixteen_bits.show_lower_bytes(lower, stored)
+    lower.load()
+    return sixteen_bits.scale_to_bits_in_use(upper, lower, stored)
 
 
 def _count_frames(image: Image.Image) -> int:
@@ -201,12 +293,13 @@ def _turn(image: Image.Image) -> tuple[Image.Transpose | None, str]:
     return _UPRIGHT.get(orientation), broken if image.info.get("exif") and not exif else ""
 
 
-def _to_rgb(image: Image.Image) -> Image.Image | Failure:
+def _to_rgb(image: Image.Image, *, white_is_zero: bool) -> Image.Image | Failure:
     if has_many_levels(image):
         try:
-            return Image.fromarray(to_eight_bits(np.asarray(image))).convert("RGB")
+            grey = to_eight_bits(np.asarray(image))
         except ValueError as error:
             return Failure("nonfinite", str(error))
+        return Image.fromarray(~grey if white_is_zero else grey).convert("RGB")
     if image.mode == "LAB":
         return Failure("unsupported", "colours in CIE Lab are not read; convert it to an RGB PNG or JPEG")
     if image.has_transparency_data:
@@ -214,10 +307,13 @@ def _to_rgb(image: Image.Image) -> Image.Image | Failure:
     return image.convert("RGB")
 
 
-def _explain(kind: str, content: bytes, error: Exception) -> Failure:
+def _explain(file: _File, error: Exception) -> Failure:
     text = str(error).lower()
-    if is_cut_short(kind, content) or any(words in text for words in ("truncat", "eof", "not enough image data")):
-        return Failure("truncated", f"the {kind} file ends too early; get the picture again")
-    # Pillow's words for a header that it makes no sense of hold an address in memory.
-    reason = "its header makes no sense" if isinstance(error, UnidentifiedImageError) else printable(text[:100])
-    return Failure("corrupt", f"damaged {kind} file ({reason}); get the picture again")
+    if is_cut_short(file.kind, file.content) or any(words in text for words in _CUT_SHORT):
+        return Failure("truncated", f"the {file.kind} file ends too early; get the picture again")
+    reason = printable(text[:100])
+    if "unknown pixel mode" in text and file.kind == "TIFF" and (layout := tiff.pixel_layout(file.content)):
+        return Failure("unsupported", _not_read(f"TIFF ({layout})"))
+    if "unsupported" in text:
+        return Failure("unsupported", f"a kind of {file.kind} that is not read ({reason}); convert it to PNG or JPEG")
+    return Failure("corrupt", f"damaged {file.kind} file ({reason}); get the picture again")

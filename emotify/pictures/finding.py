@@ -8,41 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
-# What a walk takes for a picture by its name. Some cannot be read: better a row that says so than silence.
-IMAGE_EXTENSIONS: Final = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".pfm",
-        ".avif",
-        ".avifs",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".jp2",
-        ".jxl",
-        ".svg",
-        ".eps",
-        ".psd",
-        ".ico",
-    ]
-)
+from emotify.pictures.formats import RAW_EXTENSIONS
 
+# What a walk takes for a picture by its name. Some cannot be read: better a row that says so than silence.
+IMAGE_EXTENSIONS: Final = RAW_EXTENSIONS | frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".jxl", ".svg",
+    ".eps", ".psd", ".ico",
+])  # fmt: skip
 
 Place: TypeAlias = str | os.PathLike[str]
 Identity: TypeAlias = tuple[int, int]  # of a folder: device and inode

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from typing import Final, Literal
 
 # Pillow is asked for exactly one of these, so that no file can start another of its readers (EPS runs Ghostscript).
@@ -19,7 +18,15 @@ _SIGNATURES: Final = (
     ("HEIF", re.compile(rb".{4}ftyp(?:he[iv][cxms]|m[is]f1)", re.DOTALL)),
 )
 
+CAMERA_RAW: Final = "camera raw"
+RAW_EXTENSIONS: Final = frozenset([
+    ".3fr", ".ari", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos",
+    ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+])  # fmt: skip
 _UNSUPPORTED: Final = (
+    # NEF, DNG and others are TIFF files; emotify.pictures.tiff tells those.
+    (CAMERA_RAW, re.compile(rb"IIR[OS]|MMOR|IIU\0|II\x1a\0\0\0HEAPCCDR")),
+    (CAMERA_RAW, re.compile(rb"FUJIFILMCCD-RAW|FOVb|\0MRM|.{4}ftypcrx|ARRI", re.DOTALL)),
     ("EPS", re.compile(rb"%!PS|\xc5\xd0\xd3\xc6")),
     ("PDF", re.compile(rb"\s*%PDF-")),
     ("PSD", re.compile(rb"8BPS")),
@@ -33,6 +40,7 @@ _NO_PICTURES: Final = (
     ("a zip archive; unpack it first", re.compile(rb"PK\x03\x04")),
     ("a video; save a frame of it as PNG or JPEG", re.compile(rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3", re.DOTALL)),
 )
+_UNKNOWN: Final = "no picture format that is known here; check what the file is"
 _PAGE: Final = (b"<html", b"<!doctype html", b"<head", b"<body")  # in a web page; before any picture in it
 _HEAD: Final = 4096  # bytes in which a signature must lie; hostile files cannot make the search longer
 
@@ -43,12 +51,16 @@ def identify(content: bytes) -> str | None:
     return next((name for name, signature in _SIGNATURES if signature.match(head)), None)
 
 
-def unsupported_format(content: bytes) -> str | None:
-    """Return the name of a known picture format that is not read here, or None."""
+def unsupported_format(content: bytes, *, named_raw: bool = False) -> str | None:
+    """Return the name of a known picture format that is not read here, or None.
+
+    named_raw: its name says that it is camera raw, of which there are more kinds than are known here.
+    """
     head = content[:_HEAD]
     if _is_markup(head, b"<svg") and not _is_markup(head.lower().partition(b"<svg")[0], *_PAGE):
         return "SVG"
-    return next((name for name, signature in _UNSUPPORTED if signature.match(head)), None)
+    name = next((name for name, signature in _UNSUPPORTED if signature.match(head)), None)
+    return CAMERA_RAW if named_raw and not name and describe_foreign(content) == _UNKNOWN else name
 
 
 def describe_foreign(content: bytes) -> str:
@@ -56,8 +68,7 @@ def describe_foreign(content: bytes) -> str:
     head = content[:_HEAD]
     if _is_markup(head, *_PAGE):
         return "a web page (HTML); download the picture itself"
-    known = (words for words, signature in _NO_PICTURES if signature.match(head))
-    return next(known, "no picture format that is known here; check what the file is")
+    return next((words for words, signature in _NO_PICTURES if signature.match(head)), _UNKNOWN)
 
 
 def _is_markup(head: bytes, *tags: bytes) -> bool:
@@ -85,20 +96,6 @@ def is_cut_short(kind: str, content: bytes) -> bool:
             return _boxes_end(content) > size
         case _:
             return False
-
-
-def fails_checksum(content: bytes) -> bool:
-    """Tell whether a PNG's header, palette or pixels do not match their checksums, which Pillow only checks in part."""
-    position = 8
-    while position + 12 <= len(content):
-        length = int.from_bytes(content[position : position + 4], "big")
-        end = position + 8 + length
-        if content[position + 4 : position + 8] in {b"IHDR", b"PLTE", b"IDAT"} and end + 4 <= len(content):
-            checksum = int.from_bytes(content[end : end + 4], "big")
-            if zlib.crc32(memoryview(content)[position + 4 : end]) != checksum:
-                return True
-        position = end + 4
-    return False
 
 
 def _boxes_end(content: bytes) -> int:

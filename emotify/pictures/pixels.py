@@ -11,6 +11,10 @@ from PIL import Image
 
 IMAGE_SIZE: Final = 48  # pixels, the side of what a classifier sees
 _GREY: Final = (128, 128, 128, 255)
+_NARROW: Final = 0.25  # of what the bits in use have room for: values that fill less are spread
+_OUTLIERS: Final = (0.2, 99.8)  # percentiles; a sensor has dead pixels, and hot ones
+_SAMPLE: Final = 100_000  # values that percentiles are taken of
+_AT_ONCE: Final = 2**20  # values
 
 
 class Square(NamedTuple):
@@ -35,33 +39,53 @@ def has_many_levels(image: Image.Image) -> bool:
 
 
 def to_eight_bits(values: NDArray[np.floating[Any] | np.integer[Any]]) -> NDArray[np.uint8]:
-    """Return grey values of 16 bits, 32 bits or floating point as 0..255, which Pillow would clip to white.
+    """Return grey values (H, W) of 9 to 32 bits or floating point as 0..255, scaled by what they hold.
 
+    That is by the bits in use (a sensor's 12 in a file of 16), or from the lowest to the highest value where these are
+    close to each other, as of a thermal camera, or negative. A file of 16 bits made from one of 8 gives the latter.
     Raises ValueError where they are not numbers.
     """
     if not np.isfinite(values).all():
         msg = "some of its pixels are NaN or infinite; save it as an ordinary PNG or JPEG"
         raise ValueError(msg)
+    black, white = _range_in_use(values)
+    grey = np.empty(values.shape, np.uint8)
+    step = max(1, _AT_ONCE // max(1, values[0].size))
+    for row in range(0, len(values), step):  # in parts: a copy in floating point may be a large one
+        part = values[row : row + step].astype(np.float64)
+        grey[row : row + step] = np.clip((part - black) * (256 / (white - black)), 0, 255)
+    return grey
+
+
+def _range_in_use(values: NDArray[np.floating[Any] | np.integer[Any]]) -> tuple[float, float]:
+    """Return the values that stand for black and, as the first that is too large, for white."""
     low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 1 and values.dtype.kind == "f":
-        grey = values * 255
-    elif low >= 0 and high <= 255:
-        grey = values
-    elif low >= 0 and high <= 65535:
-        grey = values // 256
-    else:
-        grey = (values.astype(np.float64) - low) * (255 / (high - low) if high > low else 0.0)
-    return grey.astype(np.uint8)
+    whole = values.dtype.kind in "iu"
+    if whole and low >= 0 and high <= 65535 and not ((values % 256).any() and (values % 257).any()):
+        return 0.0, 65536.0  # made from 8 bits
+    sample = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
+    lower, upper = (float(value) for value in np.percentile(sample, _OUTLIERS))
+    if low >= 0 and high <= 65535:
+        white = 1.0 if high <= 1 and not whole else 2.0 ** max(8, int(high).bit_length())
+        if low == high or upper - lower >= white * _NARROW:
+            return 0.0, white
+    if lower == upper or upper - lower >= (high - low) / 2:
+        lower, upper = low, high if high > low else low + 1
+    return lower, upper + (upper - lower) / 255
 
 
 def on_grey(image: Image.Image) -> Image.Image:
-    """Return an image that is transparent in places in RGB, above a middle grey.
+    """Return an image that is transparent in places in RGB, above a middle grey; as it is where all would be hidden.
 
-    Pillow's `convert` alone would show the colours that hide below transparent pixels.
+    Pillow's `convert` alone would show the colours that hide below transparent pixels. An alpha channel of zeros is
+    one that was never filled.
     """
-    ground = Image.new("RGBA", image.size, _GREY)
     seen = image.convert("LA") if image.mode == "La" else image
-    ground.alpha_composite(seen if seen.mode == "RGBA" else seen.convert("RGBA"))
+    seen = seen if seen.mode == "RGBA" else seen.convert("RGBA")
+    if seen.getchannel("A").getextrema() == (0, 0):
+        return Image.merge("RGB", seen.split()[:3])
+    ground = Image.new("RGBA", image.size, _GREY)
+    ground.alpha_composite(seen)
     return ground.convert("RGB")
 
 

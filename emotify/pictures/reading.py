@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from emotify.pictures.decoding import Failure, Picture, Status, decode, from_array, from_image
+from emotify.pictures.formats import RAW_EXTENSIONS
 
 __all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "read_picture"]
 
@@ -40,7 +41,9 @@ def read_picture(source: Source, *, enough_side: int | None = None) -> Picture |
         if isinstance(source, Image.Image):
             return from_image(source)
         content = _content(source)
-        return content if isinstance(content, Failure) else decode(content, enough_side=enough_side)
+        if isinstance(content, Failure):
+            return content
+        return decode(content, enough_side=enough_side, named_raw=_is_named_raw(source))
     except MemoryError:
         return Failure("memory", "not enough memory to open it; close other programs, or make the picture smaller")
 
@@ -62,6 +65,12 @@ def _content(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes | Failu
     if len(content) > MAX_BYTES:
         return _too_many_bytes()
     return content
+
+
+def _is_named_raw(source: object) -> bool:
+    if not isinstance(source, Path | str | os.PathLike):
+        return False
+    return os.path.splitext(os.fspath(source))[1].casefold() in RAW_EXTENSIONS  # noqa: PTH122 - as in finding.py
 
 
 def _stream_content(stream: BinaryIO) -> bytes:

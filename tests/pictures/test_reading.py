@@ -26,23 +26,10 @@ from typer.testing import CliRunner
 from emotify.cli import app
 from emotify.detection.detector import Search
 from emotify.pictures.reading import MAX_BYTES, Failure, Picture, read_picture
+from tests.pictures.making import chunk, drawing, encode, failure, pixels, read
 
 FUZZ_ROUNDS = int(os.environ.get("EMOTIFY_FUZZ", "2000"))  # mutations of each format
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["AVIF"] if features.check("avif") else [])]
-
-
-def drawing(width: int = 64, height: int = 48) -> Image.Image:
-    """Return a picture that looks different from every side."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    return Image.fromarray(
-        np.stack([columns * 255 // width, rows * 255 // height, 200 * (columns > rows)], axis=-1).astype(np.uint8)
-    )
-
-
-def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def png(width: int, height: int, *chunks: bytes) -> bytes:
@@ -51,28 +38,6 @@ def png(width: int, height: int, *chunks: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     body = [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", rows), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-def read(content: bytes | Path) -> Picture:
-    picture = read_picture(content)
-    assert isinstance(picture, Picture), picture
-    return picture
-
-
-def pixels(content: bytes | Path) -> np.ndarray:
-    return np.asarray(read(content).image.convert("RGB")).astype(int)
-
-
-def failure(content: bytes | Path | io.BytesIO) -> Failure:
-    result = read_picture(content)
-    assert isinstance(result, Failure), result
-    assert result.message
-    assert "\n" not in result.message
-    return result
 
 
 PNG, JPEG, BMP = (encode(drawing(), kind) for kind in ("PNG", "JPEG", "BMP"))
@@ -96,7 +61,6 @@ BROKEN = {
     "B18 5000x1": (encode(drawing(5000, 1)), "bad_aspect", "5000x1"),
     "B19 no width": (png(0, 48), "corrupt", ""),
     "B19 no height": (BMP.replace(struct.pack("<ii", 64, 48), struct.pack("<ii", 64, 0)), "corrupt", ""),
-    "B26 text bomb": (png(48, 48, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000)))), "corrupt", ""),
     "B27 eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n", "unsupported", "PNG or JPEG"),
     "B28 svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported", "PNG or JPEG"),
     "B28 svg with a page": (b"<svg><foreignObject><html></html></foreignObject></svg>", "unsupported", "PNG or JPEG"),
