@@ -66,7 +66,7 @@ def _range_in_use(values: NDArray[np.floating[Any] | np.integer[Any]]) -> tuple[
     sample = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
     lower, upper = (float(value) for value in np.percentile(sample, _OUTLIERS))
     if low >= 0 and high <= 65535:
-        white = 1.0 if high <= 1 and not whole else 2.0 ** max(8, int(high).bit_length())
+        white = 256 / 255 if high <= 1 and not whole else 2.0 ** max(8, int(high).bit_length())
         if low == high or upper - lower >= white * _NARROW:
             return 0.0, white
     if lower == upper or upper - lower >= (high - low) / 2:
@@ -82,7 +82,7 @@ def on_grey(image: Image.Image) -> Image.Image:
     """
     seen = image.convert("LA") if image.mode == "La" else image
     seen = seen if seen.mode == "RGBA" else seen.convert("RGBA")
-    if seen.getchannel("A").getextrema() == (0, 0):
+    if image.mode[-1] in "Aa" and seen.getchannel("A").getextrema() == (0, 0):
         return Image.merge("RGB", seen.split()[:3])
     ground = Image.new("RGBA", image.size, _GREY)
     ground.alpha_composite(seen)
