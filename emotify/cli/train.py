@@ -20,6 +20,7 @@ from emotify.errors import UsageError
 from emotify.files import check_folder, printable
 from emotify.runs import RUNS
 from emotify.training.config import DATA, VOTES_WEIGHT, TrainConfig, read_config
+from emotify.words import amount
 
 if TYPE_CHECKING:
     from emotify.evaluation.metrics import Scores
@@ -182,6 +183,6 @@ def _describe(config: TrainConfig) -> str:
     teacher = f"taught by {config.distill}, " if config.distill else ""
     compiled = ", compiled" if config.compile == "on" else ""
     return printable(
-        f"{config.model}, {augmented}, {teacher}seed {config.seed}, {config.epochs} epochs, "
-        f"{config.device}, {config.precision} {config.layout}{compiled}, {config.threads} threads,"
+        f"{config.model}, {augmented}, {teacher}seed {config.seed}, {amount(config.epochs, 'epoch')}, "
+        f"{config.device}, {config.precision} {config.layout}{compiled}, {amount(config.threads, 'thread')},"
     )

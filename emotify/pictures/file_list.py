@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from emotify.errors import InputError, list_mistakes
+from emotify.pictures.finding import path_as_given
 
 _BLOCK: Final = 2**16  # bytes
 _LONGEST: Final = 2**16  # bytes; no system has longer paths
@@ -41,7 +42,9 @@ def _read(number: int, name: bytes, *, null: bool) -> Path | str | None:
         name = name.removesuffix(b"\r")
         if b"\0" in name:
             return f"line {number} holds a NUL; say -0 if the names end in it"
-    return Path(os.fsdecode(name)) if name else None
+        if number == 1 and b"\r" in name:
+            return "the lines end in CR alone, as on old Macs; save the list with LF"
+    return path_as_given(os.fsdecode(name)) if name else None
 
 
 def _split(file: IO[bytes], end: bytes) -> Iterator[bytes]:

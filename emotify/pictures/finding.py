@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from emotify.pictures.formats import RAW_EXTENSIONS
 
@@ -15,6 +16,13 @@ IMAGE_EXTENSIONS: Final = RAW_EXTENSIONS | frozenset([
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".jxl", ".svg",
     ".eps", ".psd", ".ico",
+])  # fmt: skip
+
+# Folders that other programs and systems keep thumbnails and deleted files in, in small letters.
+_OF_OTHER_PROGRAMS: Final = frozenset([
+    "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "@sharesnap", "@tmp", "@transcode", "__macosx",
+    "$recycle.bin", "recycler", "system volume information", "lost+found", ".thumbnails", ".thumb", ".@__thumb",
+    ".trash", ".trashes", ".picasaoriginals", ".ipynb_checkpoints",
 ])  # fmt: skip
 
 Place: TypeAlias = str | os.PathLike[str]
@@ -28,7 +36,33 @@ class Tally:
     ignored: int = 0  # files without an image extension
     links: int = 0  # links inside folders that were not followed
     again: int = 0  # folders that had been walked
+    folders: Counter[str] = field(default_factory=Counter)  # that other programs keep, by name
     walked: set[Identity] = field(default_factory=set)  # folders
+
+    def counts(self) -> dict[str, int]:
+        """Return how much was passed over, by kind."""
+        return {"files": self.ignored, "links": self.links, "folders": self.folders.total() + self.again}
+
+
+class _AsGiven(type(Path())):  # type: ignore[misc] # Path itself cannot be made on Python 3.11
+    """A path that is written as it was given."""
+
+    given = ""
+
+    def __str__(self) -> str:
+        return self.given or str(super().__str__())
+
+    def __fspath__(self) -> str:
+        return str(self)
+
+
+def path_as_given(place: Place) -> Path:
+    """Return a path that is written as it was given also where that is an address: Path makes https:/ of https://."""
+    if not isinstance(place, str) or "://" not in place:
+        return Path(place)
+    path = _AsGiven(place)
+    path.given = place
+    return cast("Path", path)
 
 
 def identity(folder: Path) -> Identity:
@@ -48,11 +82,12 @@ def find_pictures(
 
     A named file is always yielded, missing or not, and so is a folder that cannot be listed: reading it says what is
     wrong. In folders, files without an image extension are counted in `tally`, hidden ones are not even that, links
-    are not followed unless `follow_links` says so, no folder is walked twice, and those in `without` not at all.
+    are not followed unless `follow_links` says so, no folder is walked twice, and those in `without` not at all, nor
+    those that other programs keep thumbnails and deleted files in, which are counted.
     """
     tally = tally if tally is not None else Tally()
     for place in [places] if isinstance(places, str | os.PathLike) else places:
-        yield from _find(Path(place), _Rules(tally, without, follow_links))
+        yield from _find(path_as_given(place), _Rules(tally, without, follow_links))
 
 
 @dataclass(frozen=True)
@@ -111,6 +146,9 @@ def _list(folder: Path, rules: _Rules) -> _Listing | None:
 
 
 def _sort_in(entry: os.DirEntry[str], listing: _Listing, rules: _Rules) -> None:
+    if entry.name.casefold() in _OF_OTHER_PROGRAMS and _is_folder(entry, follow_links=rules.follow_links):
+        rules.tally.folders[entry.name] += 1
+        return
     if entry.name.startswith(".") or entry.name.casefold() in {"thumbs.db", "desktop.ini"}:
         return
     if entry.is_symlink() and not rules.follow_links:

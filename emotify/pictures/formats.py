@@ -33,13 +33,39 @@ _UNSUPPORTED: Final = (
     ("ICO", re.compile(rb"\0\0[\1\2]\0[^\0]\0")),
     ("JPEG 2000", re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51")),
     ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
+    ("JPEG XR", re.compile(rb"II\xbc[\0\1]")),
+    ("DICOM", re.compile(rb".{128}DICM", re.DOTALL)),
+    ("FITS", re.compile(rb"SIMPLE  =")),
+    ("OpenEXR", re.compile(rb"v/1\x01")),
+    ("Radiance HDR", re.compile(rb"#\?RADIANCE|#\?RGBE")),
+    ("GIMP", re.compile(rb"gimp xcf ")),
+    ("DDS", re.compile(rb"DDS \x7c")),
+    ("QOI", re.compile(rb"qoif")),
+    ("ICNS", re.compile(rb"icns")),
+    ("DjVu", re.compile(rb"AT&TFORM")),
 )
 _NO_PICTURES: Final = (
     ("a Git LFS pointer; fetch the picture with: git lfs pull", re.compile(rb"version https://git-lfs")),
+    ("a git-annex pointer; fetch the picture with: git annex get", re.compile(rb"(?:\.\./)*[\w./]*/annex/objects/")),
     ("a gzip archive; unpack it first", re.compile(rb"\x1f\x8b")),
-    ("a zip archive; unpack it first", re.compile(rb"PK\x03\x04")),
+    ("a zip archive; unpack it first", re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)")),
+    ("a 7z archive; unpack it first", re.compile(rb"7z\xbc\xaf\x27\x1c")),
+    ("an xz archive; unpack it first", re.compile(rb"\xfd7zXZ\0")),
+    ("a bzip2 archive; unpack it first", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),
+    ("a Zstandard archive; unpack it first", re.compile(rb"\x28\xb5\x2f\xfd")),
+    ("a RAR archive; unpack it first", re.compile(rb"Rar!\x1a\x07")),
+    ("a tar archive; unpack it first", re.compile(rb"[^\0].{256}ustar", re.DOTALL)),
     ("a video; save a frame of it as PNG or JPEG", re.compile(rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3", re.DOTALL)),
+    ("a picture in base64 text; decode it first", re.compile(rb"data:image/|iVBORw0KGgo|/9j/[24]|R0lGOD|UklGR")),
+    ("a NumPy array; save it as PNG or JPEG", re.compile(rb"\x93NUMPY")),
+    ("an HDF5 file; save its pictures as PNG or JPEG", re.compile(rb"\x89HDF\r\n")),
+    ("macOS's notes on a file (AppleDouble); name the file itself", re.compile(rb"\0\x05\x16[\0\7]")),
+    ("a Windows shortcut; name the picture itself", re.compile(rb"L\0\0\0\x01\x14\x02\0|\[InternetShortcut\]")),
+    ("an Office document; save its pictures as PNG or JPEG", re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")),
+    ("JSON text, perhaps a server's error message; get the picture itself", re.compile(rb'\s*(?:\{\s*"|\[\s*[\[{"])')),
 )
+# One line that names another file: what git leaves in the place of a link where it may not make one.
+_LINK_TEXT: Final = re.compile(rb"[^\0-\x1f]{1,1000}\.(?:jpe?g|png|gif|webp|bmp|tiff?|heic|avif)\n?", re.IGNORECASE)
 _UNKNOWN: Final = "no picture format that is known here; check what the file is"
 _PAGE: Final = (b"<html", b"<!doctype html", b"<head", b"<body")  # in a web page; before any picture in it
 _HEAD: Final = 4096  # bytes in which a signature must lie; hostile files cannot make the search longer
@@ -68,7 +94,15 @@ def describe_foreign(content: bytes) -> str:
     head = content[:_HEAD]
     if _is_markup(head, *_PAGE):
         return "a web page (HTML); download the picture itself"
-    return next((words for words, signature in _NO_PICTURES if signature.match(head)), _UNKNOWN)
+    if _is_markup(head, b"<?xml", b"<error"):
+        return "an XML document, perhaps a server's error message; get the picture itself"
+    if not head.strip(b"\0") and not content.strip(b"\0"):
+        return "nothing but zeros, as an interrupted copy leaves; get the picture again"
+    if words := next((words for words, signature in _NO_PICTURES if signature.match(head)), ""):
+        return words
+    if _LINK_TEXT.fullmatch(content):
+        return "a text that names another file, as git leaves for a link (core.symlinks); name that file"
+    return _UNKNOWN
 
 
 def _is_markup(head: bytes, *tags: bytes) -> bool:

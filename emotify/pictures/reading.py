@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias, TypeGuard
@@ -18,6 +19,9 @@ from emotify.pictures.formats import RAW_EXTENSIONS
 __all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "read_picture"]
 
 MAX_BYTES: Final = 64 * 2**20
+# Two slashes or one: a Path has dropped the second.
+_ADDRESS: Final = re.compile(r"(?:https?|ftps?|sftp|ssh|s3|gs|az|hdfs|hf):/|data:image/|www\.", re.IGNORECASE)
+_PATTERN: Final = re.compile(r"[*?]|\[[^\]]+\]|\{[^}]*,[^}]*\}")
 
 # A file's path or content, an open file, pixels (grey HxW or RGB HxWx3), or an image of Pillow's.
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.uint8] | Image.Image
@@ -136,10 +140,18 @@ def _file_failure(path: str, error: OSError | ValueError) -> Failure:
 def _missing_hint(text: str) -> str:
     if os.path.islink(text):  # noqa: PTH114 - Path.is_symlink raises for names too long
         return "a link that leads nowhere; mend the link, or name the file itself"
+    if text.startswith("file:"):
+        return "no such file; write its path without file://"
+    if _ADDRESS.match(text):
+        return "an address, not a file; download the picture first"
     if text.startswith("~"):
         return "no such file; the shell did not replace ~, write the folder's full path"
     if "$" in text or text.count("%") > 1:
         return "no such file; the shell did not replace the variable in its name, write out the path"
+    if _PATTERN.search(text):
+        return "no such file; the pattern was not expanded: nothing matches it, or it is in quotes"
     if "\\" in text and os.sep == "/":
         return "no such file; this looks like a Windows path, write it with / as this system does"
+    if text != text.strip():
+        return "no such file; its name begins or ends with a blank, check the path"
     return "no such file; check the path"

@@ -21,6 +21,7 @@ from emotify.emotions import EMOTIONS
 from emotify.machine import available_cpus
 from emotify.onnx_runtime.classifier import Session, open_session
 from emotify.opening import Kind, resolve
+from emotify.pictures.finding import path_as_given
 from emotify.pictures.pixels import Square
 from emotify.pictures.reading import Failure, Source, is_source, read_picture
 from emotify.prediction.crops import Face, find_faces, see_square
@@ -248,7 +249,7 @@ class Predictor:
 def _path_of(source: Source) -> Path:
     """Return where a picture is, or what it is in angle brackets, as Python calls its own <stdin>."""
     if isinstance(source, str | os.PathLike):
-        return Path(source)
+        return path_as_given(source)
     name = getattr(source, "filename", "") or getattr(source, "name", "")  # of Pillow's images, and of open files
     return Path(name) if name and isinstance(name, str) else Path(f"<{type(source).__name__}>")
 

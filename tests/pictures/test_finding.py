@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from emotify.errors import InputError
+from emotify.pictures.file_list import read_names
 from emotify.pictures.finding import Tally, find_pictures
 
 
@@ -147,3 +152,33 @@ def test_b40_an_empty_folder_has_no_pictures(tmp_path):
     tally = Tally()
     assert list(find_pictures([tmp_path], tally)) == []
     assert tally.ignored == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["@eaDir", "@EADIR", "__MACOSX", "lost+found", ".thumbnails", "#recycle", "$RECYCLE.BIN"]
+)
+def test_folders_of_other_programs_are_passed_over_and_counted(tmp_path, name):
+    for folder in (tmp_path / name, tmp_path / "album" / name):
+        folder.mkdir(parents=True)
+        (folder / "thumb.jpg").touch()
+    (tmp_path / "album" / "a.jpg").touch()
+    (tmp_path / "album" / f"{name}.jpg").touch()
+    tally = Tally()
+    found = {path.name for path in find_pictures(tmp_path, tally)}
+    assert found == {"a.jpg", *([] if name.startswith(".") else [f"{name}.jpg"])}
+    assert tally.folders == {name: 2}
+    assert [path.name for path in find_pictures(tmp_path / name)] == ["thumb.jpg"]  # named, it is meant
+
+
+def test_addresses_keep_both_slashes(tmp_path):
+    for address in ("https://example.com/a.jpg", "s3://bucket/b c.jpg"):
+        (path,) = find_pictures(address)
+        assert str(path) == os.fspath(path) == address
+    listed = io.BytesIO(b"https://example.com/a.jpg\n")
+    assert [str(path) for path in read_names(listed)] == ["https://example.com/a.jpg"]
+
+
+def test_a_list_whose_lines_end_in_cr_is_refused():
+    with pytest.raises(InputError, match="CR"):
+        list(read_names(io.BytesIO(b"a.jpg\rb.jpg\r")))
+    assert list(read_names(io.BytesIO(b"a.jpg\r\nb.jpg\r\n"))) == [Path("a.jpg"), Path("b.jpg")]

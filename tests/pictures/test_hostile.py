@@ -266,6 +266,40 @@ def test_b40_no_pictures(small_model, tmp_path):
     assert "(12 other files ignored)" in predict(tmp_path, "--model", small_model, code=4).stderr
 
 
+def test_a_folder_of_links_alone_says_so(small_model, png, tmp_path):
+    (tmp_path / "x.png").write_bytes(png)
+    (tmp_path / "links").mkdir()
+    for number in range(3):
+        (tmp_path / "links" / f"{number}.png").symlink_to(tmp_path / "x.png")
+    told = predict(tmp_path / "links", "--model", small_model, code=4).stderr
+    assert "3 links inside folders were not followed; --follow-links does" in told
+    assert len(rows(tmp_path / "links", "--model", small_model, "--follow-links")) == 3
+
+
+def test_what_a_walk_passes_over_is_told_and_counted(small_model, png, tmp_path):
+    """On stderr, and in the document."""
+    for name in ("x.png", "clip.mov", "notes.txt", "@eaDir/x.png", "album/@eaDir/y.png", "lost+found/z.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png)
+    (tmp_path / "link.png").symlink_to("x.png")
+    shown = predict(tmp_path, "--model", small_model, "--json")
+    document = json.loads(shown.stdout)
+    assert [picture["path"] for picture in document["pictures"]] == [str(tmp_path / "x.png")]
+    assert document["summary"]["passed_over"] == {"files": 2, "links": 1, "folders": 3}
+    told = predict(tmp_path, "--model", small_model, "--jsonl").stderr.splitlines()
+    assert "2 other files ignored" in told
+    assert "1 link inside folders was not followed; --follow-links does" in told
+    assert "folders of other programs were passed over: 2 @eaDir, 1 lost+found" in told
+    assert "1 picture, 1 face: " in told[-1]
+
+
+def test_addresses_and_patterns_are_told_as_what_they_are(small_model):
+    told = rows("https://example.com/a.jpg", "x/*.jpg", "--model", small_model, code=4)
+    assert [row["path"] for row in told] == ["https://example.com/a.jpg", "x/*.jpg"]
+    assert "download" in str(told[0]["message"])
+    assert "pattern" in str(told[1]["message"])
+
+
 @pytest.mark.parametrize("words", [("--faces", "hole"), ("--truth", "folder"), ("--threads", "-1"), ("--classes", "x")])
 def test_b43_options_that_cannot_be_meant(words, small_model):
     """B43: exit 2, naming the option. There is no --classes: an expression is what the model was trained on."""

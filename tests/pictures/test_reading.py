@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import random
 import resource
@@ -12,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import zlib
@@ -38,6 +42,16 @@ def png(width: int, height: int, *chunks: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     body = [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", rows), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def packed(name: str) -> bytes:
+    """Return a tar archive of one picture."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 64
+        archive.addfile(member, io.BytesIO(bytes(64)))
+    return buffer.getvalue()
 
 
 PNG, JPEG, BMP = (encode(drawing(), kind) for kind in ("PNG", "JPEG", "BMP"))
@@ -67,6 +81,26 @@ BROKEN = {
     "B28 pdf": (b"%PDF-1.7\n", "unsupported", "PNG or JPEG"),
     "B28 psd": (b"8BPS\0\1" + bytes(50), "unsupported", "PNG or JPEG"),
     "B28 ico": (b"\0\0\1\0\1\0" + bytes(50), "unsupported", "PNG or JPEG"),
+    "7z": (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(50), "not_an_image", "7z archive; unpack"),
+    "xz": (lzma.compress(PNG), "not_an_image", "xz archive; unpack"),
+    "bzip2": (bz2.compress(PNG), "not_an_image", "bzip2 archive; unpack"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(50), "not_an_image", "Zstandard archive; unpack"),
+    "rar": (b"Rar!\x1a\x07\x01\0" + bytes(50), "not_an_image", "RAR archive; unpack"),
+    "tar": (packed("a.png"), "not_an_image", "tar archive; unpack"),
+    "git-annex": (b"../../.git/annex/objects/x/y/SHA256E-s1--0.jpg", "not_an_image", "git annex get"),
+    "git-annex, unlocked": (b"/annex/objects/SHA256E-s1--0.jpg\n", "not_an_image", "git annex get"),
+    "a link as text": (b"../originals/face.jpg", "not_an_image", "link"),
+    "json": (b'{"error": {"code": 403}}', "not_an_image", "JSON"),
+    "xml": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "not_an_image", "XML"),
+    "base64": (base64.b64encode(PNG), "not_an_image", "base64"),
+    "base64 of jpeg": (b"data:image/jpeg;base64," + base64.b64encode(JPEG), "not_an_image", "base64"),
+    "numpy": (b"\x93NUMPY\1\0v\0{" + bytes(50), "not_an_image", "NumPy"),
+    "zeros": (bytes(5000), "not_an_image", "zeros"),
+    "AppleDouble": (b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(50), "not_an_image", "macOS"),
+    "shortcut": (b"L\0\0\0\1\x14\2\0" + bytes(50), "not_an_image", "shortcut"),
+    "iPhone png": (PNG[:8] + chunk(b"CgBI", bytes(4)) + PNG[8:], "unsupported", "CgBI"),
+    "dicom": (bytes(128) + b"DICM" + bytes(50), "unsupported", "DICOM"),
+    "exr": (b"v/1\x01" + bytes(50), "unsupported", "OpenEXR"),
     "B42 nothing on standard input": (io.BytesIO(), "empty", ""),
 }  # fmt: skip
 
@@ -281,11 +315,20 @@ def test_b1_b34_b45_what_is_not_there_is_not_found(tmp_path):
         Path("$PHOTOS/face.png"): "variable",
         Path("%USERPROFILE%\\face.png"): "variable",
         Path("C:\\photos\\face.png"): "Windows",
+        Path("https://example.com/a.jpg"): "download",
+        Path("s3://bucket/a.jpg"): "download",
+        Path("data:image/png;base64," + "iVBORw0KGgo" * 100): "download",
+        Path("file:///home/me/a.jpg"): "without file://",
+        Path("photos/*.jpg"): "pattern",
+        Path("photos/IMG_????.jpg"): "pattern",
+        Path("photos/[ab].jpg"): "pattern",
+        Path("photos/{a,b}.jpg"): "pattern",
+        Path("face.png "): "blank",
     }
     for path, words in missing.items():
         result = failure(path)
         assert result.status == "not_found"
-        assert words in result.message
+        assert words in result.message, path
 
 
 def test_b2_a_file_that_may_not_be_read(tmp_path):

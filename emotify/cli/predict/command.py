@@ -291,7 +291,7 @@ def predict(
         _check_found(inputs, tally)
     _tell_passed_over(inputs, tally, talk)
     if opened.changed:
-        talk.error(f"{opened.changed:,} pictures changed before they could be drawn; they have no copy or thumbnail")
+        talk.error(f"{amount(opened.changed, 'picture')} changed before drawing; there is no copy or thumbnail of them")
     if opened.kept:
         talk.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
     seconds = time.monotonic() - start
@@ -300,7 +300,7 @@ def predict(
         scores = None if doubt else _score_truth(summary)
         if scores is not None and summary.numbers:
             talk.error(order_sentence(summary) + ("" if class_order else "; --class-order says another"))
-        screen.finish(Ending(summary, scores, seconds, predictor.session.name, answering))
+        screen.finish(Ending(summary, scores, seconds, predictor.session.name, answering, tally.counts()))
     if doubt:
         msg = f"--truth folders: the folders are {doubt}"
         raise InputError(msg)
@@ -419,6 +419,9 @@ def _passed_over(tally: Tally) -> Iterator[str]:
         yield f"{amount(tally.ignored, 'other file')} ignored"
     if tally.links:
         yield f"{amount(tally.links, 'link')} inside folders {_were(tally.links)} not followed; --follow-links does"
+    if tally.folders:
+        names = ", ".join(f"{count:,} {printable(name)}" for name, count in tally.folders.most_common())
+        yield f"folders of other programs were passed over: {names}"
     if tally.again:
         yield f"{amount(tally.again, 'folder')} {_were(tally.again)} reached more than once; pictures are taken once"
 
@@ -431,9 +434,9 @@ def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
     for line in _passed_over(tally):
         talk.notice(line)
     if inputs.skipped:
-        talk.notice(f"{inputs.skipped:,} pictures were done before")
+        talk.notice(f"{amount(inputs.skipped, 'picture')} done before")
     if inputs.other_shards:
-        talk.notice(f"{inputs.other_shards:,} pictures are in other shards than {inputs.shard}")
+        talk.notice(f"{amount(inputs.other_shards, 'picture')} in other shards than {inputs.shard}")
 
 
 def _score_truth(summary: Summary) -> Scores | None:
@@ -449,4 +452,4 @@ def _score_truth(summary: Summary) -> Scores | None:
 def _tell_failures(summary: Summary, talk: Talk) -> None:
     if summary.failed:
         kinds = ", ".join(f"{count} {status}" for status, count in summary.failures.most_common())
-        talk.error(f"{summary.failed} of {summary.pictures} pictures could not be read: {kinds}")
+        talk.error(f"{summary.failed} of {amount(summary.pictures, 'picture')} could not be read: {kinds}")

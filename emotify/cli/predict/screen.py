@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from emotify.cli.console import Talk, print_json, print_json_line
 from emotify.emotions import describe_order
 from emotify.files import printable
+from emotify.words import amount
 
 if TYPE_CHECKING:
     from emotify.choices import Head
@@ -31,6 +32,7 @@ class Ending:
     seconds: float
     model: str
     head: Head  # that answered
+    passed_over: dict[str, int]  # what walks through folders left, by kind
 
 
 class Screen(Protocol):
@@ -89,6 +91,7 @@ class DocumentScreen:
                     "without_face": summary.without_face,
                     "faces": summary.faces,
                     "expressions": dict(summary.expressions),
+                    "passed_over": ending.passed_over,
                     "seconds": round(ending.seconds, 3),
                 },
                 "truth": None if ending.scores is None else ending.scores.document(),
@@ -194,8 +197,9 @@ def _tell_counts(ending: Ending, talk: Talk, *, expressions: bool = True) -> Non
         talk.notice(f"{summary.with_frames:,} with several frames: only the first of each was read")
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.expressions.most_common() if expressions)
     without = f"; {summary.without_face:,} without a face" if summary.without_face else ""
-    many = f"{summary.pictures:,} pictures, {summary.faces:,} faces{': ' if counts else ''}{counts}{without}"
-    talk.notice(f"{many}; {seconds:.1f} s, {summary.pictures / max(seconds, 1e-3):,.1f} a second")
+    many = f"{amount(summary.pictures, 'picture')}, {amount(summary.faces, 'face')}"
+    speed = f"{seconds:.1f} s, {summary.pictures / max(seconds, 1e-3):,.1f} a second"
+    talk.notice(f"{many}{': ' if counts else ''}{counts}{without}; {speed}")
 
 
 Result = TypeVar("Result")
