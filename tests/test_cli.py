@@ -565,6 +565,32 @@ def test_missing_things_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
     invoke("evaluate", onnx_file, "--data", "synthetic", "--device", "x", code=2)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", ""),
+        ("predict", "a.jpg", ""),
+        ("predict", "a.jpg", "--model", ""),
+        ("predict", "--files-from", ""),
+        ("predict", "a.jpg", "--csv", ""),
+        ("train", "--data", ""),
+        ("train", "--out", ""),
+        ("evaluate", ""),
+        ("ensemble", "a", ""),
+        ("export", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_refused(words, tmp_path, monkeypatch):
+    """As of a variable that is not set: it must not stand for this folder."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (48, 48)).save("face.png")
+    told = invoke(*words, code=2).stderr
+    assert "is empty" in told
+    assert len(told.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["face.png"]
+
+
 def test_f6_outputs_are_tried_before_any_work(runs, ensemble, onnx_file, tmp_path, monkeypatch):
     """F6: exit 6 for a place where nothing can be written, before data are read."""
     (tmp_path / "file").touch()
