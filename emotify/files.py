@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from emotify.errors import WriteError
+from emotify.errors import UsageError, WriteError
 
 
 def printable(text: str | os.PathLike[str]) -> str:
@@ -51,26 +51,44 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     """Give a binary file that becomes `path` when the block ends without an error, and vanishes otherwise.
 
     The file is made beside `path` under a random name, exclusively and without following links; it is synced before it
-    takes its place. Raises WriteError naming the path.
+    takes its place. Where `path` is a link, it stays one and the file that it leads to is replaced. A file that is
+    replaced keeps its permissions. Raises WriteError naming the path.
     """
-    temporary = _temporary(path)
     if not overwrite and os.path.lexists(path):  # a link that leads nowhere is something, too
         raise exists_error(path)
+    named, path = path, Path(os.path.realpath(path)) if path.is_symlink() else path
+    temporary = _temporary(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    with explain_write_errors(path):
+    with explain_write_errors(named):
         descriptor = os.open(temporary, flags, 0o666)
     try:
-        with explain_write_errors(path), os.fdopen(descriptor, "wb") as file:  # closing writes too
+        with explain_write_errors(named), os.fdopen(descriptor, "wb") as file:  # closing writes too
             yield file
             file.flush()
+            _keep_permissions(file.fileno(), path)
             os.fsync(file.fileno())
-        with explain_write_errors(path):
+        with explain_write_errors(named):
             temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):  # what went wrong first is what is told
             temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _keep_permissions(descriptor: int, path: Path) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # there is no such file; or no fchmod, on Windows
+        os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
+
+
+def is_standard_output(path: Path) -> bool:
+    """Tell whether a file to write is standard output: `-`, or a name of what that is, such as /dev/stdout."""
+    if str(path) == "-":
+        return True
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
 
 
 def remove_strays(folder: Path) -> None:
@@ -145,8 +163,11 @@ def exists_error(path: Path) -> WriteError:
 def check_folder(path: Path, *, overwrite: bool, extend: bool = False) -> None:
     """Raise WriteError when `path` exists and may not be written into, is no folder or a link, or cannot be made.
 
+    And UsageError for `-`, as for a file.
+
     extend: files may be added to a folder that exists; overwrite: and replaced, where a link leads to, too.
     """
+    _check_named(path)
     status = look_at_output(path)
     if path.is_symlink() and not overwrite:
         raise WriteError(f"{printable(path)} is a link; name the folder that it leads to, or say --force")
@@ -161,12 +182,22 @@ def not_a_file_error(path: Path) -> WriteError:
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Raise WriteError when `path` exists and may not be replaced, is no file, or cannot be written."""
+    """Raise WriteError when `path` exists and may not be replaced, is no file, or cannot be written.
+
+    And UsageError for `-`, which must not become a file of that name.
+    """
+    _check_named(path)
     status = look_at_output(path)
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise not_a_file_error(path)
     if not overwrite and (status is not None or path.is_symlink()):
         raise exists_error(path)
+
+
+def _check_named(path: Path) -> None:
+    if str(path) == "-":
+        msg = "- is standard output, which this cannot be written to; name a place"
+        raise UsageError(msg)
 
 
 def look_at_output(path: Path) -> os.stat_result | None:

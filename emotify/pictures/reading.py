@@ -19,6 +19,7 @@ from emotify.pictures.formats import RAW_EXTENSIONS
 __all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "read_picture"]
 
 MAX_BYTES: Final = 64 * 2**20
+_BLOCK: Final = 2**20  # bytes
 # Two slashes or one: a Path has dropped the second.
 _ADDRESS: Final = re.compile(r"(?:https?|ftps?|sftp|ssh|s3|gs|az|hdfs|hf):/|data:image/|www\.", re.IGNORECASE)
 _PATTERN: Final = re.compile(r"[*?]|\[[^\]]+\]|\{[^}]*,[^}]*\}")
@@ -107,9 +108,12 @@ def _file_content(path: str | os.PathLike[str]) -> bytes | Failure:
 
 
 def _read(file: int, size: int) -> bytes:
-    """Read up to `size` bytes, without a file object of Python's: making one takes as long as reading a small file."""
+    """Read a file of `size` - 1 bytes, without a file object of Python's: making one takes as long as a small file.
+
+    Some systems, as that behind /proc, say that a file has no bytes before they are asked for them.
+    """
     content = os.read(file, size)
-    while len(content) < size - 1 and (more := os.read(file, size - len(content))):
+    while content and len(content) != size - 1 and len(content) <= MAX_BYTES and (more := os.read(file, _BLOCK)):
         content += more
     return content
 

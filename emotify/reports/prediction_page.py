@@ -96,8 +96,11 @@ _CARDS: Final = "<!-- cards -->"
 
 
 @contextmanager
-def new_gallery(folder: Path, *, top: int = 0) -> Iterator[Gallery]:
-    """Give a gallery that keeps its cards in a file without a name, in the folder of the page: one disk to be full."""
+def new_gallery(folder: Path | None, *, top: int = 0) -> Iterator[Gallery]:
+    """Give a gallery that keeps its cards in a file without a name, in the folder of the page: one disk to be full.
+
+    None: where the system keeps temporary files.
+    """
     with tempfile.TemporaryFile(dir=folder) as cards:
         yield Gallery(cards, top)
 

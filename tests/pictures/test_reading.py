@@ -362,6 +362,19 @@ def test_b31_b32_b33_what_is_no_file_is_refused_at_once(tmp_path):
         listener.close()
 
 
+def test_files_that_say_they_are_empty_are_read_all_the_same():
+    """As all below /proc do, which are regular files; what they hold is told, and endless ones end at the limit."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("there is no /proc")
+    result = failure(Path("/proc/self/status"))
+    assert result.status == "not_an_image"
+    assert failure(Path("/proc/self/mem")).status in {"corrupt", "permission"}
+    descriptor = os.memfd_create("picture")
+    os.write(descriptor, PNG)
+    assert read(Path(f"/proc/self/fd/{descriptor}")).width == 64
+    os.close(descriptor)
+
+
 @pytest.mark.parametrize(
     "name", ["a b\t.png", "new\nline.png", "'\"%s.png", "\U0001f600.png", "‮gnp.exe", "-rf", "x" * 255, "dot."]
 )

@@ -198,6 +198,61 @@ def test_a_full_screen_is_not_put_down_to_a_file(class_folder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def in_a_shell(line: str, folder: Path, *words: object, code: int = 0) -> str:
+    """Run a line of shell in a folder, in which `$@` is a prediction, and return its stdout."""
+    command = ["sh", "-c", line, "sh", sys.executable, "-m", "emotify", "predict", *map(str, words), *MODEL]
+    result = subprocess.run(command, cwd=folder, capture_output=True, timeout=60)
+    assert result.returncode == code, result.stderr
+    return result.stdout.decode(errors="replace")
+
+
+BEGINNINGS = {"--csv": "path,status,", "--report": "<!doctype html>", "--parquet": "PAR1", "--jsonl-file": '{"schema"'}
+
+
+@pytest.mark.parametrize(("option", "beginning"), BEGINNINGS.items())
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "stdout"])
+@pytest.mark.parametrize("line", ['"$@" | cat', '"$@" > rows; cat rows'], ids=["pipe", "file"])
+def test_standard_output_can_be_the_file(option, beginning, name, line, class_folder, tmp_path):
+    """By all its names; the rows are all that it gets, and a link to it stays a link."""
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    force = ["--force"] if name == "stdout" else []  # never for the system's own link: this has replaced it once
+    shown = in_a_shell(line, tmp_path, class_folder / "happy" / "0.png", option, name, *force)
+    assert shown.lower().startswith(beginning.lower())
+    assert shown.count("0.png") == 1 or option != "--csv"
+    assert (tmp_path / "stdout").is_symlink()
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--csv", "-", "--report", "-"), ("--csv", "-", "--json"), ("--parquet", "-", "--jsonl"), ("--annotate", "-"),
+     ("--explain", "-"), ("--jsonl-file", "-", "--append")],
+    ids=" ".join,
+)  # fmt: skip
+def test_standard_output_cannot_be_two_things_or_a_folder(words, class_folder, tmp_path):
+    assert in_a_shell('"$@"', tmp_path, class_folder / "happy" / "0.png", *words, code=2) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exports_do_not_become_a_file_named_like_standard_output(tmp_path):
+    line = f'"{sys.executable}" -m emotify export fast --out -'
+    assert in_a_shell(line, tmp_path, code=2) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--csv", "--parquet", "--report"])
+def test_a_link_stays_a_link_and_permissions_stay_with_force(option, class_folder, tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("mine")
+    target.chmod(0o600)
+    link.symlink_to(target.name)
+    predict(class_folder / "happy" / "0.png", option, link, "--force")
+    assert link.is_symlink()
+    assert b"mine" not in target.read_bytes()
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "target"]
+
+
 @pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
 def test_a_link_that_leads_nowhere_is_overwritten_with_force_alone(option, class_folder, tmp_path):
     path = tmp_path / "out"

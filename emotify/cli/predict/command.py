@@ -23,7 +23,7 @@ from emotify.cli.predict.outputs import Opened, Outputs
 from emotify.cli.predict.screen import Ending, Screen, open_screen, order_sentence, with_progress
 from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_order
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
-from emotify.files import printable
+from emotify.files import is_standard_output, printable
 from emotify.runs import RUNS, exports
 from emotify.words import amount
 
@@ -243,6 +243,8 @@ def predict(
       emotify predict test/ --model runs/ensemble/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
     talk = Talk(quiet=quiet, verbose=verbose)
+    if jsonl_file is not None and is_standard_output(jsonl_file):
+        jsonl, jsonl_file = True, None
     if json and jsonl:
         msg = "--json prints one document and --jsonl a line a picture; take one of them"
         raise UsageError(msg)
@@ -252,6 +254,9 @@ def predict(
         lines=jsonl_file, append=append, csv=csv, csv_raw=csv_raw, parquet=parquet, report=report,
         thumbnails=thumbnails, annotate=annotate, top=top, force=force,
     )  # fmt: skip
+    if outputs.printed and (json or jsonl):
+        msg = f"{outputs.printed[0]} and JSON cannot both go to standard output; name a file for one of them"
+        raise UsageError(msg)
     outputs.check()
     explainer = None if explain is None else Explainer(explain, talk, force=force, append=append)
 
@@ -272,7 +277,7 @@ def predict(
         device=device,
     )
     tally, summary = Tally(), Summary(truth, order)
-    screen = open_screen(talk, json=json, jsonl=jsonl, top=top)
+    screen = open_screen(talk, json=json, jsonl=jsonl, top=top, used=bool(outputs.printed))
     start = time.monotonic()
     model_name = Path(found).name if found is not None else "the model inside emotify"
     answering = predictor.session.head
@@ -434,9 +439,9 @@ def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
     for line in _passed_over(tally):
         talk.notice(line)
     if inputs.skipped:
-        talk.notice(f"{amount(inputs.skipped, 'picture')} done before")
+        talk.notice(f"{amount(inputs.skipped, 'picture')} {_were(inputs.skipped)} done before")
     if inputs.other_shards:
-        talk.notice(f"{amount(inputs.other_shards, 'picture')} in other shards than {inputs.shard}")
+        talk.notice(f"{amount(inputs.other_shards, 'picture')} outside shard {inputs.shard}")
 
 
 def _score_truth(summary: Summary) -> Scores | None:

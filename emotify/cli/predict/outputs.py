@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from emotify.cli.predict.inputs import Inputs
 from emotify.errors import UsageError
-from emotify.files import atomic_write, check_folder, check_output, explain_write_errors, make_folder, printable
+from emotify.files import (
+    atomic_write,
+    check_folder,
+    check_output,
+    explain_write_errors,
+    is_standard_output,
+    make_folder,
+    printable,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,15 +70,27 @@ class Outputs:
             if given and path is None:
                 msg = f"{option} is about the file of {other}; name that too"
                 raise UsageError(msg)
+        if len(self.printed) > 1:
+            msg = f"{' and '.join(self.printed)} cannot both go to standard output; name a file for one of them"
+            raise UsageError(msg)
+        if self.printed == ["--parquet"] and sys.stdout.isatty():
+            msg = "--parquet -: the rows are no text for a terminal; send them to a file or a program"
+            raise UsageError(msg)
         files = [os.path.realpath(path) for path in (self.lines, self.csv, self.parquet, self.report) if path]
         if len(set(files)) < len(files):
             msg = f"two outputs have the same name, {printable(max(files, key=files.count))}; name two files"
             raise UsageError(msg)
 
+    @property
+    def printed(self) -> list[str]:
+        """The options of files that are standard output, which then shows nothing else."""
+        named = {"--csv": self.csv, "--parquet": self.parquet, "--report": self.report}
+        return [option for option, path in named.items() if path and is_standard_output(path)]
+
     def check(self) -> None:
         """Raise WriteError when something is in the way, before any work; UnavailableError when pyarrow is missing."""
         for path in (self.csv, self.parquet, self.report, *([] if self.append else [self.lines])):
-            if path is not None:
+            if path is not None and not is_standard_output(path):
                 check_output(path, overwrite=self.force)
         if self.annotate is not None:
             check_folder(self.annotate, overwrite=self.force, extend=True)
@@ -110,7 +132,7 @@ class Outputs:
     def _csv_sink(self, path: Path) -> Iterator[Sink]:
         from emotify.prediction.outputs.table import CsvWriter
 
-        with atomic_write(path) as file:
+        with _opened(path) as file:
             writer = CsvWriter(file, top=self.top, raw=self.csv_raw)
             yield lambda seen: writer.write(seen.result)
             writer.close()
@@ -119,7 +141,7 @@ class Outputs:
     def _parquet_sink(self, path: Path) -> Iterator[Sink]:
         from emotify.prediction.outputs.parquet import ParquetWriter
 
-        with atomic_write(path) as file:
+        with _opened(path) as file:
             writer = ParquetWriter(file, top=self.top)
             try:
                 yield lambda seen: writer.write(seen.result)
@@ -132,9 +154,45 @@ class Outputs:
     def _report_sink(self, path: Path, inputs: Inputs, model: str, meaning: str) -> Iterator[Sink]:
         from emotify.reports.prediction_page import new_gallery
 
-        with atomic_write(path) as file, new_gallery(path.parent, top=self.top) as gallery:
+        folder = None if is_standard_output(path) else path.parent
+        with _opened(path) as file, new_gallery(folder, top=self.top) as gallery:
             yield lambda seen: gallery.add(seen.result, shown_place(seen.result.path, inputs.base), seen.thumbnail)
             gallery.write(file, model=model, meaning=meaning)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Give the file to write, or standard output in its place."""
+    if not is_standard_output(path):
+        with atomic_write(path) as file:
+            yield file
+        return
+    printed = _Printed()
+    yield cast("IO[bytes]", printed)
+    printed.flush()
+
+
+class _Printed(io.RawIOBase):
+    """Standard output as a file that can tell how much was written, which a pipe cannot, and that is not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:  # noqa: ANN401 - any buffer
+        size = sys.stdout.buffer.write(content)
+        self._written += size
+        return size
+
+    def tell(self) -> int:
+        return self._written
+
+    def flush(self) -> None:
+        if not self.closed:
+            sys.stdout.flush()
 
 
 def _naming(path: Path, sink: Sink) -> Sink:

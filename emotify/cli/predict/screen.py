@@ -42,13 +42,30 @@ class Screen(Protocol):
     def finish(self, ending: Ending) -> None: ...
 
 
-def open_screen(talk: Talk, *, json: bool, jsonl: bool, top: int) -> Screen:
-    """Return what shows results where and how they are wanted."""
+def open_screen(talk: Talk, *, json: bool, jsonl: bool, top: int, used: bool) -> Screen:
+    """Return what shows results where and how they are wanted; `used`: a file goes to standard output."""
+    if used:
+        return NoScreen(talk)
     if json:
         return DocumentScreen(top)
     if jsonl:
         return JsonLinesScreen(talk, top)
     return TableScreen(talk, top) if sys.stdout.isatty() else LinesScreen(talk, top)
+
+
+@dataclass
+class NoScreen:
+    """Prints nothing on stdout, where a file goes."""
+
+    talk: Talk
+
+    def show(self, result: PictureResult) -> None:
+        """Leave it to the file."""
+
+    def finish(self, ending: Ending) -> None:
+        if ending.scores is not None:
+            self.talk.notice(truth_line(ending.scores))
+        _tell_counts(ending, self.talk)
 
 
 @dataclass
