@@ -30,6 +30,7 @@ from emotify.prediction.small_faces import face_size, is_too_small
 
 _AHEAD: Final = 4  # tasks handed out ahead, for each thread
 UNCERTAIN: Final = "uncertain"
+_LYING: Final = {90: "on its right side", -90: "on its left side", 180: "upside down"}
 _NOWHERE: Final = Square(0.0, 0.0, 0.0)
 
 
@@ -229,6 +230,8 @@ class Predictor:
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))
         notes = [f"only the first of its {picture.frames} frames was read"] if picture.frames > 1 else []
+        if turned := next((face.turned for face in faces if face.turned), 0):
+            notes.append(f"it lies {_LYING[turned]}, and its faces were turned upright")
         note = "; ".join([*notes, *filter(None, [picture.note])])
         result = PictureResult(path, "ok", "", picture.width, picture.height, picture.frames, note)
         return _Read(result, faces, crops)

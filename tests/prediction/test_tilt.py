@@ -136,3 +136,67 @@ def test_predict_says_which_faces_were_turned(scene, small_model, tmp_path):
     assert tilted[0]["roll"] == pytest.approx(30, abs=6)
     assert "roll" not in upright[0]
     assert sorted(path.name for path in (tmp_path / "why").iterdir()) == ["tilted-1.png", "upright-1.png"]
+
+
+@pytest.mark.parametrize("degrees", [-90, 90, 180])
+@pytest.mark.parametrize("mode", ["auto", "detect"])
+def test_a_face_that_lies_is_found_and_seen_upright(degrees, mode, scene):
+    """Its box and square are in the picture as it is, and the classifier sees what it sees of the upright face."""
+    detector = load_detector(threads=1)
+
+    def look(image):
+        picture = Picture(image, *image.size)
+        (face,) = find_faces(picture, mode, lambda: detector)
+        return face, see_square(picture, face.square).astype(float)
+
+    upright, expected = look(scene)
+    lying = scene.rotate(-degrees, expand=True)
+    face, seen = look(lying)
+    assert face.turned == degrees
+    assert face.square.roll == pytest.approx(degrees, abs=3)
+    assert np.corrcoef(seen.ravel(), expected.ravel())[0, 1] > 0.95
+    x0, y0, x1, y1 = face.box
+    mask = Image.new("L", scene.size)
+    mask.paste(255, tuple(map(round, upright.box)))
+    overlap = np.asarray(mask.rotate(-degrees, expand=True))[round(y0) : round(y1), round(x0) : round(x1)]
+    assert overlap.mean() > 0.85 * 255
+
+
+@pytest.mark.parametrize("degrees", [75, -75, 105, 150])
+def test_a_face_that_is_tilted_by_more_than_an_upright_look_finds(degrees, scene):
+    detector = load_detector(threads=1)
+    image = scene.rotate(-degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=scene.getpixel((0, 0)))
+    (face,) = find_faces(Picture(image, *image.size), "auto", lambda: detector)
+    assert face.square.roll == pytest.approx(degrees, abs=10)
+
+
+def test_a_crop_that_lies_is_taken_whole(scene):
+    detector = load_detector(threads=1)
+    (found,) = find_faces(Picture(scene, *scene.size), "auto", lambda: detector)
+    x0, y0, side, _ = found.square
+    crop = scene.crop((round(x0), round(y0), round(x0 + side), round(y0 + side))).rotate(180)
+    (face,) = find_faces(Picture(crop, *crop.size), "auto", lambda: detector)
+    assert (face.detection, face.turned, face.square.roll) == (None, 180, 180)
+    assert face.box == (0, 0, *crop.size)
+
+
+def test_the_row_says_how_a_picture_lies(scene, small_model, tmp_path):
+    scene.rotate(90, expand=True).save(tmp_path / "left.png")
+    scene.save(tmp_path / "upright.png")
+    words = ["predict", str(tmp_path), "--model", str(small_model), "--jsonl"]
+    left, upright = (json.loads(line) for line in CliRunner().invoke(app, words).stdout.splitlines())
+    assert left["faces"][0]["roll"] == pytest.approx(-90, abs=3)
+    assert "left side" in left["note"]
+    assert "note" not in upright
+
+
+def test_a_picture_without_a_face_costs_three_small_looks():
+    """However large it is; and none where a face was found."""
+    shown = []
+
+    def detector(pixels):
+        shown.append(pixels.shape[:2])
+        return []
+
+    find_faces(Picture(Image.new("RGB", (1200, 900)), 1200, 900), "auto", lambda: detector)
+    assert shown == [(900, 1200), (416, 312), (416, 312), (312, 416)]
