@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -286,6 +287,15 @@ def take_lock(descriptor: int) -> None:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def check_temporary_folder() -> None:
+    """Raise WriteError where no folder for temporary files can be written, before any work: libraries want one."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        msg = "no folder for temporary files can be written, such as /tmp; name one that can in the variable TMPDIR"
+        raise WriteError(msg) from error
 
 
 def _free_space(path: Path) -> str:

@@ -230,6 +230,20 @@ def test_f2_sigint_keeps_the_state_and_resume_is_exact(tiny_csv, tmp_path):
         assert (resumed / name).read_bytes() == (straight / name).read_bytes()
 
 
+def test_the_command_that_resumes_is_quoted(toy_csv, tmp_path, monkeypatch):
+    """A run that has not finished, in a folder whose name has a blank; and one epoch is not called epochs."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--data", toy_csv, "--model", "fnn", "--epochs", "1", "--batch-size", "7", "--out", "my runs"]
+    result = invoke(*words)
+    assert ", 1 epoch, " in result.stderr
+    (run,) = Path("my runs").iterdir()
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    (run / "checkpoint.safetensors").unlink()
+    told = invoke("evaluate", run, "--data", toy_csv, code=5).stderr
+    assert f"emotify train --resume '{run}'" in told
+
+
 def test_evaluate_json_is_the_contract(runs, tiny_csv):
     """`--json` has the promised keys, the most accurate first, and a pair for every two models."""
     document = json.loads(invoke("evaluate", *runs, "--data", tiny_csv, "--json").stdout)

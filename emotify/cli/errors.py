@@ -22,6 +22,7 @@ from emotify.files import printable
 
 _WrongUsage: Any = typer.BadParameter.__base__  # Typer gives no name to its errors of usage
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_DISTRIBUTIONS = {"PIL": "pillow", "pillow_heif": "pillow-heif"}
 CRASH_LOG = Path("emotify.crash.log")
 
 
@@ -114,7 +115,20 @@ def _telling_errors() -> Iterator[None]:
         of_stdout = isinstance(error, OSError) and error.errno in {errno.EPIPE, *_FULL} and error.filename is None
         if of_stdout or type(error).__module__.startswith("typer"):
             raise
+        if (package := _missing_package(error)) and "--debug" not in sys.argv:
+            print_error(f"this install lacks the package {package}; add it with: pip install {package}")
+            raise typer.Exit(ExitCode.UNAVAILABLE) from None
         raise typer.Exit(_report_bug(error)) from None
+
+
+def _missing_package(error: BaseException | None) -> str:
+    """Return the name, on the package index, of the package whose absence led to an error; or nothing."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            module = error.name.partition(".")[0]
+            return "" if module == "emotify" else _DISTRIBUTIONS.get(module, module)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def forget_stdout() -> None:

@@ -30,7 +30,7 @@ from emotify.cli.options import (
     chosen_views,
 )
 from emotify.errors import GateError, InputError, UsageError
-from emotify.files import check_folder, printable
+from emotify.files import check_folder, check_temporary_folder, printable
 
 if TYPE_CHECKING:
     from emotify.evaluation.classifier import Classifier
@@ -165,6 +165,7 @@ def _replay(classifiers: Sequence[Classifier], talk: Talk) -> None:
 def _check_report(folder: Path | None, *, with_images: bool, force: bool) -> None:
     """Refuse, before any work, what would fail after it."""
     if folder is not None:
+        check_temporary_folder()
         check_folder(folder, overwrite=force)
     elif with_images:
         msg = "--with-images is about the page of --report; name that too"

@@ -28,7 +28,7 @@ from emotify.cli.options import (
     chosen_views,
 )
 from emotify.errors import InputError, ModelError, UsageError
-from emotify.files import printable
+from emotify.files import check_temporary_folder, printable
 from emotify.opening import Kind, resolve
 from emotify.runs import RUNS, ensembles, finished_runs
 
@@ -91,6 +91,7 @@ def export(
     talk = Talk(quiet=quiet, verbose=verbose)
     path = model or _newest(talk)
 
+    check_temporary_folder()
     from emotify.data import Split
     from emotify.exporting.export import check_target
     from emotify.exporting.export import export as write

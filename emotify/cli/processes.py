@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -26,7 +27,7 @@ def together(training: Training) -> Iterator[None]:
             raise
         msg = (
             f"another process of this training is gone ({printable(str(error).partition(chr(10))[0][:200])}); "
-            f"go on under torchrun with: train --resume {printable(training.folder)}"
+            f"go on under torchrun with: {shlex.join(['train', '--resume', printable(training.folder)])}"
         )
         raise UnavailableError(msg) from error
     training.leave_world()

@@ -17,7 +17,7 @@ from emotify.cli.options import Data, Debug, Ferplus, Json, Quiet, Verbose, with
 from emotify.cli.processes import follow, together
 from emotify.cli.progress import catching_signals, training_display
 from emotify.errors import UsageError
-from emotify.files import check_folder, printable
+from emotify.files import check_folder, check_temporary_folder, printable
 from emotify.runs import RUNS
 from emotify.training.config import DATA, VOTES_WEIGHT, TrainConfig, read_config
 from emotify.words import amount
@@ -86,6 +86,7 @@ def train(
 
     world = torchrun_world()
     talk = Talk(quiet=quiet or not world.leads, verbose=verbose)
+    check_temporary_folder()
     if resume is None:
         named = options_of(recipe) if recipe else {}
         options = dataclasses.replace(read_config(config) if config else TrainConfig(), **{**named, **given})

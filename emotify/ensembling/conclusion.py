@@ -15,7 +15,7 @@ from emotify.evaluation.significance import SIGNIFICANT
 MUCH_WEAKER = 0.02  # of accuracy
 WIDE_RANGE = 0.15  # of the error correlation among pairs
 # Bands of agreement beyond chance: Landis & Koch 1977.
-LIKENESS = ((0.6, "very similar"), (0.4, "similar"), (-1.0, "mostly different"))
+LIKENESS = ((0.6, "very similar"), (0.4, "similar"), (-1.0, "hardly related"))
 _WITHOUT_EFFECT = {"device", "precision", "layout", "compile", "threads"}
 
 Recipes = Sequence[Mapping[str, Any]]  # how each member was trained; empty where that is not known
@@ -62,7 +62,8 @@ def _likeness(diversity: Diversity, recipes: Recipes) -> str:
         return ""
     word = next(word for least, word in LIKENESS if mean >= least)
     same = mean_of_pairs(diversity.same_mistake, alone=math.nan)
-    text = f"Their mistakes are {word} (error correlation {mean:.2f}"
+    # Weak members share most mistakes by chance alone.
+    text = f"Beyond chance, their mistakes are {word} (error correlation {mean:.2f}"
     text += ")" if math.isnan(same) else f"; where two err, {same:.0%} of the time with the same answer)"
     pairs = itertools.combinations(range(len(correlation)), 2)
     known = [pair for pair in pairs if not np.isnan(correlation[pair])]

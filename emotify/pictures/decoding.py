@@ -196,7 +196,7 @@ def _missing_reader(kind: str) -> Failure | None:
         try:
             from pillow_heif import register_heif_opener
         except ImportError:
-            return Failure("unsupported", 'HEIC needs an extra: pip install "emotify[heic]"; or convert it to JPEG')
+            return Failure("unsupported", "HEIC needs one more package: pip install pillow-heif; or convert it to JPEG")
         register_heif_opener(decode_threads=1)  # pictures, not the parts of one, are worked on side by side
         return None
     if kind in {"AVIF", "WEBP"} and not features.check(kind.lower()):

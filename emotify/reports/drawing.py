@@ -12,11 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from emotify.files import check_temporary_folder
+
 
 @contextmanager
 def _leaving_nothing() -> Iterator[None]:
     """Let what is imported in the block keep its lists in a folder that is gone after it, and look for no fonts."""
     logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
+    check_temporary_folder()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings = {"MPLCONFIGDIR": folder, "MPL_IGNORE_SYSTEM_FONTS": "1"}
         before = {name: os.environ.get(name) for name in settings}

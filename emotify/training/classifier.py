@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import torch
@@ -31,7 +32,8 @@ class NetworkClassifier:
 def open_run(folder: Path, *, device: str = "auto") -> NetworkClassifier:
     """Open a finished run. Raises ModelError, or UnavailableError for a device that is not there."""
     if not read_run(folder).finished:
-        msg = f"{printable(folder)} has not finished; go on with: emotify train --resume {printable(folder)}"
+        resume = shlex.join(["emotify", "train", "--resume", printable(folder)])
+        msg = f"{printable(folder)} has not finished; go on with: {resume}"
         raise ModelError(msg)
     network, _ = load_checkpoint(folder / CHECKPOINT)
     return NetworkClassifier(folder.resolve().name, network, device=torch.device(pick_device(device)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -57,12 +58,12 @@ def new_run(
     _check_data(dataset, config)
     if not world.leads:
         theirs: tuple[TrainConfig, Path] = world.from_leader(None)
-        with _telling_of_memory(theirs[0]):
+        with _telling_what_failed(theirs[0]):
             yield Training(theirs[0], dataset.splits, theirs[1], world, prepared=prepared)
         return
     config = resolve(config, steps=config.epochs * (len(dataset.splits[Split.TRAIN]) // config.batch_size))
     folder = new_folder(out, f"{config.model}-s{config.seed}")
-    with locked(folder / ".lock"), _telling_of_memory(config):
+    with locked(folder / ".lock"), _telling_what_failed(config):
         write_json(folder / "config.json", config.document())
         world.from_leader((config, folder))
         training = Training(config, dataset.splits, folder, world, prepared=prepared)
@@ -103,7 +104,7 @@ def resumed_run(
     config = _config_for(folder, device=device, threads=threads)
     _check_share(config, world)
     _check_data(dataset, config)
-    with locked(folder / ".lock") if world.leads else contextlib.nullcontext(), _telling_of_memory(config):
+    with locked(folder / ".lock") if world.leads else contextlib.nullcontext(), _telling_what_failed(config):
         check_resumable(folder)  # once more: another process may have finished it in between
         if world.leads:
             remove_strays(folder)
@@ -138,7 +139,8 @@ def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: Wo
 def check_resumable(folder: Path) -> None:
     """Raise ModelError when `folder` is no run, UsageError when there is nothing left to train in it."""
     if read_run(folder).finished:
-        msg = f"{printable(folder)} has finished; score it with: emotify evaluate {printable(folder)}"
+        score = shlex.join(["emotify", "evaluate", printable(folder)])
+        msg = f"{printable(folder)} has finished; score it with: {score}"
         raise UsageError(msg)
 
 
@@ -222,10 +224,17 @@ def _only(names: Sequence[str], versions: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _telling_of_memory(config: TrainConfig) -> Iterator[None]:
+def _telling_what_failed(config: TrainConfig) -> Iterator[None]:
+    """Tell that memory was too small, or that torch.compile did not work here, as what can be mended."""
     try:
         yield
     except RuntimeError as error:
+        if config.compile == "on" and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+            msg = (
+                f"--compile on: torch.compile failed here ({type(error).__name__}); it needs room in the folder for "
+                "temporary files (TMPDIR) and a working C++ compiler; else train with --compile off"
+            )
+            raise UnavailableError(msg) from error
         if not is_out_of_memory(error):
             raise
         msg = f"{config.device} has too little memory; lower --batch-size {config.batch_size}"

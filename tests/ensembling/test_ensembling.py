@@ -66,6 +66,16 @@ def test_disagreement_by_hand():
     assert (diversity.best_member, diversity.best_accuracy) == (0, 0.75)
 
 
+def test_weak_members_share_mistakes_that_are_hardly_related_beyond_chance():
+    """Each is right on a tenth of the images, on another one: the text does not contradict itself."""
+    labels = np.zeros(100, int)
+    first, second = np.ones(100, int), np.full(100, 2)
+    first[:10] = second[-10:] = 0
+    text = conclude(measure_diversity(np.stack([certain(first), certain(second)]), labels))
+    assert "share 89% of their mistakes" in text
+    assert "Beyond chance, their mistakes are hardly related" in text
+
+
 def test_equal_members_gain_nothing_and_are_told_so():
     diversity = measure_diversity(np.stack([ANSWERS[0]] * 3), LABELS)
     assert diversity.gain == pytest.approx(0, abs=1e-6)

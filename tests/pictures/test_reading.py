@@ -261,7 +261,7 @@ def test_b28_heic_names_the_extra():
     for brand in (b"heic", b"heix", b"mif1"):
         result = failure(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(40))
         assert result.status == "unsupported"
-        assert "emotify[heic]" in result.message
+        assert "pip install pillow-heif" in result.message
 
 
 def _importable(name: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
-from emotify.files import check_folder, make_folder, printable, safe_stem, write_bytes
+from emotify.files import check_folder, check_temporary_folder, make_folder, printable, safe_stem, write_bytes
 
 if TYPE_CHECKING:
     from emotify.cli.predict.inputs import Inputs
@@ -31,6 +31,7 @@ class Explainer:
     _names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        check_temporary_folder()
         check_folder(self.folder, overwrite=self.force, extend=self.append)
 
     def begin(self) -> None:

@@ -17,6 +17,7 @@ from emotify.files import (
     atomic_write,
     check_folder,
     check_output,
+    check_temporary_folder,
     explain_write_errors,
     is_standard_output,
     make_folder,
@@ -92,6 +93,8 @@ class Outputs:
         for path in (self.csv, self.parquet, self.report, *([] if self.append else [self.lines])):
             if path is not None and not is_standard_output(path):
                 check_output(path, overwrite=self.force)
+        if "--report" in self.printed:
+            check_temporary_folder()
         if self.annotate is not None:
             check_folder(self.annotate, overwrite=self.force, extend=True)
         if self.parquet is not None:

@@ -17,7 +17,7 @@ def require_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        msg = 'Parquet files need an extra: pip install "emotify[parquet]"; --csv FILE works without it'
+        msg = "Parquet files need the package pyarrow: pip install pyarrow; --csv FILE works without it"
         raise UnavailableError(msg) from None
 
 

@@ -1,0 +1,143 @@
+"""What emotify does without what a desktop has: a package, a home, a place for temporary files, a user's name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+
+# emotify as if one package were not installed.
+WITHOUT = """
+import sys
+
+class Hidden:
+    hidden = sys.argv.pop(1)
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == self.hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+from emotify.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def face(tmp_path) -> Path:
+    path: Path = tmp_path / "face.png"
+    Image.fromarray(np.add.outer(np.arange(48), np.arange(48)).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "words"),
+    [
+        ("numpy", "numpy", ["predict", "face.png"]),
+        ("PIL", "pillow", ["predict", "face.png"]),
+        ("onnxruntime", "onnxruntime", ["predict", "face.png"]),
+        ("pyarrow", "pyarrow", ["predict", "face.png", "--parquet", "a.parquet"]),
+        ("jinja2", "jinja2", ["predict", "face.png", "--report", "a.html"]),
+        ("matplotlib", "matplotlib", ["predict", "face.png", "--explain", "why"]),
+        ("torch", "torch", ["train", "--data", "synthetic"]),
+        ("safetensors", "safetensors", ["train", "--data", "synthetic"]),
+        ("scipy", "scipy", ["evaluate", "fast", "default", "--data", "synthetic"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_package_that_is_not_installed_is_named(module, package, words, face, tmp_path):
+    """Exit 8 and the line that installs it, and no crash log: it is no bug."""
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT, module, *words],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment(os.environ),
+    )  # fmt: skip
+    assert result.returncode == 8, result.stderr
+    assert f"pip install {package}" in result.stderr.splitlines()[-1]
+    assert "bug" not in result.stderr
+    assert not (tmp_path / "emotify.crash.log").exists()
+
+
+def in_a_container(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run emotify in namespaces of its own, after a script of shell that takes things away."""
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces here")
+    command = ["unshare", "-rm", "sh", "-c", f'{script}\nexec "$@"', "sh", sys.executable, "-m", "emotify", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment(os.environ))
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    return {**variables, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--data", "synthetic", "--model", "fnn", "--epochs", "1", "--out", "/mnt/runs"],
+        ["evaluate", "fast", "--data", "synthetic", "--report", "/mnt/report"],
+        ["predict", "/mnt/face.png", "--explain", "/mnt/why"],
+        ["predict", "/mnt/face.png", "--report", "-"],
+        ["export", "fast", "--out", "/mnt/a.onnx"],
+    ],
+    ids=["train", "evaluate", "predict", "predict to a pipe", "export"],
+)
+def test_where_no_temporary_file_can_be_written_tmpdir_is_named_before_any_work(words, face):
+    """Exit 6, and nothing is left. With TMPDIR the same command works."""
+    folder = face.parent
+    script = f"""
+        mount --bind {folder} /mnt || exit 77
+        for place in /tmp /var/tmp /usr/tmp /dev/shm; do [ -d $place ] && mount -t tmpfs -o ro none $place; done
+        cd /tmp; unset TMPDIR; export HOME=/nowhere
+    """
+    result = in_a_container(script, *words)
+    if result.returncode == 77:
+        pytest.skip("nothing can be mounted here")
+    assert result.returncode == 6, result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: no folder for temporary files")
+    assert "TMPDIR" in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["face.png"]
+    result = in_a_container(f"{script}\nmkdir /mnt/tmp; export TMPDIR=/mnt/tmp", *words)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_full_folder_of_temporary_files_is_no_bug_of_compiling(tmp_path):
+    """What torch.compile needs and does not find is told in one line, exit 8."""
+    script = f"""
+        mount -t tmpfs -o size=4k none /mnt; head -c 4096 /dev/zero > /mnt/full; export TMPDIR=/mnt
+        export TORCHINDUCTOR_CACHE_DIR={tmp_path} CXX=g++; cd {tmp_path}
+    """
+    if not shutil.which("g++"):
+        pytest.skip("no compiler")
+    words = ["train", "--data", "synthetic", "--model", "fnn", "--epochs", "1", "--compile", "on"]
+    result = in_a_container(script, *words)
+    assert result.returncode == 8, result.stderr
+    assert "TMPDIR" in result.stderr.splitlines()[-1]
+    assert "bug" not in result.stderr
+
+
+@pytest.mark.parametrize("words", [["predict", "{face}"], ["evaluate", "fast", "--data", "synthetic", "--json"]])
+def test_no_home_no_shared_memory_and_no_user_are_needed_or_told_of(words, face):
+    """Root may only be read, TMPDIR is full, the user has no name: -q prints the results and nothing else."""
+    words = [word.format(face=face) for word in words] + ["-q"]
+    script = """
+        mount -t tmpfs -o ro none /dev/shm; mount -t tmpfs -o size=4k none /mnt; head -c 4096 /dev/zero > /mnt/full
+        export TMPDIR=/mnt; unset HOME USER LOGNAME; cd /
+    """
+    result = in_a_container(script, *words)
+    assert (result.returncode, result.stderr) == (0, "")
+    nobody = ["unshare", "-U", "--map-user=12345", "--map-group=12345"]
+    if subprocess.run([*nobody, "true"], capture_output=True).returncode:
+        pytest.skip("users cannot be mapped here")
+    command = [*nobody, sys.executable, "-m", "emotify", *words]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=environment({"PATH": os.environ["PATH"]})
+    )
+    assert (result.returncode, result.stderr) == (0, "")
