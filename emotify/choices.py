@@ -10,6 +10,7 @@ from emotify.files import printable
 
 Views: TypeAlias = Literal["one", "mirror", "ten"]  # variants of an image whose answers are averaged
 Faces: TypeAlias = Literal["auto", "detect", "whole"]  # where the faces of a picture are
+Engine: TypeAlias = Literal["local", "ray"]  # what spreads the pictures over processes
 Truth: TypeAlias = Literal["auto", "folders", "none"]  # whether folders name the expressions of their pictures
 FilePrecision: TypeAlias = Literal["fp32", "fp16", "int8"]  # of the weights in an .onnx file
 Recipe: TypeAlias = Literal["fast", "standard", "best"]  # training options that go together

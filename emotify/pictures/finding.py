@@ -146,20 +146,35 @@ def _list(folder: Path, rules: _Rules) -> _Listing | None:
 
 
 def _sort_in(entry: os.DirEntry[str], listing: _Listing, rules: _Rules) -> None:
-    if entry.name.casefold() in _OF_OTHER_PROGRAMS and _is_folder(entry, follow_links=rules.follow_links):
+    if is_of_other_programs(entry.name) and _is_folder(entry, follow_links=rules.follow_links):
         rules.tally.folders[entry.name] += 1
         return
-    if entry.name.startswith(".") or entry.name.casefold() in {"thumbs.db", "desktop.ini"}:
+    if is_left_out(entry.name):
         return
     if entry.is_symlink() and not rules.follow_links:
         rules.tally.links += 1
     elif _is_folder(entry, follow_links=rules.follow_links):
         listing.names.append(entry.name)
         listing.folders.add(entry.name)
-    elif os.path.splitext(entry.name)[1].casefold() in IMAGE_EXTENSIONS:  # noqa: PTH122 - a Path per file costs more
+    elif is_picture_name(entry.name):
         listing.names.append(entry.name)
     else:
         rules.tally.ignored += 1
+
+
+def is_of_other_programs(name: str) -> bool:
+    """Whether a folder is one that other programs keep thumbnails or deleted files in."""
+    return name.casefold() in _OF_OTHER_PROGRAMS
+
+
+def is_left_out(name: str) -> bool:
+    """Whether a file or folder in a folder is passed over without being counted: hidden, or a system's own."""
+    return name.startswith(".") or name.casefold() in {"thumbs.db", "desktop.ini"}
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file is taken for a picture by its name."""
+    return os.path.splitext(name)[1].casefold() in IMAGE_EXTENSIONS  # noqa: PTH122 - a Path per file costs more
 
 
 def _is_folder(entry: os.DirEntry[str], *, follow_links: bool) -> bool:

@@ -60,7 +60,7 @@ def _content(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes | Failu
         try:
             content = _file_content(source)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            content = _file_failure(os.fspath(source), error)
+            content = explain_read_error(os.fspath(source), error)
     else:
         content = _stream_content(source)
     if isinstance(content, Failure):
@@ -128,7 +128,8 @@ def _not_regular(mode: int) -> Failure:
     return Failure("not_regular", f"a {kind}, not a file; name a picture file")
 
 
-def _file_failure(path: str, error: OSError | ValueError) -> Failure:
+def explain_read_error(path: str, error: OSError | ValueError) -> Failure:
+    """Return what an error of opening or reading a file is to its user."""
     code = error.errno if isinstance(error, OSError) else errno.ENOENT
     if code in {errno.EACCES, errno.EPERM}:
         return Failure("permission", "no permission to read it; change its permissions, or run as its owner")

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from emotify.choices import Truth
 from emotify.emotions import CLASS_ORDERS, EMOTIONS, FER2013, class_number, emotion_index, unmistakable_index
+from emotify.errors import InputError
+from emotify.files import printable
 from emotify.prediction.predictor import PictureResult
 
 
@@ -49,6 +51,29 @@ class Summary:
         self.with_frames += result.frames > 1
         if self.truth_wanted != "none" and self.in_class_folders:
             self._compare(result)
+
+    def merge(self, other: Summary) -> None:
+        """Count what another summary counted, of other pictures."""
+        self.pictures += other.pictures
+        self.without_face += other.without_face
+        self.with_frames += other.with_frames
+        self.expressions.update(other.expressions)
+        self.failures.update(other.failures)
+        self.numbers |= other.numbers
+        self._classes |= other._classes
+        self.in_class_folders = self.in_class_folders and other.in_class_folders
+        if self.in_class_folders:
+            self._truth.extend(other._truth)
+            self._probabilities.extend(other._probabilities)
+        else:
+            del self._truth[:], self._probabilities[:]
+
+    def check_truth(self, path: Path) -> None:
+        """Raise InputError where the truth must be had, and the picture that was counted last, at `path`, has none."""
+        if self.truth_wanted == "folders" and not self.in_class_folders:
+            advice = "name their order with --class-order" if self.numbers else "leave it out"
+            msg = f"--truth folders: {printable(path)} lies in no folder named as an expression; {advice}"
+            raise InputError(msg)
 
     def _compare(self, result: PictureResult) -> None:
         label = self._label(_folder_name(result.path))

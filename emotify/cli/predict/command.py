@@ -9,18 +9,19 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emotify.choices import Faces, Head, Truth
+from emotify.choices import Engine, Faces, Head, Truth
 from emotify.cli.console import Talk
 from emotify.cli.errors import Interrupted, forget_stdout
 from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
 from emotify.cli.predict.outputs import Opened, Outputs
-from emotify.cli.predict.screen import Ending, Screen, open_screen, order_sentence, with_progress
+from emotify.cli.predict.ray import check_ray_machine, check_ray_options, make_job, predict_with_ray
+from emotify.cli.predict.screen import Ending, JsonLinesScreen, Screen, open_screen, order_sentence, with_progress
 from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_order
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
 from emotify.files import is_standard_output, printable
@@ -30,12 +31,12 @@ from emotify.words import amount
 if TYPE_CHECKING:
     from emotify.evaluation.metrics import Scores
     from emotify.pictures.finding import Tally
-    from emotify.prediction.predictor import PictureResult
+    from emotify.prediction.predictor import PictureResult, Predictor
     from emotify.prediction.sharding import Shard
     from emotify.prediction.summary import Summary
 
 
-_PICTURES, _FACES, _ROWS = "Pictures", "Face detection", "Rows and pages"  # headings of the help
+_PICTURES, _FACES, _ROWS, _ENGINE = "Pictures", "Face detection", "Rows and pages", "Many machines"  # of the help
 
 
 def predict(
@@ -193,14 +194,17 @@ def predict(
         bool,
         typer.Option(
             "--append",
-            help="Continue the file of --jsonl-file: skip the pictures that are in it.",
+            help="Continue the file of --jsonl-file, or the folder of --engine ray: skip the pictures that are in it.",
             rich_help_panel=_ROWS,
         ),
     ] = False,
     parquet: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--parquet", metavar="FILE", help="Write one row per face, for data frames.", rich_help_panel=_ROWS
+            "--parquet",
+            metavar="FILE",
+            help="Write one row per face, for data frames; with --engine ray, a folder of such files.",
+            rich_help_panel=_ROWS,
         ),
     ] = None,
     csv_raw: Annotated[
@@ -219,6 +223,21 @@ def predict(
             rich_help_panel=_ROWS,
         ),
     ] = False,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            "--engine",
+            help="ray spreads the pictures over the processes of Ray Data, here or on the cluster of $RAY_ADDRESS. "
+            "PATH and --parquet may then be addresses such as s3://bucket/photos.",
+            rich_help_panel=_ENGINE,
+        ),
+    ] = "local",
+    actors: Annotated[
+        int,
+        typer.Option(
+            "--actors", metavar="N", min=0, help="Workers of --engine ray; 0: one per CPU.", rich_help_panel=_ENGINE
+        ),
+    ] = 0,
     device: Device = "auto",
     threads: Threads = 0,
     force: Force = False,
@@ -240,6 +259,7 @@ def predict(
       emotify predict faces48/ --faces whole --jsonl | head
       find . -name '*.jpg' -print0 | emotify predict --files-from - -0 --shard 0/4 --jsonl
       emotify predict - < face.jpg
+      emotify predict s3://bucket/photos --engine ray --parquet s3://bucket/rows
       emotify predict test/ --model runs/ensemble/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
     talk = Talk(quiet=quiet, verbose=verbose)
@@ -250,9 +270,18 @@ def predict(
         raise UsageError(msg)
     order = _parse_order(class_order, truth)
     inputs = Inputs(paths or [], files_from, null, follow_links, _parse_shard(shard))
+    on_ray = engine == "ray"
+    if on_ray:
+        others = {"--json": json, "--jsonl": jsonl, "--jsonl-file": jsonl_file, "--csv": csv, "--report": report}
+        check_ray_options(inputs, parquet, {**others, "--annotate": annotate, "--explain": explain})
+        check_ray_machine(threads, device)
+    elif actors:
+        msg = "--actors is about --engine ray; name that too, or take --threads"
+        raise UsageError(msg)
     outputs = Outputs(
-        lines=jsonl_file, append=append, csv=csv, csv_raw=csv_raw, parquet=parquet, report=report,
-        thumbnails=thumbnails, annotate=annotate, top=top, force=force,
+        lines=jsonl_file, append=append and not on_ray, csv=csv, csv_raw=csv_raw,
+        parquet=Path(parquet) if parquet and not on_ray else None, report=report, thumbnails=thumbnails,
+        annotate=annotate, top=top, force=force,
     )  # fmt: skip
     if outputs.printed and (json or jsonl):
         msg = f"{outputs.printed[0]} and JSON cannot both go to standard output; name a file for one of them"
@@ -265,53 +294,65 @@ def predict(
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
 
-    found = _find_model(model, talk)
-    predictor = Predictor(
-        found,
-        faces=faces,
-        face_model=face_model,
-        search=Search(min_face=min_face, max_side=max_side),
-        min_confidence=min_confidence,
-        head=head,
-        threads=threads,
-        device=device,
-    )
+    options: dict[str, Any] = {
+        "model": _find_model(model, talk), "faces": faces, "face_model": face_model,
+        "search": Search(min_face=min_face, max_side=max_side), "min_confidence": min_confidence, "head": head,
+        "device": device,
+    }  # fmt: skip
+    # With Ray the workers have the GPUs, and this process need not.
+    predictor = Predictor(**{**options, "device": "cpu"} if on_ray else options, threads=threads)
     tally, summary = Tally(), Summary(truth, order)
     screen = open_screen(talk, json=json, jsonl=jsonl, top=top, used=bool(outputs.printed))
     start = time.monotonic()
-    model_name = Path(found).name if found is not None else "the model inside emotify"
-    answering = predictor.session.head
-    with outputs.open(inputs, model=model_name, meaning=answering.meaning, threads=predictor.threads) as opened:
-        if explainer is not None:
-            explainer.begin()
-            # First: a picture whose line is written is done, and --append does not come back to it.
-            opened.sinks.insert(0, lambda seen: explainer.add(predictor, inputs, seen.result))
-        pictures = inputs.pictures(
-            tally, done=opened.done, without=[folder for folder in (annotate, explain) if folder]
+    if on_ray:
+        assert parquet is not None
+        job = make_job(inputs, parquet, options, top=top, summary=summary)
+        predict_with_ray(
+            job, predictor, inputs, tally, summary, talk, append=append, force=force, actors=actors, device=device
         )
-        results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
-        results = results if jsonl else with_progress(results, talk)
-        with _telling_how_to_go_on(opened):
-            _pass_on(results, opened, summary, screen, talk, needs_truth=truth == "folders")
         _check_found(inputs, tally)
+    else:
+        _predict_here(predictor, options["model"], inputs, outputs, explainer, tally, summary, screen, talk)
     _tell_passed_over(inputs, tally, talk)
-    if opened.changed:
-        talk.error(f"{amount(opened.changed, 'picture')} changed before drawing; there is no copy or thumbnail of them")
-    if opened.kept:
-        talk.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
     seconds = time.monotonic() - start
     doubt = doubt_numbers(summary.numbers) if summary.numbers and not class_order else None
     if summary.pictures or json:
         scores = None if doubt else _score_truth(summary)
         if scores is not None and summary.numbers:
             talk.error(order_sentence(summary) + ("" if class_order else "; --class-order says another"))
-        screen.finish(Ending(summary, scores, seconds, predictor.session.name, answering, tally.counts()))
+        name, head = predictor.session.name, predictor.session.head
+        screen.finish(Ending(summary, scores, seconds, name, head, tally.counts()))
     if doubt:
         msg = f"--truth folders: the folders are {doubt}"
         raise InputError(msg)
     _tell_failures(summary, talk)
     if summary.failed:
         raise typer.Exit(ExitCode.SOME_FAILED if summary.failed < summary.pictures else ExitCode.INPUT)
+
+
+def _predict_here(
+    predictor: Predictor, model: str | Path | None, inputs: Inputs, outputs: Outputs, explainer: Explainer | None,
+    tally: Tally, summary: Summary, screen: Screen, talk: Talk,
+) -> None:  # fmt: skip
+    """Predict in this process, and tell of copies that were not made."""
+    name = Path(model).name if model is not None else "the model inside emotify"
+    meaning = predictor.session.head.meaning
+    with outputs.open(inputs, model=name, meaning=meaning, threads=predictor.threads) as opened:
+        if explainer is not None:
+            explainer.begin()
+            # First: a picture whose line is written is done, and --append does not come back to it.
+            opened.sinks.insert(0, lambda seen: explainer.add(predictor, inputs, seen.result))
+        folders = (outputs.annotate, explainer.folder if explainer else None)
+        pictures = inputs.pictures(tally, done=opened.done, without=[folder for folder in folders if folder])
+        results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
+        with _telling_how_to_go_on(opened):
+            shown = results if isinstance(screen, JsonLinesScreen) else with_progress(results, talk)
+            _pass_on(shown, opened, summary, screen, talk)
+        _check_found(inputs, tally)
+    if opened.changed:
+        talk.error(f"{amount(opened.changed, 'picture')} changed before drawing; there is no copy or thumbnail of them")
+    if opened.kept:
+        talk.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
 
 
 def _parse_order(text: str, truth: Truth) -> Mapping[int, str]:
@@ -356,8 +397,6 @@ def _pass_on(
     summary: Summary,
     screen: Screen,
     talk: Talk,
-    *,
-    needs_truth: bool,
 ) -> None:
     """Give each result, as it comes, to all that wait for it. Raises InputError at one without the truth it needs."""
     for seen in opened.look_again(results):
@@ -365,10 +404,7 @@ def _pass_on(
         if result.note:
             talk.detail(f"{printable(result.path)}: {result.note}")
         summary.add(result)
-        if needs_truth and not summary.in_class_folders:
-            advice = "name their order with --class-order" if summary.numbers else "leave it out"
-            msg = f"--truth folders: {printable(result.path)} lies in no folder named as an expression; {advice}"
-            raise InputError(msg)
+        summary.check_truth(result.path)
         for sink in opened.sinks:
             sink(seen)
         with _showing(opened):

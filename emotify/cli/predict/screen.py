@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -222,8 +222,13 @@ def _tell_counts(ending: Ending, talk: Talk, *, expressions: bool = True) -> Non
 Result = TypeVar("Result")
 
 
-def with_progress(results: Iterator[Result], talk: Talk) -> Iterator[Result]:
-    """Show how many pictures are done below what is shown of them, on a terminal."""
+def with_progress(
+    results: Iterator[Result], talk: Talk, pictures: Callable[[Result], int] = lambda _: 1
+) -> Iterator[Result]:
+    """Show how many pictures are done below what is shown of them, on a terminal.
+
+    pictures: how many a result is about.
+    """
     if talk.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
         yield from results
         return
@@ -235,4 +240,4 @@ def with_progress(results: Iterator[Result], talk: Talk) -> Iterator[Result]:
         task = progress.add_task("predict", total=None)
         for result in results:
             yield result
-            progress.advance(task)
+            progress.advance(task, pictures(result))

@@ -1,0 +1,125 @@
+"""`emotify predict --engine ray`: what its options can be, and the job that they make."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emotify.cli.console import Talk
+from emotify.cli.errors import Interrupted
+from emotify.cli.predict.inputs import STDIN, Inputs
+from emotify.cli.predict.screen import with_progress
+from emotify.errors import ExitCode, UsageError
+from emotify.files import is_standard_output
+
+if TYPE_CHECKING:
+    from emotify.engines.ray_worker import Job
+    from emotify.pictures.finding import Tally
+    from emotify.prediction.predictor import Predictor
+    from emotify.prediction.summary import Summary
+
+
+def check_ray_options(inputs: Inputs, parquet: str | None, others: Mapping[str, object]) -> None:
+    """Raise UsageError for what `--engine ray` cannot do, UnavailableError where Ray is not installed.
+
+    others: options, by name, that it does not take.
+    """
+    if parquet is None or is_standard_output(Path(parquet)):
+        msg = "--engine ray writes a folder of Parquet files; name it with --parquet OUT"
+        raise UsageError(msg)
+    if given := [option for option, value in others.items() if value]:
+        msg = f"--engine ray writes --parquet OUT alone; leave out {', '.join(given)}"
+        raise UsageError(msg)
+    if STDIN in (*inputs.words, inputs.files_from):
+        msg = "--engine ray reads no standard input, which other processes do not have; name files, folders or a list"
+        raise UsageError(msg)
+    from emotify.engines.filesystems import is_address, open_filesystem
+    from emotify.engines.ray_job import require_ray
+
+    require_ray()
+    for place in filter(is_address, (*inputs.words, parquet)):
+        open_filesystem(place)
+
+
+def check_ray_machine(threads: int, device: str) -> None:
+    """Raise UsageError for threads and devices that are Ray's to give."""
+    if threads > 1:
+        msg = "--threads: with --engine ray each worker has one thread; --actors N says how many workers there are"
+        raise UsageError(msg)
+    if device not in {"auto", "cpu", "cuda"}:
+        msg = f"--device {device}: Ray gives each worker its GPU; take --device cuda"
+        raise UsageError(msg)
+
+
+def predict_with_ray(
+    job: Job, predictor: Predictor, inputs: Inputs, tally: Tally, summary: Summary, talk: Talk,
+    *, append: bool, force: bool, actors: int, device: str,
+) -> None:  # fmt: skip
+    """Run the job, and count into `inputs`, `tally` and `summary` what became of it."""
+    from emotify.engines.listing import add_passed_over
+    from emotify.engines.output import Output
+    from emotify.engines.ray_job import run
+
+    output = Output(job.output, job.run)
+    with output.begin(_settings(job, predictor), append=append, overwrite=force), _telling_how_to_go_on(append=append):
+        outcomes = run(job, output, actors=actors, device=device)
+        for outcome in with_progress(outcomes, talk, pictures=lambda outcome: outcome.summary.pictures):
+            summary.merge(outcome.summary)
+            inputs.found += outcome.counts["found"]
+            inputs.skipped += outcome.counts["skipped"]
+            inputs.other_shards += outcome.counts["other_shards"]
+            add_passed_over(tally, outcome.counts)
+
+
+def make_job(inputs: Inputs, output: str, options: Mapping[str, Any], *, top: int, summary: Summary) -> Job:
+    """Return the job; `options` are what Predictor takes. Its files are named so that every process finds them."""
+    from emotify.engines.listing import Sources
+    from emotify.engines.ray_worker import Job
+    from emotify.opening import Kind, resolve
+
+    model = resolve(options["model"] or "default", takes=(Kind.FILE,))
+    files = {"model": str(model.path.absolute()) if options["model"] else None}
+    if options["face_model"]:
+        files["face_model"] = str(Path(options["face_model"]).absolute())
+    return Job(
+        sources=Sources(
+            tuple(inputs.words), inputs.files_from, inputs.null, inputs.follow_links, inputs.shard, os.getcwd()  # noqa: PTH109
+        ),
+        output=output if "://" in output else str(Path(output).absolute()),
+        run=secrets.token_hex(8),
+        predictor={**options, **files},
+        top=top,
+        truth=summary.truth_wanted,
+        class_order=dict(summary.order),
+    )  # fmt: skip
+
+
+def _settings(job: Job, predictor: Predictor) -> dict[str, Any]:
+    """Return what rows depend on: two jobs that differ in it do not write into one folder."""
+    from emotify.files import file_sha256
+    from emotify.opening import Kind, resolve
+
+    options, face_model = job.predictor, job.predictor["face_model"]
+    files = {
+        "model": file_sha256(resolve(options["model"] or "default", takes=(Kind.FILE,)).path),
+        "face_model": file_sha256(Path(face_model)) if face_model else None,
+    }
+    others = {name: value for name, value in options.items() if name not in {*files, "device"}}
+    others["search"] = dataclasses.asdict(others["search"])
+    return {**files, **others, "head": str(predictor.session.head), "top": job.top}
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(*, append: bool) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        told = isinstance(interrupt, Interrupted)
+        what = str(interrupt) if told else "interrupted"
+        code = interrupt.exit_code if isinstance(interrupt, Interrupted) else ExitCode.INTERRUPTED
+        raise Interrupted(f"{what}; go on with the same command{'' if append else ' and --append'}", code) from None

@@ -1,0 +1,131 @@
+"""What runs in the processes of Ray: one that lists pictures, and others that predict them."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from emotify.choices import Truth
+from emotify.engines.filesystems import fetch, open_filesystem
+from emotify.engines.listing import Chunk, Sources, list_chunks
+from emotify.engines.output import Output
+from emotify.errors import EmotifyError
+from emotify.pictures.finding import path_as_given
+from emotify.pictures.reading import Failure
+from emotify.prediction.outputs.parquet import ParquetWriter
+from emotify.prediction.predictor import Content, PictureResult, Predictor
+from emotify.prediction.reading_ahead import in_order
+from emotify.prediction.summary import Summary
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+
+_FETCHING: Final = 8  # files that a worker fetches at a time: it waits for the network, not for a CPU
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all processes are told."""
+
+    sources: Sources
+    output: str  # a folder, or the address of one
+    run: str  # like that of no other command
+    predictor: Mapping[str, Any]  # what Predictor takes
+    top: int
+    truth: Truth
+    class_order: Mapping[int, str]
+
+
+@dataclass
+class Outcome:
+    """What became of a chunk: the file of its rows and what they come to, or the error that ends the job."""
+
+    part: str | None = None
+    summary: Summary = field(default_factory=Summary)
+    counts: Counter[str] = field(default_factory=Counter)
+    error: EmotifyError | None = None
+
+
+def list_pictures(batch: Table, job: Job) -> Iterator[Table]:  # noqa: ARG001 - Ray gives the one row that starts it
+    """Yield tables of one row, each a chunk of pictures or an error."""
+    try:
+        job.sources.enter()
+        for chunk in list_chunks(job.sources, Output(job.output, job.run).done()):
+            yield _row(chunk)
+    except EmotifyError as error:
+        yield _row(error)
+
+
+class Worker:
+    """Predicts chunks, with one model and one thread."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._predictor = job, None
+        self._error: EmotifyError | None = None
+        try:
+            job.sources.enter()
+            self._output = Output(job.output, job.run)
+            self._predictor = Predictor(**job.predictor, threads=1)
+        except EmotifyError as error:  # Ray would start it again and again
+            self._error = error
+
+    def __call__(self, batch: Table) -> Table:
+        (given,) = (pickle.loads(value.as_py()) for value in batch["pickled"])  # noqa: S301 - from our own process
+        error = given if isinstance(given, EmotifyError) else self._error
+        if error is not None:
+            return _row(Outcome(error=error))
+        try:
+            return _row(self._predict(given))
+        except EmotifyError as error:
+            return _row(Outcome(error=error))
+
+    def _predict(self, chunk: Chunk) -> Outcome:
+        summary = Summary(self._job.truth, self._job.class_order)
+        if not chunk.names:
+            return Outcome(None, summary, chunk.counts)
+        with self._output.new_part(chunk.part) as file:
+            writer = ParquetWriter(file, top=self._job.top)
+            try:
+                for result in self._results(chunk):
+                    summary.add(result)
+                    summary.check_truth(result.path)
+                    writer.write(result)
+                writer.close()
+            except BaseException:
+                writer.abandon()
+                raise
+        return Outcome(chunk.part, summary, chunk.counts)
+
+    def _results(self, chunk: Chunk) -> Iterator[PictureResult]:
+        assert self._predictor is not None
+        names = [name.decode(errors="surrogateescape") for name in chunk.names]
+        if not chunk.base:
+            yield from self._predictor.predict(map(Path, names))
+            return
+        filesystem, _ = open_filesystem(chunk.base)
+        failed: list[PictureResult] = []
+
+        def contents() -> Iterator[Content]:
+            with ThreadPoolExecutor(_FETCHING) as pool:
+                several = in_order(pool, partial(fetch, filesystem), names, ahead=2 * _FETCHING)
+                fetched = (content for some in several for content in some)
+                for address, content in zip(map(path_as_given, chunk.addresses), fetched, strict=True):
+                    if isinstance(content, Failure):
+                        failed.append(PictureResult(address, content.status, content.message))
+                    else:
+                        yield Content(address, content)
+
+        yield from self._predictor.predict(contents())
+        yield from failed
+
+
+def _row(content: object) -> Table:
+    import pyarrow as pa
+
+    return pa.table({"pickled": pa.array([pickle.dumps(content)], pa.large_binary())})

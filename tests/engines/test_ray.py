@@ -1,0 +1,159 @@
+"""`emotify predict --engine ray` gives the rows of the command on one machine, whatever happens to it on the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from emotify.cli import app
+from emotify.engines.ray_job import share_of_gpu
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs pip install "ray[data]"')
+_EMOTIFY = [sys.executable, "-m", "emotify", "predict"]
+_NO_RAY = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from emotify.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def pictures(class_folder: Path, tmp_path: Path) -> Path:
+    """Faces in class folders, and files that are none: cut short, empty, a folder and a pipe named as pictures."""
+    folder = tmp_path / "pictures"
+    shutil.copytree(class_folder, folder)
+    (folder / "happy" / "cut.png").write_bytes(next(folder.rglob("*.png")).read_bytes()[:60])
+    (folder / "sad" / "empty.jpg").write_bytes(b"")
+    (folder / "sad" / "folder.png").mkdir()
+    (folder / "sad" / "notes.txt").write_text("no picture")
+    os.mkfifo(folder / "angry" / "pipe.png")
+    return folder
+
+
+def read_rows(path: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pq.read_table(path).to_pylist()
+    return sorted(rows, key=lambda row: (str(row["path"]), str(row["face"])))
+
+
+def predict(*words: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [*_EMOTIFY, *map(str, words)]
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+@needs_ray
+@pytest.mark.slow
+def test_ray_writes_the_rows_of_the_command_on_one_machine(pictures, small_model, tmp_path):
+    """Rows, counts, scores and exit code are the same; nothing is left in HOME, /tmp or the output folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    before = set(Path("/tmp").glob("emotify-ray-*"))
+    options = ("pictures", "--model", small_model, "--min-confidence", "0.5", "--top", "2")
+    here = predict(*options, "--parquet", "rows.parquet", folder=tmp_path)
+    ray = predict(*options, "--engine", "ray", "--parquet", "rows", folder=tmp_path, HOME=str(home))
+    assert (here.returncode, ray.returncode) == (3, 3), ray.stderr
+    assert read_rows(tmp_path / "rows") == read_rows(tmp_path / "rows.parquet")
+    shown = re.sub(r"[\d.]+ s, .* a second", "", here.stderr).splitlines()
+    assert re.sub(r"[\d.]+ s, .* a second", "", ray.stderr).splitlines() == [
+        line
+        for line in shown
+        if not line.startswith("pictures/")  # with Ray no picture is told alone
+    ]
+    assert "accuracy against the folders' names" in ray.stderr
+    assert [path.name for path in home.rglob("*")] == []
+    assert set(Path("/tmp").glob("emotify-ray-*")) == before
+    assert {path.name for path in (tmp_path / "rows").iterdir() if not path.name.startswith("part-")} == {
+        "_job.json",
+        "_lock",
+    }
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_job_that_is_killed_goes_on_with_no_row_lost_or_doubled(class_folder, small_model, tmp_path):
+    """kill -9 of the command, twice; then --append finishes the folder."""
+    folder, out = tmp_path / "many", tmp_path / "rows"
+    originals = sorted(class_folder.rglob("*.png"))
+    folder.mkdir()
+    for number in range(1500):
+        (folder / f"{number:05d}.png").hardlink_to(originals[number % len(originals)])
+    command = [*_EMOTIFY, str(folder), "--model", str(small_model), "--engine", "ray", "--parquet", str(out)]
+    for parts in (3, 20):
+        with subprocess.Popen([*command, "--append"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 120
+            while len(list(out.glob("part-*"))) < parts and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            process.send_signal(signal.SIGKILL)
+        assert 0 < len(read_rows(out)) < 1500
+    again = predict(*command[4:], "--append", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "pictures were done before" in again.stderr
+    assert [row["path"] for row in read_rows(out)] == sorted(map(str, folder.iterdir()))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_what_ends_a_worker_is_told_in_one_line(class_folder, small_model, tmp_path):
+    """A picture without the truth that was asked for ends the job, as it ends the command on one machine."""
+    words = (class_folder, class_folder.parent, "--model", small_model, "--truth", "folders")
+    (tmp_path / "other").mkdir()
+    shutil.copy(next(class_folder.rglob("*.png")), tmp_path / "other" / "face.png")
+    ended = predict(*words[:1], "other", *words[2:], "--engine", "ray", "--parquet", "rows", folder=tmp_path)
+    assert ended.returncode == 4
+    assert "error: --truth folders: other/face.png lies in no folder named as an expression" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_without_ray_the_package_to_install_is_named(class_folder, tmp_path):
+    """Exit 8, before any work, with the pip line."""
+    words = ["predict", str(class_folder), "--engine", "ray", "--parquet", str(tmp_path / "rows")]
+    done = subprocess.run([sys.executable, "-c", _NO_RAY, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (8, 'error: --engine ray needs Ray Data: pip install "ray[data]"\n')
+    assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["a", "--engine", "ray"], "name it with --parquet OUT"),
+        (["a", "--engine", "ray", "--parquet", "o", "--csv", "c", "--jsonl"], "leave out --jsonl, --csv"),
+        (["-", "--engine", "ray", "--parquet", "o"], "reads no standard input"),
+        (["--files-from", "-", "--engine", "ray", "--parquet", "o"], "reads no standard input"),
+        (["a", "--actors", "2"], "--actors is about --engine ray"),
+        pytest.param(["nosuch://a", "--engine", "ray", "--parquet", "o"], "nosuch", marks=needs_ray),
+        pytest.param(["a", "--engine", "ray", "--parquet", "o", "--threads", "2"], "one thread", marks=needs_ray),
+        pytest.param(
+            ["a", "--engine", "ray", "--parquet", "o", "--device", "cuda:1"], "--device cuda", marks=needs_ray
+        ),
+    ],
+)
+def test_what_ray_cannot_do_is_a_wrong_usage(words, told):
+    result = CliRunner().invoke(app, ["predict", *words])
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+@pytest.mark.parametrize(("gpus", "workers"), [(1, 1), (1, 3), (2, 7), (8, 64), (4, 2), (3, 16)])
+def test_every_worker_finds_its_share_of_a_gpu(gpus, workers):
+    share = share_of_gpu(gpus, workers)
+    assert 0 < share <= 1
+    assert gpus * int(1 / share) >= workers
+    assert share_of_gpu(0, workers) == 0
