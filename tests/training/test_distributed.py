@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -97,6 +98,55 @@ def test_f2_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
     again = [sys.executable, str(WORKER), "train", "--resume", str(run), "--data", str(tiny_csv)]
     assert subprocess.run(again, cwd=tmp_path, capture_output=True, timeout=120, check=False).returncode == 0
     assert largest_difference(run, alone) <= 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("killed", "told"),
+    [(0, "error: rank 0 of this training is gone"), (1, "go on under torchrun with: train --resume runs/")],
+)
+def test_f18_a_node_that_is_killed_ends_the_other_and_the_training_goes_on(killed, told, tiny_csv, alone, tmp_path):
+    """F18: two nodes of one process; one is killed, with its torchrun. The other ends within 60 s and says why.
+
+    The state that it leaves loads, and one process goes on to the weights of a run that nothing happened to.
+    """
+    words = [str(WORKER), "train", *OPTIONS, "--data", str(tiny_csv)]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        rendezvous = ["--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
+    nodes = []
+    for rank in range(2):
+        about = ["--nnodes", "2", "--node-rank", str(rank), "--nproc-per-node", "1", *rendezvous]
+        command = [sys.executable, "-m", "torch.distributed.run", *about, *words]
+        environment = {**os.environ, "EMOTIFY_TEST_PAUSE": "0.5"}
+        with (tmp_path / f"{rank}.txt").open("w") as out:
+            nodes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=out, stderr=out))
+    try:
+        deadline = time.monotonic() + 120
+        while not [path for path in tmp_path.glob("runs/*/metrics.jsonl") if path.read_text()]:
+            assert time.monotonic() < deadline, (tmp_path / "0.txt").read_text()
+            time.sleep(0.1)
+        kill_all_below(nodes[killed])
+        assert nodes[1 - killed].wait(timeout=60) != 0
+    finally:
+        for node in nodes:
+            kill_all_below(node)
+    assert told in (tmp_path / f"{1 - killed}.txt").read_text()
+    (run,) = (tmp_path / "runs").iterdir()
+    again = [sys.executable, str(WORKER), "train", "--resume", str(run), "--data", str(tiny_csv)]
+    done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert largest_difference(run, alone) <= 1e-6
+
+
+def kill_all_below(process: subprocess.Popen[bytes]) -> None:
+    """Kill a torchrun and its workers, which are in sessions of their own, as a node that loses power."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    below = children.read_text().split() if children.exists() else []
+    process.kill()
+    for child in below:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(child), signal.SIGKILL)
+    process.wait()
 
 
 def test_processes_without_a_gpu_each_are_told():
