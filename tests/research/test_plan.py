@@ -1,4 +1,4 @@
-"""The plans of docs/plan.py: commands that emotify has, in an order that works, and that can be stopped."""
+"""The plans in research/plans: commands that emotify has, in an order that works, and that can be stopped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from emotify.runs import read_run
 from emotify.training.config import TrainConfig
 from emotify.training.run_folder import new_run
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "plan.py"
+SCRIPT = Path(__file__).parents[2] / "research" / "plans" / "plan.py"
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +34,55 @@ def plan():
     return module
 
 
-@pytest.mark.parametrize("name", ["study", "settings", "choices", "cpu", "gpu", "crowd"])
+@pytest.mark.parametrize("name", ["study", "shipped", "tried", "gpu"])
 def test_every_step_is_a_command_that_there_is(name, plan, tmp_path):
     """Names are used after they were made, and the parser of emotify takes every word."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     made: dict[str, str] = {}
-    for step in getattr(plan, name)():
+    plans = plan.all_steps()
+    for step in plan.choose_steps(plans, [step.name for step in plans[name]]):
         words = plan.command_line(step, made, data="synthetic", out=tmp_path, epochs=1)
         command = commands[words[0]].loaded
         command.make_parser(typer.Context(command)).parse_args(list(words[1:]))
         made[step.name] = str(tmp_path / step.name)
+
+
+def test_no_two_steps_have_one_name(plan):
+    """All plans share a folder, in which a step is known by its name."""
+    names = [step.name for steps in plan.all_steps().values() for step in steps]
+    assert len(set(names)) == len(names)
+
+
+def test_a_plan_is_read_as_a_reader_reads_it(plan):
+    """Remarks are left out, a command has several lines, and SEED stands for three seeds."""
+    text = (
+        "# Why.\nfnn-SEED:\n    train --model fnn\n    --seed SEED\n\n# Then.\nall:\n    ensemble {fnn-SEED} --json\n"
+    )
+    assert [(step.name, step.command) for step in plan.read_plan(text)] == [
+        ("fnn-0", "train --model fnn --seed 0"),
+        ("fnn-1", "train --model fnn --seed 1"),
+        ("fnn-2", "train --model fnn --seed 2"),
+        ("all", "ensemble {fnn-0} {fnn-1} {fnn-2} --json"),
+    ]
+
+
+def test_a_step_brings_what_it_needs_and_no_more(plan):
+    """Also of another plan, and in an order that works."""
+    one, two, three, four = (
+        plan.Step("one", "train"),
+        plan.Step("two", "train --start-from {one}"),
+        plan.Step("three", "train"),
+        plan.Step("four", "ensemble {two} {one}"),
+    )
+    assert plan.choose_steps({"shipped": [one, two, three], "tried": [four]}, ["four"]) == [one, two, four]
+
+
+def test_an_unknown_step_is_a_usage_error():
+    """It names the steps that there are."""
+    command = [sys.executable, str(SCRIPT), "study", "cnn-7", "--data", "synthetic", "--dry"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "study has no step 'cnn-7'; it has fnn-0, fnn-1" in done.stderr
 
 
 def runs(folder):
@@ -118,7 +157,7 @@ def test_f2_ctrl_c_lets_the_training_keep_its_state(tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=60) != 0
         assert (tmp_path / "kept").exists()
-    assert "printed" not in json.loads((tmp_path / "plan" / "study" / "steps.json").read_text())["fnn-0"]
+    assert "printed" not in json.loads((tmp_path / "plan" / "steps.json").read_text())["fnn-0"]
 
 
 def test_a_training_that_was_stopped_goes_on(plan, tiny_csv, tmp_path):
