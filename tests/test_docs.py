@@ -16,11 +16,43 @@ def test_r9_the_commands_page_is_not_stale():
     assert (DOCS / "commands.md").read_text() == made
 
 
+def anchors(page):
+    """Return the names by which GitHub links to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_lead_somewhere():
-    """Every relative link of README and docs names a file that is there."""
-    for page in (DOCS.parent / "README.md", DOCS.parent / "CHANGELOG.md", *DOCS.glob("*.md")):
-        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
-            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+    """Every relative link of the repository's pages names a file that is there, and a heading in it."""
+    root = DOCS.parent
+    for page in (*root.glob("*.md"), *DOCS.glob("*.md"), *root.glob("research/*.md"), *root.glob("emotify/**/*.md")):
+        for target, heading in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+            place = page.parent / target if target else page
+            assert target.startswith("https://") or place.exists(), f"{page.name}: {target}"
+            assert not heading or target.startswith("https://") or heading in anchors(place), f"{page.name}: #{heading}"
+
+
+def test_the_research_log_is_dated_and_newest_first():
+    """Each entry of research/log.md begins with its date, the newest first, and has at least one table."""
+    _, *entries = (DOCS.parent / "research" / "log.md").read_text().split("\n## ")
+    dates = [entry[:10] for entry in entries if entry[:2] == "20"]
+    assert dates == sorted(dates, reverse=True)
+    assert {entry.partition("\n")[0] for entry in entries if entry[:2] != "20"} == {"Not asked yet"}
+    for entry in entries[: len(dates)]:
+        assert re.match(r"\d{4}-\d\d-\d\d: ", entry)
+        assert "\n|---|" in entry, entry.partition("\n")[0]
+
+
+def test_the_results_are_those_of_the_model_card():
+    """The accuracies of what ships, and those on photographs, stand on the card of the models too."""
+    card = (DOCS.parent / "emotify" / "assets" / "MODEL_CARD.md").read_text()
+    rows = re.findall(r"^\| (?:emotify, )?`(?:default|fast)` \|.*$", (DOCS / "results.md").read_text(), re.MULTILINE)
+    assert len(rows) == 4
+    for row in rows:
+        numbers = re.findall(r"\d+\.\d+(?= %|\** \()|\d+\.\d+ MB", row)
+        assert len(numbers) == 3
+        for number in numbers:
+            assert number in card, number
 
 
 def test_r10_the_test_command_of_readme_is_what_ci_runs():
