@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from emotify.errors import UsageError, WriteError
+from emotify.stopping import unwinding
 
 
 def printable(text: str | os.PathLike[str]) -> str:
@@ -55,6 +56,12 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     takes its place. Where `path` is a link, it stays one and the file that it leads to is replaced. A file that is
     replaced keeps its permissions. Raises WriteError naming the path.
     """
+    with unwinding(), _atomic_write(path, overwrite=overwrite) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _atomic_write(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     if not overwrite and os.path.lexists(path):  # a link that leads nowhere is something, too
         raise exists_error(path)
     named, path = path, Path(os.path.realpath(path)) if path.is_symlink() else path
@@ -117,18 +124,19 @@ def write_folder(path: Path, contents: Mapping[str, bytes], *, overwrite: bool =
     path = path.resolve()
     make_folder(path.parent, exist_ok=True)
     temporary = _temporary(path)
-    try:
-        make_folder(temporary)
-        for name, content in contents.items():
-            write_bytes(temporary / name, content)
-        with explain_write_errors(path):
-            if path.exists():
-                for name in contents:
-                    (temporary / name).replace(path / name)
-            else:
-                temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with unwinding():
+        try:
+            make_folder(temporary)
+            for name, content in contents.items():
+                write_bytes(temporary / name, content)
+            with explain_write_errors(path):
+                if path.exists():
+                    for name in contents:
+                        (temporary / name).replace(path / name)
+                else:
+                    temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     _sync_folder(path.parent)
 
 

@@ -9,8 +9,8 @@ import emotify
 
 PACKAGE = Path(emotify.__file__).parent
 ORDER = (
-    "errors", "emotions", "arrays", "files", "choices", "machine", "runs", "opening", "words", "pictures", "data",
-    "evaluation", "ensembling",
+    "errors", "stopping", "waiting", "emotions", "arrays", "files", "choices", "machine", "runs", "opening", "words",
+    "pictures", "data", "evaluation", "ensembling",
     "onnx_runtime", "networks", "exporting", "training", "detection", "prediction", "reports", "cli", "__init__",
     "__main__",
 )  # fmt: skip

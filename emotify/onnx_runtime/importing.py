@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from emotify.stopping import telling_on
+
 _FATAL: Final = 4  # onnxruntime's severity above all that it logs
 _ITS_LINES: Final = b":onnxruntime:"  # in each line that it logs
 
@@ -42,7 +44,8 @@ def _without_its_lines() -> Iterator[None]:
         return
     os.dup2(kept, 2)
     try:
-        yield
+        with telling_on(stderr):
+            yield
     finally:
         os.dup2(stderr, 2)
         os.lseek(kept, 0, os.SEEK_SET)

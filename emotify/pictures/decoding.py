@@ -25,7 +25,7 @@ from emotify.pictures.png import versions as png_versions
 
 Status = Literal[
     "not_found", "permission", "empty", "not_an_image", "truncated", "corrupt", "unsupported", "too_large",
-    "too_small", "bad_aspect", "not_regular", "nonfinite", "memory",
+    "too_small", "bad_aspect", "not_regular", "nonfinite", "memory", "timeout",
 ]  # fmt: skip
 
 MAX_PIXELS: Final = 50_000_000

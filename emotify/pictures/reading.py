@@ -15,6 +15,7 @@ from PIL import Image
 
 from emotify.pictures.decoding import Failure, Picture, Status, decode, from_array, from_image
 from emotify.pictures.formats import RAW_EXTENSIONS
+from emotify.waiting import waiting_for
 
 __all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "read_picture"]
 
@@ -45,10 +46,11 @@ def read_picture(source: Source, *, enough_side: int | None = None) -> Picture |
             return from_array(source)
         if isinstance(source, Image.Image):
             return from_image(source)
-        content = _content(source)
-        if isinstance(content, Failure):
-            return content
-        return decode(content, enough_side=enough_side, named_raw=_is_named_raw(source))
+        with waiting_for("reading", source if isinstance(source, str | os.PathLike) else "a picture"):
+            content = _content(source)
+            if isinstance(content, Failure):
+                return content
+            return decode(content, enough_side=enough_side, named_raw=_is_named_raw(source))
     except MemoryError:
         return Failure("memory", "not enough memory to open it; close other programs, or make the picture smaller")
 

@@ -15,8 +15,8 @@ import typer
 
 from emotify.choices import Faces, Head, Truth
 from emotify.cli.console import Talk
-from emotify.cli.errors import Interrupted, forget_stdout
-from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose
+from emotify.cli.errors import forget_stdout
+from emotify.cli.options import MACHINE, Debug, Device, Force, Json, Quiet, Threads, Verbose
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
 from emotify.cli.predict.outputs import Opened, Outputs
@@ -25,6 +25,7 @@ from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_o
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
 from emotify.files import is_standard_output, printable
 from emotify.runs import RUNS, exports
+from emotify.stopping import Interrupted, unwinding
 from emotify.words import amount
 
 if TYPE_CHECKING:
@@ -221,6 +222,16 @@ def predict(
     ] = False,
     device: Device = "auto",
     threads: Threads = 0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0,
+            help="Continue without a picture that is not read within this time; 0 waits forever.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = 60.0,
     force: Force = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -275,13 +286,17 @@ def predict(
         head=head,
         threads=threads,
         device=device,
+        timeout=timeout,
     )
     tally, summary = Tally(), Summary(truth, order)
     screen = open_screen(talk, json=json, jsonl=jsonl, top=top, used=bool(outputs.printed))
     start = time.monotonic()
     model_name = Path(found).name if found is not None else "the model inside emotify"
     answering = predictor.session.head
-    with outputs.open(inputs, model=model_name, meaning=answering.meaning, threads=predictor.threads) as opened:
+    opening = outputs.open(
+        inputs, model=model_name, meaning=answering.meaning, threads=predictor.threads, timeout=timeout
+    )
+    with unwinding(), opening as opened:
         if explainer is not None:
             explainer.begin()
             # First: a picture whose line is written is done, and --append does not come back to it.

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from emotify.errors import InputError, UsageError
 from emotify.files import printable
+from emotify.waiting import waiting_for
 
 if TYPE_CHECKING:
     from emotify.pictures.finding import Tally
@@ -79,7 +80,8 @@ class Inputs:
         """What is on standard input, as far as a picture may reach: reading one says when it is too long."""
         from emotify.pictures.reading import MAX_BYTES
 
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
+        with waiting_for("reading", "standard input"):
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
 
     @cached_property
     def base(self) -> Path:
@@ -102,7 +104,7 @@ class Inputs:
         for word in self.words:
             if word == STDIN:
                 yield None
-            elif os.path.isdir(word) and identity(Path(word)) in left_out:  # noqa: PTH112 - see `base`
+            elif left_out and os.path.isdir(word) and identity(Path(word)) in left_out:  # noqa: PTH112 - see `base`
                 msg = f"{printable(word)} is where --annotate or --explain writes to; name another folder for that"
                 raise UsageError(msg)
             else:

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -103,9 +103,9 @@ class Outputs:
             require_pyarrow()
 
     @contextmanager
-    def open(self, inputs: Inputs, *, model: str, meaning: str, threads: int) -> Iterator[Opened]:
+    def open(self, inputs: Inputs, *, model: str, meaning: str, threads: int, timeout: float) -> Iterator[Opened]:
         """Open all files; they are whole when the block ends, and all but the lines are gone if it fails."""
-        opened = Opened(self, inputs, threads)
+        opened = Opened(self, inputs, threads, timeout)
         with ExitStack() as stack:
             if self.annotate is not None:
                 make_folder(self.annotate, exist_ok=True)
@@ -215,6 +215,7 @@ class Opened:
     outputs: Outputs
     inputs: Inputs
     threads: int
+    timeout: float  # seconds that one picture may be waited for; 0 for ever
     sinks: list[Sink] = field(default_factory=list)
     changed: int = 0  # pictures that could not be read again to be drawn
     kept: int = 0  # files that were there already in the place of annotated copies
@@ -240,13 +241,19 @@ class Opened:
         if not (self.outputs.thumbnails or self.outputs.annotate):
             yield from map(Seen, results)
             return
-        from concurrent.futures import ThreadPoolExecutor
-
         from emotify.prediction.reading_ahead import in_order
 
         threads = min(self.threads, _MOST_THREADS)
-        with ThreadPoolExecutor(threads) as pool:
-            for several in in_order(pool, self._see, results, ahead=2 * threads):
+        several_at_once = in_order(
+            self._see,
+            results,
+            threads=threads,
+            ahead=2 * threads,
+            late=lambda result: Seen(result, changed=True),
+            timeout=self.timeout,
+        )
+        with closing(several_at_once):
+            for several in several_at_once:
                 self.changed += sum(seen.changed for seen in several)
                 self.kept += sum(seen.kept for seen in several)
                 yield from several
