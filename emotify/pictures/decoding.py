@@ -17,6 +17,7 @@ from PIL import Image, features
 
 from emotify.files import printable
 from emotify.pictures import sixteen_bits, tiff, webp
+from emotify.pictures.bounds import MOST_FRAMES, TooManyPartsError, bound, count_many_frames
 from emotify.pictures.formats import CAMERA_RAW, describe_foreign, identify, is_cut_short, unsupported_format
 from emotify.pictures.jpeg import Coding, read_coding
 from emotify.pictures.pixels import has_many_levels, on_grey, to_eight_bits
@@ -96,6 +97,10 @@ def decode(content: bytes, *, enough_side: int | None = None, named_raw: bool = 
         if name := unsupported_format(content, named_raw=named_raw):
             return Failure("unsupported", _not_read(name))
         return Failure("not_an_image", describe_foreign(content))
+    try:
+        content, left_out = bound(kind, content)
+    except TooManyPartsError as error:
+        return Failure("corrupt", f"damaged {kind} file ({error}); save it anew")
     coding = read_coding(content) if kind == "JPEG" else None
     if name := _unsupported_variant(kind, content, coding, named_raw=named_raw):
         return Failure("unsupported", _not_read(name))
@@ -108,7 +113,7 @@ def decode(content: bytes, *, enough_side: int | None = None, named_raw: bool = 
         for version, note in _versions(kind, content):
             result = _decode_version(_File(version, kind), enough_side=enough_side, most_pixels=most)
             if isinstance(result, Picture):
-                return replace(result, note="; ".join(filter(None, [result.note, note])))
+                return replace(result, note="; ".join(filter(None, [result.note, note, left_out])))
             failures.append(result)
             if result.status not in {"truncated", "corrupt", "unsupported"}:
                 break
@@ -157,9 +162,9 @@ def _decode_version(file: _File, *, enough_side: int | None, most_pixels: int) -
         image = file.open()
         if failure := _check_size(*image.size, most_pixels):
             return failure
-        if not (frames := _count_frames(image)):
+        if not (frames := count_many_frames(file.kind, file.content) or _count_frames(image)):
             image, frames = file.open(), 1  # a frame that cannot be opened has left it half changed
-        return _load(image, frames, file=file, enough_side=enough_side)
+        return _load(image, min(frames, MOST_FRAMES), file=file, enough_side=enough_side)
     except MemoryError:
         raise
     except Image.DecompressionBombError:
