@@ -20,6 +20,7 @@ from emotify.pictures import sixteen_bits, tiff, webp
 from emotify.pictures.bounds import MOST_FRAMES, TooManyPartsError, bound, count_many_frames
 from emotify.pictures.formats import CAMERA_RAW, describe_foreign, identify, is_cut_short, unsupported_format
 from emotify.pictures.jpeg import Coding, read_coding
+from emotify.pictures.memory import Share
 from emotify.pictures.pixels import has_many_levels, on_grey, to_eight_bits
 from emotify.pictures.png import DamagedPixelsError, needs_apple
 from emotify.pictures.png import versions as png_versions
@@ -86,11 +87,14 @@ class Failure:
     message: str
 
 
-def decode(content: bytes, *, enough_side: int | None = None, named_raw: bool = False) -> Picture | Failure:
+def decode(
+    content: bytes, *, enough_side: int | None = None, named_raw: bool = False, share: Share | None = None
+) -> Picture | Failure:
     """Decode the first frame of a picture file's content, whatever the file's name, unless that says camera raw.
 
     enough_side: pixels of the longer side that will do. JPEG files can be decoded at a half, a quarter or an eighth of
-    their size, which is faster and takes less memory. Raises nothing but MemoryError.
+    their size, which is faster and takes less memory. share: of the memory of all pictures at once, which is taken, and
+    kept by the picture. Raises nothing but MemoryError.
     """
     kind = identify(content)
     if kind is None:
@@ -111,7 +115,7 @@ def decode(content: bytes, *, enough_side: int | None = None, named_raw: bool = 
     failures: list[Failure] = []
     try:
         for version, note in _versions(kind, content):
-            result = _decode_version(_File(version, kind), enough_side=enough_side, most_pixels=most)
+            result = _decode_version(_File(version, kind), enough_side=enough_side, most_pixels=most, share=share)
             if isinstance(result, Picture):
                 return replace(result, note="; ".join(filter(None, [result.note, note, left_out])))
             failures.append(result)
@@ -157,14 +161,16 @@ def _versions(kind: str, content: bytes) -> Iterator[tuple[bytes, str]]:
         yield _EXIF_ITEM.sub(rb"\1skip", content), _PASSED_OVER
 
 
-def _decode_version(file: _File, *, enough_side: int | None, most_pixels: int) -> Picture | Failure:
+def _decode_version(
+    file: _File, *, enough_side: int | None, most_pixels: int, share: Share | None
+) -> Picture | Failure:
     try:
         image = file.open()
         if failure := _check_size(*image.size, most_pixels):
             return failure
         if not (frames := count_many_frames(file.kind, file.content) or _count_frames(image)):
             image, frames = file.open(), 1  # a frame that cannot be opened has left it half changed
-        return _load(image, min(frames, MOST_FRAMES), file=file, enough_side=enough_side)
+        return _load(image, min(frames, MOST_FRAMES), file=file, enough_side=enough_side, share=share)
     except MemoryError:
         raise
     except Image.DecompressionBombError:
@@ -240,13 +246,22 @@ def _too_large(what: str, most_pixels: int) -> Failure:
 
 
 def _load(
-    image: Image.Image, frames: int, *, file: _File | None = None, enough_side: int | None = None
+    image: Image.Image,
+    frames: int,
+    *,
+    file: _File | None = None,
+    enough_side: int | None = None,
+    share: Share | None = None,
 ) -> Picture | Failure:
     size = image.size
     enough = _enough(size, enough_side)
     drafted = image.draft("RGB", enough) if enough != size else None
     stored = sixteen_bits.layout(image)
+    if share is not None:
+        share.take(image, size)
     image.load()
+    if hasattr(image, "_decoder"):  # those of WebP and AVIF hold the picture once more, or twice
+        image._decoder = None  # noqa: SLF001
     width, height = size if drafted else image.size
     turn, note = _turn(image)
     if file and stored and sixteen_bits.leaves_bits_unused(image):
@@ -259,6 +274,8 @@ def _load(
         return shown
     if turn is not None:
         shown = shown.transpose(turn)
+    if share is not None:
+        share.keep(shown)
     if turn in _SIDEWAYS:
         width, height = height, width
     return Picture(shown, width, height, frames, note)

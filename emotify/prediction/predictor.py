@@ -22,6 +22,7 @@ from emotify.machine import available_cpus
 from emotify.onnx_runtime.classifier import Session, open_session
 from emotify.opening import Kind, resolve
 from emotify.pictures.finding import path_as_given
+from emotify.pictures.memory import Share
 from emotify.pictures.pixels import Square
 from emotify.pictures.reading import Failure, Source, is_source, read_picture
 from emotify.prediction.crops import Face, find_faces, see_square
@@ -237,13 +238,17 @@ class Predictor:
         path = _name_of(given)
         try:
             source = given.content if isinstance(given, Content) else given
-            picture = read_picture(source, enough_side=self.search.enough_side)
-            if isinstance(picture, Failure):
-                return _Read(PictureResult(path, picture.status, picture.message))
-            faces = find_faces(picture, self._mode, self._load_detector, self.search)
-            crops = [see_square(picture, face.square) for face in faces]
+            with Share() as share:
+                return self._read_source(path, source, share)
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))
+
+    def _read_source(self, path: Path, source: Source, share: Share) -> _Read:
+        picture = read_picture(source, enough_side=self.search.enough_side, share=share)
+        if isinstance(picture, Failure):
+            return _Read(PictureResult(path, picture.status, picture.message))
+        faces = find_faces(picture, self._mode, self._load_detector, self.search)
+        crops = [see_square(picture, face.square) for face in faces]
         notes = [f"only the first of its {picture.frames} frames was read"] if picture.frames > 1 else []
         if turned := next((face.turned for face in faces if face.turned), 0):
             notes.append(f"it lies {_LYING[turned]}, and its faces were turned upright")

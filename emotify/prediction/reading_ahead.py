@@ -40,6 +40,7 @@ class _Workers(Generic[Item, Answer]):
 
     def __init__(self, work: Callable[[Item], Answer], threads: int) -> None:
         self.size = 1  # items that make a task of a good length
+        self.answered = 0  # about how many items, by all threads
         self._work, self._threads, self._stuck = work, threads, 0
         self._tasks: SimpleQueue[_Task[Item, Answer] | None] = SimpleQueue()
         for _ in range(threads):
@@ -83,6 +84,7 @@ class _Workers(Generic[Item, Answer]):
             with task.lock:
                 if not task.given_up:
                     task.answers.append(answer)
+                    self.answered += 1
         seconds = time.perf_counter() - began
         if seconds > _LONG:
             self.size = max(len(task.items) // 2, 1)
@@ -147,7 +149,7 @@ def _take(
     timeout: float,
 ) -> list[Answer]:
     """Return the answers of the first task, waiting for it, and of those after it that have ended too."""
-    if late is not None and timeout and not _ends(tasks[0], timeout):
+    if late is not None and timeout and not _ends(tasks[0], workers, timeout):
         return _give_up(tasks, workers, late)
     tasks[0].ended.wait()
     answers: list[Answer] = []
@@ -159,19 +161,20 @@ def _take(
     return answers
 
 
-def _ends(task: _Task[Item, Answer], timeout: float) -> bool:
-    """Wait for a task while its items come; return False when one was waited for `timeout` seconds.
+def _ends(task: _Task[Item, Answer], workers: _Workers[Item, Answer], timeout: float) -> bool:
+    """Wait for a task; return False when for `timeout` seconds neither it nor any other came on.
 
-    Seconds are counted, not read from a clock: a process that was stopped for an hour has not waited for its disk.
+    Others are looked at since an item may wait until they leave enough memory; without new ones they end soon. Seconds
+    are counted, not read from a clock: a process that was stopped for an hour has not waited for its disk.
     """
     waited, answered, moment = 0.0, -1, min(timeout, 1.0)
     while not task.ended.wait(moment):
-        if task.begun and len(task.answers) == answered:
+        if task.begun and workers.answered == answered:
             waited += moment
             if waited >= timeout:
                 return False
         else:
-            waited, answered = 0.0, len(task.answers) if task.begun else -1
+            waited, answered = 0.0, workers.answered if task.begun else -1
     return True
 
 

@@ -27,6 +27,7 @@ from emotify.files import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from emotify.pictures.memory import Share
     from emotify.prediction.outputs.lines import LinesWriter
     from emotify.prediction.predictor import PictureResult
 
@@ -259,12 +260,19 @@ class Opened:
                 yield from several
 
     def _see(self, result: PictureResult) -> Seen:
-        from emotify.pictures.reading import Failure, read_picture
+        from emotify.pictures.memory import Share
 
         if not result.ok:
             return Seen(result)
+        with Share() as share:
+            return self._see_picture(result, share)
+
+    def _see_picture(self, result: PictureResult, share: Share) -> Seen:
+        from emotify.pictures.reading import Failure, read_picture
+
         folder = self.outputs.annotate
-        picture = read_picture(self.inputs.source(result.path), enough_side=None if folder else _ENOUGH_SIDE)
+        enough = None if folder else _ENOUGH_SIDE
+        picture = read_picture(self.inputs.source(result.path), enough_side=enough, share=share)
         if isinstance(picture, Failure):  # what was found in it before still stands
             return Seen(result, changed=True)
         kept = folder is not None and not self._save_copy(result, picture.image, folder)
