@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, features
 
 from emotify.files import printable
-from emotify.pictures import sixteen_bits, tiff, webp
+from emotify.pictures import libtiff, sixteen_bits, tiff, webp
 from emotify.pictures.bounds import MOST_FRAMES, TooManyPartsError, bound, count_many_frames
 from emotify.pictures.formats import CAMERA_RAW, describe_foreign, identify, is_cut_short, unsupported_format
 from emotify.pictures.jpeg import Coding, read_coding
@@ -164,6 +164,7 @@ def _versions(kind: str, content: bytes) -> Iterator[tuple[bytes, str]]:
 def _decode_version(
     file: _File, *, enough_side: int | None, most_pixels: int, share: Share | None
 ) -> Picture | Failure:
+    libtiff.said()  # of the picture before
     try:
         image = file.open()
         if failure := _check_size(*image.size, most_pixels):
@@ -213,6 +214,8 @@ def _missing_reader(kind: str) -> Failure | None:
     if kind in {"AVIF", "WEBP"} and not features.check(kind.lower()):
         return Failure("unsupported", f"this Pillow was built without {kind}; convert it to PNG or JPEG")
     reader = importlib.import_module(f"PIL.{_READERS.get(kind, kind.title())}ImagePlugin")
+    if kind == "TIFF":
+        libtiff.listen()
     if kind == "AVIF":
         vars(reader)["DEFAULT_MAX_THREADS"] = 1
     return None
@@ -333,7 +336,8 @@ def _explain(file: _File, error: Exception) -> Failure:
     text = str(error).lower()
     if is_cut_short(file.kind, file.content) or any(words in text for words in _CUT_SHORT):
         return Failure("truncated", f"the {file.kind} file ends too early; get the picture again")
-    reason = printable(text[:100])
+    # libtiff's own words say more than Pillow's "decoder error -2".
+    reason = printable(((libtiff.said() if file.kind == "TIFF" else "") or text)[:100].lower())
     if "unknown pixel mode" in text and file.kind == "TIFF" and (layout := tiff.pixel_layout(file.content)):
         return Failure("unsupported", _not_read(f"TIFF ({layout})"))
     if "unsupported" in text:
