@@ -268,6 +268,7 @@ def predict(
     if outputs.printed and (json or jsonl):
         msg = f"{outputs.printed[0]} and JSON cannot both go to standard output; name a file for one of them"
         raise UsageError(msg)
+    inputs.check_not_written(outputs.files, models=[Path(name) for name in (model, face_model) if name])
     outputs.check()
     explainer = None if explain is None else Explainer(explain, talk, force=force, append=append)
 

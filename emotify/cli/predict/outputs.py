@@ -78,7 +78,7 @@ class Outputs:
         if self.printed == ["--parquet"] and sys.stdout.isatty():
             msg = "--parquet -: the rows are no text for a terminal; send them to a file or a program"
             raise UsageError(msg)
-        files = [os.path.realpath(path) for path in (self.lines, self.csv, self.parquet, self.report) if path]
+        files = [os.path.realpath(path) for path in self.files]
         if len(set(files)) < len(files):
             msg = f"two outputs have the same name, {printable(max(files, key=files.count))}; name two files"
             raise UsageError(msg)
@@ -89,10 +89,15 @@ class Outputs:
         named = {"--csv": self.csv, "--parquet": self.parquet, "--report": self.report}
         return [option for option, path in named.items() if path and is_standard_output(path)]
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that are wanted, each of its own format."""
+        return [path for path in (self.lines, self.csv, self.parquet, self.report) if path]
+
     def check(self) -> None:
         """Raise WriteError when something is in the way, before any work; UnavailableError when pyarrow is missing."""
-        for path in (self.csv, self.parquet, self.report, *([] if self.append else [self.lines])):
-            if path is not None and not is_standard_output(path):
+        for path in self.files:
+            if not (self.append if path == self.lines else is_standard_output(path)):
                 check_output(path, overwrite=self.force)
         if "--report" in self.printed:
             check_temporary_folder()
