@@ -1,8 +1,8 @@
 """Train, evaluate, ensemble, export and run classifiers of facial expressions on FER-2013-like faces."""
 
 import os
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # that of typing, which takes a while to load
 if TYPE_CHECKING:
     from emotify.pictures.finding import find_pictures
     from emotify.prediction.predictor import FaceResult, PictureResult, Predictor

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -13,9 +15,13 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from emotify.errors import UsageError, WriteError
+from emotify.stopping import unwinding
+
+_STRAY: Final = re.compile(r"\.emotify\.[0-9a-f]{8}\.tmp")
+_ATTEMPTS: Final = 100
 
 
 def printable(text: str | os.PathLike[str]) -> str:
@@ -55,13 +61,18 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     takes its place. Where `path` is a link, it stays one and the file that it leads to is replaced. A file that is
     replaced keeps its permissions. Raises WriteError naming the path.
     """
+    with unwinding(), _atomic_write(path, overwrite=overwrite) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _atomic_write(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     if not overwrite and os.path.lexists(path):  # a link that leads nowhere is something, too
         raise exists_error(path)
     named, path = path, Path(os.path.realpath(path)) if path.is_symlink() else path
-    temporary = _temporary(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    _remove_strays_of_the_dead(path.parent)
     with explain_write_errors(named):
-        descriptor = os.open(temporary, flags, 0o666)
+        temporary, descriptor = _make_temporary(path)
     try:
         with explain_write_errors(named), os.fdopen(descriptor, "wb") as file:  # closing writes too
             yield file
@@ -92,6 +103,50 @@ def is_standard_output(path: Path) -> bool:
         return False
 
 
+def _make_temporary(path: Path) -> tuple[Path, int]:
+    """Make a file beside `path` that is locked while it is open, so that it can be told from those of the dead."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    for _ in range(_ATTEMPTS):
+        temporary = _temporary(path)
+        descriptor = os.open(temporary, flags, 0o666)
+        if sys.platform == "win32":
+            break  # files that are open cannot be removed there
+        try:
+            take_lock(descriptor)
+        except BlockingIOError:  # another process looks whether its owner is dead, and is about to remove it
+            os.close(descriptor)
+            continue
+        except OSError:  # no locks on this file system; nobody removes it then
+            break
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)
+    return temporary, descriptor
+
+
+@functools.lru_cache(maxsize=1024)
+def _remove_strays_of_the_dead(folder: Path) -> None:
+    """Remove what `atomic_write` and `write_folder` of killed processes left in a folder, once for each folder."""
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # what writing there meets is told by itself
+        for path in [Path(entry.path) for entry in entries if _STRAY.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError):
+                _remove_if_dead(path)
+
+
+def _remove_if_dead(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        take_lock(descriptor)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
 def remove_strays(folder: Path) -> None:
     """Remove the unfinished files of `atomic_write` in `folder`, where nobody is writing. Raises WriteError.
 
@@ -117,19 +172,35 @@ def write_folder(path: Path, contents: Mapping[str, bytes], *, overwrite: bool =
     path = path.resolve()
     make_folder(path.parent, exist_ok=True)
     temporary = _temporary(path)
-    try:
-        make_folder(temporary)
-        for name, content in contents.items():
-            write_bytes(temporary / name, content)
-        with explain_write_errors(path):
-            if path.exists():
-                for name in contents:
-                    (temporary / name).replace(path / name)
-            else:
-                temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    _remove_strays_of_the_dead(path.parent)
+    with unwinding(), contextlib.ExitStack() as stack:
+        try:
+            make_folder(temporary)
+            stack.enter_context(_locked_folder(temporary))
+            for name, content in contents.items():
+                write_bytes(temporary / name, content)
+            with explain_write_errors(path):
+                if path.exists():
+                    for name in contents:
+                        (temporary / name).replace(path / name)
+                else:
+                    temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    descriptor = -1
+    with contextlib.suppress(OSError):  # no locks there, or Windows, where folders cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        take_lock(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def write_json(path: Path, document: object) -> None:
@@ -201,6 +272,14 @@ def _check_named(path: Path) -> None:
         raise UsageError(msg)
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """Tell whether two names are of one file that is there."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def look_at_output(path: Path) -> os.stat_result | None:
     """Return what is at `path`, None for nothing. Raises WriteError when that cannot be told, or nothing be put there.
 
@@ -221,15 +300,18 @@ def look_at_output(path: Path) -> os.stat_result | None:
 
 
 @contextlib.contextmanager
-def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError inside the block into a WriteError that says what is wrong with `path`."""
+def explain_write_errors(path: Path, *, again: str = "run the command again") -> Iterator[None]:
+    """Turn an OSError inside the block into a WriteError that says what is wrong with `path`.
+
+    again: what to do once the disk has room.
+    """
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            reason = f"the disk is full ({_free_space(path)} free); free some space and run the command again"
+            reason = f"the disk is full ({_free_space(path)} free); free some space and {again}"
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             reason = "no permission to write there; choose another place, or change the permissions"
         else:

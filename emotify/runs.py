@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from emotify.errors import ModelError
 from emotify.files import make_folder, printable, read_json, write_json
@@ -41,13 +43,36 @@ def read_run(folder: Path) -> Run:
     """Read a run folder. Raises ModelError when it is none."""
     try:
         record = read_json(folder / "run.json")
+        json.dumps(record, allow_nan=False)  # what is read must be what can be written again
     except (OSError, ValueError) as error:
         msg = f"{printable(folder)} is not a run: it has no readable run.json"
         raise ModelError(msg) from error
     if not isinstance(record, dict) or record.get("schema") != 1:
         msg = f"{printable(folder)}: run.json is not of a form this version knows"
         raise ModelError(msg)
+    if wrong := [name for name, fits in _FORM.items() if not fits(record.get(name))]:
+        msg = f"{printable(folder)}: run.json has no proper {', '.join(wrong)}; put the file back, or train again"
+        raise ModelError(msg)
     return Run(folder, record)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# What is read of run.json, and what it must be: training writes all of it but what may be missing.
+_FORM: Final[dict[str, Callable[[object], bool]]] = {
+    "status": lambda value: isinstance(value, str),
+    "versions": _are_texts,
+    "data": lambda value: isinstance(value, dict) and _are_texts(value.get("sha256")),
+    "wall_seconds": _is_number,
+    "processes": lambda value: value is None or (isinstance(value, int) and not isinstance(value, bool)),
+    "earlier": lambda value: value is None or isinstance(value, list),
+}
 
 
 def update_record(folder: Path, **changes: object) -> None:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from emotify.stopping import telling_on
+
 
 @contextmanager
 def without_lines(marker: bytes) -> Iterator[None]:
@@ -18,7 +20,8 @@ def without_lines(marker: bytes) -> Iterator[None]:
         return
     os.dup2(kept, 2)
     try:
-        yield
+        with telling_on(stderr):
+            yield
     finally:
         os.dup2(stderr, 2)
         os.lseek(kept, 0, os.SEEK_SET)

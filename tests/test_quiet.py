@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
+import json
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import emotify
+from tests.faults import command
 
 # What Python asks of the network; a local socket's address is a path. Hosts that C++ looks up are strace's to see.
 WATCHED = """
@@ -166,3 +172,26 @@ def test_one_place_imports_what_would_talk():
         for name, before in imports_of(path):
             place = path.relative_to(package).as_posix()
             assert places.get(name, place) == place or before == "import_onnxruntime()", (place, name)
+
+
+def test_readers_of_damaged_pictures_write_nothing_of_their_own(tmp_path):
+    """libtiff would write lines to stderr, past Python; what it says becomes the message of the picture's row."""
+    random.seed(0)
+    drawn = Image.fromarray(np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)).convert("RGB")
+    kinds: list[tuple[str, str, dict[str, str]]] = [
+        ("RGB", "TIFF", {"compression": name}) for name in ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")
+    ]
+    kinds += [("1", "TIFF", {"compression": "group4"})]
+    kinds += [("RGB", kind, {}) for kind in ("PNG", "WEBP", "JPEG", "GIF", "AVIF")]
+    for number, (mode, kind, options) in enumerate(kinds):
+        drawn.convert(mode).save(buffer := io.BytesIO(), kind, **options)
+        for copy in range(40):
+            damaged = bytearray(buffer.getvalue())
+            for _ in range(random.randint(1, 8)):
+                damaged[random.randrange(8, len(damaged))] = random.randrange(256)
+            (tmp_path / f"{number}-{copy:02}.png").write_bytes(damaged)
+    ended = command("predict", tmp_path, "-q", "--jsonl", "--faces", "whole", "--threads", "4")
+    assert re.fullmatch(r"\d+ of 400 pictures could not be read: .*\n", ended.stderr)
+    messages = [json.loads(line).get("message", "") for line in ended.stdout.splitlines()]
+    assert len(messages) == 400
+    assert sum("scanline" in message or "code not yet in table" in message for message in messages) > 20

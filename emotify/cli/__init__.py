@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
-import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from emotify import __version__
+from emotify import __version__, stopping
 from emotify.cli.commands import LateCommand
-from emotify.cli.errors import Commands, terminate
+from emotify.cli.errors import Commands
+from emotify.errors import ExitCode
+from emotify.waiting import is_anything_waited_for
 
 # The first lines of the commands' docstrings: `emotify --help` shows them without loading the commands.
 _COMMANDS = {
@@ -63,16 +65,28 @@ for _name, _help in _COMMANDS.items():
 
 def main() -> None:
     """Run the command line."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, terminate)
+    stopping.listen()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no crash
     try:
         app()
+    except SystemExit as ended:
+        if ended.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED} or is_anything_waited_for():
+            _leave(int(ended.code or 0))
+        raise
     finally:
+        stopping.leave_to_system()
         gc.freeze()  # at its end Python would look through all that was imported for cycles: a third of a short command
+
+
+def _leave(code: int) -> NoReturn:
+    """End a command without waiting for its threads: one may be in a read that never ends."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _open_closed_streams() -> None:

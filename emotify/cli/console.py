@@ -108,6 +108,11 @@ def print_error(text: str) -> None:
     _print_lines(text, label="\x1b[1;31merror:\x1b[0m " if _has_colour() else "error: ")
 
 
+def print_wait(doing: str, what: str | os.PathLike[str], seconds: int) -> None:
+    """Tell on stderr what a command has been waiting for."""
+    _print_lines(f"still {doing} {printable(what)} after {seconds} s")
+
+
 def _print_lines(text: str, *, label: str = "") -> None:
     try:
         print(label + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)

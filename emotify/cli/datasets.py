@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
+from emotify.waiting import waiting_for
 
 if TYPE_CHECKING:
     from emotify.data import Dataset, Split
@@ -33,7 +34,10 @@ def load_dataset(
     source = find_data(data)
     wanted = aloud or talk.verbose
     votes = ferplus or find_ferplus(source)
-    dataset = read_dataset(source, ferplus=votes, dedupe=dedupe, look_for_duplicates=wanted, rules=rules, scored=scored)
+    with waiting_for("reading", source):
+        dataset = read_dataset(
+            source, ferplus=votes, dedupe=dedupe, look_for_duplicates=wanted, rules=rules, scored=scored
+        )
     tell = talk.detail if data else talk.notice  # which of the usual places it was, nobody said
     tell(f"data: {source}")
     if votes and not ferplus:

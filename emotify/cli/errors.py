@@ -10,33 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from emotify.cli.console import print_error
+from emotify.cli.console import print_error, print_wait
 from emotify.cli.values import check_here
 from emotify.errors import EmotifyError, ExitCode, UsageError
 from emotify.files import printable
+from emotify.stopping import Interrupted, interruption
+from emotify.waiting import telling_waits
 
 _WrongUsage: Any = typer.BadParameter.__base__  # Typer gives no name to its errors of usage
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _DISTRIBUTIONS = {"PIL": "pillow", "pillow_heif": "pillow-heif"}
 CRASH_LOG = Path("emotify.crash.log")
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal ended the command, after what could be saved was saved."""
-
-    def __init__(self, message: str, exit_code: ExitCode = ExitCode.INTERRUPTED) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def terminate(_: int, __: object) -> NoReturn:
-    """End the command as Ctrl-C would, so that what is half written is removed."""
-    raise Interrupted("terminated", ExitCode.TERMINATED)
 
 
 class Commands(TyperGroup):
@@ -51,7 +40,7 @@ class Commands(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - what TyperGroup says
-        with _writing(), _telling_errors(), _wording_usage():
+        with _writing(), _telling_errors(), telling_waits(print_wait), _wording_usage():
             return super().invoke(ctx)
 
 
@@ -97,7 +86,8 @@ def _wording_usage() -> Iterator[None]:
 def _telling_errors() -> Iterator[None]:
     """Turn what a command raises into a line on stderr and its exit code, all but what stdout is to blame for."""
     try:
-        yield
+        with _telling_signals():
+            yield
     except (EmotifyError, Interrupted) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -129,6 +119,18 @@ def _missing_package(error: BaseException | None) -> str:
             return "" if module == "emotify" else _DISTRIBUTIONS.get(module, module)
         error = error.__cause__ or error.__context__
     return ""
+
+
+@contextmanager
+def _telling_signals() -> Iterator[None]:
+    """Turn an error that was made of a signal's, by a library in which it came, into that again."""
+    try:
+        yield
+    except Exception as error:
+        stopped = interruption()
+        if stopped is None:
+            raise
+        raise stopped from error
 
 
 def forget_stdout() -> None:

@@ -28,7 +28,7 @@ from emotify.cli.options import (
     chosen_views,
 )
 from emotify.errors import InputError, ModelError, UsageError
-from emotify.files import check_temporary_folder, printable
+from emotify.files import check_temporary_folder, is_same_file, printable
 from emotify.opening import Kind, resolve
 from emotify.runs import RUNS, ensembles, finished_runs
 
@@ -99,6 +99,9 @@ def export(
     opened = _open_members(path, threads=threads)
     seen = chosen_views(views, tta=tta) or opened.views or "one"
     target = out or _beside(path, precision, seen, is_file=opened.views is not None)
+    if is_same_file(target, Path(path)):
+        msg = f"{printable(target)} would be read and written by the same command; name another file with --out"
+        raise UsageError(msg)
     check_target(target, precision=precision, overwrite=force)
     dataset = _read_data(data, talk, ferplus, class_order, exclude_classes, required=precision != "fp32")
     splits = dataset.splits if dataset else {}

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from emotify.cli.errors import Interrupted
 from emotify.errors import UnavailableError
 from emotify.files import printable
+from emotify.stopping import Interrupted
 
 if TYPE_CHECKING:
     from emotify.training.loop import Training

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
 from emotify.errors import ExitCode
+from emotify.stopping import restore_handler, set_handler
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -35,8 +36,8 @@ class Stop:
     def __call__(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None and self._patient:
             return
-        if self.signal is not None:
-            raise SystemExit(self.exit_code)
+        if self.signal is not None:  # where the system does not end the process by itself
+            os._exit(self.exit_code)
         self.signal = number
         if not self._talk.quiet:
             # Past Python's buffers: the signal may have come while something was being printed, which may not be begun
@@ -53,12 +54,12 @@ class Stop:
 def catching_signals(talk: Talk, *, patient: bool = False) -> Iterator[Stop]:
     """Let Ctrl-C and SIGTERM set the Stop that is given, until the block ends."""
     stop = Stop(talk, patient=patient)
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: set_handler(number, stop, second_ends=not patient) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            restore_handler(number, handler)
 
 
 @contextlib.contextmanager

@@ -12,13 +12,13 @@ import typer
 from emotify.choices import Recipe
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import class_words, load_dataset
-from emotify.cli.errors import Interrupted
 from emotify.cli.options import Data, Debug, Ferplus, Json, Quiet, Verbose, with_settings
 from emotify.cli.processes import follow, together
 from emotify.cli.progress import catching_signals, training_display
 from emotify.errors import UsageError
 from emotify.files import check_folder, check_temporary_folder, printable
 from emotify.runs import RUNS
+from emotify.stopping import Interrupted, unwinding
 from emotify.training.config import DATA, VOTES_WEIGHT, TrainConfig, read_config
 from emotify.words import amount
 
@@ -118,7 +118,7 @@ def train(
         if not world.leads:
             follow(opened)
             return
-        with opened as training:
+        with unwinding(), opened as training:
             talk.notice(f"training {_describe(training.config)} in {training.folder}")
             votes = ["--ferplus", ferplus] if ferplus else []
             resume_command = next_command("train", "--resume", training.folder, *votes, data=dataset.source)

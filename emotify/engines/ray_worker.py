@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -112,14 +111,13 @@ class Worker:
         failed: list[PictureResult] = []
 
         def contents() -> Iterator[Content]:
-            with ThreadPoolExecutor(_FETCHING) as pool:
-                several = in_order(pool, partial(fetch, filesystem), names, ahead=2 * _FETCHING)
-                fetched = (content for some in several for content in some)
-                for address, content in zip(map(path_as_given, chunk.addresses), fetched, strict=True):
-                    if isinstance(content, Failure):
-                        failed.append(PictureResult(address, content.status, content.message))
-                    else:
-                        yield Content(address, content)
+            several = in_order(partial(fetch, filesystem), names, threads=_FETCHING, ahead=2 * _FETCHING)
+            fetched = (content for some in several for content in some)
+            for address, content in zip(map(path_as_given, chunk.addresses), fetched, strict=True):
+                if isinstance(content, Failure):
+                    failed.append(PictureResult(address, content.status, content.message))
+                else:
+                    yield Content(address, content)
 
         yield from self._predictor.predict(contents())
         yield from failed

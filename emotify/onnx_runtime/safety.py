@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from emotify.errors import ModelError
 from emotify.files import printable
+from emotify.onnx_runtime.cost import OPERATORS, Graph, Node, Tensor, TooCostlyError, count_steps, free_shape
 
 MAX_NODES: Final = 10_000
 MAX_FIELDS: Final = 200_000  # of everything that is looked at; a model that emotify exports has some thousands
@@ -23,18 +25,7 @@ MAX_RANK: Final = 16
 LARGEST_EXACT_WEIGHT: Final = 64  # two products of 255 and 64 fit into 16 bits, in which a CPU without VNNI adds them
 
 # Numbers in, numbers out: no loops and branches, no random numbers, no other files, no text, nothing of other domains.
-_OPERATORS: Final = """
-    Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Concat Constant Conv
-    ConvInteger ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Einsum Elu
-    Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool
-    Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization LRN
-    LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul MatMulInteger Max MaxPool Mean Min Mish Mul
-    Neg Not Or PRelu Pad Pow QLinearConv QLinearMatMul QuantizeLinear RMSNormalization Reciprocal ReduceL1 ReduceL2
-    ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements
-    Selu Shape Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan
-    Tanh ThresholdedRelu Tile TopK Transpose Unsqueeze Upsample Where
-"""
-OPERATORS: Final = frozenset(_OPERATORS.split())
+# What they are is listed in cost.py, with what each of them costs.
 
 # Field numbers in onnx.proto. Not listed, and so refused: training (model 20), functions (25), devices (26, node 10),
 # sparse tensors (graph 15, attribute 22 and 23), graphs inside nodes (attribute 6 and 11), external data (tensor 13).
@@ -43,6 +34,7 @@ _GRAPH: Final = frozenset([1, 2, 5, 10, 11, 12, 13, 14, 16])
 _NODE: Final = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 9])
 _ATTRIBUTE: Final = frozenset([1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 20, 21])
 _TENSOR: Final = frozenset([1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16])
+_DESCRIPTION: Final = frozenset(range(1, 10))  # of an input: names and shapes alone
 _REFUSED: Final = {
     ("model", 20): "training steps",
     ("model", 25): "functions of its own",
@@ -56,6 +48,8 @@ _REFUSED: Final = {
 
 Value: TypeAlias = int | memoryview
 _FEW: Final = 10_000  # bytes
+_FEW_NUMBERS: Final = 64
+_KINDS: Final = {1: "<f4", 6: "<i4", 7: "<i8", 11: "<f8"}  # of TensorProto.DataType: those that shapes are made of
 _INT8: Final = 3  # of TensorProto.DataType
 
 
@@ -83,48 +77,97 @@ class _Check:
     def __init__(self, size: int) -> None:
         self._size = size
         self._nodes = self._fields = 0
+        self._known = Graph()
         self.large_weights = False  # whether a weight of 8 bits is beyond +-64
 
     def model(self, message: memoryview) -> None:
         graphs = [value for number, value in self._read(message, "model", _MODEL) if number == 7]
-        if not graphs:
+        if len(graphs) != 1:
             raise _RefusedError("it is no ONNX model")
-        for graph in graphs:
-            self._graph(_bytes(graph))
+        self._graph(_bytes(graphs[0]))
+        try:
+            count_steps(self._known)
+        except TooCostlyError as error:
+            raise _RefusedError(str(error)) from None
 
     def _graph(self, message: memoryview) -> None:
         for number, value in self._read(message, "graph", _GRAPH):
             if number == 1:
                 self._node(_bytes(value))
             elif number == 5:
-                self._tensor(_bytes(value))
+                name, tensor = self._tensor(_bytes(value))
+                self._known.tensors[name] = tensor
+            elif number == 11:
+                name, lengths = self._input(_bytes(value))
+                self._known.tensors.setdefault(name, Tensor(free_shape(lengths)))
+
+    def _input(self, message: memoryview) -> tuple[str, list[int | None]]:
+        """Return the name of a graph's input, and its lengths, None where one is free."""
+        name, lengths = "", []
+        for number, value in self._read(message, "input", _DESCRIPTION):
+            if number == 1:
+                name = _text(value)
+            elif number == 2:  # its type; as a tensor; the shape of that; the lengths in it
+                kinds = [kind for place, kind in self._read(_bytes(value), "type", _DESCRIPTION) if place == 1]
+                shapes = [
+                    shape
+                    for kind in kinds
+                    for place, shape in self._read(_bytes(kind), "type", _DESCRIPTION)
+                    if place == 2
+                ]
+                lengths = [length for shape in shapes for _, length in self._read(_bytes(shape), "shape", _DESCRIPTION)]
+        sizes = [dict(self._read(_bytes(length), "length", _DESCRIPTION)).get(1) for length in lengths]
+        return name, [size if isinstance(size, int) else None for size in sizes]
 
     def _node(self, message: memoryview) -> None:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise _RefusedError(f"it has more than {MAX_NODES} nodes")
         domain = operator = ""
+        names: tuple[list[str], list[str]] = ([], [])
+        attributes: dict[str, Any] = {}
         for number, value in self._read(message, "node", _NODE):
-            if number == 4:
-                operator = str(_bytes(value)[:100], "utf-8", "replace")
+            if number in {1, 2}:
+                names[number - 1].append(_text(value))
+            elif number == 4:
+                operator = _text(value)[:100]
             elif number == 7:
-                domain = str(_bytes(value)[:100], "utf-8", "replace")
+                domain = _text(value)[:100]
             elif number == 5:
-                self._attribute(_bytes(value))
+                attributes.update(self._attribute(_bytes(value)))
         if domain not in {"", "ai.onnx"} or operator not in OPERATORS:
             raise _RefusedError(
                 f"it has an operator that emotify does not allow, {domain}{'.' * bool(domain)}{operator}"
             )
+        self._known.nodes.append(Node(operator, *names, attributes))
 
-    def _attribute(self, message: memoryview) -> None:
+    def _attribute(self, message: memoryview) -> dict[str, Any]:
+        """Return the name of an attribute and what it holds, as far as the cost of an operator may depend on it."""
+        name, numbers = "", []
+        found: Any = None
         for number, value in self._read(message, "attribute", _ATTRIBUTE):
-            if number in {5, 10}:
-                self._tensor(_bytes(value))
+            if number == 1:
+                name = _text(value)
+            elif number in {5, 10}:
+                _, found = self._tensor(_bytes(value))
+            elif number == 2:
+                found = float(np.frombuffer(_bytes(value)[:4], "<f4").sum())
+            elif number == 3 and isinstance(value, int):
+                found = _signed(value)
+            elif number == 4:
+                found = _text(value)
+            elif number in {7, 8}:
+                numbers += _several(value, floats=number == 7)
+        if len(numbers) > _FEW_NUMBERS:
+            return {}  # as many describe no shape; who needs them is refused
+        return {name: numbers or found} if numbers or found is not None else {}
 
-    def _tensor(self, message: memoryview) -> None:
+    def _tensor(self, message: memoryview) -> tuple[str, Tensor]:
         sizes: list[int] = []
         kind: Value = 0
+        name = ""
         numbers = raw = memoryview(b"")
+        given: list[float] = []
         for number, value in self._read(message, "tensor", _TENSOR):
             if number == 14 and value != 0:
                 raise _RefusedError("it holds data in another file")
@@ -134,8 +177,12 @@ class _Check:
                 kind = value
             elif number == 5 and not isinstance(value, int):
                 numbers = value
+            elif number == 8:
+                name = _text(value)
             elif number == 9:
                 raw = _bytes(value)
+            if number in {4, 5, 7} and len(given) <= _FEW_NUMBERS:
+                given += _several(value, floats=number == 4)
             if len(sizes) > MAX_RANK:
                 raise _RefusedError(f"it has a tensor of more than {MAX_RANK} dimensions")
         # Elements have at least four bits. A negative size reads as a huge one.
@@ -143,6 +190,7 @@ class _Check:
             raise _RefusedError("it has a tensor that is larger than the file")
         if kind == _INT8 and len(sizes) > 1 and not self.large_weights:  # one dimension: zero points, of channels
             self.large_weights = _is_large(raw, numbers)
+        return name, Tensor(tuple(sizes), _values(sizes, kind, raw, given))
 
     def _read(self, message: memoryview, kind: str, known: frozenset[int]) -> Iterator[tuple[int, Value]]:
         for number, value in fields(message):
@@ -198,11 +246,41 @@ def _numbers(packed: memoryview) -> Iterator[int]:
         yield number
 
 
+def _several(value: Value, *, floats: bool) -> list[Any]:
+    """Return several numbers, which a file has one by one or packed; no more than are too many."""
+    if isinstance(value, int):
+        return [_signed(value)]
+    if floats:
+        return list(np.frombuffer(value[: len(value) // 4 * 4][: 4 * (_FEW_NUMBERS + 1)], "<f4").tolist())
+    return [_signed(number) for number in islice(_numbers(value), _FEW_NUMBERS + 1)]
+
+
+def _values(sizes: list[int], kind: Value, raw: memoryview, given: list[float]) -> npt.NDArray[Any] | None:
+    """Return the values of a small tensor, if they are of a kind that shapes are made of."""
+    count = math.prod(sizes)
+    dtype = _KINDS.get(kind) if isinstance(kind, int) else None
+    if dtype is None or count > _FEW_NUMBERS:
+        return None
+    try:
+        values = np.frombuffer(raw, dtype) if len(raw) else np.array(given, dtype)
+        return values.reshape(sizes)
+    except (ValueError, OverflowError):  # not as many, or not such numbers
+        return None
+
+
+def _signed(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number
+
+
+def _text(value: Value) -> str:
+    return str(_bytes(value), "utf-8", "replace")
+
+
 def _is_large(raw: memoryview, numbers: memoryview) -> bool:
     """Whether one of the int8 numbers, which a file has as bytes or encoded one by one, is beyond +-64."""
     if len(numbers) > _FEW:
         return True  # onnx writes so only what is small; exact arithmetic is slower, not wrong
-    values = [number - 2**64 if number >= 2**63 else number for number in _numbers(numbers)]
+    values = [*map(_signed, _numbers(numbers))]
     whole = np.frombuffer(raw, np.int8)
     ends = [int(whole.min()), int(whole.max())] if len(whole) else []
     return any(abs(value) > LARGEST_EXACT_WEIGHT for value in [*values, *ends])

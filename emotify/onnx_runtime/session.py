@@ -16,6 +16,7 @@ from emotify.files import printable
 from emotify.machine import available_cpus, check_device_name
 from emotify.onnx_runtime.importing import import_onnxruntime
 from emotify.onnx_runtime.safety import check_model
+from emotify.waiting import waiting_for
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -30,7 +31,7 @@ MOST_MEMORY: Final = 2 * 2**30  # bytes, of all models on the CPU while they run
 def read_model(path: Path, *, hint: str) -> bytes:
     """Return the bytes of a model's file. Raises ModelError, ending in `hint`, when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with waiting_for("reading", path), path.open("rb") as file:
             content = file.read(LARGEST_MODEL + 1)  # of a device or a pipe nobody knows the size before
     except OSError as error:
         msg = f"cannot read the model {printable(path)}: {error.strerror}; {hint}"

@@ -16,16 +16,18 @@ import numpy.typing as npt
 from PIL import Image, features
 
 from emotify.files import printable
-from emotify.pictures import sixteen_bits, tiff, webp
+from emotify.pictures import libtiff, sixteen_bits, tiff, webp
+from emotify.pictures.bounds import MOST_FRAMES, TooManyPartsError, bound, count_many_frames
 from emotify.pictures.formats import CAMERA_RAW, describe_foreign, identify, is_cut_short, unsupported_format
 from emotify.pictures.jpeg import Coding, read_coding
+from emotify.pictures.memory import Share
 from emotify.pictures.pixels import has_many_levels, on_grey, to_eight_bits
 from emotify.pictures.png import DamagedPixelsError, needs_apple
 from emotify.pictures.png import versions as png_versions
 
 Status = Literal[
     "not_found", "permission", "empty", "not_an_image", "truncated", "corrupt", "unsupported", "too_large",
-    "too_small", "bad_aspect", "not_regular", "nonfinite", "memory",
+    "too_small", "bad_aspect", "not_regular", "nonfinite", "memory", "timeout",
 ]  # fmt: skip
 
 MAX_PIXELS: Final = 50_000_000
@@ -85,17 +87,24 @@ class Failure:
     message: str
 
 
-def decode(content: bytes, *, enough_side: int | None = None, named_raw: bool = False) -> Picture | Failure:
+def decode(
+    content: bytes, *, enough_side: int | None = None, named_raw: bool = False, share: Share | None = None
+) -> Picture | Failure:
     """Decode the first frame of a picture file's content, whatever the file's name, unless that says camera raw.
 
     enough_side: pixels of the longer side that will do. JPEG files can be decoded at a half, a quarter or an eighth of
-    their size, which is faster and takes less memory. Raises nothing but MemoryError.
+    their size, which is faster and takes less memory. share: of the memory of all pictures at once, which is taken, and
+    kept by the picture. Raises nothing but MemoryError.
     """
     kind = identify(content)
     if kind is None:
         if name := unsupported_format(content, named_raw=named_raw):
             return Failure("unsupported", _not_read(name))
         return Failure("not_an_image", describe_foreign(content))
+    try:
+        content, left_out = bound(kind, content)
+    except TooManyPartsError as error:
+        return Failure("corrupt", f"damaged {kind} file ({error}); save it anew")
     coding = read_coding(content) if kind == "JPEG" else None
     if name := _unsupported_variant(kind, content, coding, named_raw=named_raw):
         return Failure("unsupported", _not_read(name))
@@ -106,9 +115,9 @@ def decode(content: bytes, *, enough_side: int | None = None, named_raw: bool = 
     failures: list[Failure] = []
     try:
         for version, note in _versions(kind, content):
-            result = _decode_version(_File(version, kind), enough_side=enough_side, most_pixels=most)
+            result = _decode_version(_File(version, kind), enough_side=enough_side, most_pixels=most, share=share)
             if isinstance(result, Picture):
-                return replace(result, note="; ".join(filter(None, [result.note, note])))
+                return replace(result, note="; ".join(filter(None, [result.note, note, left_out])))
             failures.append(result)
             if result.status not in {"truncated", "corrupt", "unsupported"}:
                 break
@@ -152,14 +161,17 @@ def _versions(kind: str, content: bytes) -> Iterator[tuple[bytes, str]]:
         yield _EXIF_ITEM.sub(rb"\1skip", content), _PASSED_OVER
 
 
-def _decode_version(file: _File, *, enough_side: int | None, most_pixels: int) -> Picture | Failure:
+def _decode_version(
+    file: _File, *, enough_side: int | None, most_pixels: int, share: Share | None
+) -> Picture | Failure:
+    libtiff.said()  # of the picture before
     try:
         image = file.open()
         if failure := _check_size(*image.size, most_pixels):
             return failure
-        if not (frames := _count_frames(image)):
+        if not (frames := count_many_frames(file.kind, file.content) or _count_frames(image)):
             image, frames = file.open(), 1  # a frame that cannot be opened has left it half changed
-        return _load(image, frames, file=file, enough_side=enough_side)
+        return _load(image, min(frames, MOST_FRAMES), file=file, enough_side=enough_side, share=share)
     except MemoryError:
         raise
     except Image.DecompressionBombError:
@@ -202,6 +214,8 @@ def _missing_reader(kind: str) -> Failure | None:
     if kind in {"AVIF", "WEBP"} and not features.check(kind.lower()):
         return Failure("unsupported", f"this Pillow was built without {kind}; convert it to PNG or JPEG")
     reader = importlib.import_module(f"PIL.{_READERS.get(kind, kind.title())}ImagePlugin")
+    if kind == "TIFF":
+        libtiff.listen()
     if kind == "AVIF":
         vars(reader)["DEFAULT_MAX_THREADS"] = 1
     return None
@@ -235,13 +249,22 @@ def _too_large(what: str, most_pixels: int) -> Failure:
 
 
 def _load(
-    image: Image.Image, frames: int, *, file: _File | None = None, enough_side: int | None = None
+    image: Image.Image,
+    frames: int,
+    *,
+    file: _File | None = None,
+    enough_side: int | None = None,
+    share: Share | None = None,
 ) -> Picture | Failure:
     size = image.size
     enough = _enough(size, enough_side)
     drafted = image.draft("RGB", enough) if enough != size else None
     stored = sixteen_bits.layout(image)
+    if share is not None:
+        share.take(image, size)
     image.load()
+    if hasattr(image, "_decoder"):  # those of WebP and AVIF hold the picture once more, or twice
+        image._decoder = None  # noqa: SLF001
     width, height = size if drafted else image.size
     turn, note = _turn(image)
     if file and stored and sixteen_bits.leaves_bits_unused(image):
@@ -254,6 +277,8 @@ def _load(
         return shown
     if turn is not None:
         shown = shown.transpose(turn)
+    if share is not None:
+        share.keep(shown)
     if turn in _SIDEWAYS:
         width, height = height, width
     return Picture(shown, width, height, frames, note)
@@ -311,7 +336,8 @@ def _explain(file: _File, error: Exception) -> Failure:
     text = str(error).lower()
     if is_cut_short(file.kind, file.content) or any(words in text for words in _CUT_SHORT):
         return Failure("truncated", f"the {file.kind} file ends too early; get the picture again")
-    reason = printable(text[:100])
+    # libtiff's own words say more than Pillow's "decoder error -2".
+    reason = printable(((libtiff.said() if file.kind == "TIFF" else "") or text)[:100].lower())
     if "unknown pixel mode" in text and file.kind == "TIFF" and (layout := tiff.pixel_layout(file.content)):
         return Failure("unsupported", _not_read(f"TIFF ({layout})"))
     if "unsupported" in text:

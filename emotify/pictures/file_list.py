@@ -10,6 +10,7 @@ from typing import IO, Final
 
 from emotify.errors import InputError, list_mistakes
 from emotify.pictures.finding import path_as_given
+from emotify.waiting import waiting_for
 
 _BLOCK: Final = 2**16  # bytes
 _LONGEST: Final = 2**16  # bytes; no system has longer paths
@@ -50,13 +51,18 @@ def _read(number: int, name: bytes, *, null: bool) -> Path | str | None:
 def _split(file: IO[bytes], end: bytes) -> Iterator[bytes]:
     rest = b""
     # read1 gives what is there: a list that comes through a pipe is worked on while it grows.
-    while block := (file.read1 if hasattr(file, "read1") else file.read)(_BLOCK):
+    while block := _read_block(file):
         *names, rest = (rest + block).split(end)
         yield from names
         if len(rest) > _LONGEST:
             break
     if rest:
         yield rest
+
+
+def _read_block(file: IO[bytes]) -> bytes:
+    with waiting_for("reading", "the list of --files-from"):
+        return (file.read1 if hasattr(file, "read1") else file.read)(_BLOCK)
 
 
 def _without_mark(name: bytes) -> bytes:

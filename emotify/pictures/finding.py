@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 from emotify.pictures.formats import RAW_EXTENSIONS
+from emotify.waiting import waiting_for
 
 # What a walk takes for a picture by its name. Some cannot be read: better a row that says so than silence.
 IMAGE_EXTENSIONS: Final = RAW_EXTENSIONS | frozenset([
@@ -129,7 +130,7 @@ def _list(folder: Path, rules: _Rules) -> _Listing | None:
     """List a folder, or return None when `folder` is none or cannot be read."""
     listing = _Listing(folder, [], set())
     try:
-        with os.scandir(folder) as entries:
+        with waiting_for("listing", folder), os.scandir(folder) as entries:
             itself = identity(folder)
             if itself in rules.without:
                 return listing

@@ -80,13 +80,20 @@ def on_grey(image: Image.Image) -> Image.Image:
     Pillow's `convert` alone would show the colours that hide below transparent pixels. An alpha channel of zeros is
     one that was never filled.
     """
-    seen = image.convert("LA") if image.mode == "La" else image
-    seen = seen if seen.mode == "RGBA" else seen.convert("RGBA")
-    if image.mode[-1] in "Aa" and seen.getchannel("A").getextrema() == (0, 0):
-        return Image.merge("RGB", seen.split()[:3])
-    ground = Image.new("RGBA", image.size, _GREY)
-    ground.alpha_composite(seen)
-    return ground.convert("RGB")
+    hidden = image.mode[-1] in "Aa" and image.getchannel(len(image.getbands()) - 1).getextrema() == (0, 0)
+    shown = Image.new("RGB", image.size)
+    rows = max(1, _AT_ONCE // image.width)
+    for top in range(0, image.height, rows):  # in parts: each copy of a large picture takes hundreds of MB
+        part = image.crop((0, top, image.width, min(top + rows, image.height)))
+        seen = part.convert("LA") if part.mode == "La" else part
+        seen = seen if seen.mode == "RGBA" else seen.convert("RGBA")
+        if hidden:
+            shown.paste(Image.merge("RGB", seen.split()[:3]), (0, top))
+            continue
+        ground = Image.new("RGBA", part.size, _GREY)
+        ground.alpha_composite(seen)
+        shown.paste(ground.convert("RGB"), (0, top))
+    return shown
 
 
 def whole_square(width: float, height: float) -> Square:

@@ -70,7 +70,10 @@ def take_apart(content: bytes) -> PngParts:
                 raise DamagedPixelsError
             damaged, plain = True, False
         elif name == b"IDAT":
-            pixels.append(view[start + 8 : end - 4])
+            if end - start > _EMPTY:
+                pixels.append(view[start + 8 : end - 4])
+            else:
+                plain = False
         elif matters:
             header.append(content[start:end])
         elif name == b"IEND":

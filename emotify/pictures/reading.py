@@ -15,6 +15,8 @@ from PIL import Image
 
 from emotify.pictures.decoding import Failure, Picture, Status, decode, from_array, from_image
 from emotify.pictures.formats import RAW_EXTENSIONS
+from emotify.pictures.memory import Share
+from emotify.waiting import waiting_for
 
 __all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "read_picture"]
 
@@ -33,10 +35,11 @@ def is_source(given: object) -> TypeGuard[Source]:
     return isinstance(given, str | os.PathLike | bytes | np.ndarray | Image.Image) or hasattr(given, "read")
 
 
-def read_picture(source: Source, *, enough_side: int | None = None) -> Picture | Failure:
+def read_picture(source: Source, *, enough_side: int | None = None, share: Share | None = None) -> Picture | Failure:
     """Read the first frame of a picture from wherever it is; an open file may never end.
 
     A JPEG file is read at a fraction of its size where that leaves it `enough_side` pixels on its longer side.
+    share: of the memory of all pictures at once; the picture keeps it, and others wait for what it does not leave.
     Pipes, devices and sockets are refused without reading them; so is what is too large, before it is decoded.
     Nothing in a file raises: whatever is wrong becomes a Failure. Raises TypeError for what is no Source.
     """
@@ -45,10 +48,13 @@ def read_picture(source: Source, *, enough_side: int | None = None) -> Picture |
             return from_array(source)
         if isinstance(source, Image.Image):
             return from_image(source)
-        content = _content(source)
-        if isinstance(content, Failure):
-            return content
-        return decode(content, enough_side=enough_side, named_raw=_is_named_raw(source))
+        with waiting_for("reading", source if isinstance(source, str | os.PathLike) else "a picture"):
+            content = _content(source)
+            if isinstance(content, Failure):
+                return content
+            if share is not None:
+                share.content = len(content)
+            return decode(content, enough_side=enough_side, named_raw=_is_named_raw(source), share=share)
     except MemoryError:
         return Failure("memory", "not enough memory to open it; close other programs, or make the picture smaller")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from emotify.machine import available_cpus
 from emotify.onnx_runtime.classifier import Session, open_session
 from emotify.opening import Kind, resolve
 from emotify.pictures.finding import path_as_given
+from emotify.pictures.memory import Share
 from emotify.pictures.pixels import Square
 from emotify.pictures.reading import Failure, Source, is_source, read_picture
 from emotify.prediction.crops import Face, find_faces, see_square
@@ -29,6 +30,7 @@ from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.small_faces import face_size, is_too_small
 
 _AHEAD: Final = 4  # tasks handed out ahead, for each thread
+TIMEOUT: Final = 60.0  # seconds
 UNCERTAIN: Final = "uncertain"
 _LYING: Final = {90: "on its right side", -90: "on its left side", 180: "upside down"}
 _NOWHERE: Final = Square(0.0, 0.0, 0.0)
@@ -153,7 +155,8 @@ class Predictor:
     sought. A face whose most probable expression is less probable than `min_confidence`, or that is smaller than 24
     pixels, is labelled `uncertain`. `head`: `crowd` for what most people would say, `labels` for what FER-2013's label
     would be; by default the crowd's where the model has it. `threads`: 0 for as many as this process may use. `device`:
-    `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when a model cannot be
+    `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. `timeout`: seconds that one picture may be
+    waited for until its status is `timeout`; 0 for ever. Raises ModelError when a model cannot be
     used, UnavailableError when a device is not there, UsageError for a value that there is not.
     """
 
@@ -168,6 +171,7 @@ class Predictor:
         head: Head | str | None = None,
         threads: int = 0,
         device: str = "auto",
+        timeout: float = TIMEOUT,
     ) -> None:
         choose(Faces, faces, option="--faces")
         self.threads = threads or available_cpus()
@@ -177,7 +181,7 @@ class Predictor:
         )
         self._mode, self._face_model = faces, Path(face_model) if face_model else None
         self.search, self._min_confidence = search, min_confidence
-        self._lock = Lock()
+        self._lock, self.timeout = Lock(), timeout
         if face_model and faces != "whole":
             self._load_detector()  # what is wrong with the file is told before any picture is read
 
@@ -204,8 +208,16 @@ class Predictor:
         return self._results(cast("Iterable[Source | Content]", pictures), waiting)
 
     def _results(self, pictures: Iterable[Source | Content], waiting: Callable[[], object]) -> Iterator[PictureResult]:
-        with ThreadPoolExecutor(self.threads) as pool:
-            for read in in_order(pool, self._read, pictures, ahead=_AHEAD * self.threads):
+        read_ahead = in_order(
+            self._read,
+            pictures,
+            threads=self.threads,
+            ahead=_AHEAD * self.threads,
+            late=self._late,
+            timeout=self.timeout,
+        )
+        with closing(read_ahead):
+            for read in read_ahead:
                 yield from self._classify(read)
                 waiting()
 
@@ -218,17 +230,25 @@ class Predictor:
         with self._lock:
             return self._detector
 
+    def _late(self, given: Source | Content) -> _Read:
+        message = f"not read within {self.timeout:g} s; look at the disk, make the picture smaller, or raise --timeout"
+        return _Read(PictureResult(_name_of(given), "timeout", message))
+
     def _read(self, given: Source | Content) -> _Read:
-        path = given.path if isinstance(given, Content) else given if isinstance(given, Path) else _path_of(given)
+        path = _name_of(given)
         try:
             source = given.content if isinstance(given, Content) else given
-            picture = read_picture(source, enough_side=self.search.enough_side)
-            if isinstance(picture, Failure):
-                return _Read(PictureResult(path, picture.status, picture.message))
-            faces = find_faces(picture, self._mode, self._load_detector, self.search)
-            crops = [see_square(picture, face.square) for face in faces]
+            with Share() as share:
+                return self._read_source(path, source, share)
         except MemoryError:
             return _Read(PictureResult(path, "memory", "not enough memory for this picture; make it smaller"))
+
+    def _read_source(self, path: Path, source: Source, share: Share) -> _Read:
+        picture = read_picture(source, enough_side=self.search.enough_side, share=share)
+        if isinstance(picture, Failure):
+            return _Read(PictureResult(path, picture.status, picture.message))
+        faces = find_faces(picture, self._mode, self._load_detector, self.search)
+        crops = [see_square(picture, face.square) for face in faces]
         notes = [f"only the first of its {picture.frames} frames was read"] if picture.frames > 1 else []
         if turned := next((face.turned for face in faces if face.turned), 0):
             notes.append(f"it lies {_LYING[turned]}, and its faces were turned upright")
@@ -249,8 +269,12 @@ class Predictor:
         return FaceResult(face.box, face.detection, probabilities, uncertain, face.square)
 
 
-def _path_of(source: Source) -> Path:
+def _name_of(source: Source | Content) -> Path:
     """Return where a picture is, or what it is in angle brackets, as Python calls its own <stdin>."""
+    if isinstance(source, Content):
+        return source.path
+    if isinstance(source, Path):  # asking for PathLike is slow
+        return source
     if isinstance(source, str | os.PathLike):
         return path_as_given(source)
     name = getattr(source, "filename", "") or getattr(source, "name", "")  # of Pillow's images, and of open files

@@ -328,10 +328,12 @@ class Training:
             raise ModelError(msg)
         for place, (optimizer, described) in enumerate(zip(self.optimizers, document["optimizers"], strict=True)):
             restore_optimizer(optimizer, _below(f"optimizer.{place}.", tensors), described, source=printable(path))
+        if tensors["loss_sum"].shape != () or tensors["loss_sum"].dtype != torch.float32:
+            msg = "the sum of the losses is one number"
+            raise TypeError(msg)
         self.loss_sum = tensors["loss_sum"].to(self.device, copy=True)  # else the state's file would stay open
         self._saved_at = time.monotonic()
-        self.step = document["step"]
-        self.history = [Epoch(**epoch) for epoch in document["history"]]
+        self.step, self.history = _reached(document)
         self.measured = document.get("measured", False)  # not in the states of before
         self._write_metrics()
 
@@ -340,6 +342,16 @@ class Training:
             return
         lines = [json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in self.history]
         write_bytes(self.folder / "metrics.jsonl", "".join(lines).encode())
+
+
+def _reached(document: Mapping[str, Any]) -> tuple[int, list[Epoch]]:
+    """Return the step and the epochs of a state. Raises TypeError where they are none."""
+    step, history = document["step"], [Epoch(**epoch) for epoch in document["history"]]
+    numbers = [value for epoch in history for value in vars(epoch).values() if value is not None]
+    if type(step) is not int or not all(type(value) in {int, float} for value in numbers):
+        msg = "a step and numbers"
+        raise TypeError(msg)
+    return step, history
 
 
 def augmentation_of(config: TrainConfig) -> Augmentation:

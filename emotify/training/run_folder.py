@@ -168,6 +168,12 @@ def _load_state(training: Training) -> None:
     except DamagedError as error:
         msg = f"{error}; delete it, and --resume trains this run again from its first step"
         raise ModelError(msg) from error
+    except (UsageError, KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        path = printable(training.folder / STATE)
+        msg = f"{path} is not a state of this version; delete it, and --resume trains from the first step"
+        raise ModelError(msg) from error
 
 
 def _config_for(folder: Path, *, device: str, threads: int) -> TrainConfig:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,3 +160,29 @@ def test_threads_sets_every_pool(sources, small_model, tmp_path):
 def _output(code: str, *words: object) -> str:
     command = [sys.executable, "-c", code, *map(str, words)]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+SIDE = 7000  # pixels: just below what is read
+LARGE: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "int32.tif": ("I", 70_000, {"compression": "tiff_deflate"}),
+    "float.tif": ("F", 0.5, {"compression": "tiff_deflate"}),
+    "rgba.webp": ("RGBA", (9, 8, 7, 100), {"lossless": True, "method": 0, "quality": 0}),
+    "rgba.png": ("RGBA", (9, 8, 7, 100), {}),
+    "la.png": ("LA", (9, 100), {}),
+    "cmyk.jpg": ("CMYK", (9, 8, 7, 100), {}),
+    "grey16.png": ("I;16", 3000, {}),
+    "rgb.avif": ("RGB", (9, 8, 7), {"speed": 10}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_memory_is_bounded_over_all_threads(name, small_model, tmp_path):
+    """Four pictures of 49 megapixels and eight threads: what they take is less than 1 GB, and all are read."""
+    mode, colour, options = LARGE[name]
+    Image.new(mode, (SIDE, SIDE), colour).save(tmp_path / name, **options)
+    words = [*[tmp_path / name] * 4, "--model", small_model, "--faces", "detect", "--threads", "8"]
+    lines, kilobytes, _ = measured(*words)
+    print(f"\n{name}: {kilobytes / 1000:.0f} MB")  # noqa: T201 - the number is asked for
+    assert [json.loads(line)["status"] for line in lines] == ["ok"] * 4
+    assert kilobytes < 1_000_000

@@ -6,7 +6,6 @@ import io
 import itertools
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -166,17 +165,16 @@ def test_work_ahead_is_bounded_and_in_order(threads):
         while True:
             yield next(taken)
 
-    with ThreadPoolExecutor(threads) as pool:
-        stream = in_order(pool, lambda item: item, items(), ahead=4)
-        seen = list(itertools.chain.from_iterable(itertools.islice(stream, 200)))
-        stream.close()  # type: ignore[attr-defined]
+    stream = in_order(lambda item: item, items(), threads=threads, ahead=4)
+    seen = list(itertools.chain.from_iterable(itertools.islice(stream, 200)))
+    stream.close()
     assert seen == list(range(len(seen)))
     assert next(taken) - len(seen) <= 4 * 32
 
 
 def test_errors_of_the_work_reach_whoever_asked():
-    with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
-        list(in_order(pool, lambda item: 1 // item, [1, 0, 1], ahead=2))
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lambda item: 1 // item, [1, 0, 1], threads=1, ahead=2))
 
 
 def test_models_inside_are_found_by_name(tmp_path, monkeypatch):

@@ -168,7 +168,7 @@ def test_f5_every_call_fails_once_or_from_then_on(worker, whole, tmp_path):
 
 
 def test_f2_interrupted_twice_anywhere(worker, whole, toy_csv, tmp_path):
-    """F2: Ctrl-C or SIGTERM, and once more while the state is saved: exit 130 or 143, resumed exactly."""
+    """F2: Ctrl-C or SIGTERM, and once more while the state is saved: 130 or 143 to a shell, resumed exactly."""
     out, _ = whole
     words = ["train", "--data", str(toy_csv), "--config", str(only_run(out) / "config.json"), "--out"]
     always = {"state_interval": -1.0}  # a state after every step
@@ -182,7 +182,7 @@ def test_f2_interrupted_twice_anywhere(worker, whole, toy_csv, tmp_path):
         twice = [number, number + 1 + number % 11]
         ending = worker("command", folder, words=[*words, str(folder)], interrupt_at=twice, signal=sent, **always)
         talk = (folder / "talk.txt").read_text()
-        assert ending["exit_code"] == code, talk
+        assert ending["exit_code"] in {code, -sent}, talk  # the second one is the system's to obey: 130 to a shell
         assert status(only_run(folder)) in {"interrupted", "running"}
         worker.finish(folder)
         assert differences(folder, out) == []

@@ -15,8 +15,8 @@ import typer
 
 from emotify.choices import Engine, Faces, Head, Truth
 from emotify.cli.console import Talk
-from emotify.cli.errors import Interrupted, forget_stdout
-from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose
+from emotify.cli.errors import forget_stdout
+from emotify.cli.options import MACHINE, Debug, Device, Force, Json, Quiet, Threads, Verbose
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
 from emotify.cli.predict.outputs import Opened, Outputs
@@ -26,6 +26,7 @@ from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_o
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
 from emotify.files import is_standard_output, printable
 from emotify.runs import RUNS, exports
+from emotify.stopping import Interrupted, unwinding
 from emotify.words import amount
 
 if TYPE_CHECKING:
@@ -240,6 +241,16 @@ def predict(
     ] = 0,
     device: Device = "auto",
     threads: Threads = 0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0,
+            help="Continue without a picture that is not read within this time; 0 waits forever.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = 60.0,
     force: Force = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -286,6 +297,7 @@ def predict(
     if outputs.printed and (json or jsonl):
         msg = f"{outputs.printed[0]} and JSON cannot both go to standard output; name a file for one of them"
         raise UsageError(msg)
+    inputs.check_not_written(outputs.files, models=[Path(name) for name in (model, face_model) if name])
     outputs.check()
     explainer = None if explain is None else Explainer(explain, talk, force=force, append=append)
 
@@ -297,7 +309,7 @@ def predict(
     options: dict[str, Any] = {
         "model": _find_model(model, talk), "faces": faces, "face_model": face_model,
         "search": Search(min_face=min_face, max_side=max_side), "min_confidence": min_confidence, "head": head,
-        "device": device,
+        "device": device, "timeout": timeout,
     }  # fmt: skip
     # With Ray the workers have the GPUs, and this process need not.
     predictor = Predictor(**{**options, "device": "cpu"} if on_ray else options, threads=threads)
@@ -337,7 +349,8 @@ def _predict_here(
     """Predict in this process, and tell of copies that were not made."""
     name = Path(model).name if model is not None else "the model inside emotify"
     meaning = predictor.session.head.meaning
-    with outputs.open(inputs, model=name, meaning=meaning, threads=predictor.threads) as opened:
+    opening = outputs.open(inputs, model=name, meaning=meaning, threads=predictor.threads, timeout=predictor.timeout)
+    with unwinding(), opening as opened:
         if explainer is not None:
             explainer.begin()
             # First: a picture whose line is written is done, and --append does not come back to it.

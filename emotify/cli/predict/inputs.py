@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from emotify.errors import InputError, UsageError
-from emotify.files import printable
+from emotify.files import is_same_file, printable
+from emotify.waiting import waiting_for
 
 if TYPE_CHECKING:
     from emotify.pictures.finding import Tally
@@ -33,6 +34,7 @@ class Inputs:
     found: int = 0  # pictures, the two kinds below among them
     other_shards: int = 0
     skipped: int = 0  # pictures that were done before
+    _written: set[str] = field(default_factory=set)  # files that are there and will be written
 
     def __post_init__(self) -> None:
         if not self.words and self.files_from is None:
@@ -55,6 +57,8 @@ class Inputs:
 
         for path in self._found(tally, without):
             name = path or Path(STDIN)
+            if self._written and path is not None and os.path.realpath(path) in self._written:
+                raise _written_error(path)  # that a list named
             self.found += 1
             if self.shard is not None and not self.shard.holds(name):
                 self.other_shards += 1
@@ -74,12 +78,29 @@ class Inputs:
             msg = f"{printable(path)} lies in the folder of {option}; name another one"
             raise UsageError(msg)  # --force must never cost an original
 
+    def check_not_written(self, outputs: Sequence[Path], *, models: Sequence[Path]) -> None:
+        """Raise UsageError when a file that is to be written is one that is to be read; --force must not cost one."""
+        from emotify.pictures.finding import IMAGE_EXTENSIONS
+
+        listed = [] if self.files_from in {None, STDIN} else [Path(str(self.files_from))]
+        named = [*(Path(word) for word in self.words if word != STDIN), *listed, *models]
+        for output in outputs:
+            if not os.path.exists(output):  # noqa: PTH110 - Path.exists raises where it may not look
+                continue
+            inside = output.suffix.casefold() in IMAGE_EXTENSIONS and any(
+                output.resolve().is_relative_to(place.resolve()) for place in named
+            )
+            if inside or any(is_same_file(output, place) for place in named):
+                raise _written_error(output)
+            self._written.add(os.path.realpath(output))
+
     @cached_property
     def stdin_content(self) -> bytes:
         """What is on standard input, as far as a picture may reach: reading one says when it is too long."""
         from emotify.pictures.reading import MAX_BYTES
 
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
+        with waiting_for("reading", "standard input"):
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
 
     @cached_property
     def base(self) -> Path:
@@ -102,7 +123,7 @@ class Inputs:
         for word in self.words:
             if word == STDIN:
                 yield None
-            elif os.path.isdir(word) and identity(Path(word)) in left_out:  # noqa: PTH112 - see `base`
+            elif left_out and os.path.isdir(word) and identity(Path(word)) in left_out:  # noqa: PTH112 - see `base`
                 msg = f"{printable(word)} is where --annotate or --explain writes to; name another folder for that"
                 raise UsageError(msg)
             else:
@@ -119,6 +140,10 @@ class Inputs:
             return
         with _open_list(Path(name)) as file:
             yield from read_names(file, null=self.null)
+
+
+def _written_error(path: Path) -> UsageError:
+    return UsageError(f"{printable(path)} would be read and written by the same command; name another file to write")
 
 
 def _open_list(path: Path) -> IO[bytes]:

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -27,6 +27,7 @@ from emotify.files import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from emotify.pictures.memory import Share
     from emotify.prediction.outputs.lines import LinesWriter
     from emotify.prediction.predictor import PictureResult
 
@@ -77,7 +78,7 @@ class Outputs:
         if self.printed == ["--parquet"] and sys.stdout.isatty():
             msg = "--parquet -: the rows are no text for a terminal; send them to a file or a program"
             raise UsageError(msg)
-        files = [os.path.realpath(path) for path in (self.lines, self.csv, self.parquet, self.report) if path]
+        files = [os.path.realpath(path) for path in self.files]
         if len(set(files)) < len(files):
             msg = f"two outputs have the same name, {printable(max(files, key=files.count))}; name two files"
             raise UsageError(msg)
@@ -88,10 +89,15 @@ class Outputs:
         named = {"--csv": self.csv, "--parquet": self.parquet, "--report": self.report}
         return [option for option, path in named.items() if path and is_standard_output(path)]
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that are wanted, each of its own format."""
+        return [path for path in (self.lines, self.csv, self.parquet, self.report) if path]
+
     def check(self) -> None:
         """Raise WriteError when something is in the way, before any work; UnavailableError when pyarrow is missing."""
-        for path in (self.csv, self.parquet, self.report, *([] if self.append else [self.lines])):
-            if path is not None and not is_standard_output(path):
+        for path in self.files:
+            if not (self.append if path == self.lines else is_standard_output(path)):
                 check_output(path, overwrite=self.force)
         if "--report" in self.printed:
             check_temporary_folder()
@@ -103,9 +109,9 @@ class Outputs:
             require_pyarrow()
 
     @contextmanager
-    def open(self, inputs: Inputs, *, model: str, meaning: str, threads: int) -> Iterator[Opened]:
+    def open(self, inputs: Inputs, *, model: str, meaning: str, threads: int, timeout: float) -> Iterator[Opened]:
         """Open all files; they are whole when the block ends, and all but the lines are gone if it fails."""
-        opened = Opened(self, inputs, threads)
+        opened = Opened(self, inputs, threads, timeout)
         with ExitStack() as stack:
             if self.annotate is not None:
                 make_folder(self.annotate, exist_ok=True)
@@ -215,6 +221,7 @@ class Opened:
     outputs: Outputs
     inputs: Inputs
     threads: int
+    timeout: float  # seconds that one picture may be waited for; 0 for ever
     sinks: list[Sink] = field(default_factory=list)
     changed: int = 0  # pictures that could not be read again to be drawn
     kept: int = 0  # files that were there already in the place of annotated copies
@@ -240,24 +247,37 @@ class Opened:
         if not (self.outputs.thumbnails or self.outputs.annotate):
             yield from map(Seen, results)
             return
-        from concurrent.futures import ThreadPoolExecutor
-
         from emotify.prediction.reading_ahead import in_order
 
         threads = min(self.threads, _MOST_THREADS)
-        with ThreadPoolExecutor(threads) as pool:
-            for several in in_order(pool, self._see, results, ahead=2 * threads):
+        several_at_once = in_order(
+            self._see,
+            results,
+            threads=threads,
+            ahead=2 * threads,
+            late=lambda result: Seen(result, changed=True),
+            timeout=self.timeout,
+        )
+        with closing(several_at_once):
+            for several in several_at_once:
                 self.changed += sum(seen.changed for seen in several)
                 self.kept += sum(seen.kept for seen in several)
                 yield from several
 
     def _see(self, result: PictureResult) -> Seen:
-        from emotify.pictures.reading import Failure, read_picture
+        from emotify.pictures.memory import Share
 
         if not result.ok:
             return Seen(result)
+        with Share() as share:
+            return self._see_picture(result, share)
+
+    def _see_picture(self, result: PictureResult, share: Share) -> Seen:
+        from emotify.pictures.reading import Failure, read_picture
+
         folder = self.outputs.annotate
-        picture = read_picture(self.inputs.source(result.path), enough_side=None if folder else _ENOUGH_SIDE)
+        enough = None if folder else _ENOUGH_SIDE
+        picture = read_picture(self.inputs.source(result.path), enough_side=enough, share=share)
         if isinstance(picture, Failure):  # what was found in it before still stands
             return Seen(result, changed=True)
         kept = folder is not None and not self._save_copy(result, picture.image, folder)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotify.cli.console import Talk
-from emotify.cli.errors import Interrupted
 from emotify.cli.predict.inputs import STDIN, Inputs
 from emotify.cli.predict.screen import with_progress
 from emotify.errors import ExitCode, UsageError
 from emotify.files import is_standard_output
+from emotify.stopping import Interrupted
 
 if TYPE_CHECKING:
     from emotify.engines.ray_worker import Job

@@ -7,26 +7,45 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
 from emotify.errors import InputError, WriteError
-from emotify.files import exists_error, explain_write_errors, not_a_file_error, parse_json, printable, take_lock
+from emotify.files import (
+    atomic_write,
+    exists_error,
+    explain_write_errors,
+    not_a_file_error,
+    parse_json,
+    printable,
+    take_lock,
+)
 from emotify.prediction.predictor import PictureResult
 
 _LONGEST_LINE: Final = 32 * 2**20  # bytes: far more than a picture full of faces
+_AGAIN: Final = "go on with the same command and --append"
 _BEGIN: Final = b'{"schema": 1, "path": "'  # of every line
 
 
-class LinesWriter:
-    """Adds one line a picture to an open file, each as soon as it is known; `done` are the paths that it began with.
+@dataclass(frozen=True)
+class Known:
+    """The pictures whose lines were there before."""
 
-    With `replace` what the file held is gone with the first line, and no sooner.
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)  # path -> status
+
+
+class LinesWriter:
+    """Adds one line a picture to an open file, each as soon as it is known.
+
+    `done` are the paths of pictures that could be read before, `failed` the status of those that could not. With
+    `replace` what the file held is gone with the first line, and no sooner.
     """
 
-    def __init__(self, file: IO[bytes], done: set[str], *, top: int = 0, replace: bool = False) -> None:
-        self.done, self.lines = done, 0
-        self._file, self._top, self._replace = file, top, replace
+    def __init__(self, path: Path, file: IO[bytes], known: Known, *, top: int = 0, replace: bool = False) -> None:
+        self.done, self.failed, self.lines, self.tried_again = known.done, known.failed, 0, 0
+        self._path, self._file, self._top, self._replace = path, file, top, replace
 
     def begin(self) -> None:
         """Take away what is to be replaced."""
@@ -35,10 +54,15 @@ class LinesWriter:
             self._replace = False
 
     def write(self, result: PictureResult) -> None:
-        """Write the line of one picture."""
-        self.begin()
-        self._file.write(json.dumps(result.document(self._top), allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        """Write the line of one picture, unless it says what is there: that it failed before, and in the same way."""
+        status = self.failed.get(str(result.path))
+        if status == result.status:
+            return
+        self.tried_again += status is not None
+        with explain_write_errors(self._path, again=_AGAIN):
+            self.begin()
+            self._file.write(json.dumps(result.document(self._top), allow_nan=False).encode() + b"\n")
+            self._file.flush()
         self.lines += 1
 
 
@@ -59,12 +83,15 @@ def lines_file(path: Path, *, append: bool = False, overwrite: bool = False, top
             raise exists_error(path) from None
     writer = None
     try:
-        with explain_write_errors(path), os.fdopen(descriptor, "r+b") as file:  # closing it writes too
+        with explain_write_errors(path, again=_AGAIN), os.fdopen(descriptor, "r+b") as file:  # closing it writes too
             size = _claim(path, descriptor)
-            done = _done(path, file) if append else set()
-            writer = LinesWriter(file, done, top=top, replace=not append)
+            known = _known(path, file) if append else Known()
+            writer = LinesWriter(path, file, known, top=top, replace=not append)
             yield writer
             writer.begin()
+            _check_there(path, descriptor)
+            if writer.tried_again:
+                _drop_superseded(path, file)
     except BaseException:
         if writer is not None and not (writer.lines or size):
             with contextlib.suppress(OSError):  # what went wrong first is what is told
@@ -85,24 +112,54 @@ def _claim(path: Path, descriptor: int) -> int:
     return status.st_size
 
 
-def _done(path: Path, file: IO[bytes]) -> set[str]:
-    """Return the paths in the file, and leave it ending in a whole line."""
-    done: set[str] = set()
+def _check_there(path: Path, descriptor: int) -> None:
+    """Raise WriteError where the file that was written is no longer the one of this name."""
+    try:
+        there = os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        there = False
+    if not there:
+        msg = f"{printable(path)} was deleted or replaced while it was written, and its lines are lost; run it again"
+        raise WriteError(msg)
+
+
+def _drop_superseded(path: Path, file: IO[bytes]) -> None:
+    """Write the file anew without the lines of failures that were tried again and now have another line."""
+    last: dict[str | None, int] = {}
+    file.seek(0)
+    for number, line in enumerate(file):
+        last[_read_line(line)[0]] = number
+    file.seek(0)
+    with atomic_write(path) as whole:
+        for number, line in enumerate(file):
+            name, status = _read_line(line)
+            if status == "ok" or last[name] == number:
+                whole.write(line)
+
+
+def _known(path: Path, file: IO[bytes]) -> Known:
+    """Return which pictures are in the file, and leave it ending in a whole line."""
+    known = Known()
     number, end = 1, 0
     while line := file.readline(_LONGEST_LINE):
-        picture = _path_in(line)
+        picture, status = _read_line(line)
         if picture is None:
             if _is_cut(line):
                 file.truncate(end)
                 break
             msg = f"{printable(path)} line {number} is none that emotify predict wrote; name another file"
             raise InputError(msg)
-        done.add(picture)
+        if status == "ok":
+            known.done.add(picture)
+        else:
+            known.failed[picture] = status
         number, end = number + 1, end + len(line)
         if not line.endswith(b"\n"):
             file.write(b"\n")
     file.seek(0, os.SEEK_END)
-    return done
+    for picture in known.done:
+        known.failed.pop(picture, None)
+    return known
 
 
 def _is_cut(line: bytes) -> bool:
@@ -111,8 +168,10 @@ def _is_cut(line: bytes) -> bool:
     return begun and not line.endswith(b"\n") and len(line) < _LONGEST_LINE
 
 
-def _path_in(line: bytes) -> str | None:
+def _read_line(line: bytes) -> tuple[str | None, str]:
+    """Return the path and the status in a line, and no path where it is none of ours."""
     try:
-        return str(parse_json(line)["path"])
-    except (ValueError, KeyError, TypeError):
-        return None
+        document = parse_json(line)
+        return str(document["path"]), str(document.get("status", "ok"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, ""

@@ -15,6 +15,8 @@ COLUMNS: Final = (
 # Where some reader would end a cell without quotes, and what follows might be a formula: spreadsheets of some languages
 # part cells by semicolons, and Python before 3.12.3 puts no quotes around a carriage return.
 _SPLITTING: Final = frozenset(";\t\r")
+# Also in full width, which spreadsheets of East Asia take for the same.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class CsvWriter:
@@ -51,7 +53,7 @@ class CsvWriter:
 
     def _cell(self, text: str) -> str:
         # A spreadsheet runs a cell that begins like a formula; the apostrophe makes it text (OWASP, "CSV injection").
-        return f"'{text}" if not self._raw and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+        return f"'{text}" if not self._raw and text.startswith(_FORMULA) else text
 
     def close(self) -> None:
         """Hand everything to the file, which stays open."""

@@ -1,0 +1,65 @@
+"""What is being read in each thread: so that a command can say what it waits for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+from emotify.stopping import watch_for_the_deaf
+
+Task: TypeAlias = tuple[str, "str | os.PathLike[str]"]
+
+PATIENCE: Final = 10  # seconds until what takes so long is told, once more after four times as long, and so on
+_current: dict[int, Task] = {}  # by thread
+
+
+@contextmanager
+def waiting_for(doing: str, what: str | os.PathLike[str]) -> Iterator[None]:
+    """Say what this thread does in the block, such as ("reading", path); it may take for ever."""
+    thread = threading.get_ident()
+    outer = _current.get(thread)
+    _current[thread] = (doing, what)
+    try:
+        yield
+    finally:
+        if outer is None:
+            del _current[thread]
+        else:
+            _current[thread] = outer
+
+
+def is_anything_waited_for() -> bool:
+    """Whether a thread is in such a block."""
+    return bool(_current)
+
+
+@contextmanager
+def telling_waits(tell: Callable[[str, str | os.PathLike[str], int], object]) -> Iterator[None]:
+    """Tell (doing, what, seconds) of what takes long, from a thread of its own, until the block ends.
+
+    Seconds are counted, not read from a clock: a process that was stopped for an hour has not waited for its disk.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        seen: dict[int, tuple[Task, int]] = {}
+        look = watch_for_the_deaf()
+        while not ended.wait(1):
+            look()
+            now = dict(_current)
+            seen = {
+                thread: (task, seen[thread][1] + 1 if thread in seen and seen[thread][0] is task else 1)
+                for thread, task in now.items()
+            }
+            for (doing, what), seconds in seen.values():
+                if seconds in {PATIENCE * 4**times for times in range(8)}:
+                    tell(doing, what, seconds)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()

@@ -1,0 +1,123 @@
+"""Real faults for real commands: full disks, files that are never read to their end, signals at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+EMOTIFY = [sys.executable, "-m", "emotify"]
+_ACCESS = ctypes.c_uint64(0x20000)  # FAN_ACCESS_PERM: a read waits for an answer
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float  # since the last signal
+
+
+def command(*words: object, program: Sequence[str] = EMOTIFY, **options: Any) -> Ended:
+    """Run a command to its end."""
+    with started(*words, program=program, **options) as process:
+        return ending(process)
+
+
+@contextlib.contextmanager
+def started(*words: object, program: Sequence[str] = EMOTIFY, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start a command; it is killed if it is still there when the block ends."""
+    process = subprocess.Popen(
+        [*program, *map(str, words)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where tests run in the background Ctrl-C is ignored, and so it would be in the command.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ending(process: subprocess.Popen[str], *signals: int, apart: float = 0.0) -> Ended:
+    """Send signals to a command, `apart` seconds after each other, and return how it ended."""
+    for number, sent in enumerate(signals):
+        if number:
+            time.sleep(apart)
+        process.send_signal(sent)
+    begun = time.monotonic()
+    stdout, stderr = process.communicate(timeout=120)
+    return Ended(process.returncode, stdout, stderr, time.monotonic() - begun)
+
+
+def when_told(process: subprocess.Popen[str], words: str) -> str:
+    """Wait until a command says this on stderr; return all that it has said."""
+    assert process.stderr is not None
+    told = ""
+    while words not in told:
+        line = process.stderr.readline()
+        assert line, told
+        told += line
+    return told
+
+
+@contextlib.contextmanager
+def stuck_file(path: Path) -> Iterator[None]:
+    """Let every read of this file hang, as on a disk that has gone, until the block ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.fanotify_init(0x4, os.O_RDONLY)  # FAN_CLASS_CONTENT
+    if watch < 0 or libc.fanotify_mark(watch, 1, _ACCESS, -100, bytes(path)):  # FAN_MARK_ADD, AT_FDCWD
+        pytest.skip(f"no file can be held up here: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield
+    finally:
+        os.close(watch)
+
+
+@contextlib.contextmanager
+def stuck_folder(path: Path) -> Iterator[None]:
+    """Mount at `path` a file system that answers nothing, as that of a server that has gone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    path.mkdir()
+    try:
+        fuse = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        pytest.skip(f"no FUSE here: {error}")
+    options = f"fd={fuse},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}".encode()
+    if libc.mount(b"stuck", bytes(path), b"fuse", 0, options):
+        os.close(fuse)
+        pytest.skip(f"nothing can be mounted here: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield
+    finally:
+        os.close(fuse)
+        libc.umount2(bytes(path), 2)  # MNT_DETACH
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of so many bytes, such as 1m, at `path`."""
+    path.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", bytes(path), b"tmpfs", 0, f"size={size}".encode()):
+        pytest.skip(f"nothing can be mounted here: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield path
+    finally:
+        libc.umount2(bytes(path), 2)

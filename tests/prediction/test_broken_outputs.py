@@ -1,0 +1,173 @@
+"""The files of predict when something goes wrong with them: what is done stays, and is never done twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from emotify.prediction.outputs.table import CsvWriter
+from emotify.prediction.predictor import PictureResult
+from tests.faults import Ended, command, ending, small_disk, started, stuck_file
+
+
+@pytest.fixture
+def pictures(class_folder, tmp_path) -> Path:
+    """Six small pictures, and one that is empty."""
+    folder = Path(tmp_path) / "pictures"
+    folder.mkdir()
+    for number, path in enumerate(sorted(class_folder.rglob("*.png"))[:6]):
+        shutil.copy(path, folder / f"{number}.png")
+    (folder / "empty.png").touch()
+    return folder
+
+
+def predict(*words: object) -> Ended:
+    return command("predict", "--faces", "whole", "--threads", "1", *words)
+
+
+def statuses(path: Path) -> dict[str, list[str]]:
+    """The statuses of each picture in a file of lines."""
+    found: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines():
+        document = json.loads(line)
+        found.setdefault(Path(document["path"]).name, []).append(document["status"])
+    return found
+
+
+def test_append_tries_again_what_failed_and_nothing_else(pictures, tmp_path):
+    """One that was missing and one that was empty are read now; their old lines go. What fails again stays once."""
+    path = tmp_path / "out.jsonl"
+    later, gone = tmp_path / "later.png", tmp_path / "gone.png"
+    words = [pictures, later, gone, "--jsonl-file", path]
+    assert predict(*words).code == 3
+    before = path.read_text().splitlines()
+    shutil.copy(pictures / "0.png", later)
+    shutil.copy(pictures / "1.png", pictures / "empty.png")
+    again = predict(*words, "--append")
+    assert "6 pictures were done before" in again.stderr
+    found = statuses(path)
+    assert found.pop("gone.png") == ["not_found"]
+    assert all(status == ["ok"] for status in found.values()), found
+    assert path.read_text().splitlines()[:6] == before[:6]
+    content = path.read_text()
+    predict(*words, "--append")
+    assert path.read_text() == content
+
+
+def test_a_full_disk_says_how_to_go_on_and_that_loses_nothing(pictures, tmp_path):
+    """Exit 6 with --append in the advice; with room, that gives what a command without the accident gives."""
+    for number in range(400):
+        os.link(pictures / "0.png", pictures / f"more{number:03}.png")
+    whole = tmp_path / "whole.jsonl"
+    predict(pictures, "--jsonl-file", whole)
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        path = disk / "out.jsonl"
+        full = predict(pictures, "--jsonl-file", path)
+        assert full.code == 6
+        assert "the disk is full" in full.stderr
+        assert "go on with the same command and --append" in full.stderr
+        (tmp_path / "moved.jsonl").write_bytes(path.read_bytes())
+    done = (tmp_path / "moved.jsonl").read_bytes().count(b"\n")
+    assert done > 10
+    again = predict(pictures, "--jsonl-file", tmp_path / "moved.jsonl", "--append")
+    assert f"{done - 1} pictures were done before" in again.stderr  # all but the empty one
+    assert (tmp_path / "moved.jsonl").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("option", ["--csv", "--report", "--jsonl-file", "--parquet"])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_an_input_is_never_an_output(option, force, pictures, small_model, tmp_path):
+    """Exit 2 before any work: a picture, one inside a folder, one of a list, the list itself, the model."""
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{pictures / '0.png'}\n")
+    model = tmp_path / "model.onnx"
+    shutil.copy(small_model, model)
+    os.link(pictures / "1.png", tmp_path / "link.png")
+    for words, output in (
+        ([pictures / "0.png"], pictures / "0.png"),
+        ([pictures / "1.png"], tmp_path / "link.png"),
+        ([pictures], pictures / "2.png"),
+        (["--files-from", listed], listed),
+        ([pictures, "--model", model], model),
+        ([pictures, "--face-model", model], model),
+    ):
+        content = output.read_bytes()
+        ended = predict(*words, option, output, *force)
+        assert (ended.code, output.read_bytes()) == (2, content), ended.stderr
+        assert "read and written" in ended.stderr
+    ended = predict("--files-from", listed, option, pictures / "0.png", "--force")
+    assert ended.code == 2
+    assert (pictures / "0.png").read_bytes() == (pictures / "0.png").read_bytes() != b""
+
+
+def test_export_does_not_write_over_the_file_that_it_reads(onnx_file, tmp_path):
+    path = tmp_path / "model.onnx"
+    shutil.copy(onnx_file, path)
+    for force in ([], ["--force"]):
+        ended = command("export", path, "--out", path, *force)
+        assert ended.code == 2
+        assert path.read_bytes() == onnx_file.read_bytes()
+
+
+def test_the_next_run_removes_what_a_killed_one_left(pictures, tmp_path):
+    """And nothing that a living process writes, nor a file of another name."""
+    words = [pictures, "--csv", tmp_path / "a.csv", "--report", tmp_path / "a.html", "--timeout", "0"]
+    mine = tmp_path / ".emotify.notes.tmp"
+    mine.touch()
+
+    def left() -> set[str]:
+        return {path.name for path in tmp_path.glob(".emotify.*.tmp")} - {mine.name}
+
+    with stuck_file(pictures / "3.png"), started("predict", "--faces", "whole", *words) as process:
+        while len(left()) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert ending(process, signal.SIGKILL).code == -signal.SIGKILL
+    assert len(left()) == 2
+    assert predict(pictures / "0.png", "--csv", tmp_path / "b.csv").code == 0
+    assert left() == set()
+    with stuck_file(pictures / "3.png"), started("predict", "--faces", "whole", *words) as process:
+        while len(left()) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        living = left()
+        assert predict(pictures / "0.png", "--csv", tmp_path / "c.csv").code == 0
+        assert left() == living
+    assert mine.exists()
+
+
+def test_lines_that_are_deleted_while_they_are_written_are_told(pictures, tmp_path):
+    """Exit 6 at the end, as they went nowhere."""
+    path = tmp_path / "out.jsonl"
+    words = ["predict", "--faces", "whole", pictures, "--jsonl-file", path, "--threads", "1", "--timeout", "3"]
+    with stuck_file(pictures / "3.png"), started(*words) as process:
+        while not path.exists() or not path.stat().st_size:
+            assert process.poll() is None
+            time.sleep(0.05)
+        path.unlink()
+        ended = ending(process)
+    assert ended.code == 6
+    assert "deleted or replaced while it was written" in ended.stderr
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+def test_a_cell_that_starts_a_formula_gets_an_apostrophe(first, tmp_path):
+    """Each character by itself, in names and in messages; `--csv-raw` leaves them."""
+    for raw in (False, True):
+        path = tmp_path / "cells.csv"
+        with path.open("wb") as file:
+            writer = CsvWriter(file, raw=raw)
+            writer.write(PictureResult(Path(f"{first}1+1"), "corrupt", f"{first}cmd|' /C calc'!A0"))
+            writer.close()
+        with path.open(encoding="utf-8", newline="") as text:
+            row = list(csv.reader(text))[1]
+        apostrophe = "" if raw else "'"
+        assert row[0] == f"{apostrophe}{first}1+1"
+        assert row[2] == f"{apostrophe}{first}cmd|' /C calc'!A0"

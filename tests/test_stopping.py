@@ -1,0 +1,186 @@
+"""Ctrl-C and SIGTERM, once and twice, at any moment of a command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from tests.conftest import build_model
+from tests.faults import Ended, command, ending, started, stuck_file, stuck_folder, when_told
+
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+# Counts what is imported once signals are listened to, and sends one at the import of that number.
+AT_IMPORT = """
+import os, sys
+from emotify import stopping
+number, sent, count = int(sys.argv.pop(1)), int(sys.argv.pop(1)), 0
+def watch(event, arguments):
+    global count
+    if event == "import" and "emotify.cli" in sys.modules:
+        count += 1
+        if count == number:
+            os.kill(os.getpid(), sent)
+sys.addaudithook(watch)
+import atexit
+atexit.register(lambda: print("IMPORTS", count, file=sys.stderr))
+from emotify.__main__ import main
+main()
+"""
+
+
+def check_stopped(ended: Ended, code: int) -> None:
+    assert ended.code == code, ended
+    assert "Traceback" not in ended.stderr
+    assert "bug" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith(f"error: {'interrupted' if code == 130 else 'terminated'}")
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Three pictures of noise."""
+    folder = Path(tmp_path) / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (48, 48)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "times"),
+    [
+        (["predict", "PICTURES", "--csv", "faces.csv"], 24),
+        (["evaluate", "default", "--data", "synthetic"], 8),
+        (["train", "--data", "synthetic", "--epochs", "0"], 4),
+    ],
+    ids=["predict", "evaluate", "train"],
+)
+def test_a_signal_at_any_import_ends_the_command(words, times, pictures, tmp_path):
+    """The right exit code, one line, no traceback and no crash log, also where a library makes another error of it."""
+    words = [str(pictures) if word == "PICTURES" else word for word in words]
+    program = [sys.executable, "-c", AT_IMPORT]
+    whole = command(0, 0, *words, program=program, cwd=tmp_path)
+    imports = int(whole.stderr.split()[-1])
+    assert imports > 200, whole.stderr
+    for number in np.linspace(1, imports, times).astype(int).tolist():
+        sent, code = STOPS[number % 2]
+        ended = command(number, int(sent), *words, program=program, cwd=tmp_path)
+        if ended.code != 0 or number < imports * 0.9:  # the last imports may be those of an ending
+            check_stopped(ended, code)
+        for name in ("faces.csv", "runs"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True) if name == "runs" else (tmp_path / name).unlink(True)
+        assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
+IN_DESTRUCTOR = """
+import os, sys, time
+from emotify import stopping
+stopping.listen()
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        for _ in range(100): pass
+try:
+    with stopping.unwinding():
+        Last()
+        for _ in range(100): time.sleep(0.01)
+        print("went on")
+except stopping.Interrupted as stopped:
+    print(stopped)
+"""
+
+
+@pytest.mark.parametrize(("sent", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_in_a_destructor_is_not_lost(sent, word):
+    """Python prints what is raised there, and goes on."""
+    ended = command(int(sent), program=[sys.executable, "-c", IN_DESTRUCTOR])
+    assert (ended.stdout, ended.stderr) == (f"{word}\n", "")
+
+
+@pytest.mark.parametrize(("sent", "code"), STOPS)
+def test_a_read_that_hangs_is_told_and_ends_at_the_first_signal(sent, code, pictures, tmp_path):
+    """The disk has gone under one picture of three: the file of lines keeps the first, and the way to go on is told."""
+    lines = tmp_path / "out.jsonl"
+    words = ["predict", pictures, "--faces", "whole", "--jsonl-file", lines, "--threads", "1"]
+    with stuck_file(pictures / "1.png"), started(*words) as process:
+        told = when_told(process, "still reading")
+        assert f"still reading {pictures / '1.png'} after 10 s" in told
+        ended = ending(process, sent)
+    check_stopped(ended, code)
+    assert ended.seconds < 2
+    assert "--append" in ended.stderr
+    assert [json.loads(line)["path"] for line in lines.read_text().splitlines()] == [str(pictures / "0.png")]
+
+
+def test_a_picture_that_is_not_read_in_time_is_a_row_and_the_rest_goes_on(pictures):
+    """Its status is `timeout`; the process ends though its thread never does."""
+    words = ["predict", pictures, "--faces", "whole", "--jsonl", "--timeout", "1", "--threads", "2"]
+    with stuck_file(pictures / "1.png"):
+        ended = command(*words)
+    rows = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [row["status"] for row in rows] == ["ok", "timeout", "ok"]
+    assert "not read within 1 s" in rows[1]["message"]
+    assert ended.code == 3
+
+
+def test_a_folder_that_cannot_be_listed_hangs_until_the_first_signal(tmp_path):
+    """A server that has gone holds up the listing itself, in the main thread."""
+    with stuck_folder(tmp_path / "far"), started("predict", tmp_path / "far") as process:
+        when_told(process, f"still listing {tmp_path / 'far'} after 10 s")
+        ended = ending(process, signal.SIGINT)
+    check_stopped(ended, 130)
+    assert ended.seconds < 3
+
+
+def slow_model(path: Path) -> Path:
+    """Write a model that computes for some seconds a face, in one call."""
+    model = build_model()
+    graph = model.graph
+    rng = np.random.default_rng(0)
+    graph.initializer.append(numpy_helper.from_array(rng.normal(0, 0.01, (512, 1, 9, 9)).astype(np.float32), "first"))
+    graph.initializer.append(numpy_helper.from_array(rng.normal(0, 1e-4, (512, 512, 9, 9)).astype(np.float32), "w"))
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["floats", "first"], ["a0"], pads=[4] * 4),
+        *(helper.make_node("Conv", [f"a{step}", "w"], [f"a{step + 1}"], pads=[4] * 4) for step in range(2)),
+        helper.make_node("ReduceMean", ["a2"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        *graph.node[2:],
+    ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    model.opset_import[0].version = 17
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(("sent", "code"), STOPS)
+def test_a_second_signal_ends_the_process_inside_native_code(sent, code, pictures, tmp_path):
+    """onnxruntime computes for seconds in one call, in which Python hears of no signal."""
+    model = slow_model(tmp_path / "slow.onnx")
+    for number in range(40):
+        shutil.copy(pictures / "0.png", pictures / f"more{number}.png")
+    words = ["predict", pictures, "--faces", "whole", "--model", model, "--threads", "1", "--csv", tmp_path / "a.csv"]
+    with started(*words) as process:
+        while not list(tmp_path.glob(".emotify.*.tmp")):  # it has been opened, and so classification begins
+            assert process.poll() is None, process.stderr
+            time.sleep(0.05)
+        time.sleep(1.5)
+        process.send_signal(sent)
+        time.sleep(0.5)
+        assert process.poll() is None  # else there was nothing to see
+        ended = ending(process, sent)
+    assert ended.code == -sent  # which a shell calls 130 or 143
+    assert code == 128 + sent
+    assert ended.seconds < 1
+    assert "Traceback" not in ended.stderr
