@@ -9,10 +9,9 @@ import emotify
 
 PACKAGE = Path(emotify.__file__).parent
 ORDER = (
-    "errors", "emotions", "arrays", "files", "choices", "machine", "runs", "opening", "words", "stderr", "pictures",
-    "data", "evaluation", "ensembling",
-    "onnx_runtime", "networks", "exporting", "training", "detection", "prediction", "engines", "reports", "cli",
-    "__init__", "__main__",
+    "errors", "emotions", "palette", "arrays", "files", "choices", "machine", "runs", "opening", "words", "stderr",
+    "pictures", "data", "evaluation", "ensembling", "onnx_runtime", "networks", "exporting", "training", "detection",
+    "prediction", "engines", "reports", "cli", "__init__", "__main__",
 )  # fmt: skip
 
 

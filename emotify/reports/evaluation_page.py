@@ -20,9 +20,9 @@ from emotify.evaluation.bootstrap import RESAMPLES
 from emotify.evaluation.evaluate import Leaderboard
 from emotify.evaluation.examples import Examples
 from emotify.files import write_folder
+from emotify.palette import PALETTE
 from emotify.reports import figures
 from emotify.reports.names import short_name
-from emotify.reports.palette import PALETTE
 from emotify.reports.templates import template
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from emotify.emotions import EMOTIONS
 from emotify.files import printable
-from emotify.reports.palette import colour_of, ink_on
+from emotify.palette import colour_of, ink_on
 from emotify.reports.templates import template
 
 if TYPE_CHECKING:

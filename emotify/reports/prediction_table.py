@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emotify.files import printable
-from emotify.reports.palette import colour_of
+from emotify.palette import colour_of
 
 if TYPE_CHECKING:
     from emotify.prediction.predictor import FaceResult, PictureResult

@@ -269,8 +269,8 @@ class Opened:
 
     def _save_copy(self, result: PictureResult, image: Image, folder: Path) -> bool:
         """Save the annotated copy; return False where --append finds a file in its place, and leaves it."""
+        from emotify.prediction.annotated import draw_faces
         from emotify.prediction.outputs.copies import copy_path, save_copy
-        from emotify.reports.annotated import draw_faces
 
         self.inputs.check_elsewhere(result.path, folder, "--annotate")
         place = place_below(result.path, self.inputs.base)

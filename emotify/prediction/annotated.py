@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from emotify.reports.palette import colour_of, ink_on
+from emotify.palette import colour_of, ink_on
 
 if TYPE_CHECKING:
     from PIL.Image import Image
