@@ -17,16 +17,17 @@ _SHORT, _LONG = 0.005, 0.05  # seconds
 
 
 def in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Answer], items: Iterable[Item], *, ahead: int
+    pool: ThreadPoolExecutor, work: Callable[[Item], Answer], items: Iterable[Item], *, ahead: int, alone: bool = False
 ) -> Iterator[list[Answer]]:
     """Yield the answers to all items, in order: each time those that are there, or the next when none is.
 
-    At most `ahead` tasks are under way, each of one item or of a few, so that small pictures are not handed over one
-    by one. Items may be slow to come: answers that are there go out before the next item is asked for.
+    At most `ahead` tasks are under way, each of one item or, unless each is to be `alone`, of a few, so that small
+    pictures are not handed over one by one. Items may be slow to come: answers that are there go out before the next
+    item is asked for.
     """
     items = iter(items)
     futures: deque[Future[list[Answer]]] = deque()
-    size = 1
+    size, most = 1, 1 if alone else _MOST
 
     def task(some: list[Item]) -> list[Answer]:
         nonlocal size
@@ -36,7 +37,7 @@ def in_order(
         if seconds > _LONG:
             size = max(len(some) // 2, 1)
         elif seconds < _SHORT:
-            size = min(len(some) * 2, _MOST)
+            size = min(len(some) * 2, most)
         return answers
 
     try:

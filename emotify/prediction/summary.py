@@ -16,7 +16,7 @@ from emotify.choices import Truth
 from emotify.emotions import CLASS_ORDERS, EMOTIONS, FER2013, class_number, emotion_index, unmistakable_index
 from emotify.errors import InputError
 from emotify.files import printable
-from emotify.prediction.predictor import PictureResult
+from emotify.prediction.results import PictureResult
 
 
 @dataclass

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from PIL.Image import Image
 
-    from emotify.prediction.predictor import FaceResult, PictureResult
+    from emotify.prediction.results import FaceResult, PictureResult
 
 SHOWN: Final = 5000  # pictures; browsers get slow with more
 _FAILURES_SHOWN: Final = 500

@@ -17,7 +17,7 @@ from emotify.files import printable
 from emotify.palette import colour_of
 
 if TYPE_CHECKING:
-    from emotify.prediction.predictor import FaceResult, PictureResult
+    from emotify.prediction.results import FaceResult, PictureResult
     from emotify.prediction.summary import Summary
 
 _GAP: Final = 2

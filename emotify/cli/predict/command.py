@@ -31,7 +31,8 @@ from emotify.words import amount
 if TYPE_CHECKING:
     from emotify.evaluation.metrics import Scores
     from emotify.pictures.finding import Tally
-    from emotify.prediction.predictor import PictureResult, Predictor
+    from emotify.prediction.predictor import Predictor
+    from emotify.prediction.results import PictureResult
     from emotify.prediction.sharding import Shard
     from emotify.prediction.summary import Summary
 
@@ -289,14 +290,13 @@ def predict(
     outputs.check()
     explainer = None if explain is None else Explainer(explain, talk, force=force, append=append)
 
-    from emotify.detection.detector import Search
     from emotify.pictures.finding import Tally
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
 
     options: dict[str, Any] = {
-        "model": _find_model(model, talk), "faces": faces, "face_model": face_model,
-        "search": Search(min_face=min_face, max_side=max_side), "min_confidence": min_confidence, "head": head,
+        "model": _find_model(model, talk) or "default", "faces": faces, "face_model": face_model,
+        "min_face": min_face, "max_side": max_side, "min_confidence": min_confidence, "head": head,
         "device": device,
     }  # fmt: skip
     # With Ray the workers have the GPUs, and this process need not.

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from emotify.cli.predict.inputs import Inputs
     from emotify.pictures.reading import Picture
     from emotify.prediction.explanation import Answers
-    from emotify.prediction.predictor import FaceResult, PictureResult, Predictor
+    from emotify.prediction.predictor import Predictor
+    from emotify.prediction.results import FaceResult, PictureResult
 
 
 @dataclass

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from emotify.prediction.outputs.lines import LinesWriter
-    from emotify.prediction.predictor import PictureResult
+    from emotify.prediction.results import PictureResult
 
 _ENOUGH_SIDE: Final = 640  # pixels, of a picture for its thumbnail alone
 _MOST_THREADS: Final = 4  # that hold pictures of full size, up to 150 MB each

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -110,7 +109,6 @@ def _settings(job: Job, predictor: Predictor) -> dict[str, Any]:
         "face_model": file_sha256(Path(face_model)) if face_model else None,
     }
     others = {name: value for name, value in options.items() if name not in {*files, "device"}}
-    others["search"] = dataclasses.asdict(others["search"])
     return {**files, **others, "head": str(predictor.session.head), "top": job.top}
 
 

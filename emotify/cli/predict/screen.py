@@ -15,7 +15,7 @@ from emotify.words import amount
 if TYPE_CHECKING:
     from emotify.choices import Head
     from emotify.evaluation.metrics import Scores
-    from emotify.prediction.predictor import FaceResult, PictureResult
+    from emotify.prediction.results import FaceResult, PictureResult
     from emotify.prediction.summary import Summary
     from emotify.reports.prediction_table import FaceRows
 
@@ -76,7 +76,7 @@ class JsonLinesScreen:
     top: int
 
     def show(self, result: PictureResult) -> None:
-        print_json_line(result.document(self.top))
+        print_json_line(result.to_dict(self.top))
 
     def finish(self, ending: Ending) -> None:
         if ending.scores is not None:
@@ -101,7 +101,7 @@ class DocumentScreen:
                 "schema": 1,
                 "model": ending.model,
                 "head": ending.head,
-                "pictures": [result.document(self.top) for result in self.kept],
+                "pictures": [result.to_dict(self.top) for result in self.kept],
                 "summary": {
                     "pictures": summary.pictures,
                     "failed": summary.failed,

@@ -12,7 +12,7 @@ from typing import IO, Final
 
 from emotify.errors import InputError, WriteError
 from emotify.files import exists_error, explain_write_errors, not_a_file_error, parse_json, printable, take_lock
-from emotify.prediction.predictor import PictureResult
+from emotify.prediction.results import PictureResult
 
 _LONGEST_LINE: Final = 32 * 2**20  # bytes: far more than a picture full of faces
 _BEGIN: Final = b'{"schema": 1, "path": "'  # of every line
@@ -37,7 +37,7 @@ class LinesWriter:
     def write(self, result: PictureResult) -> None:
         """Write the line of one picture."""
         self.begin()
-        self._file.write(json.dumps(result.document(self._top), allow_nan=False).encode() + b"\n")
+        self._file.write(json.dumps(result.to_dict(self._top), allow_nan=False).encode() + b"\n")
         self._file.flush()
         self.lines += 1
 
