@@ -21,7 +21,7 @@ _COMMANDS = {
     "evaluate": "Score models on one split: several make a leaderboard with paired tests.",
     "ensemble": "Combine runs on valid; say whether it helped, and what makes them alike.",
     "export": "Write a run or an ensemble as one self-contained .onnx file, proved equal before it is kept.",
-    "predict": "Name the expression of every face in pictures and folders, offline.",
+    "predict": "Name the expression of every face in pictures, folders and video clips, offline.",
 }
 
 app = typer.Typer(

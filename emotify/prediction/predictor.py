@@ -182,13 +182,26 @@ class Predictor:
         named = (Content(Path("<frame>"), frame, number * seconds) for number, frame in enumerate(frames))
         return self._results(named, waiting)
 
+    def predict_video(self, path: str | os.PathLike[str], *, every: float = 0.5) -> Iterator[PictureResult]:
+        """Yield the results of a clip's frames, one at every `every` seconds, with 0 all of them; see predict_frames.
+
+        What is wrong with a clip is the status of its last result. Raises UnavailableError where PyAV is not installed.
+        """
+        from emotify.prediction.video import clip_frames, import_av
+
+        import_av()
+        return self._results(clip_frames(Path(path), every=every), _nothing)
+
     def _results(self, pictures: Iterable[Source | Content], waiting: Callable[[], object]) -> Iterator[PictureResult]:
         tracker = Tracker()
         with ThreadPoolExecutor(self.threads) as pool:
             for large, some in itertools.groupby(pictures, _is_large):
-                for read in in_order(pool, self._read, some, ahead=_AHEAD * self.threads, alone=large):
+                for read in in_order(pool, self._read, some, ahead=self._ahead(large=large), alone=large):
                     yield from map(tracker.follow, self._classify(read))
                     waiting()
+
+    def _ahead(self, *, large: bool) -> int:
+        return self.threads + 2 if large else _AHEAD * self.threads
 
     def _load_detector(self) -> Detector:
         with self._lock:

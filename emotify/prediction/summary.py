@@ -29,7 +29,8 @@ class Summary:
 
     truth_wanted: Truth = "auto"
     order: Mapping[int, str] = field(default_factory=lambda: CLASS_ORDERS[FER2013])
-    pictures: int = 0
+    pictures: int = 0  # and frames of clips
+    frames: int = 0  # of clips
     without_face: int = 0
     with_frames: int = 0  # of which only the first was read
     expressions: Counter[str] = field(default_factory=Counter)  # of faces
@@ -43,6 +44,7 @@ class Summary:
     def add(self, result: PictureResult) -> None:
         """Count one result."""
         self.pictures += 1
+        self.frames += result.time is not None and result.ok
         if not result.ok:
             self.failures[result.status] += 1
             return

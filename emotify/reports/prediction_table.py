@@ -15,6 +15,7 @@ from rich.text import Text
 
 from emotify.files import printable
 from emotify.palette import colour_of
+from emotify.reports.names import clock
 
 if TYPE_CHECKING:
     from emotify.prediction.results import FaceResult, PictureResult
@@ -55,16 +56,22 @@ class FaceRows:
     def _rows(self, result: PictureResult) -> Iterator[Text]:
         if self._folder is None:
             yield Text(self._heading(), style="dim")
-        if result.path.parent != self._folder:
-            self._folder = result.path.parent
-            yield Text(self._shorten(_folder_name(self._folder), self.width - 1, tail=0.8), style="bold")
-        name = Text(" " * _GAP + self._cell(self._shorten(printable(result.path.name or "-"), self._name), self._name))
+        folder = result.path.parent if result.time is None else result.path  # the frames of a clip are below its name
+        if folder != self._folder:
+            self._folder = folder
+            shown = _folder_name(folder) if result.time is None else printable(folder)
+            yield Text(self._shorten(shown, self.width - 1, tail=0.8), style="bold")
+        called = printable(result.path.name or "-") if result.time is None else clock(result.time)
+        name = Text(" " * _GAP + self._cell(self._shorten(called, self._name), self._name))
         if not result.ok:
             yield Text.assemble(name, (self._cell(result.status, _LABEL), "red"), printable(result.message))
         elif not result.faces:
             yield Text.assemble(name, ("no face", "dim"))
         for number, face in enumerate(result.faces):
-            yield from self._face_rows(name if number == 0 else Text(" " * len(name)), face)
+            row_name = name if number == 0 else Text(" " * len(name))
+            if face.track is not None:
+                row_name = self._with_track(row_name, face.track)
+            yield from self._face_rows(row_name, face)
         if result.frames > 1:
             yield Text(" " * 2 * _GAP + f"only the first of its {result.frames} frames was read", style="dim")
 
@@ -91,6 +98,11 @@ class FaceRows:
                 row.append("  uncertain", style="dim")
             row.rstrip()
             yield row
+
+    def _with_track(self, name: Text, track: int) -> Text:
+        """Put the number of a face at the end of the cell of its frame."""
+        number = f"face {track}"
+        return Text(name.plain[: len(name) - len(number) - _GAP] + number + " " * _GAP)
 
     def _place(self, face: FaceResult) -> str:
         if face.detection is None:

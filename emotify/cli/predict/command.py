@@ -43,7 +43,9 @@ _PICTURES, _FACES, _ROWS, _ENGINE = "Pictures", "Face detection", "Rows and page
 def predict(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH", help="Pictures, and folders of pictures; - for a picture on standard input."),
+        typer.Argument(
+            metavar="PATH", help="Pictures, folders of pictures, video clips; - for a picture on standard input."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -140,6 +142,16 @@ def predict(
             rich_help_panel=_PICTURES,
         ),
     ] = "",
+    every: Annotated[
+        float,
+        typer.Option(
+            "--every",
+            metavar="SECONDS",
+            min=0,
+            help="Time from one frame of a video clip that is looked at to the next; 0 for every frame.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = 0.5,
     faces: Annotated[
         Faces,
         typer.Option(
@@ -246,7 +258,7 @@ def predict(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Name the expression of every face in pictures and folders, offline.
+    """Name the expression of every face in pictures, folders and video clips, offline.
 
     \b
     Examples:
@@ -256,6 +268,7 @@ def predict(
       emotify predict photos/ --csv faces.csv --min-confidence 0.5
       emotify predict photos/ --report faces.html --thumbnails
       emotify predict photos/ --annotate marked/
+      emotify predict clip.mp4 --report clip.html --every 1        frames of a video
       emotify predict photos/ --jsonl-file faces.jsonl --append    goes on where it stopped
       emotify predict faces48/ --faces whole --jsonl | head
       find . -name '*.jpg' -print0 | emotify predict --files-from - -0 --shard 0/4 --jsonl
@@ -270,8 +283,11 @@ def predict(
         msg = "--json prints one document and --jsonl a line a picture; take one of them"
         raise UsageError(msg)
     order = _parse_order(class_order, truth)
-    inputs = Inputs(paths or [], files_from, null, follow_links, _parse_shard(shard))
     on_ray = engine == "ray"
+    inputs = Inputs(
+        paths or [], files_from, null, follow_links, _parse_shard(shard), every,
+        without_clips="--engine ray" if on_ray else "--append" if append else "--explain" if explain else "",
+    )  # fmt: skip
     if on_ray:
         others = {"--json": json, "--jsonl": jsonl, "--jsonl-file": jsonl_file, "--csv": csv, "--report": report}
         check_ray_options(inputs, parquet, {**others, "--annotate": annotate, "--explain": explain})
@@ -463,6 +479,9 @@ def _passed_over(tally: Tally) -> Iterator[str]:
     if tally.folders:
         names = ", ".join(f"{count:,} {printable(name)}" for name, count in tally.folders.most_common())
         yield f"folders of other programs were passed over: {names}"
+    if tally.clips:
+        left = f"{amount(tally.clips, 'video clip')} inside folders {_were(tally.clips)} left out"
+        yield f"{left}; clips are taken where they are named: emotify predict clip.mp4"
     if tally.again:
         yield f"{amount(tally.again, 'folder')} {_were(tally.again)} reached more than once; pictures are taken once"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from emotify.prediction.sharding import Shard
 
 STDIN: Final = "-"
+_CAMERA: Final = re.compile(r"/dev/video\d*|\d")
+_STREAM: Final = re.compile(r"(?:rtsps?|rtmps?|rtp|srt|udp|mms)://", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 @dataclass
@@ -30,6 +34,8 @@ class Inputs:
     null: bool = False
     follow_links: bool = False
     shard: Shard | None = None
+    every: float = 0.5  # seconds from one frame of a clip to the next
+    without_clips: str = ""  # an option that does not go with clips
     found: int = 0  # pictures, the two kinds below among them
     other_shards: int = 0
     skipped: int = 0  # pictures that were done before
@@ -48,6 +54,19 @@ class Inputs:
         if wanted and sys.stdin.isatty():
             msg = "- reads standard input, which is a terminal here; send it a file: emotify predict - < face.jpg"
             raise UsageError(msg)
+        for word in self.words:
+            _refuse_stream(word)
+            if is_clip(word):
+                self._check_clip(word)
+
+    def _check_clip(self, name: str) -> None:
+        """Raise UsageError, or UnavailableError, where a clip cannot be taken."""
+        from emotify.prediction.video import import_av
+
+        if self.without_clips:
+            msg = f"{printable(name)}: {self.without_clips} is for pictures, not for video clips; leave one of them out"
+            raise UsageError(msg)
+        import_av()
 
     def pictures(self, tally: Tally, *, done: set[str], without: Sequence[Path]) -> Iterator[Path | Content]:
         """Yield what is to be predicted, in order: not what is `done`, nor what lies in the folders `without`."""
@@ -60,8 +79,18 @@ class Inputs:
                 self.other_shards += 1
             elif path is not None and str(name) in done:
                 self.skipped += 1
+            elif path is None:
+                yield Content(name, self.stdin_content)
+            elif is_clip(str(path)):
+                yield from self._frames(path)
             else:
-                yield Content(name, self.stdin_content) if path is None else path
+                yield path
+
+    def _frames(self, path: Path) -> Iterator[Content]:
+        from emotify.prediction.video import clip_frames
+
+        self._check_clip(str(path))
+        yield from clip_frames(path, every=self.every)
 
     def source(self, path: Path) -> Path | bytes:
         """Return what the picture with this name is read from."""
@@ -127,3 +156,26 @@ def _open_list(path: Path) -> IO[bytes]:
     except OSError as error:
         msg = f"cannot read the list {printable(path)}: {error.strerror}; name a file with --files-from"
         raise InputError(msg) from error
+
+
+def is_clip(name: str) -> bool:
+    """Tell whether a file is a video by its name."""
+    from emotify.pictures.finding import is_clip_name
+
+    return is_clip_name(name)
+
+
+def _refuse_stream(word: str) -> None:
+    """Raise UsageError for a camera, a stream, or a clip that is elsewhere; a file of such a name is a file."""
+    if os.path.isfile(word) or os.path.isdir(word):  # noqa: PTH112, PTH113 - see `base`
+        return
+    shown = printable(word)
+    if _CAMERA.fullmatch(word):
+        msg = f"{shown}: cameras are not read; record a clip with the system's camera program, and name its file"
+        raise UsageError(msg)
+    if _STREAM.match(word):
+        msg = f"{shown}: streams are not read; save a part as a clip first: ffmpeg -i {shown} -t 60 clip.mp4"
+        raise UsageError(msg)
+    if _ADDRESS.match(word) and (is_clip(word) or word.endswith((".m3u8", ".mpd"))):
+        msg = f"{shown}: nothing is fetched from addresses; download the clip, then name its file"
+        raise UsageError(msg)

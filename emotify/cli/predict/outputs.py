@@ -27,6 +27,7 @@ from emotify.files import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from emotify.prediction.outputs.clips import ClipCopies
     from emotify.prediction.outputs.lines import LinesWriter
     from emotify.prediction.results import PictureResult
 
@@ -111,6 +112,8 @@ class Outputs:
                 make_folder(self.annotate, exist_ok=True)
             for path, file in self._files(opened, model, meaning):
                 opened.sinks.append(_naming(path, stack.enter_context(file)))
+            if self.annotate is not None:
+                opened.sinks.append(stack.enter_context(self._clips_sink(self.annotate, inputs)))
             yield opened
 
     def _files(self, opened: Opened, model: str, meaning: str) -> Iterator[tuple[Path, AbstractContextManager[Sink]]]:
@@ -130,6 +133,28 @@ class Outputs:
         with lines_file(path, append=self.append, overwrite=self.force, top=self.top) as writer:
             opened.lines = writer
             yield lambda seen: writer.write(seen.result)
+
+    @contextmanager
+    def _clips_sink(self, folder: Path, inputs: Inputs) -> Iterator[Sink]:
+        """Give what writes annotated copies of clips; it loads nothing before there is one."""
+        with ExitStack() as stack:
+            copies: list[ClipCopies] = []
+
+            def write(seen: Seen) -> None:
+                if seen.result.time is not None and not copies:
+                    from emotify.prediction.outputs.clips import ClipCopies
+
+                    copies.append(stack.enter_context(ClipCopies(place, overwrite=self.force)))
+                for writer in copies:
+                    writer.add(seen.result)
+
+            def place(clip: Path) -> Path:
+                from emotify.prediction.outputs.copies import clip_copy_path
+
+                inputs.check_elsewhere(clip, folder, "--annotate")
+                return clip_copy_path(folder, place_below(clip, inputs.base))
+
+            yield write
 
     @contextmanager
     def _csv_sink(self, path: Path) -> Iterator[Sink]:
@@ -158,7 +183,7 @@ class Outputs:
         from emotify.reports.prediction_page import new_gallery
 
         folder = None if is_standard_output(path) else path.parent
-        with _opened(path) as file, new_gallery(folder, top=self.top) as gallery:
+        with _opened(path) as file, new_gallery(folder, top=self.top, thumbnails=self.thumbnails) as gallery:
             yield lambda seen: gallery.add(seen.result, shown_place(seen.result.path, inputs.base), seen.thumbnail)
             gallery.write(file, model=model, meaning=meaning)
 
@@ -254,7 +279,7 @@ class Opened:
     def _see(self, result: PictureResult) -> Seen:
         from emotify.pictures.reading import Failure, read_picture
 
-        if not result.ok:
+        if not result.ok or result.time is not None:  # clips have outputs of their own
             return Seen(result)
         folder = self.outputs.annotate
         picture = read_picture(self.inputs.source(result.path), enough_side=None if folder else _ENOUGH_SIDE)

@@ -103,7 +103,8 @@ class DocumentScreen:
                 "head": ending.head,
                 "pictures": [result.to_dict(self.top) for result in self.kept],
                 "summary": {
-                    "pictures": summary.pictures,
+                    "pictures": summary.pictures - summary.frames,
+                    "frames": summary.frames,
                     "failed": summary.failed,
                     "without_face": summary.without_face,
                     "faces": summary.faces,
@@ -126,7 +127,7 @@ class LinesScreen:
     failures: int = 0
 
     def show(self, result: PictureResult) -> None:
-        path = printable(result.path)
+        path = printable(result.path) + ("" if result.time is None else f" at {result.time:.2f} s")
         cells = [cell for face in result.faces for cell in self._cells(face)]
         if not result.ok:
             cells = [result.status, "", printable(result.message)]
@@ -214,7 +215,10 @@ def _tell_counts(ending: Ending, talk: Talk, *, expressions: bool = True) -> Non
         talk.notice(f"{summary.with_frames:,} with several frames: only the first of each was read")
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.expressions.most_common() if expressions)
     without = f"; {summary.without_face:,} without a face" if summary.without_face else ""
-    many = f"{amount(summary.pictures, 'picture')}, {amount(summary.faces, 'face')}"
+    pictures = summary.pictures - summary.frames
+    kinds = [amount(pictures, "picture")] if pictures or not summary.frames else []
+    kinds += [amount(summary.frames, "frame")] if summary.frames else []
+    many = ", ".join([*kinds, amount(summary.faces, "face")])
     speed = f"{seconds:.1f} s, {summary.pictures / max(seconds, 1e-3):,.1f} a second"
     talk.notice(f"{many}{': ' if counts else ''}{counts}{without}; {speed}")
 
