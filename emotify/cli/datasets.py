@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
+from emotify.cli.working import working
+from emotify.files import printable
 
 if TYPE_CHECKING:
     from emotify.data import Dataset, Split
@@ -33,7 +35,10 @@ def load_dataset(
     source = find_data(data)
     wanted = aloud or talk.verbose
     votes = ferplus or find_ferplus(source)
-    dataset = read_dataset(source, ferplus=votes, dedupe=dedupe, look_for_duplicates=wanted, rules=rules, scored=scored)
+    with working(talk, f"reading {printable(source)}"):
+        dataset = read_dataset(
+            source, ferplus=votes, dedupe=dedupe, look_for_duplicates=wanted, rules=rules, scored=scored
+        )
     tell = talk.detail if data else talk.notice  # which of the usual places it was, nobody said
     tell(f"data: {source}")
     if votes and not ferplus:

@@ -34,6 +34,18 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = exit_code
 
 
+@contextmanager
+def saying_on_interrupt(what_now: str) -> Iterator[None]:
+    """Let an interrupt of the block say what to do next, as `start again with the same command`."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        what, code = "interrupted", ExitCode.INTERRUPTED
+        if isinstance(interrupt, Interrupted):
+            what, code = str(interrupt), interrupt.exit_code
+        raise Interrupted(f"{what}; {what_now}", code) from None
+
+
 def terminate(_: int, __: object) -> NoReturn:
     """End the command as Ctrl-C would, so that what is half written is removed."""
     raise Interrupted("terminated", ExitCode.TERMINATED)

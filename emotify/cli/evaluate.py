@@ -29,6 +29,7 @@ from emotify.cli.options import (
     Views,
     chosen_views,
 )
+from emotify.cli.working import Watched, working
 from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder, check_temporary_folder, printable
 
@@ -114,18 +115,22 @@ def evaluate(
     in_train = near_train = None
     if split != Split.TRAIN and Split.TRAIN in dataset.splits:
         train = dataset.splits[Split.TRAIN].images
-        in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
-    leaderboard = evaluate_all(
-        [Viewed(classifier, seen) for classifier in classifiers],
-        images,
-        split,
-        valid=dataset.splits.get(Split.VALID),
-        in_train=in_train,
-        near_train=near_train,
-        recipes=recipe_names(paths),
-        head=head,
-    )
-    diversity = diversity_of([result.probabilities for result in leaderboard.results], images.labels)
+        with working(talk, "looking for the same images in train"):
+            in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
+    valid = dataset.splits.get(Split.VALID)
+    count = len(images) + (0 if valid is None or split == Split.VALID else len(valid))
+    with working(talk, "answering", total=count * len(classifiers)) as work:
+        leaderboard = evaluate_all(
+            [Watched(Viewed(classifier, seen), work.advance) for classifier in classifiers],
+            images,
+            split,
+            valid=valid,
+            in_train=in_train,
+            near_train=near_train,
+            recipes=recipe_names(paths),
+            head=head,
+        )
+        diversity = diversity_of([result.probabilities for result in leaderboard.results], images.labels)
     if json:
         document = leaderboard.document()
         print_json({**document, "diversity": diversity and diversity.document(), "data": dataset.document()})
@@ -134,7 +139,8 @@ def evaluate(
     if report is not None:
         from emotify.reports.evaluation_page import write_report
 
-        page = write_report(report, leaderboard, images, diversity, with_images=with_images, overwrite=force)
+        with working(talk, "writing the report"):
+            page = write_report(report, leaderboard, images, diversity, with_images=with_images, overwrite=force)
         talk.notice(f"report: {page}")
     best = leaderboard.results[0].scores.accuracy
     if min_accuracy is not None and best < min_accuracy:

@@ -27,6 +27,7 @@ from emotify.cli.options import (
     Views,
     chosen_views,
 )
+from emotify.cli.working import working
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import check_temporary_folder, printable
 from emotify.opening import Kind, resolve
@@ -109,19 +110,21 @@ def export(
         )
         raise InputError(msg)
     talk.notice(f"exporting {opened.name}")
-    crowd = _crowd_pooling(opened, valid, prior_power, talk)
-    result = write(
-        opened.members,
-        target,
-        pooling=opened.pooling,
-        crowd=crowd,
-        precision=precision,
-        views=seen,
-        valid=valid,
-        calibration=None if train is None else train.images,
-        overwrite=force,
-        threads=threads,
-    )
+    with working(talk, "fitting the crowd's temperature"):
+        crowd = _crowd_pooling(opened, valid, prior_power, talk)
+    with working(talk, "writing and checking the file"):
+        result = write(
+            opened.members,
+            target,
+            pooling=opened.pooling,
+            crowd=crowd,
+            precision=precision,
+            views=seen,
+            valid=valid,
+            calibration=None if train is None else train.images,
+            overwrite=force,
+            threads=threads,
+        )
     if json:
         print_json({**_document(result), "data": dataset and dataset.document()})
     else:

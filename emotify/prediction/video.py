@@ -93,6 +93,15 @@ def frame_rate(path: Path) -> Fraction:
         return Fraction((clip and clip.streams.video[0].average_rate) or 25)
 
 
+def frame_count(path: Path, *, every: float) -> int | None:
+    """Return how many frames `clip_frames` will about give, None where the clip does not say how long it is."""
+    with _Reader(path).opened() as clip:
+        if clip is None or not clip.duration:
+            return None
+        rate = float(clip.streams.video[0].average_rate or 25)
+        return max(round(clip.duration / 1_000_000 * min(rate, 1 / every if every else rate)), 1)
+
+
 class _Reader:
     """Decodes one clip; afterwards `failure` says what was wrong with it."""
 

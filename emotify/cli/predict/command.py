@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ import typer
 
 from emotify.choices import Engine, Faces, Head, Truth
 from emotify.cli.console import Talk
-from emotify.cli.errors import Interrupted, forget_stdout
+from emotify.cli.errors import forget_stdout, saying_on_interrupt
 from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
@@ -362,7 +363,8 @@ def _predict_here(
         pictures = inputs.pictures(tally, done=opened.done, without=[folder for folder in folders if folder])
         results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
         with _telling_how_to_go_on(opened):
-            shown = results if isinstance(screen, JsonLinesScreen) else with_progress(results, talk)
+            bare = isinstance(screen, JsonLinesScreen) and sys.stdout.isatty()
+            shown = results if bare else with_progress(results, talk, total=inputs.count)
             _pass_on(shown, opened, summary, screen, talk)
         _check_found(inputs, tally)
     if opened.changed:
@@ -448,18 +450,10 @@ def _showing(opened: Opened) -> Iterator[None]:
         raise WriteError(msg) from error
 
 
-@contextlib.contextmanager
-def _telling_how_to_go_on(opened: Opened) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        if opened.lines is None:
-            raise
-        what, code = "interrupted", ExitCode.INTERRUPTED
-        if isinstance(interrupt, Interrupted):
-            what, code = str(interrupt), interrupt.exit_code
-        msg = f"{what}; go on with the same command{'' if opened.outputs.append else ' and --append'}"
-        raise Interrupted(msg, code) from None
+def _telling_how_to_go_on(opened: Opened) -> AbstractContextManager[None]:
+    if opened.lines is None:
+        return contextlib.nullcontext()
+    return saying_on_interrupt(f"go on with the same command{'' if opened.outputs.append else ' and --append'}")
 
 
 def _check_found(inputs: Inputs, tally: Tally) -> None:

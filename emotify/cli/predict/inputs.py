@@ -120,6 +120,24 @@ class Inputs:
         folders = [os.path.normpath(place if os.path.isdir(place) else place.parent) for place in places]  # noqa: PTH112
         return Path(os.path.commonpath(folders)) if len({Path(folder).anchor for folder in folders}) == 1 else Path()
 
+    @cached_property
+    def count(self) -> int | None:
+        """How many pictures and frames there are, where that is known without walking folders or reading lists."""
+        if self.files_from is not None or self.shard is not None or STDIN in self.words:
+            return None
+        counts = [self._count(word) for word in self.words]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+    def _count(self, word: str) -> int | None:
+        if os.path.isdir(word):  # noqa: PTH112 - see `base`
+            return None
+        if not is_clip(word):
+            return 1
+        from emotify.prediction.video import frame_count
+
+        return frame_count(Path(word), every=self.every)
+
     def __str__(self) -> str:
         return ", ".join(printable(word) for word in (*self.words, *([self.files_from] if self.files_from else [])))
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotify.cli.console import Talk
-from emotify.cli.errors import Interrupted
+from emotify.cli.errors import saying_on_interrupt
 from emotify.cli.predict.inputs import STDIN, Inputs
 from emotify.cli.predict.screen import with_progress
-from emotify.errors import ExitCode, UsageError
+from emotify.errors import UsageError
 from emotify.files import is_standard_output
 
 if TYPE_CHECKING:
@@ -65,7 +64,8 @@ def predict_with_ray(
     from emotify.engines.ray_job import run
 
     output = Output(job.output, job.run)
-    with output.begin(_settings(job, predictor), append=append, overwrite=force), _telling_how_to_go_on(append=append):
+    go_on = f"go on with the same command{'' if append else ' and --append'}"
+    with output.begin(_settings(job, predictor), append=append, overwrite=force), saying_on_interrupt(go_on):
         outcomes = run(job, output, actors=actors, device=device)
         for outcome in with_progress(outcomes, talk, pictures=lambda outcome: outcome.summary.pictures):
             summary.merge(outcome.summary)
@@ -110,14 +110,3 @@ def _settings(job: Job, predictor: Predictor) -> dict[str, Any]:
     }
     others = {name: value for name, value in options.items() if name not in {*files, "device"}}
     return {**files, **others, "head": str(predictor.session.head), "top": job.top}
-
-
-@contextlib.contextmanager
-def _telling_how_to_go_on(*, append: bool) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        told = isinstance(interrupt, Interrupted)
-        what = str(interrupt) if told else "interrupted"
-        code = interrupt.exit_code if isinstance(interrupt, Interrupted) else ExitCode.INTERRUPTED
-        raise Interrupted(f"{what}; go on with the same command{'' if append else ' and --append'}", code) from None

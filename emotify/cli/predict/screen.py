@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from emotify.cli.console import Talk, print_json, print_json_line
+from emotify.cli.working import Work, progress_bar, working
 from emotify.emotions import describe_order
 from emotify.files import printable
 from emotify.words import amount
@@ -227,21 +228,26 @@ Result = TypeVar("Result")
 
 
 def with_progress(
-    results: Iterator[Result], talk: Talk, pictures: Callable[[Result], int] = lambda _: 1
+    results: Iterator[Result],
+    talk: Talk,
+    pictures: Callable[[Result], int] = lambda _: 1,
+    *,
+    total: int | None = None,
 ) -> Iterator[Result]:
-    """Show how many pictures are done below what is shown of them, on a terminal.
+    """Show how many pictures and frames are done: below the rows on a terminal, else on stderr every so often.
 
-    pictures: how many a result is about.
+    pictures: how many a result is about. total: how many there are, where that is known.
     """
     if talk.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
-        yield from results
+        with working(talk, "predicting", total=total, noun="picture") as work:
+            for result in results:
+                yield result
+                work.advance(pictures(result))
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures"), TimeElapsedColumn())
     # On stdout, where the rows go: two consoles on one terminal would write over each other.
-    with Progress(*columns, console=talk.out, transient=True) as progress:
-        task = progress.add_task("predict", total=None)
+    work = Work("predicting", total, "picture")
+    with progress_bar(work, talk.out) as progress:
+        task = progress.add_task(work.what, total=total)
         for result in results:
             yield result
             progress.advance(task, pictures(result))
