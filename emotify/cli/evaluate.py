@@ -140,8 +140,17 @@ def evaluate(
         from emotify.reports.evaluation_page import write_report
 
         with working(talk, "writing the report"):
-            page = write_report(report, leaderboard, images, diversity, with_images=with_images, overwrite=force)
-        talk.notice(f"report: {page}")
+            page = write_report(
+                report,
+                leaderboard,
+                images,
+                diversity,
+                data=Path(dataset.source).name,
+                with_images=with_images,
+                overwrite=force,
+            )
+        hint = "" if with_images else "; it has no faces, --with-images shows the most telling ones"
+        talk.notice(f"wrote {printable(page)}{hint}")
     best = leaderboard.results[0].scores.accuracy
     if min_accuracy is not None and best < min_accuracy:
         msg = f"accuracy {best:.4f} on {split} is below --min-accuracy {min_accuracy}"

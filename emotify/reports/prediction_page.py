@@ -96,14 +96,17 @@ class Gallery:
             self.cards.write(self._clip_card.render(self._clip.values(faces=self.thumbnails)).encode())
         self._clip = None
 
-    def write(self, file: IO[bytes], *, model: str, meaning: str) -> None:
-        """Write the page; `model` is the name of the one that was used, `meaning` says what its probabilities mean."""
+    def write(self, file: IO[bytes], *, model: str, meaning: str, source: str = "") -> None:
+        """Write the page.
+
+        model: the name of the one that was used. meaning: what its probabilities mean. source: what was predicted.
+        """
         from emotify import __version__
 
         self._end_clip()
         page = template("gallery.html").generate(
-            version=__version__, model=printable(model), meaning=meaning, pictures=self.pictures, read=self.read,
-            clips=self.clips, frames=self.frames,
+            version=__version__, model=printable(model), meaning=meaning, source=source,
+            pictures=self.pictures, read=self.read, clips=self.clips, frames=self.frames,
             shown=min(self.read, SHOWN), cards_shown=min(self.read, SHOWN) + self.clips,
             faces=self.faces, without_face=self.without_face, labels=_LABELS, steps=_STEPS, rules=_rules(),
             colours={label: colour_of(label) for label in _LABELS}, failed=self._failed,

@@ -328,8 +328,9 @@ def predict(
             job, predictor, inputs, tally, summary, talk, append=append, force=force, actors=actors, device=device
         )
         _check_found(inputs, tally)
+        talk.notice(f"wrote {printable(parquet)}")
     else:
-        _predict_here(predictor, options["model"], inputs, outputs, explainer, tally, summary, screen, talk)
+        _predict_here(predictor, inputs, outputs, explainer, tally, summary, screen, talk)
     _tell_passed_over(inputs, tally, talk)
     seconds = time.monotonic() - start
     doubt = doubt_numbers(summary.numbers) if summary.numbers and not class_order else None
@@ -348,13 +349,12 @@ def predict(
 
 
 def _predict_here(
-    predictor: Predictor, model: str | Path | None, inputs: Inputs, outputs: Outputs, explainer: Explainer | None,
-    tally: Tally, summary: Summary, screen: Screen, talk: Talk,
+    predictor: Predictor, inputs: Inputs, outputs: Outputs, explainer: Explainer | None, tally: Tally,
+    summary: Summary, screen: Screen, talk: Talk,
 ) -> None:  # fmt: skip
-    """Predict in this process, and tell of copies that were not made."""
-    name = Path(model).name if model is not None else "the model inside emotify"
-    meaning = predictor.session.head.meaning
-    with outputs.open(inputs, model=name, meaning=meaning, threads=predictor.threads) as opened:
+    """Predict in this process, and tell what was written, and of copies that were not made."""
+    session = predictor.session
+    with outputs.open(inputs, model=session.name, meaning=session.head.meaning, threads=predictor.threads) as opened:
         if explainer is not None:
             explainer.begin()
             # First: a picture whose line is written is done, and --append does not come back to it.
@@ -367,6 +367,8 @@ def _predict_here(
             shown = results if bare else with_progress(results, talk, total=inputs.count)
             _pass_on(shown, opened, summary, screen, talk)
         _check_found(inputs, tally)
+    for line in [*opened.written(), *([] if explainer is None else [explainer.written()])]:
+        talk.notice(f"wrote {line}")
     if opened.changed:
         talk.error(f"{amount(opened.changed, 'picture')} changed before drawing; there is no copy or thumbnail of them")
     if opened.kept:
@@ -405,7 +407,7 @@ def _find_model(given: str | None, talk: Talk) -> str | Path | None:
     if found := exports(RUNS):
         talk.notice(f"model: the newest export in {RUNS}/, {found[-1]}")
         return found[-1]
-    talk.notice("model: the one inside emotify")
+    talk.notice("model: default, inside emotify")
     return None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
 from emotify.files import check_folder, check_temporary_folder, make_folder, printable, safe_stem, write_bytes
+from emotify.words import amount
 
 if TYPE_CHECKING:
     from emotify.cli.predict.inputs import Inputs
@@ -29,6 +30,7 @@ class Explainer:
     talk: Talk
     force: bool = False
     append: bool = False
+    faces: int = 0  # explained so far
     _names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -59,6 +61,11 @@ class Explainer:
             drawn[path] = _draw(predictor.session, picture, face, shown)
         for path, content in drawn.items():  # after the slow part, so that who is interrupted in it leaves none
             write_bytes(path, content, overwrite=self.force)
+        self.faces += len(drawn)
+
+    def written(self) -> str:
+        """Return what was written, and where."""
+        return f"{amount(self.faces, 'explanation')} to {printable(self.folder)}"
 
     def _new_name(self, name: str) -> str:
         found, number = name, 1

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from emotify.prediction.sharding import Shard
 
 STDIN: Final = "-"
+_NAMES_SHOWN: Final = 3  # on a page
 _CAMERA: Final = re.compile(r"/dev/video\d*|\d")
 _STREAM: Final = re.compile(r"(?:rtsps?|rtmps?|rtp|srt|udp|mms)://", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -137,6 +138,16 @@ class Inputs:
         from emotify.prediction.video import frame_count
 
         return frame_count(Path(word), every=self.every)
+
+    @property
+    def shown(self) -> str:
+        """The names of what was given, without what lies above them, for a page for others."""
+        home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+        given = [*self.words, *([self.files_from] if self.files_from else [])]
+        places = [os.path.abspath(word) for word in given if word != STDIN]  # noqa: PTH100 - `..` goes, links stay
+        names = [printable(os.path.basename(place)) for place in places if place != home]  # noqa: PTH119
+        some = names[:_NAMES_SHOWN] if len(names) > _NAMES_SHOWN + 1 else names
+        return ", ".join([*some, *([f"{len(names) - len(some)} more"] if len(names) > len(some) else [])])
 
     def __str__(self) -> str:
         return ", ".join(printable(word) for word in (*self.words, *([self.files_from] if self.files_from else [])))

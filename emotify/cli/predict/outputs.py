@@ -23,6 +23,7 @@ from emotify.files import (
     make_folder,
     printable,
 )
+from emotify.words import amount
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,6 +42,7 @@ class Seen(NamedTuple):
     result: PictureResult
     thumbnail: bytes | None = None
     changed: bool = False  # the file is no longer the picture that was read
+    saved: bool = False  # its annotated copy was
     kept: bool = False  # a file was there already in the place of its annotated copy
 
 
@@ -113,7 +115,7 @@ class Outputs:
             for path, file in self._files(opened, model, meaning):
                 opened.sinks.append(_naming(path, stack.enter_context(file)))
             if self.annotate is not None:
-                opened.sinks.append(stack.enter_context(self._clips_sink(self.annotate, inputs)))
+                opened.sinks.append(stack.enter_context(self._clips_sink(self.annotate, opened)))
             yield opened
 
     def _files(self, opened: Opened, model: str, meaning: str) -> Iterator[tuple[Path, AbstractContextManager[Sink]]]:
@@ -135,7 +137,7 @@ class Outputs:
             yield lambda seen: writer.write(seen.result)
 
     @contextmanager
-    def _clips_sink(self, folder: Path, inputs: Inputs) -> Iterator[Sink]:
+    def _clips_sink(self, folder: Path, opened: Opened) -> Iterator[Sink]:
         """Give what writes annotated copies of clips; it loads nothing before there is one."""
         with ExitStack() as stack:
             copies: list[ClipCopies] = []
@@ -147,12 +149,13 @@ class Outputs:
                     copies.append(stack.enter_context(ClipCopies(place, overwrite=self.force)))
                 for writer in copies:
                     writer.add(seen.result)
+                    opened.clips = writer.clips
 
             def place(clip: Path) -> Path:
                 from emotify.prediction.outputs.copies import clip_copy_path
 
-                inputs.check_elsewhere(clip, folder, "--annotate")
-                return clip_copy_path(folder, place_below(clip, inputs.base))
+                opened.inputs.check_elsewhere(clip, folder, "--annotate")
+                return clip_copy_path(folder, place_below(clip, opened.inputs.base))
 
             yield write
 
@@ -185,7 +188,7 @@ class Outputs:
         folder = None if is_standard_output(path) else path.parent
         with _opened(path) as file, new_gallery(folder, top=self.top, thumbnails=self.thumbnails) as gallery:
             yield lambda seen: gallery.add(seen.result, shown_place(seen.result.path, inputs.base), seen.thumbnail)
-            gallery.write(file, model=model, meaning=meaning)
+            gallery.write(file, model=model, meaning=meaning, source=inputs.shown)
 
 
 @contextmanager
@@ -242,6 +245,8 @@ class Opened:
     threads: int
     sinks: list[Sink] = field(default_factory=list)
     changed: int = 0  # pictures that could not be read again to be drawn
+    copies: int = 0  # annotated pictures that were saved
+    clips: int = 0  # annotated clips
     kept: int = 0  # files that were there already in the place of annotated copies
     lines: LinesWriter | None = None
     _copied: dict[PurePath, Path] = field(default_factory=dict)  # place of an annotated copy -> picture
@@ -255,6 +260,20 @@ class Opened:
     def done(self) -> set[str]:
         """The paths of pictures that are not to be predicted again."""
         return self.lines.done if self.lines is not None else set()
+
+    def written(self) -> Iterator[str]:
+        """Yield what was written, and where: a sentence for each option that writes."""
+        outputs = self.outputs
+        for path in (outputs.lines, outputs.csv, outputs.parquet):
+            if path is not None and not is_standard_output(path):
+                yield printable(path)
+        if outputs.report is not None and not is_standard_output(outputs.report):
+            hint = "" if outputs.thumbnails else "; it has boxes alone, --thumbnails puts small pictures into it"
+            yield f"{printable(outputs.report)}{hint}"
+        if outputs.annotate is not None:
+            kinds = [amount(self.copies, "annotated picture")] if self.copies or not self.clips else []
+            kinds += [amount(self.clips, "annotated clip")] if self.clips else []
+            yield f"{' and '.join(kinds)} to {printable(outputs.annotate)}"
 
     def look_again(self, results: Iterator[PictureResult]) -> Iterator[Seen]:
         """Yield each result with its thumbnail, if there is to be one, and save its annotated copy, in threads.
@@ -274,6 +293,7 @@ class Opened:
             for several in in_order(pool, self._see, results, ahead=2 * threads):
                 self.changed += sum(seen.changed for seen in several)
                 self.kept += sum(seen.kept for seen in several)
+                self.copies += sum(seen.saved for seen in several)
                 yield from several
 
     def _see(self, result: PictureResult) -> Seen:
@@ -285,12 +305,13 @@ class Opened:
         picture = read_picture(self.inputs.source(result.path), enough_side=None if folder else _ENOUGH_SIDE)
         if isinstance(picture, Failure):  # what was found in it before still stands
             return Seen(result, changed=True)
-        kept = folder is not None and not self._save_copy(result, picture.image, folder)
+        saved = folder is not None and self._save_copy(result, picture.image, folder)
+        kept = folder is not None and not saved
         if not self.outputs.thumbnails:
-            return Seen(result, kept=kept)
+            return Seen(result, kept=kept, saved=saved)
         from emotify.reports.prediction_page import thumbnail
 
-        return Seen(result, thumbnail(picture.image), kept=kept)
+        return Seen(result, thumbnail(picture.image), kept=kept, saved=saved)
 
     def _save_copy(self, result: PictureResult, image: Image, folder: Path) -> bool:
         """Save the annotated copy; return False where --append finds a file in its place, and leaves it."""

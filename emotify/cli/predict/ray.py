@@ -79,10 +79,11 @@ def make_job(inputs: Inputs, output: str, options: Mapping[str, Any], *, top: in
     """Return the job; `options` are what Predictor takes. Its files are named so that every process finds them."""
     from emotify.engines.listing import Sources
     from emotify.engines.ray_worker import Job
-    from emotify.opening import Kind, resolve
+    from emotify.opening import Kind, packaged_models, resolve
 
-    model = resolve(options["model"] or "default", takes=(Kind.FILE,))
-    files = {"model": str(model.path.absolute()) if options["model"] else None}
+    model = resolve(options["model"], takes=(Kind.FILE,))
+    inside = packaged_models().get(model.given) == model.path  # elsewhere it lies in another place
+    files = {"model": model.given if inside else str(model.path.absolute())}
     if options["face_model"]:
         files["face_model"] = str(Path(options["face_model"]).absolute())
     return Job(
@@ -105,7 +106,7 @@ def _settings(job: Job, predictor: Predictor) -> dict[str, Any]:
 
     options, face_model = job.predictor, job.predictor["face_model"]
     files = {
-        "model": file_sha256(resolve(options["model"] or "default", takes=(Kind.FILE,)).path),
+        "model": file_sha256(resolve(options["model"], takes=(Kind.FILE,)).path),
         "face_model": file_sha256(Path(face_model)) if face_model else None,
     }
     others = {name: value for name, value in options.items() if name not in {*files, "device"}}

@@ -30,6 +30,7 @@ class ClipCopies:
 
     def __init__(self, place: Callable[[Path], Path], *, overwrite: bool = False) -> None:
         self._place, self._overwrite = place, overwrite
+        self.clips = 0  # begun so far
         self._stack = ExitStack()
         self._copy: _Copy | None = None
 
@@ -41,6 +42,7 @@ class ClipCopies:
             return
         if self._copy is None:
             path = self._place(result.path)
+            self.clips += 1
             make_folder(path.parent, exist_ok=True)
             file = self._stack.enter_context(atomic_write(path, overwrite=self._overwrite))
             self._copy = self._stack.enter_context(_Copy(result.path, file))
