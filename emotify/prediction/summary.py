@@ -57,6 +57,7 @@ class Summary:
     def merge(self, other: Summary) -> None:
         """Count what another summary counted, of other pictures."""
         self.pictures += other.pictures
+        self.frames += other.frames
         self.without_face += other.without_face
         self.with_frames += other.with_frames
         self.expressions.update(other.expressions)
