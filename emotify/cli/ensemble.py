@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotify.choices import Method
+from emotify.cli.completion import offering
+from emotify.cli.completion import runs as runs_there
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import class_words, load_dataset
 from emotify.cli.models import for_all, open_classifiers, runs_and_ensembles
@@ -32,7 +34,12 @@ _MANY = 12  # members; from here on what they cost is worth a word
 def ensemble(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN", help="Finished runs. Default: all of runs/.", show_default=False),
+        typer.Argument(
+            metavar="RUN",
+            help="Finished runs. Default: all of runs/.",
+            show_default=False,
+            autocompletion=offering(runs_there),
+        ),
     ] = None,
     data: Data = None,
     ferplus: Ferplus = None,
@@ -62,7 +69,7 @@ def ensemble(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Combine runs on valid; say whether it helped, and what makes them alike.
+    """Combine runs; say whether it helped, and why.
 
     \b
     Examples:

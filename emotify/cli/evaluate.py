@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotify.choices import Split as SplitName
+from emotify.cli.completion import any_models, offering
 from emotify.cli.console import Talk, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifiers, recipe_names, runs_and_ensembles
@@ -46,6 +47,7 @@ def evaluate(
             metavar="MODEL",
             help="Runs, ensembles, .onnx files, default or fast. Without: all of runs/.",
             show_default=False,
+            autocompletion=offering(any_models),
         ),
     ] = None,
     data: Data = None,
@@ -74,7 +76,9 @@ def evaluate(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Score models on one split: several make a leaderboard with paired tests.
+    """Score models on one split; compare several.
+
+    Several make a leaderboard with paired tests.
 
     A model trained with the votes of FER+ has two heads. Its labels head is scored against FER-2013's labels, its crowd
     head against the expression that most of FER+'s annotators named; --head makes one head answer both questions.

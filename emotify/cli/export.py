@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotify.choices import FilePrecision
+from emotify.cli.completion import offering, trained
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.options import (
@@ -47,7 +48,11 @@ if TYPE_CHECKING:
 def export(
     model: Annotated[
         Path | None,
-        typer.Argument(metavar="MODEL", help="A run or ensemble. Default: the newest ensemble, else the newest run."),
+        typer.Argument(
+            metavar="MODEL",
+            help="A run or ensemble. Default: the newest ensemble, else the newest run.",
+            autocompletion=offering(trained),
+        ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, which is the only format and the default.")] = True,
     out: Annotated[
@@ -81,7 +86,9 @@ def export(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Write a run or an ensemble as one self-contained .onnx file, proved equal before it is kept.
+    """Write a run or an ensemble as one .onnx file.
+
+    The file is self-contained, and proved equal to the networks before it is kept.
 
     \b
     Examples:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotify.choices import Recipe
+from emotify.cli.completion import offering, unfinished_runs
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import class_words, load_dataset
 from emotify.cli.errors import Interrupted, saying_on_interrupt
@@ -47,7 +48,15 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
-    resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an unfinished run.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Continue an unfinished run.",
+            autocompletion=offering(unfinished_runs),
+        ),
+    ] = None,
     list_models: Annotated[bool, typer.Option("--list-models", help="Print the networks that --model takes.")] = False,
     json: Json = False,
     quiet: Quiet = False,

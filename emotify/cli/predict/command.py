@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotify.choices import Engine, Faces, Head, Truth
+from emotify.cli.completion import file_models, offering
 from emotify.cli.console import Talk
 from emotify.cli.errors import forget_stdout, saying_on_interrupt
 from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose
@@ -55,6 +56,7 @@ def predict(
             metavar="MODEL",
             help="An .onnx file, default or fast. Default: $EMOTIFY_MODEL, else the newest export in runs/, else "
             "default.",
+            autocompletion=offering(file_models),
         ),
     ] = None,
     csv: Annotated[
@@ -259,7 +261,9 @@ def predict(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Name the expression of every face in pictures, folders and video clips, offline.
+    """Name the expression of every face in pictures and clips.
+
+    It works offline, on files and folders.
 
     \b
     Examples:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,7 +46,10 @@ class Inputs:
     def __post_init__(self) -> None:
         if not self.words and self.files_from is None:
             msg = "name pictures or folders, or a list of them with --files-from; see emotify predict --help"
+            if _is_piped():
+                msg = "nothing is named; - reads a picture from standard input: emotify predict - < face.jpg"
             raise UsageError(msg)
+        self.words = [name for word in self.words for name in _expanded(word)]
         if self.null and self.files_from is None:
             msg = "-0 says how the names in a list end; name the list with --files-from"
             raise UsageError(msg)
@@ -185,6 +190,22 @@ def _open_list(path: Path) -> IO[bytes]:
     except OSError as error:
         msg = f"cannot read the list {printable(path)}: {error.strerror}; name a file with --files-from"
         raise InputError(msg) from error
+
+
+def _is_piped() -> bool:
+    """Whether something is sent to this process: standard input is a pipe or a file."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _expanded(word: str) -> list[str]:
+    """Return the files of a pattern that no shell has expanded; any other word, and one without match, as it is."""
+    if os.path.lexists(word) or not glob.has_magic(word):
+        return [word]
+    return sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207 - absolute patterns too
 
 
 def is_clip(name: str) -> bool:
