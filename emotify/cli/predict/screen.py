@@ -176,7 +176,9 @@ class TableScreen:
         from emotify.reports.prediction_table import summary_table
 
         if self.left_out:
-            self.talk.notice(f"{self.left_out:,} more pictures; --jsonl, --csv FILE or --report FILE has all of them")
+            self.talk.notice(
+                f"{amount(self.left_out, 'more picture')}; --jsonl, --csv FILE or --report FILE has all of them"
+            )
         self.talk.out.print()
         if ending.summary.faces:
             self.talk.show(summary_table(ending.summary, caption=ending.head.meaning, plain=self.rows.plain))
