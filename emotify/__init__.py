@@ -5,7 +5,8 @@ import os
 TYPE_CHECKING = False  # that of typing, which takes a while to load
 if TYPE_CHECKING:
     from emotify.pictures.finding import find_pictures
-    from emotify.prediction.predictor import FaceResult, PictureResult, Predictor
+    from emotify.prediction.predictor import Predictor
+    from emotify.prediction.results import FaceResult, PictureResult
 
 # Before anything can import onnxruntime, also torch's exporter and worker processes; whatever it was set to before.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -13,16 +14,19 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 __version__ = "0.1.0"
 __all__ = ["FaceResult", "PictureResult", "Predictor", "__version__", "find_pictures"]
 
+_PLACES = {
+    "find_pictures": "emotify.pictures.finding",
+    "Predictor": "emotify.prediction.predictor",
+    "FaceResult": "emotify.prediction.results",
+    "PictureResult": "emotify.prediction.results",
+}
+
 
 def __getattr__(name: str) -> object:
     # Only what is used is loaded, and when it is: `emotify --help` must not wait for NumPy.
-    if name == "find_pictures":
-        from emotify.pictures import finding
+    if name in _PLACES:
+        from importlib import import_module
 
-        return finding.find_pictures
-    if name in __all__:
-        from emotify.prediction import predictor
-
-        return vars(predictor)[name]
+        return vars(import_module(_PLACES[name]))[name]
     msg = f"module 'emotify' has no attribute {name!r}"
     raise AttributeError(msg)

@@ -15,9 +15,14 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def available_cpus() -> int:
-    """Return how many CPUs this process may use: fewer than there are under taskset, or in a container with a quota."""
+    """Return how many CPUs this process may use.
+
+    Fewer than there are under taskset, in a container with a quota, or where OMP_NUM_THREADS says so.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list is for nested threads
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min([count, *_quotas(Path("/proc/self/cgroup"), _CGROUPS)])))
+    limits = [int(wanted)] if wanted.isdecimal() and int(wanted) else []
+    return max(1, math.ceil(min([count, *limits, *_quotas(Path("/proc/self/cgroup"), _CGROUPS)])))
 
 
 def describe_cpu() -> str:

@@ -21,7 +21,7 @@ def answer_samples() -> Answers:
     for model in packaged_models():
         results = Predictor(model).predict(pictures)
         answers[model] = {
-            result.path.name: sorted(map(_face, result.document()["faces"]), key=_left) for result in results
+            result.path.name: sorted(map(_face, result.to_dict()["faces"]), key=_left) for result in results
         }
     return answers
 

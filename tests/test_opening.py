@@ -7,6 +7,7 @@ import re
 import pytest
 
 from emotify.errors import ModelError
+from emotify.onnx_runtime.classifier import open_session
 from emotify.opening import Kind, packaged_models, resolve
 
 
@@ -62,3 +63,8 @@ def test_a_model_in_the_folder_comes_before_the_one_inside(folder):
     assert resolve("default").kind is Kind.RUN
     (folder / "other").rename("fast")
     assert resolve("fast").path == packaged_models()["fast"]
+
+
+def test_models_inside_go_by_their_names():
+    """In tables, pages and JSON: not by the name of a file that nobody typed."""
+    assert [open_session(path).name for path in packaged_models().values()] == ["default", "fast"]

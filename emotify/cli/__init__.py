@@ -20,10 +20,10 @@ from emotify.waiting import is_anything_waited_for
 # The first lines of the commands' docstrings: `emotify --help` shows them without loading the commands.
 _COMMANDS = {
     "train": "Train one model; make one new folder in runs/.",
-    "evaluate": "Score models on one split: several make a leaderboard with paired tests.",
-    "ensemble": "Combine runs on valid; say whether it helped, and what makes them alike.",
-    "export": "Write a run or an ensemble as one self-contained .onnx file, proved equal before it is kept.",
-    "predict": "Name the expression of every face in pictures and folders, offline.",
+    "evaluate": "Score models on one split; compare several.",
+    "ensemble": "Combine runs; say whether it helped, and why.",
+    "export": "Write a run or an ensemble as one .onnx file.",
+    "predict": "Name the expression of every face in pictures and clips.",
 }
 
 app = typer.Typer(

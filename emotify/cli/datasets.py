@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
+from emotify.cli.working import working
+from emotify.files import printable
 from emotify.waiting import waiting_for
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def load_dataset(
     source = find_data(data)
     wanted = aloud or talk.verbose
     votes = ferplus or find_ferplus(source)
-    with waiting_for("reading", source):
+    with working(talk, f"reading {printable(source)}"), waiting_for("reading", source):
         dataset = read_dataset(
             source, ferplus=votes, dedupe=dedupe, look_for_duplicates=wanted, rules=rules, scored=scored
         )

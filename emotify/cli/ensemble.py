@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotify.choices import Method
+from emotify.cli.completion import offering
+from emotify.cli.completion import runs as runs_there
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import class_words, load_dataset
 from emotify.cli.models import for_all, open_classifiers, runs_and_ensembles
 from emotify.cli.options import ClassOrder, Data, Debug, Device, ExcludeClasses, Ferplus, Json, Quiet, Threads, Verbose
+from emotify.cli.working import Watched, working
 from emotify.errors import InputError, WriteError
 from emotify.files import check_folder, look_at_output, make_folder, printable
 from emotify.opening import Kind, resolve
 from emotify.runs import RUNS, new_folder
+from emotify.words import amount
 
 if TYPE_CHECKING:
     from emotify.arrays import Float32Array
@@ -30,7 +34,12 @@ _MANY = 12  # members; from here on what they cost is worth a word
 def ensemble(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN", help="Finished runs. Default: all of runs/.", show_default=False),
+        typer.Argument(
+            metavar="RUN",
+            help="Finished runs. Default: all of runs/.",
+            show_default=False,
+            autocompletion=offering(runs_there),
+        ),
     ] = None,
     data: Data = None,
     ferplus: Ferplus = None,
@@ -60,7 +69,7 @@ def ensemble(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Combine runs on valid; say whether it helped, and what makes them alike.
+    """Combine runs; say whether it helped, and why.
 
     \b
     Examples:
@@ -84,17 +93,19 @@ def ensemble(
     dataset = load_dataset(data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes)
     _check_valid(dataset)
     valid = dataset.splits[Split.VALID]
-    answered = [member.answers(valid.images) for member in members]
+    with working(talk, "answering", total=len(members) * len(valid)) as work:
+        answered = [Watched(member, work.advance).answers(valid.images) for member in members]
     answers = np.stack([each.labels for each in answered])
     again = twins(answers)
     for later, earlier in again.items():
         talk.notice(f"{members[later].name} answers exactly as {members[earlier].name}: counted once")
     different = [number for number in range(len(members)) if number not in again]
     paths, names = [paths[number] for number in different], [members[number].name for number in different]
-    combination = combine(answers[different], valid.labels, method=method, seed=seed, recipes=read_recipes(paths))
-    crowds = [crowd for number in different if (crowd := answered[number].crowd) is not None]
-    if crowds:
-        combination = dataclasses.replace(combination, crowd=_combine_crowd(crowds, valid, combination, talk))
+    with working(talk, f"combining {amount(len(names), 'run')}"):
+        combination = combine(answers[different], valid.labels, method=method, seed=seed, recipes=read_recipes(paths))
+        crowds = [crowd for number in different if (crowd := answered[number].crowd) is not None]
+        if crowds:
+            combination = dataclasses.replace(combination, crowd=_combine_crowd(crowds, valid, combination, talk))
     if out is None:
         folder = new_folder(RUNS, "ensemble")
     else:
@@ -122,7 +133,6 @@ def _combine_crowd(
     import numpy as np
 
     from emotify.ensembling.combine import combine_crowd
-    from emotify.words import amount
 
     if len(crowds) < len(combination.member_scores):
         missing = len(combination.member_scores) - len(crowds)

@@ -28,6 +28,18 @@ _DISTRIBUTIONS = {"PIL": "pillow", "pillow_heif": "pillow-heif"}
 CRASH_LOG = Path("emotify.crash.log")
 
 
+@contextmanager
+def saying_on_interrupt(what_now: str) -> Iterator[None]:
+    """Let an interrupt of the block say what to do next, as `start again with the same command`."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        what, code = "interrupted", ExitCode.INTERRUPTED
+        if isinstance(interrupt, Interrupted):
+            what, code = str(interrupt), interrupt.exit_code
+        raise Interrupted(f"{what}; {what_now}", code) from None
+
+
 class Commands(TyperGroup):
     """The commands of emotify, and what becomes of their errors."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotify.choices import Split as SplitName
+from emotify.cli.completion import any_models, offering
 from emotify.cli.console import Talk, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.models import open_classifiers, recipe_names, runs_and_ensembles
@@ -29,6 +30,7 @@ from emotify.cli.options import (
     Views,
     chosen_views,
 )
+from emotify.cli.working import Watched, working
 from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder, check_temporary_folder, printable
 
@@ -45,6 +47,7 @@ def evaluate(
             metavar="MODEL",
             help="Runs, ensembles, .onnx files, default or fast. Without: all of runs/.",
             show_default=False,
+            autocompletion=offering(any_models),
         ),
     ] = None,
     data: Data = None,
@@ -73,7 +76,9 @@ def evaluate(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Score models on one split: several make a leaderboard with paired tests.
+    """Score models on one split; compare several.
+
+    Several make a leaderboard with paired tests.
 
     A model trained with the votes of FER+ has two heads. Its labels head is scored against FER-2013's labels, its crowd
     head against the expression that most of FER+'s annotators named; --head makes one head answer both questions.
@@ -114,18 +119,22 @@ def evaluate(
     in_train = near_train = None
     if split != Split.TRAIN and Split.TRAIN in dataset.splits:
         train = dataset.splits[Split.TRAIN].images
-        in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
-    leaderboard = evaluate_all(
-        [Viewed(classifier, seen) for classifier in classifiers],
-        images,
-        split,
-        valid=dataset.splits.get(Split.VALID),
-        in_train=in_train,
-        near_train=near_train,
-        recipes=recipe_names(paths),
-        head=head,
-    )
-    diversity = diversity_of([result.probabilities for result in leaderboard.results], images.labels)
+        with working(talk, "looking for the same images in train"):
+            in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
+    valid = dataset.splits.get(Split.VALID)
+    count = len(images) + (0 if valid is None or split == Split.VALID else len(valid))
+    with working(talk, "answering", total=count * len(classifiers)) as work:
+        leaderboard = evaluate_all(
+            [Watched(Viewed(classifier, seen), work.advance) for classifier in classifiers],
+            images,
+            split,
+            valid=valid,
+            in_train=in_train,
+            near_train=near_train,
+            recipes=recipe_names(paths),
+            head=head,
+        )
+        diversity = diversity_of([result.probabilities for result in leaderboard.results], images.labels)
     if json:
         document = leaderboard.document()
         print_json({**document, "diversity": diversity and diversity.document(), "data": dataset.document()})
@@ -134,8 +143,18 @@ def evaluate(
     if report is not None:
         from emotify.reports.evaluation_page import write_report
 
-        page = write_report(report, leaderboard, images, diversity, with_images=with_images, overwrite=force)
-        talk.notice(f"report: {page}")
+        with working(talk, "writing the report"):
+            page = write_report(
+                report,
+                leaderboard,
+                images,
+                diversity,
+                data=Path(dataset.source).name,
+                with_images=with_images,
+                overwrite=force,
+            )
+        hint = "" if with_images else "; it has no faces, --with-images shows the most telling ones"
+        talk.notice(f"wrote {printable(page)}{hint}")
     best = leaderboard.results[0].scores.accuracy
     if min_accuracy is not None and best < min_accuracy:
         msg = f"accuracy {best:.4f} on {split} is below --min-accuracy {min_accuracy}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotify.choices import FilePrecision
+from emotify.cli.completion import offering, trained
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import load_dataset
 from emotify.cli.options import (
@@ -27,6 +28,7 @@ from emotify.cli.options import (
     Views,
     chosen_views,
 )
+from emotify.cli.working import working
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import check_temporary_folder, is_same_file, printable
 from emotify.opening import Kind, resolve
@@ -46,7 +48,11 @@ if TYPE_CHECKING:
 def export(
     model: Annotated[
         Path | None,
-        typer.Argument(metavar="MODEL", help="A run or ensemble. Default: the newest ensemble, else the newest run."),
+        typer.Argument(
+            metavar="MODEL",
+            help="A run or ensemble. Default: the newest ensemble, else the newest run.",
+            autocompletion=offering(trained),
+        ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, which is the only format and the default.")] = True,
     out: Annotated[
@@ -80,7 +86,9 @@ def export(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Write a run or an ensemble as one self-contained .onnx file, proved equal before it is kept.
+    """Write a run or an ensemble as one .onnx file.
+
+    The file is self-contained, and proved equal to the networks before it is kept.
 
     \b
     Examples:
@@ -112,19 +120,21 @@ def export(
         )
         raise InputError(msg)
     talk.notice(f"exporting {opened.name}")
-    crowd = _crowd_pooling(opened, valid, prior_power, talk)
-    result = write(
-        opened.members,
-        target,
-        pooling=opened.pooling,
-        crowd=crowd,
-        precision=precision,
-        views=seen,
-        valid=valid,
-        calibration=None if train is None else train.images,
-        overwrite=force,
-        threads=threads,
-    )
+    with working(talk, "fitting the crowd's temperature"):
+        crowd = _crowd_pooling(opened, valid, prior_power, talk)
+    with working(talk, "writing and checking the file"):
+        result = write(
+            opened.members,
+            target,
+            pooling=opened.pooling,
+            crowd=crowd,
+            precision=precision,
+            views=seen,
+            valid=valid,
+            calibration=None if train is None else train.images,
+            overwrite=force,
+            threads=threads,
+        )
     if json:
         print_json({**_document(result), "data": dataset and dataset.document()})
     else:

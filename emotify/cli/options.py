@@ -13,6 +13,7 @@ import typer
 
 from emotify.choices import Head
 from emotify.choices import Views as ViewsName
+from emotify.cli.completion import OFFERS
 from emotify.training.config import Setting, TrainConfig, option, setting
 
 MACHINE, TALK = "Machine", "Output"  # headings of the help
@@ -33,6 +34,7 @@ def _declared(name: str) -> Any:  # noqa: ANN401 - Typer's OptionInfo, which is 
         rich_help_panel=about.heading,
         min=least,
         max=most,
+        autocompletion=OFFERS.get(name),
     )
 
 

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
+from emotify.cli.working import clock
 from emotify.errors import ExitCode
 from emotify.stopping import restore_handler, set_handler
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from emotify.training.loop import Epoch, Step, Training
 
-_REFRESH = 0.25  # seconds
+_WIDE = 100  # columns, from which on a bar has room for everything
+_REFRESH, _LINE = 0.25, 60.0  # seconds: of a bar, and from one line to the next where there is none
 
 
 class Stop:
@@ -70,14 +72,16 @@ def training_display(training: Training, talk: Talk) -> Iterator[Display]:
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    wide = talk.err.width >= _WIDE
+    speed = TextColumn("[cyan]{task.fields[speed]:,.0f}[/] images/s")
     columns = (
         TextColumn("epoch {task.fields[epoch]}"),
         BarColumn(bar_width=None),
         TextColumn("{task.completed}/{task.total} steps"),
-        TextColumn("[cyan]{task.fields[speed]:.0f}[/] images/s"),
+        *([speed] if wide else []),
         TextColumn("loss [yellow]{task.fields[loss]}[/]"),
         TextColumn("valid [green]{task.fields[accuracy]}[/]"),
-        TimeElapsedColumn(),
+        *([TimeElapsedColumn()] if wide else []),
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
@@ -90,7 +94,8 @@ class Display:
 
     def __init__(self, training: Training, talk: Talk, bar: Progress | None) -> None:
         self._training, self._talk, self._bar = training, talk, bar
-        self._shown = self._epoch_begun = time.monotonic()
+        self._shown = self._epoch_begun = self._begun = time.monotonic()
+        self._first = training.step
         self._images = 0
         if bar is not None:
             self._task = bar.add_task(
@@ -107,10 +112,17 @@ class Display:
         """Show a step, a few times a second: reading the loss makes a GPU wait."""
         self._images += step.images
         now = time.monotonic()
+        speed = self._images / max(now - self._epoch_begun, 1e-3)
         if self._bar is not None and now - self._shown > _REFRESH:
             self._shown = now
-            speed = self._images / (now - self._epoch_begun)
             self._bar.update(self._task, completed=step.number, speed=speed, loss=f"{float(step.loss):.3f}")
+        elif self._bar is None and now - self._shown > _LINE:
+            self._shown = now
+            left = (self._training.total_steps - step.number) * (now - self._begun) / (step.number - self._first)
+            self._talk.notice(
+                f"step {step.number:,} of {self._training.total_steps:,}: loss {float(step.loss):.3f}, "
+                f"{speed:.0f} images/s, about {clock(left)} left"
+            )
 
     def epoch(self, epoch: Epoch) -> None:
         """Show an epoch that has ended."""
@@ -120,13 +132,13 @@ class Display:
         if self._bar is not None:
             shown = self._epoch_of(epoch.epoch + 1)
             self._bar.update(self._task, completed=epoch.step, epoch=shown, accuracy=f"{epoch.valid_accuracy:.1%}")
-        else:
-            crowd = "" if epoch.valid_crowd_accuracy is None else f"of the crowd {epoch.valid_crowd_accuracy:.2%}, "
-            self._talk.notice(
-                f"epoch {self._epoch_of(epoch.epoch)}: train loss {epoch.train_loss:.3f}, "
-                f"valid loss {epoch.valid_loss:.3f}, valid accuracy {epoch.valid_accuracy:.2%}, {crowd}"
-                f"{speed:.0f} images/s"
-            )
+        self._shown = now
+        crowd = "" if epoch.valid_crowd_accuracy is None else f"of the crowd {epoch.valid_crowd_accuracy:.2%}, "
+        self._talk.notice(
+            f"epoch {self._epoch_of(epoch.epoch)}: loss {epoch.train_loss:.3f}, "
+            f"valid loss {epoch.valid_loss:.3f}, valid accuracy {epoch.valid_accuracy:.2%}, {crowd}"
+            f"{speed:,.0f} images/s"
+        )
 
     def _epoch_of(self, number: int) -> str:
         last = self._training.config.epochs

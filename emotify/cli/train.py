@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotify.choices import Recipe
+from emotify.cli.completion import offering, unfinished_runs
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import class_words, load_dataset
+from emotify.cli.errors import saying_on_interrupt
 from emotify.cli.options import Data, Debug, Ferplus, Json, Quiet, Verbose, with_settings
 from emotify.cli.processes import follow, together
 from emotify.cli.progress import catching_signals, training_display
+from emotify.cli.working import working
 from emotify.errors import UsageError
 from emotify.files import check_folder, check_temporary_folder, printable
 from emotify.runs import RUNS
@@ -46,7 +49,15 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
-    resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an unfinished run.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Continue an unfinished run.",
+            autocompletion=offering(unfinished_runs),
+        ),
+    ] = None,
     list_models: Annotated[bool, typer.Option("--list-models", help="Print the networks that --model takes.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -98,15 +109,16 @@ def train(
         options = read_config(resume / "config.json")
         for change in changes_since(resume, **given, world=world):
             talk.notice(f"not bit for bit the same from here on: {change}")
-    dataset = load_dataset(
-        data,
-        talk,
-        ferplus=ferplus,
-        class_order=options.class_order,
-        exclude_classes=options.exclude_classes,
-        dedupe=options.dedupe,
-        aloud=True,
-    )
+    with saying_on_interrupt("nothing was trained yet; start again with the same command"):
+        dataset = load_dataset(
+            data,
+            talk,
+            ferplus=ferplus,
+            class_order=options.class_order,
+            exclude_classes=options.exclude_classes,
+            dedupe=options.dedupe,
+            aloud=True,
+        )
     if resume is None and config is None and "crowd_weight" not in given and dataset.has_votes:
         options = dataclasses.replace(options, crowd_weight=VOTES_WEIGHT)
     with joined(world, device=pick_device(given.get("device", options.device))):
@@ -150,7 +162,8 @@ def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
                 if training.world.agreed(stop=stop.signal is not None):
                     training.save_state()
                     raise Interrupted(f"stopped at step {training.step}; go on with: {resume_command}", stop.exit_code)
-        scores = finish_run(training)
+        with working(talk, "scoring on valid"):
+            scores = finish_run(training)
         config, folder = training.config, training.folder
         title = f"{config.model}{' + augmentation' if config.augment else ''}, seed {config.seed}"
         epochs = [dataclasses.asdict(epoch) for epoch in training.history]

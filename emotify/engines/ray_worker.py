@@ -18,8 +18,9 @@ from emotify.errors import EmotifyError
 from emotify.pictures.finding import path_as_given
 from emotify.pictures.reading import Failure
 from emotify.prediction.outputs.parquet import ParquetWriter
-from emotify.prediction.predictor import Content, PictureResult, Predictor
+from emotify.prediction.predictor import Content, Predictor
 from emotify.prediction.reading_ahead import in_order
+from emotify.prediction.results import PictureResult
 from emotify.prediction.summary import Summary
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from emotify.errors import ModelError
 from emotify.evaluation.classifier import Answers
 from emotify.files import parse_json, printable
 from emotify.onnx_runtime.session import read_model, run_model, start_session
+from emotify.opening import packaged_models
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -102,7 +103,13 @@ def open_session(path: Path, *, threads: int = 0, device: str = "cpu", head: Hea
 
 
 def _name(path: Path) -> str:
-    """Return the file's name and that of its folder, unless that is the user's: names go into what is shared."""
+    """Return the name of a model inside the package, else the file's and that of its folder, unless that is the user's.
+
+    Names go into what is shared.
+    """
+    for name, packaged in packaged_models().items():
+        if path == packaged.resolve():
+            return name
     folder = path.parent.name
     own = os.path.basename(os.path.expanduser("~"))  # noqa: PTH111, PTH119 - Path.home raises where there is none
     return path.name if folder in {"", own} else f"{folder}/{path.name}"

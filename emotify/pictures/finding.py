@@ -26,6 +26,12 @@ _OF_OTHER_PROGRAMS: Final = frozenset([
     ".trash", ".trashes", ".picasaoriginals", ".ipynb_checkpoints",
 ])  # fmt: skip
 
+# Clips are taken only where they are named.
+VIDEO_EXTENSIONS: Final = frozenset([
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv",
+    ".asf", ".flv", ".ogv",
+])  # fmt: skip
+
 Place: TypeAlias = str | os.PathLike[str]
 Identity: TypeAlias = tuple[int, int]  # of a folder: device and inode
 
@@ -35,6 +41,7 @@ class Tally:
     """What a walk, or several that go on with each other, passed over."""
 
     ignored: int = 0  # files without an image extension
+    clips: int = 0  # videos
     links: int = 0  # links inside folders that were not followed
     again: int = 0  # folders that had been walked
     folders: Counter[str] = field(default_factory=Counter)  # that other programs keep, by name
@@ -42,7 +49,7 @@ class Tally:
 
     def counts(self) -> dict[str, int]:
         """Return how much was passed over, by kind."""
-        return {"files": self.ignored, "links": self.links, "folders": self.folders.total() + self.again}
+        return {"files": self.ignored + self.clips, "links": self.links, "folders": self.folders.total() + self.again}
 
 
 class _AsGiven(type(Path())):  # type: ignore[misc] # Path itself cannot be made on Python 3.11
@@ -154,13 +161,17 @@ def _sort_in(entry: os.DirEntry[str], listing: _Listing, rules: _Rules) -> None:
         return
     if entry.is_symlink() and not rules.follow_links:
         rules.tally.links += 1
-    elif _is_folder(entry, follow_links=rules.follow_links):
+        return
+    if _is_folder(entry, follow_links=rules.follow_links):
         listing.names.append(entry.name)
         listing.folders.add(entry.name)
-    elif is_picture_name(entry.name):
+        return
+    if is_picture_name(entry.name):
         listing.names.append(entry.name)
     else:
-        rules.tally.ignored += 1
+        clip = is_clip_name(entry.name)
+        rules.tally.clips += clip
+        rules.tally.ignored += not clip
 
 
 def is_of_other_programs(name: str) -> bool:
@@ -176,6 +187,11 @@ def is_left_out(name: str) -> bool:
 def is_picture_name(name: str) -> bool:
     """Whether a file is taken for a picture by its name."""
     return os.path.splitext(name)[1].casefold() in IMAGE_EXTENSIONS  # noqa: PTH122 - a Path per file costs more
+
+
+def is_clip_name(name: str) -> bool:
+    """Whether a file is taken for a video by its name."""
+    return os.path.splitext(name)[1].casefold() in VIDEO_EXTENSIONS  # noqa: PTH122 - a Path per file costs more
 
 
 def _is_folder(entry: os.DirEntry[str], *, follow_links: bool) -> bool:

@@ -44,6 +44,7 @@ _UNSUPPORTED: Final = (
     ("ICNS", re.compile(rb"icns")),
     ("DjVu", re.compile(rb"AT&TFORM")),
 )
+_VIDEO: Final = re.compile(rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3", re.DOTALL)
 _NO_PICTURES: Final = (
     ("a Git LFS pointer; fetch the picture with: git lfs pull", re.compile(rb"version https://git-lfs")),
     ("a git-annex pointer; fetch the picture with: git annex get", re.compile(rb"(?:\.\./)*[\w./]*/annex/objects/")),
@@ -55,7 +56,7 @@ _NO_PICTURES: Final = (
     ("a Zstandard archive; unpack it first", re.compile(rb"\x28\xb5\x2f\xfd")),
     ("a RAR archive; unpack it first", re.compile(rb"Rar!\x1a\x07")),
     ("a tar archive; unpack it first", re.compile(rb"[^\0].{256}ustar", re.DOTALL)),
-    ("a video; save a frame of it as PNG or JPEG", re.compile(rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3", re.DOTALL)),
+    ("a video clip; rename it to end in .mp4, or save a frame of it as PNG or JPEG", _VIDEO),
     ("a picture in base64 text; decode it first", re.compile(rb"data:image/|iVBORw0KGgo|/9j/[24]|R0lGOD|UklGR")),
     ("a NumPy array; save it as PNG or JPEG", re.compile(rb"\x93NUMPY")),
     ("an HDF5 file; save its pictures as PNG or JPEG", re.compile(rb"\x89HDF\r\n")),
@@ -103,6 +104,11 @@ def describe_foreign(content: bytes) -> str:
     if _LINK_TEXT.fullmatch(content):
         return "a text that names another file, as git leaves for a link (core.symlinks); name that file"
     return _UNKNOWN
+
+
+def is_video(content: bytes) -> bool:
+    """Tell whether a file begins as clips in MP4, QuickTime, Matroska, WebM or AVI files do."""
+    return _VIDEO.match(content[:_HEAD]) is not None
 
 
 def _is_markup(head: bytes, *tags: bytes) -> bool:

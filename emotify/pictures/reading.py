@@ -18,7 +18,7 @@ from emotify.pictures.formats import RAW_EXTENSIONS
 from emotify.pictures.memory import Share
 from emotify.waiting import waiting_for
 
-__all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "read_picture"]
+__all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "open_file", "read_picture"]
 
 MAX_BYTES: Final = 64 * 2**20
 _BLOCK: Final = 2**20  # bytes
@@ -92,7 +92,29 @@ def _stream_content(stream: BinaryIO) -> bytes:
     return content
 
 
+def open_file(path: str | os.PathLike[str]) -> BinaryIO | Failure:
+    """Open a regular file to read bytes from; pipes, devices, folders and what cannot be read are Failures."""
+    try:
+        file = _open_regular(path)
+    except (OSError, ValueError) as error:
+        return explain_read_error(os.fspath(path), error)
+    return file if isinstance(file, Failure) else os.fdopen(file, "rb")
+
+
 def _file_content(path: str | os.PathLike[str]) -> bytes | Failure:
+    file = _open_regular(path)
+    if isinstance(file, Failure):
+        return file
+    try:
+        size = os.fstat(file).st_size
+        if size > MAX_BYTES:
+            return _too_many_bytes()
+        return _read(file, size + 1)  # with the limit instead, Python would set aside as much for each file
+    finally:
+        os.close(file)
+
+
+def _open_regular(path: str | os.PathLike[str]) -> int | Failure:
     # Opening some devices acts on them, so a look comes first; the file may be exchanged after it, so the open
     # descriptor is looked at again. O_NONBLOCK: a pipe without a writer must not hold us up.
     mode = os.stat(path).st_mode  # noqa: PTH116 - a path may be given as text
@@ -102,15 +124,10 @@ def _file_content(path: str | os.PathLike[str]) -> bytes | Failure:
         return _not_regular(mode)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     file = os.open(path, flags)
-    try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            return _not_regular(status.st_mode)
-        if status.st_size > MAX_BYTES:
-            return _too_many_bytes()
-        return _read(file, status.st_size + 1)  # with the limit instead, Python would set aside as much for each file
-    finally:
+    if not stat.S_ISREG(mode := os.fstat(file).st_mode):
         os.close(file)
+        return _not_regular(mode)
+    return file
 
 
 def _read(file: int, size: int) -> bytes:

@@ -102,19 +102,21 @@ def in_order(
     ahead: int,
     late: Callable[[Item], Answer] | None = None,
     timeout: float = 0,
+    alone: bool = False,
 ) -> Generator[list[Answer], None, None]:
     """Yield the answers to all items, in order: each time those that are there, or the next when none is.
 
-    At most `ahead` tasks are under way, each of one item or of a few, so that small pictures are not handed over one
-    by one. Items may be slow to come: answers that are there go out before the next item is asked for. An item that
-    was waited for as long as `timeout` seconds, if that is not 0, is answered by `late`; its thread is given up, and
-    another one takes its place. Raises what `work` does, and InputError when very many threads were given up.
+    At most `ahead` tasks are under way, each of one item or, unless each is to be `alone`, of a few, so that small
+    pictures are not handed over one by one. Items may be slow to come: answers that are there go out before the next
+    item is asked for. An item that was waited for as long as `timeout` seconds, if that is not 0, is answered by
+    `late`; its thread is given up, and another one takes its place. Raises what `work` does, and InputError when very
+    many threads were given up.
     """
     items = iter(items)
     workers = _Workers(work, threads)
     tasks: deque[_Task[Item, Answer]] = deque()
     try:
-        while some := _next_few(items, workers.size):
+        while some := _next_few(items, 1 if alone else workers.size):
             tasks.append(_Task(some))
             workers.submit(tasks[-1])
             if len(tasks) >= ahead or tasks[0].ended.is_set():

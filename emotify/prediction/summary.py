@@ -16,7 +16,7 @@ from emotify.choices import Truth
 from emotify.emotions import CLASS_ORDERS, EMOTIONS, FER2013, class_number, emotion_index, unmistakable_index
 from emotify.errors import InputError
 from emotify.files import printable
-from emotify.prediction.predictor import PictureResult
+from emotify.prediction.results import PictureResult
 
 
 @dataclass
@@ -29,7 +29,8 @@ class Summary:
 
     truth_wanted: Truth = "auto"
     order: Mapping[int, str] = field(default_factory=lambda: CLASS_ORDERS[FER2013])
-    pictures: int = 0
+    pictures: int = 0  # and frames of clips
+    frames: int = 0  # of clips
     without_face: int = 0
     with_frames: int = 0  # of which only the first was read
     expressions: Counter[str] = field(default_factory=Counter)  # of faces
@@ -43,6 +44,7 @@ class Summary:
     def add(self, result: PictureResult) -> None:
         """Count one result."""
         self.pictures += 1
+        self.frames += result.time is not None and result.ok
         if not result.ok:
             self.failures[result.status] += 1
             return
@@ -55,6 +57,7 @@ class Summary:
     def merge(self, other: Summary) -> None:
         """Count what another summary counted, of other pictures."""
         self.pictures += other.pictures
+        self.frames += other.frames
         self.without_face += other.without_face
         self.with_frames += other.with_frames
         self.expressions.update(other.expressions)

@@ -20,9 +20,9 @@ from emotify.evaluation.bootstrap import RESAMPLES
 from emotify.evaluation.evaluate import Leaderboard
 from emotify.evaluation.examples import Examples
 from emotify.files import write_folder
+from emotify.palette import PALETTE
 from emotify.reports import figures
 from emotify.reports.names import short_name
-from emotify.reports.palette import PALETTE
 from emotify.reports.templates import template
 
 if TYPE_CHECKING:
@@ -37,21 +37,27 @@ def write_report(
     images: LabelledImages,
     diversity: Diversity | None,
     *,
+    data: str = "",
     with_images: bool,
     overwrite: bool,
 ) -> Path:
     """Write index.html and the figures, as PNG and SVG, into `folder`, all or nothing, and return the page's path.
 
-    images: those that were evaluated. diversity: of the results, in their order; None for one alone. Without
-    `with_images` no face is in the report. Raises WriteError.
+    images: those that were evaluated. data: what they are called, without a path. diversity: of the results, in their
+    order; None for one alone. Without `with_images` no face is in the report. Raises WriteError.
     """
-    files = report_files(leaderboard, images, diversity, with_images=with_images)
+    files = report_files(leaderboard, images, diversity, data=data, with_images=with_images)
     write_folder(folder, files, overwrite=overwrite)
     return folder / PAGE
 
 
 def report_files(
-    leaderboard: Leaderboard, images: LabelledImages, diversity: Diversity | None, *, with_images: bool
+    leaderboard: Leaderboard,
+    images: LabelledImages,
+    diversity: Diversity | None,
+    *,
+    data: str = "",
+    with_images: bool,
 ) -> dict[str, bytes]:
     """Return the report's files by name, the page last; the same evaluation gives the same bytes."""
     names = [short_name(result.model) for result in leaderboard.results]
@@ -63,7 +69,7 @@ def report_files(
     }
     shown = {name: figures.inline_svg(name, files[f"{name}.svg"], label=label) for name, label in _INLINE.items()}
     gallery = _gallery(leaderboard.results[0].examples, images) if with_images else {}
-    return {**files, PAGE: _page(leaderboard, names, shown, diversity, gallery).encode()}
+    return {**files, PAGE: _page(leaderboard, names, shown, diversity, gallery, data).encode()}
 
 
 def _draw(leaderboard: Leaderboard, names: Sequence[str], diversity: Diversity | None) -> dict[str, Figure]:
@@ -93,9 +99,11 @@ def _page(
     shown: dict[str, Markup],
     diversity: Diversity | None,
     gallery: dict[str, list[dict[str, object]]],
+    data: str,
 ) -> str:
     return template("evaluation.html").render(
         version=__version__,
+        data=data,
         resamples=RESAMPLES,
         emotions=EMOTIONS,
         light=PALETTE,

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from emotify.palette import PALETTE
 from emotify.reports.figures import figure_bytes, new_figure, style
 from emotify.reports.names import cut
-from emotify.reports.palette import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,8 +20,8 @@ from emotify.evaluation.evaluate import Result
 from emotify.evaluation.metrics import ClassScores
 from emotify.evaluation.reliability import ReliabilityBin
 from emotify.files import write_bytes
+from emotify.palette import PALETTE
 from emotify.reports.names import cut, short_name
-from emotify.reports.palette import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,3 +15,12 @@ def short_name(text: str) -> str:
 def cut(name: str, length: int = 32) -> str:
     """Return a name, no longer than `length`."""
     return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def clock(seconds: float) -> str:
+    """Return a time in a clip as 1:02:03, 2:03 or, within the first minute, 0:03.5."""
+    if seconds < 59.95 and abs(seconds - round(seconds)) > 0.05:
+        return f"0:{seconds:04.1f}"
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -15,8 +15,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from emotify.emotions import EMOTIONS
 from emotify.files import printable
-from emotify.reports.palette import colour_of, ink_on
+from emotify.palette import colour_of, ink_on
 from emotify.reports.templates import template
+from emotify.reports.timeline import Timeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from PIL.Image import Image
 
-    from emotify.prediction.predictor import FaceResult, PictureResult
+    from emotify.prediction.results import FaceResult, PictureResult
 
 SHOWN: Final = 5000  # pictures; browsers get slow with more
 _FAILURES_SHOWN: Final = 500
@@ -50,16 +51,24 @@ class Gallery:
 
     cards: IO[bytes]
     top: int = 0
+    thumbnails: bool = False  # also small pictures of the faces of clips
     pictures: int = 0
+    read: int = 0  # pictures without a failure
+    clips: int = 0
+    frames: int = 0  # of clips
     without_face: int = 0
     faces: Counter[str] = field(default_factory=Counter)  # label -> faces
     failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
     _failed: list[dict[str, str]] = field(default_factory=list)
     _card: Template = field(default_factory=lambda: template("card.html"))
+    _clip_card: Template = field(default_factory=lambda: template("clip.html"))
+    _clip: Timeline | None = None
 
     def add(self, result: PictureResult, shown_path: str, small: bytes | None = None) -> None:
         """Add a picture under the name `shown_path`, with its thumbnail if there is to be one."""
-        self.pictures += 1
+        if self._clip is not None and (result.time is None or result.path != self._clip.path):
+            self._end_clip()
+        self.pictures += result.time is None
         if not result.ok:
             self.failures[result.status] += 1
             if len(self._failed) < _FAILURES_SHOWN:
@@ -67,18 +76,38 @@ class Gallery:
                 self._failed.append({name: printable(text) for name, text in row.items()})
             return
         self.faces.update(face.label for face in result.faces)
+        if result.time is not None:
+            self._add_frame(result, shown_path)
+            return
         self.without_face += not result.faces
-        if self.pictures - self.failures.total() <= SHOWN:
+        self.read += 1
+        if self.read <= SHOWN:
             self.cards.write(self._card.render(_card_values(result, shown_path, small, self.top)).encode())
 
-    def write(self, file: IO[bytes], *, model: str, meaning: str) -> None:
-        """Write the page; `model` is the name of the one that was used, `meaning` says what its probabilities mean."""
+    def _add_frame(self, result: PictureResult, shown_path: str) -> None:
+        if self._clip is None:
+            self._clip = Timeline(result.path, shown_path)
+            self.clips += 1
+        self._clip.add(result)
+        self.frames += 1
+
+    def _end_clip(self) -> None:
+        if self._clip is not None:
+            self.cards.write(self._clip_card.render(self._clip.values(faces=self.thumbnails)).encode())
+        self._clip = None
+
+    def write(self, file: IO[bytes], *, model: str, meaning: str, source: str = "") -> None:
+        """Write the page.
+
+        model: the name of the one that was used. meaning: what its probabilities mean. source: what was predicted.
+        """
         from emotify import __version__
 
-        read = self.pictures - self.failures.total()
+        self._end_clip()
         page = template("gallery.html").generate(
-            version=__version__, model=printable(model), meaning=meaning, pictures=self.pictures, read=read,
-            shown=min(read, SHOWN),
+            version=__version__, model=printable(model), meaning=meaning, source=source,
+            pictures=self.pictures, read=self.read, clips=self.clips, frames=self.frames,
+            shown=min(self.read, SHOWN), cards_shown=min(self.read, SHOWN) + self.clips,
             faces=self.faces, without_face=self.without_face, labels=_LABELS, steps=_STEPS, rules=_rules(),
             colours={label: colour_of(label) for label in _LABELS}, failed=self._failed,
             failures=self.failures.total(), cards=_CARDS,
@@ -96,13 +125,13 @@ _CARDS: Final = "<!-- cards -->"
 
 
 @contextmanager
-def new_gallery(folder: Path | None, *, top: int = 0) -> Iterator[Gallery]:
+def new_gallery(folder: Path | None, *, top: int = 0, thumbnails: bool = False) -> Iterator[Gallery]:
     """Give a gallery that keeps its cards in a file without a name, in the folder of the page: one disk to be full.
 
     None: where the system keeps temporary files.
     """
     with tempfile.TemporaryFile(dir=folder) as cards:
-        yield Gallery(cards, top)
+        yield Gallery(cards, top, thumbnails)
 
 
 def _card_values(result: PictureResult, shown_path: str, small: bytes | None, top: int) -> dict[str, Any]:
@@ -150,5 +179,5 @@ def _rules() -> str:
         rules.append(f"{chosen} .card:not(:has({wanted})){{display:none}}")
         rules.append(f"{chosen} .box:not({wanted}),{chosen} li:not({wanted}){{opacity:.25}}")
     none = "body:has(#e-none:checked)"
-    rules.append(f"{none} .card:has(.box){{display:none}}")
+    rules.append(f"{none} .card:has(.box),{none} .clip{{display:none}}")
     return "\n".join(rules)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
 from rich import box
@@ -14,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from emotify.files import printable
-from emotify.reports.palette import colour_of
+from emotify.palette import colour_of
+from emotify.prediction.results import UNCERTAIN
+from emotify.reports.names import clock
 
 if TYPE_CHECKING:
-    from emotify.prediction.predictor import FaceResult, PictureResult
+    from emotify.prediction.results import FaceResult, PictureResult
     from emotify.prediction.summary import Summary
 
 _GAP: Final = 2
@@ -26,6 +29,8 @@ _WHERE, _SIZE = 22, 9  # `1280x1280 at 1000,1000`, and `1280x1280`
 _NAME_LEAST, _NAME_MOST = 8, 34
 _ROOM_FOR_WHERE, _ROOM_FOR_THEN = 96, 64
 _SUMMARY_BAR = 24
+_STRONG: Final = 0.7  # probability, from which on a label is bold
+_WEAK: Final = 0.5  # below which it is dim
 
 
 @dataclass
@@ -55,18 +60,37 @@ class FaceRows:
     def _rows(self, result: PictureResult) -> Iterator[Text]:
         if self._folder is None:
             yield Text(self._heading(), style="dim")
-        if result.path.parent != self._folder:
-            self._folder = result.path.parent
-            yield Text(self._shorten(_folder_name(self._folder), self.width - 1, tail=0.8), style="bold")
-        name = Text(" " * _GAP + self._cell(self._shorten(printable(result.path.name or "-"), self._name), self._name))
+        folder = result.path.parent if result.time is None else result.path  # the frames of a clip are below its name
+        if folder != self._folder:
+            self._folder = folder
+            shown = _folder_name(folder) if result.time is None else printable(folder)
+            yield Text(self._shorten(shown, self.width - 1, tail=0.8), style="bold")
+        called = printable(result.path.name or "-") if result.time is None else clock(result.time)
+        name = Text(" " * _GAP + self._cell(self._shorten(called, self._name), self._name))
         if not result.ok:
-            yield Text.assemble(name, (self._cell(result.status, _LABEL), "red"), printable(result.message))
+            bare = name.copy()
+            bare.rstrip()
+            yield from self._failure_rows(bare, result)
         elif not result.faces:
             yield Text.assemble(name, ("no face", "dim"))
         for number, face in enumerate(result.faces):
-            yield from self._face_rows(name if number == 0 else Text(" " * len(name)), face)
+            row_name = name if number == 0 else Text(" " * len(name))
+            if face.track is not None:
+                row_name = self._with_track(row_name, face.track)
+            yield from self._face_rows(row_name, face)
         if result.frames > 1:
             yield Text(" " * 2 * _GAP + f"only the first of its {result.frames} frames was read", style="dim")
+
+    def _failure_rows(self, name: Text, result: PictureResult) -> Iterator[Text]:
+        """Yield why a picture could not be read, and what to do: never cut, below the name where it is long."""
+        begun = Text.assemble(name, " " * _GAP, (f"{result.status}:", "red"))
+        message, indent = printable(result.message), " " * 2 * _GAP
+        if begun.cell_len + 1 + cell_len(message) < self.width:
+            yield begun.append(f" {message}")
+            return
+        yield begun
+        for line in wrap(message, max(self.width - 1 - len(indent), _NAME_LEAST), break_on_hyphens=False):
+            yield Text(indent + line)
 
     def _heading(self) -> str:
         names = [("picture", self._name), ("expression", _LABEL), ("probability", _BAR + _PER_CENT)]
@@ -80,8 +104,8 @@ class FaceRows:
             colour = colour_of(label)
             row = Text.assemble(name if rank == 0 else " " * len(name))
             # The bar has the colour: letters of one would not be read on every ground.
-            row.append(self._cell(label, _LABEL), style="bold" if rank == 0 and not face.uncertain else "")
-            row.append(bar(share, _BAR, colour, plain=self.plain))
+            row.append(self._cell(label, _LABEL), style=_strength(share) if rank == 0 and not face.uncertain else "")
+            row.append(bar(share, _BAR, "" if label == UNCERTAIN else colour, plain=self.plain))
             row.append(self._cell(f"{share:{_PER_CENT}.0%}", _PER_CENT))
             if self._then:
                 row.append(self._cell(_second(face), _THEN), style="dim")
@@ -91,6 +115,11 @@ class FaceRows:
                 row.append("  uncertain", style="dim")
             row.rstrip()
             yield row
+
+    def _with_track(self, name: Text, track: int) -> Text:
+        """Put the number of a face at the end of the cell of its frame."""
+        number = f"face {track}"
+        return Text(name.plain[: len(name) - len(number) - _GAP] + number + " " * _GAP)
 
     def _place(self, face: FaceResult) -> str:
         if face.detection is None:
@@ -110,6 +139,11 @@ class FaceRows:
     @staticmethod
     def _cell(text: str, width: int) -> str:
         return text + " " * (max(0, width - cell_len(text)) + _GAP)
+
+
+def _strength(share: float) -> str:
+    """Return the style of a label: a weak answer looks weaker than a strong one."""
+    return "bold" if share >= _STRONG else "" if share >= _WEAK else "dim"
 
 
 def shorten(text: str, width: int, *, tail: float = 0.5, mark: str = "…") -> str:
@@ -134,7 +168,8 @@ def summary_table(summary: Summary, *, caption: str, plain: bool = False) -> Tab
     table.add_column("faces", justify="right", no_wrap=True)
     table.add_column("share", no_wrap=True)
     for label, count in summary.expressions.most_common():
-        share, colour = count / summary.faces, colour_of(label)
+        # The colour of uncertain is for pictures: on a light terminal it would not be seen.
+        share, colour = count / summary.faces, "" if label == UNCERTAIN else colour_of(label)
         drawn = bar(share, _SUMMARY_BAR, colour, plain=plain).append(f" {share:4.0%}")
         table.add_row(label, f"{count:,}", drawn)
     table.caption, table.caption_justify = caption, "left"

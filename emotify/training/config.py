@@ -173,6 +173,15 @@ class TrainConfig:
         **_PART,
     )
     label_smoothing: float = _setting(0.1, "Label smoothing of the cross-entropy.", _OPTIMISATION, **_PART)
+    class_weights: float = _setting(
+        0.0,
+        "Weigh each class by its inverse frequency in train to this power, so that rare expressions count more; 1 "
+        "weighs all classes alike, 0 all images.",
+        _OPTIMISATION,
+        metavar="POWER",
+        at_least=0,
+        at_most=1,
+    )
     crowd_weight: float = _setting(
         0.0,
         f"Share of FER+'s votes in the loss; above 0 the network has a crowd head. With votes it is {VOTES_WEIGHT:g} "

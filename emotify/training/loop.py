@@ -103,6 +103,7 @@ class Training:
         train, self.valid = splits[Split.TRAIN], splits[Split.VALID]
         self.images = torch.from_numpy(train.images).to(self.device)
         self.targets = torch.from_numpy(_targets(train, crowd=config.crowd_weight > 0)).to(self.device)
+        self._class_weights = class_weights(self.targets, config.class_weights)
         self._valid_images = torch.from_numpy(self.valid.images).to(self.device)
         self.data_sha256 = {split.value: images.sha256() for split, images in splits.items() if split != Split.TEST}
         if config.crowd_weight:
@@ -182,7 +183,7 @@ class Training:
         if self.teacher is not None:
             with autocast(self.device, config.precision):
                 answers = self.teacher(pixels.contiguous(memory_format=torch.channels_last))
-        loss = two_headed_loss(logits.float(), targets, answers, config)
+        loss = two_headed_loss(logits.float(), targets, answers, config, self._class_weights)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         for optimizer in self.optimizers:
@@ -364,14 +365,37 @@ def augmentation_of(config: TrainConfig) -> Augmentation:
     return amounts.at(config.strength)
 
 
-def two_headed_loss(logits: Tensor, targets: Tensor, teacher: Tensor | None, config: TrainConfig) -> Tensor:
+def class_weights(targets: Tensor, power: float) -> Tensor | None:
+    """Return a weight for each column of targets (N, 7) or (N, 17): its inverse frequency to a power; None for 0.
+
+    In each head the mean weight over the targets is 1, so that the learning rate means what it did.
+    """
+    if not power:
+        return None
+    weights = []
+    for head in (LABELS, CROWD)[: 1 if targets.shape[1] == LABELS.stop else 2]:
+        frequencies = targets[:, head].double().mean(0)
+        inverse = torch.where(frequencies > 0, frequencies.clamp_min(1e-12) ** -power, 0.0)
+        weights.append(inverse * frequencies.sum() / (inverse * frequencies).sum())
+    return torch.cat(weights).float()
+
+
+def two_headed_loss(
+    logits: Tensor, targets: Tensor, teacher: Tensor | None, config: TrainConfig, weights: Tensor | None = None
+) -> Tensor:
     """Return the mean loss of logits (N, 7) against targets (N, 7), or of both heads' (N, 17).
 
     The head of the labels is trained by cross-entropy with smoothed labels, the crowd's by cross-entropy with the
-    shares of the votes. teacher: its logits (N, 7) or (N, 17); a head that it has learns from it too.
+    shares of the votes. teacher: its logits (N, 7) or (N, 17); a head that it has learns from it too. weights: of the
+    classes, as many as there are targets; what is learned from a teacher has none.
     """
-    labels = F.cross_entropy(logits[:, LABELS], targets[:, LABELS], label_smoothing=config.label_smoothing)
-    losses = [labels, F.cross_entropy(logits[:, CROWD], targets[:, CROWD])] if config.crowd_weight else [labels]
+    of_labels, of_crowd = (None, None) if weights is None else (weights[LABELS], weights[CROWD])
+    labels = F.cross_entropy(
+        logits[:, LABELS], targets[:, LABELS], weight=of_labels, label_smoothing=config.label_smoothing
+    )
+    losses = [labels]
+    if config.crowd_weight:
+        losses.append(F.cross_entropy(logits[:, CROWD], targets[:, CROWD], weight=of_crowd))
     if teacher is not None:
         for place, head in enumerate((LABELS, CROWD)[: len(losses)]):
             if teacher.shape[1] >= head.stop:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from emotify.prediction.outputs.table import CsvWriter
-from emotify.prediction.predictor import PictureResult
+from emotify.prediction.results import PictureResult
 from tests.faults import Ended, command, ending, small_disk, started, stuck_file
 
 

@@ -173,3 +173,31 @@ def test_l9_shards_of_a_folder_are_its_pictures(class_folder):
     parts = [paths(predict(folder, picture, "--shard", f"{index}/5")) for index in range(5)]
     assert [] in parts
     assert sorted(name for part in parts for name in part) == sorted(map(str, [*folder.iterdir(), picture]))
+
+
+def test_a_pattern_in_quotes_is_expanded(class_folder, small_model, tmp_path):
+    """As no shell did, sorted; a file whose name looks like a pattern is that file."""
+    happy, sad = (sorted((class_folder / name).glob("*.png")) for name in ("happy", "sad"))
+    options = ("--model", str(small_model), "--jsonl")
+
+    def paths(*words: object) -> list[Path]:
+        shown = CliRunner().invoke(app, ["predict", *map(str, words), *options])
+        return [Path(json.loads(line)["path"]) for line in shown.stdout.splitlines()]
+
+    assert paths(class_folder / "happy/*.png") == happy
+    assert paths(class_folder / "**/[01].png") == sorted(class_folder.glob("*/*.png"))
+    assert paths(class_folder / "sad/?.png", class_folder / "happy") == sad + happy
+    odd = tmp_path / "[01].png"
+    odd.write_bytes(happy[0].read_bytes())
+    assert paths(odd) == [odd]
+    assert paths(tmp_path / "*.gif") == [tmp_path / "*.gif"]  # with a status
+
+
+def test_a_picture_in_a_pipe_is_pointed_to_standard_input(small_model):
+    """`cat face.jpg | emotify predict` says what lacks: a dash."""
+    command = [sys.executable, "-m", "emotify", "predict"]
+    shown = subprocess.run(command, input=b"picture", capture_output=True)
+    assert shown.returncode == 2
+    assert b"emotify predict - < face.jpg" in shown.stderr
+    shown = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    assert b"name pictures or folders" in shown.stderr

@@ -102,7 +102,7 @@ def test_l7_the_first_line_does_not_wait_for_the_second_picture(sources, small_m
         "import os, sys\nfrom emotify import Predictor\nfrom emotify.cli.console import print_json_line\n"
         f"pictures = [{str(sources[0])!r}, os.fdopen(os.pipe()[0], 'rb')]\n"
         f"for result in Predictor({str(small_model)!r}, threads=2).predict(pictures, waiting=sys.stdout.flush):\n"
-        "    print_json_line(result.document())\n"
+        "    print_json_line(result.to_dict())\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

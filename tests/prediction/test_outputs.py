@@ -344,3 +344,21 @@ def test_files_are_whole_though_nobody_reads_the_screen(class_folder, tmp_path):
         assert process.stderr.read() == b""
     assert process.returncode == 0
     assert len((tmp_path / "a.csv").read_text().splitlines()) == len(pictures) + 1
+
+
+def test_what_was_written_is_said(class_folder, small_model, tmp_path, monkeypatch):
+    """Each option that writes, with the path as it was given; on stderr, and not with --quiet."""
+    monkeypatch.chdir(tmp_path)
+    words = ["predict", str(class_folder), "--model", str(small_model), "--csv", "a.csv", "--parquet", "a.parquet"]
+    words += ["--jsonl-file", "a.jsonl", "--report", "a.html", "--annotate", "marked", "--explain", "why"]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0
+    assert "wrote" not in shown.stdout
+    assert [line for line in shown.stderr.splitlines() if line.startswith("wrote ")] == [
+        "wrote a.jsonl", "wrote a.csv", "wrote a.parquet",
+        "wrote a.html; it has boxes alone, --thumbnails puts small pictures into it",
+        "wrote 14 annotated pictures to marked", "wrote 14 explanations to why",
+    ]  # fmt: skip
+    assert "wrote" not in CliRunner().invoke(app, [*words, "--force", "--quiet"]).stderr
+    shown = CliRunner().invoke(app, ["predict", str(class_folder), "--report", "b.html", "--thumbnails"])
+    assert "wrote b.html\n" in shown.stderr

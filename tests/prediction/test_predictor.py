@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import itertools
+import json
+import os
+import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +23,13 @@ from emotify import Predictor, find_pictures
 from emotify.cli import app
 from emotify.data import Split
 from emotify.emotions import EMOTIONS
-from emotify.errors import ModelError, UsageError
+from emotify.errors import InputError, ModelError, UsageError
+from emotify.machine import available_cpus
 from emotify.onnx_runtime import session
 from emotify.onnx_runtime.classifier import open_session
 from emotify.opening import ASSETS, packaged_models, resolve
 from emotify.prediction.reading_ahead import in_order
+from emotify.prediction.results import columns
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +90,7 @@ def test_photographs_are_the_same_in_memory_as_on_disk(shared, small_model):
         (b"", "empty"),
         (b"no picture", "not_an_image"),
         ("none.png", "not_found"),
-        (".", "not_regular"),
+        (os.devnull, "not_regular"),
     ],
 )
 def test_what_is_no_picture_stops_no_other(predictor, png, source, status):
@@ -109,8 +117,102 @@ def test_what_is_no_source_is_a_type_error(predictor, wrong):
         list(predictor.predict([wrong]))
 
 
-def test_folders_are_what_find_pictures_yields(predictor, png):
-    assert [result.path for result in predictor.predict(find_pictures([png.parent]))] == [png]
+def test_a_folder_stands_for_its_pictures(predictor, png, pixels, tmp_path):
+    """Alone and among others, by text and by Path; a folder without pictures gives no result."""
+    folder = png.parent
+    for given in (folder, str(folder), [folder], find_pictures([folder])):
+        assert [result.path for result in predictor.predict(given)] == [png]
+    assert [str(result.path) for result in predictor.predict([pixels, folder])] == ["<ndarray>", str(png)]
+    assert list(predictor.predict(tmp_path)) == []
+
+
+def test_one_result_can_be_looped_over(predictor, png):
+    """What is written for a folder does for a file."""
+    result = predictor.predict(png)
+    assert list(result) == [result]
+
+
+def test_a_result_is_read_as_text_rows_and_json(predictor, png, shared):
+    """`str`, `rows` and `to_dict` tell the same, of a face, of none and of what could not be read."""
+    face, none, failed = predictor.predict([png, np.full((200, 200), 90, np.uint8), "none.png"])
+    (found,) = face.faces
+    assert str(face) == f"{png}: 1 face: {found.label} {found.probability:.0%}"
+    assert str(none) == "<ndarray>: no face"
+    assert str(failed) == "none.png: not_found: no such file; check the path"
+    rows = [row for result in (face, none, failed) for row in result.rows()]
+    assert len(rows) == 3
+    assert {tuple(row) for row in rows} == {columns()}
+    first, second, third = rows
+    assert [first[name] for name in ("path", "status", "face", "x0", "y1", "label")] == [
+        str(png), "ok", 1, 0, 48, found.label
+    ]  # fmt: skip
+    assert [first[name] for name in EMOTIONS] == list(found.probabilities)
+    assert (second["label"], second["width"]) == (None, 200)
+    assert (third["status"], third["message"], third["width"]) == ("not_found", failed.message, None)
+    assert face.to_dict()["faces"][0]["probability"] == round(first["probability"], 4)
+    assert json.loads(json.dumps(failed.to_dict()))["status"] == "not_found"
+    assert face.rows(top=2)[0]["label_2"] == found.ranked()[1][0]
+
+
+def test_a_result_draws_its_picture(predictor, png, pixels):
+    """From its file; from what is given for a picture that was no file, which is said where it lacks."""
+    result = predictor.predict(png)
+    drawn = result.draw()
+    assert (drawn.mode, drawn.size) == ("RGB", (240, 240))
+    assert drawn.tobytes() == predictor.predict(pixels).draw(pixels).tobytes()
+    with pytest.raises(InputError, match=r"result\.draw\(picture\)"):
+        predictor.predict(pixels).draw()
+    with pytest.raises(InputError, match="no such file"):
+        predictor.predict("none.png").draw()
+
+
+def test_a_pickled_predictor_opens_its_model_again(small_model, png, tmp_path, monkeypatch):
+    """In another process, from another folder than the one that its model was named in."""
+    monkeypatch.chdir(small_model.parent)
+    predictor = Predictor(small_model.name, threads=2, min_confidence=0.9)
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).predict(sys.argv[1]))"
+    given = pickle.dumps(predictor)
+    shown = subprocess.run(
+        [sys.executable, "-c", code, png], input=given, capture_output=True, check=True, cwd=tmp_path
+    )
+    assert shown.stdout.decode() == f"{predictor.predict(png)}\n"
+
+
+def test_a_context_ends_with_the_model_closed(small_model, png):
+    """And predicting after it opens the model again."""
+    with Predictor(small_model, threads=1) as predictor:
+        session = predictor.session
+        before = predictor.predict(png)
+    assert predictor.predict(png) == before
+    assert predictor.session is not session
+
+
+def test_a_predictor_uses_the_threads_it_is_given(small_model, monkeypatch):
+    """OMP_NUM_THREADS is obeyed, but an argument comes before it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,2")
+    assert (Predictor(small_model).threads, Predictor(small_model, threads=3).threads) == (1, 3)
+    for nonsense in ("many", "0", ""):
+        monkeypatch.setenv("OMP_NUM_THREADS", nonsense)
+        assert Predictor(small_model).threads == available_cpus() >= 1
+
+
+def test_frames_have_a_time_and_their_faces_a_track(predictor, pixels):
+    """From an array of frames; a face that overlaps the last one is the same."""
+    results = list(predictor.predict_frames(np.stack([pixels] * 3), seconds=0.04))
+    assert [result.time for result in results] == [0, 0.04, 0.08]
+    assert [[face.track for face in result.faces] for result in results] == [[1]] * 3
+    assert results[2].to_dict()["time"] == 0.08
+    assert results[2].to_dict()["faces"][0]["track"] == 1
+    assert results[2].rows()[0]["track"] == 1
+    assert str(results[2]).startswith("<frame> at 0.08 s: 1 face: ")
+
+
+def test_help_names_every_option():
+    """`help(Predictor)` is enough to use it."""
+    documented = str(Predictor.__doc__)
+    for name in list(inspect.signature(Predictor).parameters):
+        assert f"\n    {name}: " in documented, name
+    assert Predictor.classes == EMOTIONS
 
 
 def test_l5_neither_threads_nor_neighbours_change_an_answer(small_model, faces):

@@ -264,3 +264,10 @@ def test_the_page_runs_no_script(report, chromium, tmp_path):
     chromium.open(injected)
     assert chromium.run("document.title").endswith("emotify")
     assert any("Content Security Policy" in complaint for complaint in chromium.complaints())
+
+
+def test_the_page_names_its_data(report, tiny_csv):
+    """By its name alone."""
+    text = report.page.read_text()
+    assert f'of <span class="name">{tiny_csv.name}</span>' in text
+    assert str(tiny_csv.parent) not in text

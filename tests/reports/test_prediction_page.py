@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.opening import packaged_models
-from emotify.prediction.predictor import FaceResult, PictureResult
+from emotify.prediction.results import FaceResult, PictureResult
 from emotify.reports.prediction_page import new_gallery, thumbnail
 
 SHOWN = "[...document.querySelectorAll('.card')].filter(card => card.checkVisibility()).length"
@@ -143,3 +143,25 @@ def test_thumbnails_are_small_and_say_nothing_else():
     with Image.open(io.BytesIO(thumbnail(picture))) as small:
         assert small.size == (320, 240)
         assert not small.getexif()
+
+
+def test_the_page_says_what_it_is_about(class_folder, tmp_path, monkeypatch):
+    """The names of what was given and of the model, without what lies above them; every picture is counted."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "none.png").touch()
+    Image.new("L", (200, 200), 90).save(tmp_path / "grey.png")
+    words = [
+        class_folder,
+        tmp_path / "none.png",
+        tmp_path / "grey.png",
+        "--model",
+        "fast",
+        "--report",
+        tmp_path / "a.html",
+    ]
+    result = CliRunner().invoke(app, ["predict", *map(str, words)])
+    assert result.exit_code == 3
+    text = (tmp_path / "a.html").read_text()
+    assert f"in {class_folder.name}, none.png, grey.png, by the model fast;" in text
+    assert "Of 16 pictures 14 had a face, 1 had none and 1 could not be read." in text
+    assert str(tmp_path) not in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from emotify.prediction.predictor import FaceResult, PictureResult
+from emotify.prediction.results import FaceResult, PictureResult
 from emotify.reports.prediction_table import FaceRows, bar, shorten
 
 SHARES = (0.02, 0.01, 0.02, 0.81, 0.04, 0.03, 0.07)
@@ -35,7 +35,7 @@ def test_no_row_is_wider_than_the_terminal(width, top):
     shown = lines(FaceRows(width, top), *results)
     assert max(map(cell_len, shown)) < width
     assert any(line.startswith("  name") and ".jpg  happy" in line for line in shown)
-    assert any(line.endswith("…") for line in shown)
+    assert sum("…" in line for line in shown) >= 2  # the folder, and the names
 
 
 def test_rows_are_grouped_by_folder():
@@ -75,3 +75,28 @@ def test_bars_and_shortened_texts_by_hand():
     assert shorten("abcdefghij", 10) == "abcdefghij"
     assert shorten("abcdefghij", 7) == "abc…hij"
     assert shorten("photos/2024/summer/", 10, tail=0.8) == "ph…summer/"
+
+
+@pytest.mark.parametrize("width", [60, 80, 92])
+def test_what_is_wrong_with_a_picture_is_never_cut(width):
+    """On the line of its name where that fits, else below it, whole words."""
+    long = "a smart sentence about what is wrong with this file; and one more about what to do about it, in words"
+    short = "the file holds nothing; get it again"
+    shown = lines(FaceRows(width), *(picture("bad.jpg", status="empty", message=text) for text in (short, long)))
+    assert shown[2] == f"  bad.jpg  empty: {short}"
+    assert " ".join(" ".join(shown[3:]).split()) == f"bad.jpg empty: {long}"
+    assert max(map(len, shown)) < width
+
+
+def test_a_weak_answer_looks_weaker_than_a_strong_one():
+    """Bold from 70 % on, dim below 50 %; the bar of an uncertain one has no colour, which would be lost on white."""
+    styles = []
+    for share in (0.9, 0.6, 0.4):
+        rest = (1 - share) / 6
+        face = FaceResult((0, 0, 48, 48), None, (share, *[rest] * 6))
+        *_, row = FaceRows(80).rows(picture("a.jpg", face))
+        styles.append(next((str(span.style) for span in row.spans if "angry" in row.plain[span.start : span.end]), ""))
+    assert styles == ["bold", "", "dim"]
+    unsure = FaceResult((0, 0, 48, 48), None, SHARES, uncertain=True)
+    *_, row = FaceRows(80).rows(picture("a.jpg", unsure))
+    assert not any(str(span.style).startswith("#") for span in row.spans)

@@ -8,14 +8,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emotify.choices import Engine, Faces, Head, Truth
+from emotify.cli.completion import file_models, offering
 from emotify.cli.console import Talk
-from emotify.cli.errors import forget_stdout
+from emotify.cli.errors import forget_stdout, saying_on_interrupt
 from emotify.cli.options import MACHINE, Debug, Device, Force, Json, Quiet, Threads, Verbose
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
@@ -26,13 +28,14 @@ from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_o
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
 from emotify.files import is_standard_output, printable
 from emotify.runs import RUNS, exports
-from emotify.stopping import Interrupted, unwinding
+from emotify.stopping import unwinding
 from emotify.words import amount
 
 if TYPE_CHECKING:
     from emotify.evaluation.metrics import Scores
     from emotify.pictures.finding import Tally
-    from emotify.prediction.predictor import PictureResult, Predictor
+    from emotify.prediction.predictor import Predictor
+    from emotify.prediction.results import PictureResult
     from emotify.prediction.sharding import Shard
     from emotify.prediction.summary import Summary
 
@@ -43,7 +46,9 @@ _PICTURES, _FACES, _ROWS, _ENGINE = "Pictures", "Face detection", "Rows and page
 def predict(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH", help="Pictures, and folders of pictures; - for a picture on standard input."),
+        typer.Argument(
+            metavar="PATH", help="Pictures, folders of pictures, video clips; - for a picture on standard input."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -52,6 +57,7 @@ def predict(
             metavar="MODEL",
             help="An .onnx file, default or fast. Default: $EMOTIFY_MODEL, else the newest export in runs/, else "
             "default.",
+            autocompletion=offering(file_models),
         ),
     ] = None,
     csv: Annotated[
@@ -140,6 +146,16 @@ def predict(
             rich_help_panel=_PICTURES,
         ),
     ] = "",
+    every: Annotated[
+        float,
+        typer.Option(
+            "--every",
+            metavar="SECONDS",
+            min=0,
+            help="Time from one frame of a video clip that is looked at to the next; 0 for every frame.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = 0.5,
     faces: Annotated[
         Faces,
         typer.Option(
@@ -256,7 +272,9 @@ def predict(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Name the expression of every face in pictures and folders, offline.
+    """Name the expression of every face in pictures and clips.
+
+    It works offline, on files and folders.
 
     \b
     Examples:
@@ -266,6 +284,7 @@ def predict(
       emotify predict photos/ --csv faces.csv --min-confidence 0.5
       emotify predict photos/ --report faces.html --thumbnails
       emotify predict photos/ --annotate marked/
+      emotify predict clip.mp4 --report clip.html --every 1        frames of a video
       emotify predict photos/ --jsonl-file faces.jsonl --append    goes on where it stopped
       emotify predict faces48/ --faces whole --jsonl | head
       find . -name '*.jpg' -print0 | emotify predict --files-from - -0 --shard 0/4 --jsonl
@@ -280,8 +299,11 @@ def predict(
         msg = "--json prints one document and --jsonl a line a picture; take one of them"
         raise UsageError(msg)
     order = _parse_order(class_order, truth)
-    inputs = Inputs(paths or [], files_from, null, follow_links, _parse_shard(shard))
     on_ray = engine == "ray"
+    inputs = Inputs(
+        paths or [], files_from, null, follow_links, _parse_shard(shard), every,
+        without_clips="--engine ray" if on_ray else "--append" if append else "--explain" if explain else "",
+    )  # fmt: skip
     if on_ray:
         others = {"--json": json, "--jsonl": jsonl, "--jsonl-file": jsonl_file, "--csv": csv, "--report": report}
         check_ray_options(inputs, parquet, {**others, "--annotate": annotate, "--explain": explain})
@@ -301,14 +323,13 @@ def predict(
     outputs.check()
     explainer = None if explain is None else Explainer(explain, talk, force=force, append=append)
 
-    from emotify.detection.detector import Search
     from emotify.pictures.finding import Tally
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
 
     options: dict[str, Any] = {
-        "model": _find_model(model, talk), "faces": faces, "face_model": face_model,
-        "search": Search(min_face=min_face, max_side=max_side), "min_confidence": min_confidence, "head": head,
+        "model": _find_model(model, talk) or "default", "faces": faces, "face_model": face_model,
+        "min_face": min_face, "max_side": max_side, "min_confidence": min_confidence, "head": head,
         "device": device, "timeout": timeout,
     }  # fmt: skip
     # With Ray the workers have the GPUs, and this process need not.
@@ -323,8 +344,9 @@ def predict(
             job, predictor, inputs, tally, summary, talk, append=append, force=force, actors=actors, device=device
         )
         _check_found(inputs, tally)
+        talk.notice(f"wrote {printable(parquet)}")
     else:
-        _predict_here(predictor, options["model"], inputs, outputs, explainer, tally, summary, screen, talk)
+        _predict_here(predictor, inputs, outputs, explainer, tally, summary, screen, talk)
     _tell_passed_over(inputs, tally, talk)
     seconds = time.monotonic() - start
     doubt = doubt_numbers(summary.numbers) if summary.numbers and not class_order else None
@@ -343,13 +365,14 @@ def predict(
 
 
 def _predict_here(
-    predictor: Predictor, model: str | Path | None, inputs: Inputs, outputs: Outputs, explainer: Explainer | None,
-    tally: Tally, summary: Summary, screen: Screen, talk: Talk,
+    predictor: Predictor, inputs: Inputs, outputs: Outputs, explainer: Explainer | None, tally: Tally,
+    summary: Summary, screen: Screen, talk: Talk,
 ) -> None:  # fmt: skip
-    """Predict in this process, and tell of copies that were not made."""
-    name = Path(model).name if model is not None else "the model inside emotify"
-    meaning = predictor.session.head.meaning
-    opening = outputs.open(inputs, model=name, meaning=meaning, threads=predictor.threads, timeout=predictor.timeout)
+    """Predict in this process, and tell what was written, and of copies that were not made."""
+    session = predictor.session
+    opening = outputs.open(
+        inputs, model=session.name, meaning=session.head.meaning, threads=predictor.threads, timeout=predictor.timeout
+    )
     with unwinding(), opening as opened:
         if explainer is not None:
             explainer.begin()
@@ -359,9 +382,12 @@ def _predict_here(
         pictures = inputs.pictures(tally, done=opened.done, without=[folder for folder in folders if folder])
         results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
         with _telling_how_to_go_on(opened):
-            shown = results if isinstance(screen, JsonLinesScreen) else with_progress(results, talk)
+            bare = isinstance(screen, JsonLinesScreen) and sys.stdout.isatty()
+            shown = results if bare else with_progress(results, talk, total=inputs.count)
             _pass_on(shown, opened, summary, screen, talk)
         _check_found(inputs, tally)
+    for line in [*opened.written(), *([] if explainer is None else [explainer.written()])]:
+        talk.notice(f"wrote {line}")
     if opened.changed:
         talk.error(f"{amount(opened.changed, 'picture')} changed before drawing; there is no copy or thumbnail of them")
     if opened.kept:
@@ -400,7 +426,7 @@ def _find_model(given: str | None, talk: Talk) -> str | Path | None:
     if found := exports(RUNS):
         talk.notice(f"model: the newest export in {RUNS}/, {found[-1]}")
         return found[-1]
-    talk.notice("model: the one inside emotify")
+    talk.notice("model: default, inside emotify")
     return None
 
 
@@ -445,18 +471,10 @@ def _showing(opened: Opened) -> Iterator[None]:
         raise WriteError(msg) from error
 
 
-@contextlib.contextmanager
-def _telling_how_to_go_on(opened: Opened) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        if opened.lines is None:
-            raise
-        what, code = "interrupted", ExitCode.INTERRUPTED
-        if isinstance(interrupt, Interrupted):
-            what, code = str(interrupt), interrupt.exit_code
-        msg = f"{what}; go on with the same command{'' if opened.outputs.append else ' and --append'}"
-        raise Interrupted(msg, code) from None
+def _telling_how_to_go_on(opened: Opened) -> AbstractContextManager[None]:
+    if opened.lines is None:
+        return contextlib.nullcontext()
+    return saying_on_interrupt(f"go on with the same command{'' if opened.outputs.append else ' and --append'}")
 
 
 def _check_found(inputs: Inputs, tally: Tally) -> None:
@@ -476,6 +494,9 @@ def _passed_over(tally: Tally) -> Iterator[str]:
     if tally.folders:
         names = ", ".join(f"{count:,} {printable(name)}" for name, count in tally.folders.most_common())
         yield f"folders of other programs were passed over: {names}"
+    if tally.clips:
+        left = f"{amount(tally.clips, 'video clip')} inside folders {_were(tally.clips)} left out"
+        yield f"{left}; clips are taken where they are named: emotify predict clip.mp4"
     if tally.again:
         yield f"{amount(tally.again, 'folder')} {_were(tally.again)} reached more than once; pictures are taken once"
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
 from emotify.files import check_folder, check_temporary_folder, make_folder, printable, safe_stem, write_bytes
+from emotify.words import amount
 
 if TYPE_CHECKING:
     from emotify.cli.predict.inputs import Inputs
     from emotify.pictures.reading import Picture
     from emotify.prediction.explanation import Answers
-    from emotify.prediction.predictor import FaceResult, PictureResult, Predictor
+    from emotify.prediction.predictor import Predictor
+    from emotify.prediction.results import FaceResult, PictureResult
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Explainer:
     talk: Talk
     force: bool = False
     append: bool = False
+    faces: int = 0  # explained so far
     _names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -58,6 +61,11 @@ class Explainer:
             drawn[path] = _draw(predictor.session, picture, face, shown)
         for path, content in drawn.items():  # after the slow part, so that who is interrupted in it leaves none
             write_bytes(path, content, overwrite=self.force)
+        self.faces += len(drawn)
+
+    def written(self) -> str:
+        """Return what was written, and where."""
+        return f"{amount(self.faces, 'explanation')} to {printable(self.folder)}"
 
     def _new_name(self, name: str) -> str:
         found, number = name, 1

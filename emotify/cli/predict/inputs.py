@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from emotify.prediction.sharding import Shard
 
 STDIN: Final = "-"
+_NAMES_SHOWN: Final = 3  # on a page
+_CAMERA: Final = re.compile(r"/dev/video\d*|\d")
+_STREAM: Final = re.compile(r"(?:rtsps?|rtmps?|rtp|srt|udp|mms)://", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 @dataclass
@@ -31,6 +38,8 @@ class Inputs:
     null: bool = False
     follow_links: bool = False
     shard: Shard | None = None
+    every: float = 0.5  # seconds from one frame of a clip to the next
+    without_clips: str = ""  # an option that does not go with clips
     found: int = 0  # pictures, the two kinds below among them
     other_shards: int = 0
     skipped: int = 0  # pictures that were done before
@@ -39,7 +48,10 @@ class Inputs:
     def __post_init__(self) -> None:
         if not self.words and self.files_from is None:
             msg = "name pictures or folders, or a list of them with --files-from; see emotify predict --help"
+            if _is_piped():
+                msg = "nothing is named; - reads a picture from standard input: emotify predict - < face.jpg"
             raise UsageError(msg)
+        self.words = [name for word in self.words for name in _expanded(word)]
         if self.null and self.files_from is None:
             msg = "-0 says how the names in a list end; name the list with --files-from"
             raise UsageError(msg)
@@ -50,6 +62,19 @@ class Inputs:
         if wanted and sys.stdin.isatty():
             msg = "- reads standard input, which is a terminal here; send it a file: emotify predict - < face.jpg"
             raise UsageError(msg)
+        for word in self.words:
+            _refuse_stream(word)
+            if is_clip(word):
+                self._check_clip(word)
+
+    def _check_clip(self, name: str) -> None:
+        """Raise UsageError, or UnavailableError, where a clip cannot be taken."""
+        from emotify.prediction.video import import_av
+
+        if self.without_clips:
+            msg = f"{printable(name)}: {self.without_clips} is for pictures, not for video clips; leave one of them out"
+            raise UsageError(msg)
+        import_av()
 
     def pictures(self, tally: Tally, *, done: set[str], without: Sequence[Path]) -> Iterator[Path | Content]:
         """Yield what is to be predicted, in order: not what is `done`, nor what lies in the folders `without`."""
@@ -64,8 +89,18 @@ class Inputs:
                 self.other_shards += 1
             elif path is not None and str(name) in done:
                 self.skipped += 1
+            elif path is None:
+                yield Content(name, self.stdin_content)
+            elif is_clip(str(path)):
+                yield from self._frames(path)
             else:
-                yield Content(name, self.stdin_content) if path is None else path
+                yield path
+
+    def _frames(self, path: Path) -> Iterator[Content]:
+        from emotify.prediction.video import clip_frames
+
+        self._check_clip(str(path))
+        yield from clip_frames(path, every=self.every)
 
     def source(self, path: Path) -> Path | bytes:
         """Return what the picture with this name is read from."""
@@ -112,6 +147,34 @@ class Inputs:
         folders = [os.path.normpath(place if os.path.isdir(place) else place.parent) for place in places]  # noqa: PTH112
         return Path(os.path.commonpath(folders)) if len({Path(folder).anchor for folder in folders}) == 1 else Path()
 
+    @cached_property
+    def count(self) -> int | None:
+        """How many pictures and frames there are, where that is known without walking folders or reading lists."""
+        if self.files_from is not None or self.shard is not None or STDIN in self.words:
+            return None
+        counts = [self._count(word) for word in self.words]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+    def _count(self, word: str) -> int | None:
+        if os.path.isdir(word):  # noqa: PTH112 - see `base`
+            return None
+        if not is_clip(word):
+            return 1
+        from emotify.prediction.video import frame_count
+
+        return frame_count(Path(word), every=self.every)
+
+    @property
+    def shown(self) -> str:
+        """The names of what was given, without what lies above them, for a page for others."""
+        home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+        given = [*self.words, *([self.files_from] if self.files_from else [])]
+        places = [os.path.abspath(word) for word in given if word != STDIN]  # noqa: PTH100 - `..` goes, links stay
+        names = [printable(os.path.basename(place)) for place in places if place != home]  # noqa: PTH119
+        some = names[:_NAMES_SHOWN] if len(names) > _NAMES_SHOWN + 1 else names
+        return ", ".join([*some, *([f"{len(names) - len(some)} more"] if len(names) > len(some) else [])])
+
     def __str__(self) -> str:
         return ", ".join(printable(word) for word in (*self.words, *([self.files_from] if self.files_from else [])))
 
@@ -152,3 +215,42 @@ def _open_list(path: Path) -> IO[bytes]:
     except OSError as error:
         msg = f"cannot read the list {printable(path)}: {error.strerror}; name a file with --files-from"
         raise InputError(msg) from error
+
+
+def _is_piped() -> bool:
+    """Whether something is sent to this process: standard input is a pipe or a file."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _expanded(word: str) -> list[str]:
+    """Return the files of a pattern that no shell has expanded; any other word, and one without match, as it is."""
+    if os.path.lexists(word) or not glob.has_magic(word):
+        return [word]
+    return sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207 - absolute patterns too
+
+
+def is_clip(name: str) -> bool:
+    """Tell whether a file is a video by its name."""
+    from emotify.pictures.finding import is_clip_name
+
+    return is_clip_name(name)
+
+
+def _refuse_stream(word: str) -> None:
+    """Raise UsageError for a camera, a stream, or a clip that is elsewhere; a file of such a name is a file."""
+    if os.path.isfile(word) or os.path.isdir(word):  # noqa: PTH112, PTH113 - see `base`
+        return
+    shown = printable(word)
+    if _CAMERA.fullmatch(word):
+        msg = f"{shown}: cameras are not read; record a clip with the system's camera program, and name its file"
+        raise UsageError(msg)
+    if _STREAM.match(word):
+        msg = f"{shown}: streams are not read; save a part as a clip first: ffmpeg -i {shown} -t 60 clip.mp4"
+        raise UsageError(msg)
+    if _ADDRESS.match(word) and (is_clip(word) or word.endswith((".m3u8", ".mpd"))):
+        msg = f"{shown}: nothing is fetched from addresses; download the clip, then name its file"
+        raise UsageError(msg)

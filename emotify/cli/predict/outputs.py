@@ -23,13 +23,15 @@ from emotify.files import (
     make_folder,
     printable,
 )
+from emotify.words import amount
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from emotify.pictures.memory import Share
+    from emotify.prediction.outputs.clips import ClipCopies
     from emotify.prediction.outputs.lines import LinesWriter
-    from emotify.prediction.predictor import PictureResult
+    from emotify.prediction.results import PictureResult
 
 _ENOUGH_SIDE: Final = 640  # pixels, of a picture for its thumbnail alone
 _MOST_THREADS: Final = 4  # that hold pictures of full size, up to 150 MB each
@@ -41,6 +43,7 @@ class Seen(NamedTuple):
     result: PictureResult
     thumbnail: bytes | None = None
     changed: bool = False  # the file is no longer the picture that was read
+    saved: bool = False  # its annotated copy was
     kept: bool = False  # a file was there already in the place of its annotated copy
 
 
@@ -117,6 +120,8 @@ class Outputs:
                 make_folder(self.annotate, exist_ok=True)
             for path, file in self._files(opened, model, meaning):
                 opened.sinks.append(_naming(path, stack.enter_context(file)))
+            if self.annotate is not None:
+                opened.sinks.append(stack.enter_context(self._clips_sink(self.annotate, opened)))
             yield opened
 
     def _files(self, opened: Opened, model: str, meaning: str) -> Iterator[tuple[Path, AbstractContextManager[Sink]]]:
@@ -136,6 +141,29 @@ class Outputs:
         with lines_file(path, append=self.append, overwrite=self.force, top=self.top) as writer:
             opened.lines = writer
             yield lambda seen: writer.write(seen.result)
+
+    @contextmanager
+    def _clips_sink(self, folder: Path, opened: Opened) -> Iterator[Sink]:
+        """Give what writes annotated copies of clips; it loads nothing before there is one."""
+        with ExitStack() as stack:
+            copies: list[ClipCopies] = []
+
+            def write(seen: Seen) -> None:
+                if seen.result.time is not None and not copies:
+                    from emotify.prediction.outputs.clips import ClipCopies
+
+                    copies.append(stack.enter_context(ClipCopies(place, overwrite=self.force)))
+                for writer in copies:
+                    writer.add(seen.result)
+                    opened.clips = writer.clips
+
+            def place(clip: Path) -> Path:
+                from emotify.prediction.outputs.copies import clip_copy_path
+
+                opened.inputs.check_elsewhere(clip, folder, "--annotate")
+                return clip_copy_path(folder, place_below(clip, opened.inputs.base))
+
+            yield write
 
     @contextmanager
     def _csv_sink(self, path: Path) -> Iterator[Sink]:
@@ -164,9 +192,9 @@ class Outputs:
         from emotify.reports.prediction_page import new_gallery
 
         folder = None if is_standard_output(path) else path.parent
-        with _opened(path) as file, new_gallery(folder, top=self.top) as gallery:
+        with _opened(path) as file, new_gallery(folder, top=self.top, thumbnails=self.thumbnails) as gallery:
             yield lambda seen: gallery.add(seen.result, shown_place(seen.result.path, inputs.base), seen.thumbnail)
-            gallery.write(file, model=model, meaning=meaning)
+            gallery.write(file, model=model, meaning=meaning, source=inputs.shown)
 
 
 @contextmanager
@@ -224,6 +252,8 @@ class Opened:
     timeout: float  # seconds that one picture may be waited for; 0 for ever
     sinks: list[Sink] = field(default_factory=list)
     changed: int = 0  # pictures that could not be read again to be drawn
+    copies: int = 0  # annotated pictures that were saved
+    clips: int = 0  # annotated clips
     kept: int = 0  # files that were there already in the place of annotated copies
     lines: LinesWriter | None = None
     _copied: dict[PurePath, Path] = field(default_factory=dict)  # place of an annotated copy -> picture
@@ -237,6 +267,20 @@ class Opened:
     def done(self) -> set[str]:
         """The paths of pictures that are not to be predicted again."""
         return self.lines.done if self.lines is not None else set()
+
+    def written(self) -> Iterator[str]:
+        """Yield what was written, and where: a sentence for each option that writes."""
+        outputs = self.outputs
+        for path in (outputs.lines, outputs.csv, outputs.parquet):
+            if path is not None and not is_standard_output(path):
+                yield printable(path)
+        if outputs.report is not None and not is_standard_output(outputs.report):
+            hint = "" if outputs.thumbnails else "; it has boxes alone, --thumbnails puts small pictures into it"
+            yield f"{printable(outputs.report)}{hint}"
+        if outputs.annotate is not None:
+            kinds = [amount(self.copies, "annotated picture")] if self.copies or not self.clips else []
+            kinds += [amount(self.clips, "annotated clip")] if self.clips else []
+            yield f"{' and '.join(kinds)} to {printable(outputs.annotate)}"
 
     def look_again(self, results: Iterator[PictureResult]) -> Iterator[Seen]:
         """Yield each result with its thumbnail, if there is to be one, and save its annotated copy, in threads.
@@ -262,12 +306,13 @@ class Opened:
             for several in several_at_once:
                 self.changed += sum(seen.changed for seen in several)
                 self.kept += sum(seen.kept for seen in several)
+                self.copies += sum(seen.saved for seen in several)
                 yield from several
 
     def _see(self, result: PictureResult) -> Seen:
         from emotify.pictures.memory import Share
 
-        if not result.ok:
+        if not result.ok or result.time is not None:  # clips have outputs of their own
             return Seen(result)
         with Share() as share:
             return self._see_picture(result, share)
@@ -280,17 +325,18 @@ class Opened:
         picture = read_picture(self.inputs.source(result.path), enough_side=enough, share=share)
         if isinstance(picture, Failure):  # what was found in it before still stands
             return Seen(result, changed=True)
-        kept = folder is not None and not self._save_copy(result, picture.image, folder)
+        saved = folder is not None and self._save_copy(result, picture.image, folder)
+        kept = folder is not None and not saved
         if not self.outputs.thumbnails:
-            return Seen(result, kept=kept)
+            return Seen(result, kept=kept, saved=saved)
         from emotify.reports.prediction_page import thumbnail
 
-        return Seen(result, thumbnail(picture.image), kept=kept)
+        return Seen(result, thumbnail(picture.image), kept=kept, saved=saved)
 
     def _save_copy(self, result: PictureResult, image: Image, folder: Path) -> bool:
         """Save the annotated copy; return False where --append finds a file in its place, and leaves it."""
+        from emotify.prediction.annotated import draw_faces
         from emotify.prediction.outputs.copies import copy_path, save_copy
-        from emotify.reports.annotated import draw_faces
 
         self.inputs.check_elsewhere(result.path, folder, "--annotate")
         place = place_below(result.path, self.inputs.base)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotify.cli.console import Talk
+from emotify.cli.errors import saying_on_interrupt
 from emotify.cli.predict.inputs import STDIN, Inputs
 from emotify.cli.predict.screen import with_progress
-from emotify.errors import ExitCode, UsageError
+from emotify.errors import UsageError
 from emotify.files import is_standard_output
-from emotify.stopping import Interrupted
 
 if TYPE_CHECKING:
     from emotify.engines.ray_worker import Job
@@ -66,7 +64,8 @@ def predict_with_ray(
     from emotify.engines.ray_job import run
 
     output = Output(job.output, job.run)
-    with output.begin(_settings(job, predictor), append=append, overwrite=force), _telling_how_to_go_on(append=append):
+    go_on = f"go on with the same command{'' if append else ' and --append'}"
+    with output.begin(_settings(job, predictor), append=append, overwrite=force), saying_on_interrupt(go_on):
         outcomes = run(job, output, actors=actors, device=device)
         for outcome in with_progress(outcomes, talk, pictures=lambda outcome: outcome.summary.pictures):
             summary.merge(outcome.summary)
@@ -80,10 +79,11 @@ def make_job(inputs: Inputs, output: str, options: Mapping[str, Any], *, top: in
     """Return the job; `options` are what Predictor takes. Its files are named so that every process finds them."""
     from emotify.engines.listing import Sources
     from emotify.engines.ray_worker import Job
-    from emotify.opening import Kind, resolve
+    from emotify.opening import Kind, packaged_models, resolve
 
-    model = resolve(options["model"] or "default", takes=(Kind.FILE,))
-    files = {"model": str(model.path.absolute()) if options["model"] else None}
+    model = resolve(options["model"], takes=(Kind.FILE,))
+    inside = packaged_models().get(model.given) == model.path  # elsewhere it lies in another place
+    files = {"model": model.given if inside else str(model.path.absolute())}
     if options["face_model"]:
         files["face_model"] = str(Path(options["face_model"]).absolute())
     return Job(
@@ -106,20 +106,8 @@ def _settings(job: Job, predictor: Predictor) -> dict[str, Any]:
 
     options, face_model = job.predictor, job.predictor["face_model"]
     files = {
-        "model": file_sha256(resolve(options["model"] or "default", takes=(Kind.FILE,)).path),
+        "model": file_sha256(resolve(options["model"], takes=(Kind.FILE,)).path),
         "face_model": file_sha256(Path(face_model)) if face_model else None,
     }
     others = {name: value for name, value in options.items() if name not in {*files, "device"}}
-    others["search"] = dataclasses.asdict(others["search"])
     return {**files, **others, "head": str(predictor.session.head), "top": job.top}
-
-
-@contextlib.contextmanager
-def _telling_how_to_go_on(*, append: bool) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        told = isinstance(interrupt, Interrupted)
-        what = str(interrupt) if told else "interrupted"
-        code = interrupt.exit_code if isinstance(interrupt, Interrupted) else ExitCode.INTERRUPTED
-        raise Interrupted(f"{what}; go on with the same command{'' if append else ' and --append'}", code) from None

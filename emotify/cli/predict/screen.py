@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from emotify.cli.console import Talk, print_json, print_json_line
+from emotify.cli.working import Work, progress_bar, working
 from emotify.emotions import describe_order
 from emotify.files import printable
 from emotify.words import amount
@@ -15,7 +16,7 @@ from emotify.words import amount
 if TYPE_CHECKING:
     from emotify.choices import Head
     from emotify.evaluation.metrics import Scores
-    from emotify.prediction.predictor import FaceResult, PictureResult
+    from emotify.prediction.results import FaceResult, PictureResult
     from emotify.prediction.summary import Summary
     from emotify.reports.prediction_table import FaceRows
 
@@ -76,7 +77,7 @@ class JsonLinesScreen:
     top: int
 
     def show(self, result: PictureResult) -> None:
-        print_json_line(result.document(self.top))
+        print_json_line(result.to_dict(self.top))
 
     def finish(self, ending: Ending) -> None:
         if ending.scores is not None:
@@ -101,9 +102,10 @@ class DocumentScreen:
                 "schema": 1,
                 "model": ending.model,
                 "head": ending.head,
-                "pictures": [result.document(self.top) for result in self.kept],
+                "pictures": [result.to_dict(self.top) for result in self.kept],
                 "summary": {
-                    "pictures": summary.pictures,
+                    "pictures": summary.pictures - summary.frames,
+                    "frames": summary.frames,
                     "failed": summary.failed,
                     "without_face": summary.without_face,
                     "faces": summary.faces,
@@ -126,7 +128,7 @@ class LinesScreen:
     failures: int = 0
 
     def show(self, result: PictureResult) -> None:
-        path = printable(result.path)
+        path = printable(result.path) + ("" if result.time is None else f" at {result.time:.2f} s")
         cells = [cell for face in result.faces for cell in self._cells(face)]
         if not result.ok:
             cells = [result.status, "", printable(result.message)]
@@ -174,7 +176,9 @@ class TableScreen:
         from emotify.reports.prediction_table import summary_table
 
         if self.left_out:
-            self.talk.notice(f"{self.left_out:,} more pictures; --jsonl, --csv FILE or --report FILE has all of them")
+            self.talk.notice(
+                f"{amount(self.left_out, 'more picture')}; --jsonl, --csv FILE or --report FILE has all of them"
+            )
         self.talk.out.print()
         if ending.summary.faces:
             self.talk.show(summary_table(ending.summary, caption=ending.head.meaning, plain=self.rows.plain))
@@ -214,7 +218,10 @@ def _tell_counts(ending: Ending, talk: Talk, *, expressions: bool = True) -> Non
         talk.notice(f"{summary.with_frames:,} with several frames: only the first of each was read")
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.expressions.most_common() if expressions)
     without = f"; {summary.without_face:,} without a face" if summary.without_face else ""
-    many = f"{amount(summary.pictures, 'picture')}, {amount(summary.faces, 'face')}"
+    pictures = summary.pictures - summary.frames
+    kinds = [amount(pictures, "picture")] if pictures or not summary.frames else []
+    kinds += [amount(summary.frames, "frame")] if summary.frames else []
+    many = ", ".join([*kinds, amount(summary.faces, "face")])
     speed = f"{seconds:.1f} s, {summary.pictures / max(seconds, 1e-3):,.1f} a second"
     talk.notice(f"{many}{': ' if counts else ''}{counts}{without}; {speed}")
 
@@ -223,21 +230,26 @@ Result = TypeVar("Result")
 
 
 def with_progress(
-    results: Iterator[Result], talk: Talk, pictures: Callable[[Result], int] = lambda _: 1
+    results: Iterator[Result],
+    talk: Talk,
+    pictures: Callable[[Result], int] = lambda _: 1,
+    *,
+    total: int | None = None,
 ) -> Iterator[Result]:
-    """Show how many pictures are done below what is shown of them, on a terminal.
+    """Show how many pictures and frames are done: below the rows on a terminal, else on stderr every so often.
 
-    pictures: how many a result is about.
+    pictures: how many a result is about. total: how many there are, where that is known.
     """
     if talk.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
-        yield from results
+        with working(talk, "predicting", total=total, noun="picture") as work:
+            for result in results:
+                yield result
+                work.advance(pictures(result))
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures"), TimeElapsedColumn())
     # On stdout, where the rows go: two consoles on one terminal would write over each other.
-    with Progress(*columns, console=talk.out, transient=True) as progress:
-        task = progress.add_task("predict", total=None)
+    work = Work("predicting", total, "picture")
+    with progress_bar(work, talk.out) as progress:
+        task = progress.add_task(work.what, total=total)
         for result in results:
             yield result
             progress.advance(task, pictures(result))

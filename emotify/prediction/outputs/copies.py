@@ -27,6 +27,13 @@ def copy_path(folder: Path, place: PurePath) -> Path:
     return folder.joinpath(*(safe_name(part) for part in place.parts[:-1]), _file_name(place.name))
 
 
+def clip_copy_path(folder: Path, place: PurePath) -> Path:
+    """Return where in `folder` the copy of a clip goes: `x.mp4` stays what it is, `x.mov` becomes `x.mov.mp4`."""
+    name = safe_name(place.name)
+    suffix = "" if PurePath(name).suffix == ".mp4" else ".mp4"
+    return folder.joinpath(*(safe_name(part) for part in place.parts[:-1]), name + suffix)
+
+
 def save_copy(image: Image, path: Path, *, overwrite: bool = False) -> None:
     """Save a picture at its `copy_path`, without EXIF data. Raises WriteError, also for a file that exists."""
     kind = _KINDS[path.suffix.lower()]

@@ -21,7 +21,7 @@ from emotify.files import (
     printable,
     take_lock,
 )
-from emotify.prediction.predictor import PictureResult
+from emotify.prediction.results import PictureResult
 
 _LONGEST_LINE: Final = 32 * 2**20  # bytes: far more than a picture full of faces
 _AGAIN: Final = "go on with the same command and --append"
@@ -61,7 +61,7 @@ class LinesWriter:
         self.tried_again += status is not None
         with explain_write_errors(self._path, again=_AGAIN):
             self.begin()
-            self._file.write(json.dumps(result.document(self._top), allow_nan=False).encode() + b"\n")
+            self._file.write(json.dumps(result.to_dict(self._top), allow_nan=False).encode() + b"\n")
             self._file.flush()
         self.lines += 1
 

@@ -7,10 +7,11 @@ import io
 from typing import IO, Final
 
 from emotify.emotions import EMOTIONS
-from emotify.prediction.predictor import FaceResult, PictureResult
+from emotify.prediction.results import FaceResult, PictureResult
 
 COLUMNS: Final = (
-    "path", "status", "message", "face", "x0", "y0", "x1", "y1", "detection", "label", "probability", *EMOTIONS
+    "path", "status", "message", "face", "x0", "y0", "x1", "y1", "detection", "label", "probability", *EMOTIONS,
+    "time", "track",
 )  # fmt: skip
 # Where some reader would end a cell without quotes, and what follows might be a formula: spreadsheets of some languages
 # part cells by semicolons, and Python before 3.12.3 puts no quotes around a carriage return.
@@ -40,16 +41,18 @@ class CsvWriter:
         head = [self._cell(str(result.path)), result.status, self._cell(result.message or result.note)]
         rows = self._rows if _SPLITTING.isdisjoint("".join(head)) else self._quoted_rows
         for number, face in enumerate(result.faces, 1):
-            rows.writerow([*head, number, *self._face(face)])
+            rows.writerow([*head, number, *self._face(face, result.time)])
         if not result.faces:
-            rows.writerow([*head, *[""] * (len(self._columns) - len(head))])
+            cells = dict.fromkeys(self._columns, "") | {"time": _seconds(result.time)}
+            rows.writerow([*head, *list(cells.values())[len(head) :]])
 
-    def _face(self, face: FaceResult) -> list[str]:
+    def _face(self, face: FaceResult, time: float | None) -> list[str]:
         box = [f"{edge:.1f}" for edge in face.box]
         detection = "" if face.detection is None else f"{face.detection:.4f}"
         shares = [f"{value:.4f}" for value in face.probabilities]
         more = [cell for name, value in face.ranked(self._top)[1:] for cell in (name, f"{value:.4f}")]
-        return [*box, detection, face.label, f"{face.probability:.4f}", *shares, *more]
+        track = [_seconds(time), "" if face.track is None else str(face.track)]
+        return [*box, detection, face.label, f"{face.probability:.4f}", *shares, *track, *more]
 
     def _cell(self, text: str) -> str:
         # A spreadsheet runs a cell that begins like a formula; the apostrophe makes it text (OWASP, "CSV injection").
@@ -58,3 +61,7 @@ class CsvWriter:
     def close(self) -> None:
         """Hand everything to the file, which stays open."""
         self._text.detach()
+
+
+def _seconds(time: float | None) -> str:
+    return "" if time is None else f"{time:.3f}"

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from emotify.reports.palette import colour_of, ink_on
+from emotify.palette import colour_of, ink_on
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-    from emotify.prediction.predictor import FaceResult
+    from emotify.prediction.results import FaceResult
 
     Font = FreeTypeFont | ImageFont
     Area = tuple[float, float, float, float]  # x0, y0, x1, y1
@@ -24,16 +24,16 @@ _SMALL_FACE: Final = 24  # pixels: so are those with smaller faces, as long as t
 _LARGE: Final = 1200  # pixels
 
 
-def draw_faces(image: Image, faces: Sequence[FaceResult]) -> Image:
+def draw_faces(image: Image, faces: Sequence[FaceResult], *, factor: int | None = None) -> Image:
     """Return an RGB copy of an upright picture with a box and a label for each face, the surest on top.
 
     Lines and letters grow with the picture, so that they are read as well at 6000 pixels as at 100. A small picture,
-    or one with small faces, is enlarged by a whole factor first.
+    or one with small faces, is enlarged by a whole factor first, or by the `factor` that is given.
     """
     from PIL import ImageDraw
     from PIL.Image import Resampling
 
-    factor = _enlargement(image.size, faces)
+    factor = factor or enlargement(image.size, faces)
     drawn = image.convert("RGB").resize((image.width * factor, image.height * factor), Resampling.NEAREST)
     draw = ImageDraw.Draw(drawn)
     labels: list[_Label] = []
@@ -47,7 +47,8 @@ def draw_faces(image: Image, faces: Sequence[FaceResult]) -> Image:
     return drawn
 
 
-def _enlargement(size: tuple[int, int], faces: Sequence[FaceResult]) -> int:
+def enlargement(size: tuple[int, int], faces: Sequence[FaceResult]) -> int:
+    """Return the factor by which a picture of a size, with these faces, is enlarged so that labels can be read."""
     longest = max(size)
     smallest = min((math.sqrt(face.area) for face in faces), default=math.inf)
     wanted = max(_SMALL / longest, min(_SMALL_FACE / max(smallest, 1), _LARGE // longest))
@@ -103,7 +104,7 @@ class _Label:
 
 def _label(face: FaceResult, box: Area, size: tuple[int, int], others: Sequence[Area]) -> _Label:
     """Return a face's label, in the place where it hides least of the others."""
-    text = f"{face.label} {face.probability:.0%}"
+    text = str(face) if face.track is None else f"{face.track} {face}"
     font = _font(text, box, size)
     height = font.getbbox("angry%", anchor="ls")[3] - font.getbbox("angry%", anchor="ls")[1]
     pad = max(1, round(height / 5))

@@ -1,0 +1,68 @@
+"""What a shell offers as values of options, quickly: without loading torch. Choices offer theirs by themselves."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import emotify
+from emotify.opening import packaged_models
+from emotify.runs import RUNS, STATE, ensembles, exports, finished_runs
+
+_NETWORKS: Final = "NETWORKS"  # the table in emotify/networks/__init__.py
+
+
+def network_names() -> list[str]:
+    """Return the names of the networks, read off their table: importing it would load torch."""
+    source = (Path(emotify.__file__).parent / "networks" / "__init__.py").read_text(encoding="utf-8")
+    tables = [
+        node.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == _NETWORKS
+    ]
+    keys = [key for table in tables if isinstance(table, ast.Dict) for key in table.keys]
+    return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+
+
+def file_models() -> list[str]:
+    """Return the models inside the package, and the exported files in runs/."""
+    return [*packaged_models(), *map(str, exports(RUNS))]
+
+
+def any_models() -> list[str]:
+    """Return what can be a MODEL: the models inside, and what is in runs/."""
+    return [*packaged_models(), *map(str, [*ensembles(RUNS), *finished_runs(RUNS), *exports(RUNS)])]
+
+
+def runs() -> list[str]:
+    """Return the finished runs in runs/."""
+    return list(map(str, finished_runs(RUNS)))
+
+
+def trained() -> list[str]:
+    """Return the ensembles and finished runs in runs/."""
+    return list(map(str, [*ensembles(RUNS), *finished_runs(RUNS)]))
+
+
+def unfinished_runs() -> list[str]:
+    """Return the runs in runs/ that can be resumed."""
+    return sorted(str(state.parent) for state in RUNS.glob(f"*/{STATE}"))
+
+
+def offering(values: Callable[[], list[str]]) -> Callable[[str], list[str]]:
+    """Return what Typer asks for completions: the values that begin so, and where there is none the shell's files."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values() if value.startswith(incomplete)]
+
+    return complete
+
+
+OFFERS: Final = {  # of the fields of TrainConfig
+    "model": offering(network_names),
+    "distill": offering(any_models),
+    "start_from": offering(any_models),
+    "device": offering(lambda: ["auto", "cpu", "cuda"]),
+}

@@ -1,0 +1,132 @@
+"""What is told while slow work goes on: a bar on a terminal, elsewhere a line on stderr every so often."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Final
+
+from emotify.cli.console import Talk
+from emotify.words import amount
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from emotify.arrays import UInt8Array
+    from emotify.evaluation.classifier import Answers, Classifier
+
+_PATIENCE: Final = 1.0  # seconds: what is done by then is not worth a bar
+_REFRESH: Final = 0.25  # seconds
+_FIRST_LINE, _MOST_BETWEEN = 5.0, 60.0  # seconds; each line comes after twice the time of the one before
+_CHUNK: Final = 256  # images: a multiple of every batch, so that no answer changes
+
+
+@dataclass
+class Work:
+    """How far a piece of work is."""
+
+    what: str
+    total: int | None = None  # None: not known
+    noun: str = "image"
+    done: int = 0
+    _begun: float = field(default_factory=time.monotonic)
+
+    def advance(self, count: int = 1) -> None:
+        """Count what is done."""
+        self.done += count
+
+    def line(self) -> str:
+        """Return how far it is, with the time that is left where that can be told."""
+        seconds = time.monotonic() - self._begun
+        parts = [clock(seconds)]
+        if self.total is not None:
+            parts.insert(0, f"{self.done:,} of {amount(self.total, self.noun)}")
+            if 0 < self.done < self.total:
+                parts.append(f"about {clock(seconds / self.done * (self.total - self.done))} left")
+        elif self.done:
+            parts.insert(0, amount(self.done, self.noun))
+        return f"{self.what}: {', '.join(parts)}"
+
+
+@contextlib.contextmanager
+def working(talk: Talk, what: str, *, total: int | None = None, noun: str = "image") -> Iterator[Work]:
+    """Tell how far the work in the block is, if it takes more than a moment; nothing with --quiet.
+
+    what: the work, as `reading fer2013.csv`. total: how many `noun`s there are, if that is known.
+    """
+    work = Work(what, total, noun)
+    if talk.quiet:
+        yield work
+        return
+    ended = Event()
+    show = _show_bar if sys.stderr.isatty() else _print_lines
+    thread = Thread(target=show, args=(work, talk, ended), daemon=True)
+    thread.start()
+    try:
+        yield work
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _print_lines(work: Work, talk: Talk, ended: Event) -> None:
+    wait = _FIRST_LINE
+    while not ended.wait(wait):
+        talk.notice(work.line())
+        wait = min(2 * wait, _MOST_BETWEEN)
+
+
+def _show_bar(work: Work, talk: Talk, ended: Event) -> None:
+    if ended.wait(_PATIENCE):
+        return
+    with progress_bar(work, talk.err) as progress:
+        task = progress.add_task(work.what, total=work.total, completed=work.done)
+        while not ended.wait(_REFRESH):
+            progress.update(task, completed=work.done)
+
+
+def progress_bar(work: Work, console: Console) -> Progress:
+    """Return a bar with the time left, or where the total is not known the count and the time so far."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    what = TextColumn("{task.description}", markup=False)
+    if work.total is None:
+        count = TextColumn("{task.completed:,}" if work.noun == "picture" else "")
+        return Progress(SpinnerColumn(), what, count, TimeElapsedColumn(), console=console, transient=True)
+    bar, count = BarColumn(bar_width=24), TextColumn("{task.completed:,}/{task.total:,}")
+    left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    return Progress(SpinnerColumn(), what, bar, count, *left, console=console, transient=True)
+
+
+def clock(seconds: float) -> str:
+    """Return a time as `12 s`, `3 min` or `1 h 20 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Watched:
+    """A classifier that counts, some hundred images at a time, what it has answered."""
+
+    def __init__(self, classifier: Classifier, advance: Callable[[int], None]) -> None:
+        self._classifier, self._advance, self.name = classifier, advance, classifier.name
+
+    def answers(self, images: UInt8Array) -> Answers:
+        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        import numpy as np
+
+        from emotify.evaluation.classifier import Answers
+
+        answers = []
+        for start in range(0, max(len(images), 1), _CHUNK):
+            some = images[start : start + _CHUNK]
+            answers.append(self._classifier.answers(some))
+            self._advance(len(some))
+        crowds = [each.crowd for each in answers if each.crowd is not None]
+        return Answers(np.concatenate([each.labels for each in answers]), np.concatenate(crowds) if crowds else None)

@@ -1,0 +1,95 @@
+"""What is told while slow work goes on."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from emotify.cli import app, working
+from emotify.cli.console import Talk
+from emotify.cli.working import Watched, Work, clock
+from emotify.onnx_runtime.classifier import open_session
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """The first line comes after a twentieth of a second."""
+    monkeypatch.setattr(working, "_FIRST_LINE", 0.05)
+
+
+def test_slow_work_is_told_in_lines(capsys):
+    """Off a terminal, each after twice the time of the one before, with the time that is left."""
+    with working.working(Talk(), "answering", total=400) as work:
+        for _ in range(4):
+            time.sleep(0.1)
+            work.advance(100)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 3
+    assert lines[0].startswith("answering: 0 of 400 images, 0 s")
+    assert "about 0 s left" in lines[-1]
+
+
+def test_quick_work_and_quiet_commands_tell_nothing(capsys):
+    with working.working(Talk(), "reading"):
+        pass
+    with working.working(Talk(quiet=True), "reading"):
+        time.sleep(0.15)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_line_says_what_is_known():
+    """With a total and without, and where nothing can be counted."""
+    begun = time.monotonic() - 30
+    assert (
+        Work("answering", 400, done=100, _begun=begun).line() == "answering: 100 of 400 images, 30 s, about 90 s left"
+    )
+    assert Work("answering", 1, done=1, _begun=begun).line() == "answering: 1 of 1 image, 30 s"
+    assert Work("predicting", None, "picture", 1234, begun).line() == "predicting: 1,234 pictures, 30 s"
+    assert Work("exporting", _begun=begun).line() == "exporting: 30 s"
+    assert [clock(seconds) for seconds in (3.4, 99, 200, 7300)] == ["3 s", "99 s", "3 min", "2 h 2 min"]
+
+
+def test_watching_a_classifier_changes_no_answer(small_model):
+    """Some hundred images at a time, all of them, none of them; each is counted once."""
+    session = open_session(small_model, threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (1100, 1, 48, 48), dtype=np.uint8)
+    counted: list[int] = []
+    answers = Watched(session, counted.append).answers(images)
+    assert counted == [256, 256, 256, 256, 76]
+    assert np.array_equal(answers.labels, session.answers(images).labels)
+    assert answers.crowd is None
+    assert Watched(session, counted.append).answers(images[:0]).labels.shape == (0, 7)
+
+
+def test_predicting_into_a_pipe_is_told_too(small_model, class_folder, monkeypatch):
+    """On stderr; rows of stdout stay as they are."""
+    monkeypatch.setattr(working, "_FIRST_LINE", 0.0001)
+    shown = CliRunner().invoke(app, ["predict", str(class_folder), "--model", str(small_model), "--jsonl"])
+    assert len(shown.stdout.splitlines()) == 14
+    assert "predicting: " in shown.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no timers that interrupt")
+def test_an_interrupt_while_data_is_read_says_how_to_start_again(tmp_path):
+    """Nothing is trained yet, so there is nothing to resume, and no folder of a run."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    import torch  # noqa: F401 - what is interrupted is the reading, not this
+
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.4)
+        shown = CliRunner().invoke(app, ["train", "--data", "synthetic", "--out", str(tmp_path / "runs")])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert shown.exit_code == 130
+    assert "interrupted; nothing was trained yet; start again with the same command" in shown.stderr
+    assert not (tmp_path / "runs").exists()

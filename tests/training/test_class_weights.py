@@ -1,0 +1,73 @@
+"""Weights of the classes: rare expressions count more where they are asked to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from emotify.data import Dataset, Split
+from emotify.emotions import EMOTIONS
+from emotify.training.classifier import open_run
+from emotify.training.config import TrainConfig
+from emotify.training.loop import class_weights, two_headed_loss
+from tests.training.short_runs import train
+
+CONFIG = TrainConfig(model="fnn", epochs=4, batch_size=32, device="cpu", precision="fp32", threads=2)
+
+
+def one_hot(*counts: int) -> torch.Tensor:
+    return torch.eye(7)[torch.repeat_interleave(torch.arange(7), torch.tensor(counts))]
+
+
+def test_weights_are_inverse_frequencies_to_a_power():
+    """At 1 every class has the same part of the loss; the mean weight of the images is 1; 0 changes nothing."""
+    targets = one_hot(40, 10, 10, 10, 10, 10, 10)
+    assert class_weights(targets, 0.0) is None
+    even = class_weights(targets, 1.0)
+    assert even is not None
+    assert (even * targets.sum(0)).tolist() == pytest.approx([100 / 7] * 7)
+    half = class_weights(targets, 0.5)
+    assert half is not None
+    assert float(half[1] / half[0]) == pytest.approx(2.0)  # 4 times as rare
+    assert float((half * targets.sum(0)).sum()) == pytest.approx(100)
+
+
+def test_each_head_has_its_own_weights():
+    """Votes by their shares; what nobody voted for has none."""
+    shares = torch.tensor([[0.8, 0.2, *[0.0] * 8], [0.6, 0.4, *[0.0] * 8]]).repeat(7, 1)
+    found = class_weights(torch.cat([one_hot(2, 2, 2, 2, 2, 2, 2), shares], dim=1), 1.0)
+    assert found is not None
+    assert found[:7].tolist() == pytest.approx([1.0] * 7)
+    assert found[7:].tolist() == pytest.approx([0.5 / 0.7, 0.5 / 0.3, *[0.0] * 8])
+
+
+def test_the_loss_is_the_weighted_mean():
+    """Of each head, checked by hand."""
+    torch.manual_seed(0)
+    logits, targets = torch.randn(5, 17), torch.rand(5, 17)
+    weights = torch.arange(1.0, 18.0)
+    config = dataclasses.replace(CONFIG, crowd_weight=0.25, label_smoothing=0.0)
+    by_head = [
+        -(weights[head] * targets[:, head] * F.log_softmax(logits[:, head], 1)).sum(1).mean()
+        for head in (slice(0, 7), slice(7, 17))
+    ]
+    loss = two_headed_loss(logits, targets, None, config, weights)
+    assert float(loss) == pytest.approx(float(0.75 * by_head[0] + 0.25 * by_head[1]), rel=1e-5)
+
+
+def test_rare_classes_are_named_more_often(faces, tmp_path):
+    """A training with one eighth of the images of disgust names it for more of valid with weights than without."""
+    images = faces[Split.TRAIN]
+    rare = EMOTIONS.index("disgust")
+    kept = (images.labels != rare) | (np.cumsum(images.labels == rare) <= 5)
+    dataset = Dataset("rare", {**faces, Split.TRAIN: images.take(kept)})
+    named = []
+    for power in (0.0, 1.0):
+        folder = train(dataclasses.replace(CONFIG, class_weights=power), dataset, tmp_path / str(power))
+        answers = open_run(folder, device="cpu").answers(faces[Split.VALID].images).labels
+        named.append(int((answers.argmax(1) == rare).sum()))
+    assert named[1] > named[0] + 2, named
