@@ -20,7 +20,7 @@ from emotify.data.splits import hold_out
 from emotify.data.types import LabelledImages
 from emotify.errors import SHOWN, InputError, list_mistakes
 from emotify.files import printable
-from emotify.pictures.finding import IMAGE_EXTENSIONS
+from emotify.pictures.formats import IMAGE_EXTENSIONS
 from emotify.words import amount
 
 ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2", ".zst")

@@ -9,15 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-from emotify.pictures.formats import RAW_EXTENSIONS
+from emotify.pictures.formats import IMAGE_EXTENSIONS
 from emotify.waiting import waiting_for
-
-# What a walk takes for a picture by its name. Some cannot be read: better a row that says so than silence.
-IMAGE_EXTENSIONS: Final = RAW_EXTENSIONS | frozenset([
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".jxl", ".svg",
-    ".eps", ".psd", ".ico",
-])  # fmt: skip
 
 # Folders that other programs and systems keep thumbnails and deleted files in, in small letters.
 _OF_OTHER_PROGRAMS: Final = frozenset([

@@ -23,6 +23,12 @@ RAW_EXTENSIONS: Final = frozenset([
     ".3fr", ".ari", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos",
     ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 ])  # fmt: skip
+# What a walk takes for a picture by its name. Some cannot be read: better a row that says so than silence.
+IMAGE_EXTENSIONS: Final = RAW_EXTENSIONS | frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".jxl", ".svg",
+    ".eps", ".psd", ".ico",
+])  # fmt: skip
 _UNSUPPORTED: Final = (
     # NEF, DNG and others are TIFF files; emotify.pictures.tiff tells those.
     (CAMERA_RAW, re.compile(rb"IIR[OS]|MMOR|IIU\0|II\x1a\0\0\0HEAPCCDR")),

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from emotify.choices import Optimizer, names_of
 from emotify.data import Dataset, Split
 from emotify.errors import GateError, ModelError, UnavailableError, UsageError, WriteError
 from emotify.runs import read_run
@@ -77,7 +78,7 @@ def test_f1_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
     assert not (folder / "state.safetensors").exists()
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.parametrize("optimizer", names_of(Optimizer))
 def test_f1_convolutions_resume_exactly_too(optimizer, faces, tmp_path):
     """F1: their momentum comes back in the memory layout that their weights have."""
     few = {split: images.take(np.arange(0, len(images), 7)) for split, images in faces.items()}
@@ -113,7 +114,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 @needs_gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")  # is a prototype, torch says
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.parametrize("optimizer", names_of(Optimizer))
 def test_no_step_waits_for_the_gpu(optimizer, few, tmp_path):
     """The first steps may, to make what later ones use."""
     with new_run(dataclasses.replace(ON_GPU, optimizer=optimizer), few, out=tmp_path) as training:
@@ -131,7 +132,7 @@ def test_no_step_waits_for_the_gpu(optimizer, few, tmp_path):
 @needs_gpu
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of what torch.compile itself imports
 @pytest.mark.parametrize("compiled", ["off", "on"])
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.parametrize("optimizer", names_of(Optimizer))
 def test_f1_resuming_on_a_gpu_is_exact(optimizer, compiled, few, tmp_path):
     """F1: the weights equal, bit for bit, those of a run that was not interrupted."""
     config = dataclasses.replace(ON_GPU, optimizer=optimizer, compile=compiled)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from emotify.choices import Optimizer, names_of
 from emotify.errors import ModelError, UsageError
 from emotify.networks import NETWORKS, build_network
 from emotify.training.config import TrainConfig
@@ -75,7 +76,7 @@ def test_muon_without_a_convolution_is_told():
         prepare(TrainConfig(model="fnn", optimizer="muon"))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.parametrize("optimizer", names_of(Optimizer))
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_parameter_has_one_optimizer(name, optimizer):
     """Convolutions have Muon where it is asked for; what is fixed has none, and only weights decay."""

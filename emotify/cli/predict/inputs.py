@@ -115,7 +115,7 @@ class Inputs:
 
     def check_not_written(self, outputs: Sequence[Path], *, models: Sequence[Path]) -> None:
         """Raise UsageError when a file that is to be written is one that is to be read; --force must not cost one."""
-        from emotify.pictures.finding import IMAGE_EXTENSIONS
+        from emotify.pictures.formats import IMAGE_EXTENSIONS
 
         listed = [] if self.files_from in {None, STDIN} else [Path(str(self.files_from))]
         named = [*(Path(word) for word in self.words if word != STDIN), *listed, *models]

@@ -12,7 +12,7 @@ from typing import Final
 from PIL.Image import Image
 
 from emotify.files import make_folder, printable, write_bytes
-from emotify.pictures.finding import IMAGE_EXTENSIONS
+from emotify.pictures.formats import IMAGE_EXTENSIONS
 
 _KINDS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _LARGEST_NAME: Final = 120  # bytes, with which any file system can do
