@@ -1,15 +1,16 @@
-"""Keep lines of libraries off stderr that cannot be told to be quiet."""
+"""Keep lines off stderr that libraries cannot be told not to write."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from emotify.stopping import telling_on
 
 
-@contextmanager
+@contextlib.contextmanager
 def without_lines(marker: bytes) -> Iterator[None]:
     """Hold back stderr while the block runs, then write what is there but for the lines that hold `marker`."""
     try:
@@ -29,3 +30,15 @@ def without_lines(marker: bytes) -> Iterator[None]:
             for line in lines:
                 if marker not in line:
                     shown.write(line)
+
+
+def drop_leak_reports() -> None:
+    """Close stderr to what is written after Python's own end, if Triton is loaded; to be called by `atexit`.
+
+    PyTorch for CUDA loads Triton, whose bindings (nanobind) then list all that they hold as leaked.
+    """
+    if "triton" not in sys.modules:
+        return
+    with contextlib.suppress(OSError, ValueError):  # stderr may be closed
+        sys.stderr.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -37,7 +37,7 @@ label = "__import__('emotify').Predictor('fast').predict({path!r}).faces[0].labe
 with multiprocessing.get_context("spawn").Pool(1) as pool:
     print(pool.apply(eval, ("__import__('onnxruntime').__name__",)), pool.apply(eval, (label,)))
 """
-NOISE = re.compile(r"NETWORK|Traceback|Warning|matplotlib|joblib|:onnxruntime:", re.IGNORECASE)
+NOISE = re.compile(r"NETWORK|Traceback|Warning|matplotlib|joblib|nanobind|:onnxruntime:", re.IGNORECASE)
 
 
 @functools.cache

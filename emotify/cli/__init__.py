@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import io
@@ -15,6 +16,7 @@ from emotify import __version__, stopping
 from emotify.cli.commands import LateCommand
 from emotify.cli.errors import Commands
 from emotify.errors import ExitCode
+from emotify.stderr import drop_leak_reports
 from emotify.waiting import is_anything_waited_for
 
 # The first lines of the commands' docstrings: `emotify --help` shows them without loading the commands.
@@ -66,6 +68,7 @@ for _name, _help in _COMMANDS.items():
 def main() -> None:
     """Run the command line."""
     stopping.listen()
+    atexit.register(drop_leak_reports)  # first, and so the last that is called
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
