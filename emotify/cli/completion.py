@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 import emotify
 from emotify.opening import packaged_models
@@ -60,9 +61,12 @@ def offering(values: Callable[[], list[str]]) -> Callable[[str], list[str]]:
     return complete
 
 
-OFFERS: Final = {  # of the fields of TrainConfig
+Offers: TypeAlias = Mapping[str, Callable[[str], list[str]]]
+NO_OFFERS: Final[Offers] = MappingProxyType({})
+TRAIN_OFFERS: Final[Offers] = {  # by the fields of TrainConfig
     "model": offering(network_names),
     "distill": offering(any_models),
     "start_from": offering(any_models),
     "device": offering(lambda: ["auto", "cpu", "cuda"]),
 }
+PREDICT_OFFERS: Final[Offers] = {"model": offering(file_models)}  # by the fields of PredictSettings

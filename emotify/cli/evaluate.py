@@ -35,6 +35,9 @@ from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder, check_temporary_folder, printable
 
 if TYPE_CHECKING:
+    from emotify.choices import Head
+    from emotify.data import Dataset
+    from emotify.ensembling.diversity import Diversity
     from emotify.evaluation.classifier import Classifier
     from emotify.evaluation.evaluate import Leaderboard
     from emotify.evaluation.metrics import Scores
@@ -101,40 +104,16 @@ def evaluate(
     _check_report(report, with_images=with_images, force=force)
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
 
-    from emotify.data import Split, also_in, nearly_in
-    from emotify.ensembling.diversity import diversity_of
-    from emotify.evaluation.classifier import Viewed
-    from emotify.evaluation.evaluate import evaluate as evaluate_all
-
     seen = chosen_views(views, tta=tta) or "one"
     classifiers = open_classifiers(paths, device=device, threads=threads)
     _replay(classifiers, talk)
     dataset = load_dataset(
         data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes, scored=split
     )
-    if split not in dataset.splits or not len(dataset.splits[split]):
-        msg = f"{dataset.source} has no images of the {split} split; it has: {', '.join(dataset.splits)}"
-        raise InputError(msg)
+    leaderboard, diversity = _score(
+        classifiers, dataset, split, talk, views=seen, recipes=recipe_names(paths), head=head
+    )
     images = dataset.splits[split]
-    in_train = near_train = None
-    if split != Split.TRAIN and Split.TRAIN in dataset.splits:
-        train = dataset.splits[Split.TRAIN].images
-        with working(talk, "looking for the same images in train"):
-            in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
-    valid = dataset.splits.get(Split.VALID)
-    count = len(images) + (0 if valid is None or split == Split.VALID else len(valid))
-    with working(talk, "answering", total=count * len(classifiers)) as work:
-        leaderboard = evaluate_all(
-            [Watched(Viewed(classifier, seen), work.advance) for classifier in classifiers],
-            images,
-            split,
-            valid=valid,
-            in_train=in_train,
-            near_train=near_train,
-            recipes=recipe_names(paths),
-            head=head,
-        )
-        diversity = diversity_of([result.probabilities for result in leaderboard.results], images.labels)
     if json:
         document = leaderboard.document()
         print_json({**document, "diversity": diversity and diversity.document(), "data": dataset.document()})
@@ -159,6 +138,48 @@ def evaluate(
     if min_accuracy is not None and best < min_accuracy:
         msg = f"accuracy {best:.4f} on {split} is below --min-accuracy {min_accuracy}"
         raise GateError(msg)
+
+
+def _score(
+    classifiers: Sequence[Classifier],
+    dataset: Dataset,
+    split: SplitName,
+    talk: Talk,
+    *,
+    views: str,
+    recipes: Sequence[str | None],
+    head: Head | None,
+) -> tuple[Leaderboard, Diversity | None]:
+    """Return the leaderboard on one split, and what the classifiers share. Raises InputError for an empty split."""
+    from emotify.data import also_in, nearly_in
+    from emotify.ensembling.diversity import diversity_of
+    from emotify.evaluation.classifier import Viewed
+    from emotify.evaluation.evaluate import evaluate as evaluate_all
+
+    if split not in dataset.splits or not len(dataset.splits[split]):
+        msg = f"{dataset.source} has no images of the {split} split; it has: {', '.join(dataset.splits)}"
+        raise InputError(msg)
+    images = dataset.splits[split]
+    in_train = near_train = None
+    if split != SplitName.TRAIN and SplitName.TRAIN in dataset.splits:
+        train = dataset.splits[SplitName.TRAIN].images
+        with working(talk, "looking for the same images in train"):
+            in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
+    valid = dataset.splits.get(SplitName.VALID)
+    count = len(images) + (0 if valid is None or split == SplitName.VALID else len(valid))
+    with working(talk, "answering", total=count * len(classifiers)) as work:
+        leaderboard = evaluate_all(
+            [Watched(Viewed(classifier, views), work.advance) for classifier in classifiers],
+            images,
+            split,
+            valid=valid,
+            in_train=in_train,
+            near_train=near_train,
+            recipes=recipes,
+            head=head,
+        )
+        diversity = diversity_of([result.probabilities for result in leaderboard.results], images.labels)
+    return leaderboard, diversity
 
 
 def _replay(classifiers: Sequence[Classifier], talk: Talk) -> None:

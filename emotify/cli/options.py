@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, get_type_hints
@@ -13,20 +12,22 @@ import typer
 
 from emotify.choices import Head
 from emotify.choices import Views as ViewsName
-from emotify.cli.completion import OFFERS
-from emotify.training.config import Setting, TrainConfig, option, setting
+from emotify.cli.completion import NO_OFFERS, TRAIN_OFFERS, Offers
+from emotify.settings import LARGEST_FLOAT, Setting, option, setting
+from emotify.training.config import TrainConfig
 
-MACHINE, TALK = "Machine", "Output"  # headings of the help
-_SETTINGS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+TALK = "Output"  # a heading of the help
 
 
-def _declared(name: str) -> Any:  # noqa: ANN401 - Typer's OptionInfo, which is not public
-    """Return the option that a field of TrainConfig declares."""
-    about = setting(_SETTINGS[name])
+def declared(field: dataclasses.Field[Any], offers: Offers = NO_OFFERS) -> Any:  # noqa: ANN401 - Typer's OptionInfo
+    """Return the option that the field of a configuration declares; offers: what a shell completes, by field."""
+    about = setting(field)
+    names = [option(field.name)]
+    if about.also is not None and about.also.startswith("--no-"):
+        names = [f"{names[0]}/{about.also}"]
+    elif about.also is not None:
+        names.append(about.also)
     least, most = _shown_range(about)
-    names = [option(name), *([about.also] if about.also and not about.also.startswith("--no-") else [])]
-    if about.also and about.also.startswith("--no-"):
-        names = [f"{option(name)}/{about.also}"]
     return typer.Option(
         *names,
         help=about.help,
@@ -34,17 +35,18 @@ def _declared(name: str) -> Any:  # noqa: ANN401 - Typer's OptionInfo, which is 
         rich_help_panel=about.heading,
         min=least,
         max=most,
-        autocompletion=OFFERS.get(name),
+        autocompletion=offers.get(field.name),
     )
 
 
-def _shown_range(about: Setting) -> tuple[float, float] | tuple[None, None]:
-    """Return the bounds that the help shows: both or none; TrainConfig checks all of them."""
-    if about.at_least is None or about.at_most is None or about.at_most == sys.float_info.max:
+def _shown_range(about: Setting) -> tuple[float | None, float | None]:
+    """Return the bounds that the help shows; those of a configuration that are odd, it checks itself."""
+    if about.at_least is None or about.at_most == LARGEST_FLOAT or about.below is not None:
         return None, None
     return about.at_least, about.at_most
 
 
+_TRAIN = {field.name: field for field in dataclasses.fields(TrainConfig)}
 Quiet: TypeAlias = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print results and errors only.", rich_help_panel=TALK)
 ]
@@ -76,8 +78,8 @@ Ferplus: TypeAlias = Annotated[
         "fer2013.csv.",
     ),
 ]
-ClassOrder: TypeAlias = Annotated[str, _declared("class_order")]
-ExcludeClasses: TypeAlias = Annotated[str, _declared("exclude_classes")]
+ClassOrder: TypeAlias = Annotated[str, declared(_TRAIN["class_order"])]
+ExcludeClasses: TypeAlias = Annotated[str, declared(_TRAIN["exclude_classes"])]
 HeadName: TypeAlias = Annotated[
     Head | None,
     typer.Option(
@@ -86,8 +88,8 @@ HeadName: TypeAlias = Annotated[
         "head answers its own.",
     ),
 ]
-Device: TypeAlias = Annotated[str, _declared("device")]
-Threads: TypeAlias = Annotated[int, _declared("threads")]
+Device: TypeAlias = Annotated[str, declared(_TRAIN["device"], TRAIN_OFFERS)]
+Threads: TypeAlias = Annotated[int, declared(_TRAIN["threads"])]
 Views: TypeAlias = Annotated[
     ViewsName | None,
     typer.Option(
@@ -104,24 +106,29 @@ def chosen_views(views: ViewsName | None, *, tta: bool) -> ViewsName | None:
     return views or ("mirror" if tta else None)
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of TrainConfig, in place of its `**settings`."""
-    signature = inspect.signature(command, eval_str=True)
-    context, *own = (
-        parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD
-    )
-    kinds = get_type_hints(TrainConfig)
-    settings = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=Annotated[kinds[name], _declared(name)],
-        )
-        for name, field in _SETTINGS.items()
-    ]
-    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    parameters = [context, *settings, *own]
-    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
+Command: TypeAlias = Callable[..., None]
+
+
+def with_settings(configuration: type[Any], offers: Offers = NO_OFFERS) -> Callable[[Command], Command]:
+    """Give a command an option for each field of a configuration, in place of its `**settings`, after its first."""
+
+    def add(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        first, *own = (each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD)
+        kinds = get_type_hints(configuration)
+        settings = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=Annotated[kinds[field.name], declared(field, offers)],
+            )
+            for field in dataclasses.fields(configuration)
+        ]
+        own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+        parameters = [first, *settings, *own]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        return command
+
+    return add

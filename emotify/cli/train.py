@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotify.choices import Recipe
-from emotify.cli.completion import offering, unfinished_runs
+from emotify.cli.completion import TRAIN_OFFERS, offering, unfinished_runs
 from emotify.cli.console import Talk, next_command, print_json
 from emotify.cli.datasets import class_words, load_dataset
 from emotify.cli.errors import saying_on_interrupt
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from emotify.training.loop import Training
 
 
-@with_settings
+@with_settings(TrainConfig, TRAIN_OFFERS)
 def train(
     ctx: typer.Context,
     data: Data = None,

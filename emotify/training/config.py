@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,51 +17,16 @@ from emotify.emotions import parse_class_order
 from emotify.errors import UsageError, list_mistakes
 from emotify.files import parse_json, printable
 from emotify.machine import check_device_name
+from emotify.settings import LARGEST_FLOAT, declare, option, setting
+from emotify.settings import MACHINE as _MACHINE
 
 VOTES_WEIGHT = 0.7  # `crowd_weight` where votes are there and nothing else is asked for
 _LARGEST_CONFIG = 1_000_000  # bytes
-_LARGEST_FLOAT = sys.float_info.max  # a whole number of a JSON file can be larger
-_AUGMENTATION, _WEIGHTS, _OPTIMISATION, _MACHINE = "Augmentation", "Weights to begin with", "Optimisation", "Machine"
+_AUGMENTATION, _WEIGHTS, _OPTIMISATION = "Augmentation", "Weights to begin with", "Optimisation"
 DATA = "Data and configuration"  # a heading of the help, as the next ones
 _TEACHER = "Learning from another model"
 _SHARE: dict[str, Any] = {"metavar": "X", "at_least": 0, "at_most": 1}
 _PART: dict[str, Any] = {"metavar": "X", "at_least": 0, "below": 1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What the help and the checks say of an option of a training; values lie within its bounds."""
-
-    help: str
-    heading: str | None = None  # of the help; None: among those that everybody uses
-    metavar: str | None = None  # what stands for the value in the help
-    also: str | None = None  # another name on the command line
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-
-    @property
-    def bounds(self) -> str:
-        """The bounds in words."""
-        named = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        return " and ".join(
-            f"{words} {bound:g}" for words, bound in named.items() if bound not in (None, _LARGEST_FLOAT)
-        )
-
-    def allows(self, value: float) -> bool:
-        """Whether a number lies within the bounds; NaN lies within none."""
-        return (
-            (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
-        )
-
-
-def _setting(default: Any, help: str, heading: str | None = None, **more: Any) -> Any:  # noqa: ANN401, A002
-    """Declare an option of a training: its default, its line of help, the heading it stands under, its bounds."""
-    return dataclasses.field(default=default, metadata={"setting": Setting(help=help, heading=heading, **more)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +36,20 @@ class TrainConfig:
     Each field is an option of `emotify train` and a key of a run's config.json: a new one is declared here alone.
     """
 
-    model: str = _setting("cnn", "Network to train; --list-models lists them.", metavar="NAME")
-    augment: bool = _setting(
+    model: str = declare("cnn", "Network to train; --list-models lists them.", metavar="NAME")
+    augment: bool = declare(
         False, "Vary each training image at random: position, brightness, erased squares.", also="--no-augment"
     )
-    epochs: int = _setting(
+    epochs: int = declare(
         20,
         "Passes over the train split. With --start-from, 0 only estimates the batch-norm statistics again.",
         metavar="N",
         at_most=100_000,
     )
-    seed: int = _setting(
+    seed: int = declare(
         0, "Seed of all randomness: the same seed gives the same weights.", metavar="N", at_least=0, below=2**63
     )
-    class_order: str = _setting(
+    class_order: str = declare(
         "",
         "Meaning of class folders that are numbers: fer2013, affectnet, rafdb, ferplus, ckplus, alphabetical, or a "
         "list such as neutral,happy from 0, or 1=surprise,2=fear. Default: a list of classes beside them, else "
@@ -93,22 +57,22 @@ class TrainConfig:
         DATA,
         metavar="NAME",
     )
-    exclude_classes: str = _setting(
+    exclude_classes: str = declare(
         "", "Classes whose images are left out, with commas between: contempt,unknown.", DATA, metavar="NAMES"
     )
-    dedupe: bool = _setting(False, "Leave out of train each image that is there twice, or also in valid or test.", DATA)
-    strength: float = _setting(
+    dedupe: bool = declare(False, "Leave out of train each image that is there twice, or also in valid or test.", DATA)
+    strength: float = declare(
         1.0, "Factor on every amount of the augmentation.", _AUGMENTATION, metavar="X", at_least=0, at_most=3
     )
-    rotation: float = _setting(
+    rotation: float = declare(
         15.0, "Largest rotation, in either direction.", _AUGMENTATION, metavar="DEGREES", at_least=0, at_most=180
     )
-    low_resolution: float = _setting(
+    low_resolution: float = declare(
         0.0, "Share of the images that are shrunk to 12 to 48 pixels and enlarged again.", _AUGMENTATION, **_SHARE
     )
-    blur: float = _setting(0.0, "Share of the images that are blurred.", _AUGMENTATION, **_SHARE)
-    jpeg: float = _setting(0.0, "Share of the images that get JPEG artefacts.", _AUGMENTATION, **_SHARE)
-    mixup: float = _setting(
+    blur: float = declare(0.0, "Share of the images that are blurred.", _AUGMENTATION, **_SHARE)
+    jpeg: float = declare(0.0, "Share of the images that get JPEG artefacts.", _AUGMENTATION, **_SHARE)
+    mixup: float = declare(
         0.0,
         "Largest share of another image that is blended into an image; half of each batch is blended.",
         _AUGMENTATION,
@@ -116,23 +80,23 @@ class TrainConfig:
         at_least=0,
         at_most=0.5,
     )
-    start_from: str = _setting(
+    start_from: str = declare(
         "",
         "Begin with the weights of a finished run, an .onnx file, default or fast. RUN,RUN begins with their mean.",
         _WEIGHTS,
         metavar="MODEL",
     )
-    pretrained: bool = _setting(
+    pretrained: bool = declare(
         False, "Begin with published weights; face-resnet and efficientnet-lite0 have them.", _WEIGHTS
     )
-    distill: str = _setting(
+    distill: str = declare(
         "",
         "Teacher whose answers are learnt beside the labels: a run, an ensemble, an .onnx file, default or fast.",
         _TEACHER,
         metavar="MODEL",
     )
-    distill_weight: float = _setting(0.7, "Share of the teacher in the loss.", _TEACHER, **_SHARE)
-    distill_temperature: float = _setting(
+    distill_weight: float = declare(0.7, "Share of the teacher in the loss.", _TEACHER, **_SHARE)
+    distill_temperature: float = declare(
         2.0,
         "Temperature of the teacher's and the network's answers in that share of the loss.",
         _TEACHER,
@@ -140,40 +104,38 @@ class TrainConfig:
         at_least=0.1,
         at_most=100,
     )
-    batch_size: int = _setting(
-        128, "Images per optimizer step.", _OPTIMISATION, metavar="N", at_least=2, at_most=65_536
-    )
-    optimizer: Optimizer = _setting("sgd", "muon steps convolutions with Muon, the rest with SGD.", _OPTIMISATION)
-    learning_rate: float = _setting(
+    batch_size: int = declare(128, "Images per optimizer step.", _OPTIMISATION, metavar="N", at_least=2, at_most=65_536)
+    optimizer: Optimizer = declare("sgd", "muon steps convolutions with Muon, the rest with SGD.", _OPTIMISATION)
+    learning_rate: float = declare(
         0.12,
         "Peak learning rate.",
         _OPTIMISATION,
         metavar="X",
         also="--lr",
         above=0,
-        at_most=_LARGEST_FLOAT,
+        at_most=LARGEST_FLOAT,
     )
-    warmup: float = _setting(
+    warmup: float = declare(
         0.15, "Share of all steps in which the learning rate rises to its peak.", _OPTIMISATION, **_PART
     )
-    schedule: Schedule = _setting("cosine", "How the learning rate falls after its peak.", _OPTIMISATION)
-    momentum: float = _setting(0.9, "Momentum of the optimizer.", _OPTIMISATION, metavar="X", above=0, below=1)
-    weight_decay: float = _setting(
+    schedule: Schedule = declare("cosine", "How the learning rate falls after its peak.", _OPTIMISATION)
+    momentum: float = declare(0.9, "Momentum of the optimizer.", _OPTIMISATION, metavar="X", above=0, below=1)
+    weight_decay: float = declare(
         5e-4,
         "Weight decay, which biases and normalisation do not have.",
         _OPTIMISATION,
         metavar="X",
         at_least=0,
-        at_most=_LARGEST_FLOAT,
+        at_most=LARGEST_FLOAT,
     )
-    ema_decay: float = _setting(
+    ema_decay: float = declare(
         0.998,
         "Decay of the weight average (EMA) that is saved. It rises to this value from 0.1.",
         _OPTIMISATION,
         **_PART,
     )
-    label_smoothing: float = _setting(0.1, "Label smoothing of the cross-entropy.", _OPTIMISATION, **_PART)
-    class_weights: float = _setting(
+    label_smoothing: float = declare(0.1, "Label smoothing of the cross-entropy.", _OPTIMISATION, **_PART)
+    class_weights: float = declare(
         0.0,
         "Weigh each class by its inverse frequency in train to this power, so that rare expressions count more; 1 "
         "weighs all classes alike, 0 all images.",
@@ -182,24 +144,24 @@ class TrainConfig:
         at_least=0,
         at_most=1,
     )
-    crowd_weight: float = _setting(
+    crowd_weight: float = declare(
         0.0,
         f"Share of FER+'s votes in the loss; above 0 the network has a crowd head. With votes it is {VOTES_WEIGHT:g} "
         "unless you give another.",
         _OPTIMISATION,
         **_SHARE,
     )
-    drop_path: float = _setting(
+    drop_path: float = declare(
         0.0, "Probability that an image skips the last residual block (stochastic depth).", _OPTIMISATION, **_PART
     )
-    grow: bool = _setting(True, "Train on smaller images first, which is faster.", _OPTIMISATION, also="--no-grow")
-    device: str = _setting("auto", "auto, cpu, cuda or cuda:1.", _MACHINE, metavar="NAME")
-    threads: int = _setting(
+    grow: bool = declare(True, "Train on smaller images first, which is faster.", _OPTIMISATION, also="--no-grow")
+    device: str = declare("auto", "auto, cpu, cuda or cuda:1.", _MACHINE, metavar="NAME")
+    threads: int = declare(
         0, "CPU threads; 0 takes all that this process may use.", _MACHINE, metavar="N", at_least=0, at_most=1024
     )
-    precision: Precision = _setting("auto", "Arithmetic of the training.", _MACHINE)
-    layout: Layout = _setting("auto", "Memory layout of tensors.", _MACHINE)
-    compile: Compile = _setting(
+    precision: Precision = declare("auto", "Arithmetic of the training.", _MACHINE)
+    layout: Layout = declare("auto", "Memory layout of tensors.", _MACHINE)
+    compile: Compile = declare(
         "auto", "Whether to use torch.compile; auto uses it for long trainings on a GPU.", _MACHINE
     )
 
@@ -257,19 +219,8 @@ def kinds() -> dict[str, Any]:
     return get_type_hints(TrainConfig)
 
 
-def setting(field: dataclasses.Field[Any]) -> Setting:
-    """Return what a field of TrainConfig declares."""
-    declared: Setting = field.metadata["setting"]
-    return declared
-
-
 MACHINE = tuple(field.name for field in dataclasses.fields(TrainConfig) if setting(field).heading == _MACHINE)
 """The fields that the machine decides when they are left to it."""
-
-
-def option(name: str) -> str:
-    """Return the command-line spelling of a field."""
-    return "--" + name.replace("_", "-")
 
 
 def _mistakes(values: Mapping[str, Any]) -> list[str]:

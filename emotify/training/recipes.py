@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from emotify.choices import Recipe, choose
-from emotify.training.config import MACHINE, TrainConfig, option
+from emotify.settings import option
+from emotify.training.config import MACHINE, TrainConfig
 
 RECIPES: Mapping[Recipe, Mapping[str, Any]] = MappingProxyType(
     {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import sys
@@ -14,16 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emotify.choices import Engine, Faces, Head, Truth
-from emotify.cli.completion import file_models, offering
+from emotify.choices import Truth
+from emotify.cli.completion import PREDICT_OFFERS
 from emotify.cli.console import Talk
 from emotify.cli.errors import forget_stdout, saying_on_interrupt
-from emotify.cli.options import MACHINE, Debug, Device, Force, Json, Quiet, Threads, Verbose
+from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose, with_settings
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
 from emotify.cli.predict.outputs import Opened, Outputs
 from emotify.cli.predict.ray import check_ray_machine, check_ray_options, make_job, predict_with_ray
 from emotify.cli.predict.screen import Ending, JsonLinesScreen, Screen, open_screen, order_sentence, with_progress
+from emotify.cli.predict.settings import PredictSettings
 from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_order
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
 from emotify.files import is_standard_output, printable
@@ -40,9 +42,7 @@ if TYPE_CHECKING:
     from emotify.prediction.summary import Summary
 
 
-_PICTURES, _FACES, _ROWS, _ENGINE = "Pictures", "Face detection", "Rows and pages", "Many machines"  # of the help
-
-
+@with_settings(PredictSettings, PREDICT_OFFERS)
 def predict(
     paths: Annotated[
         list[str] | None,
@@ -50,227 +50,14 @@ def predict(
             metavar="PATH", help="Pictures, folders of pictures, video clips; - for a picture on standard input."
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help="An .onnx file, default or fast. Default: $EMOTIFY_MODEL, else the newest export in runs/, else "
-            "default.",
-            autocompletion=offering(file_models),
-        ),
-    ] = None,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write one row per face, for a spreadsheet.")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", metavar="FILE", help="Write an .html page to look through and filter."),
-    ] = None,
-    annotate: Annotated[
-        Path | None,
-        typer.Option("--annotate", metavar="DIR", help="Save copies of the pictures with boxes and labels."),
-    ] = None,
-    explain: Annotated[
-        Path | None,
-        typer.Option("--explain", metavar="DIR", help="Save a picture of each face that shows which part decided."),
-    ] = None,
-    min_confidence: Annotated[
-        float,
-        typer.Option(
-            "--min-confidence", metavar="P", min=0, max=1, help="Label a face 'uncertain' below this probability."
-        ),
-    ] = 0.0,
-    top: Annotated[
-        int, typer.Option("--top", metavar="K", min=0, max=7, help="Print the K most probable expressions of a face.")
-    ] = 0,
-    head: Annotated[
-        Head | None,
-        typer.Option(
-            "--head",
-            help="Question to answer: crowd for what most people would say, labels for what FER-2013's label would be. "
-            "Default: crowd, where the model has it.",
-        ),
-    ] = None,
-    json: Json = False,
-    files_from: Annotated[
-        str | None,
-        typer.Option(
-            "--files-from",
-            metavar="FILE",
-            help="Read more paths from a list, one per line; - for standard input.",
-            rich_help_panel=_PICTURES,
-        ),
-    ] = None,
-    null: Annotated[
-        bool,
-        typer.Option(
-            "--null",
-            "-0",
-            help="The list separates paths by NUL bytes, as find -print0 does.",
-            rich_help_panel=_PICTURES,
-        ),
-    ] = False,
-    follow_links: Annotated[
-        bool,
-        typer.Option(
-            "--follow-links",
-            help="Follow symbolic links inside folders, wherever they lead.",
-            rich_help_panel=_PICTURES,
-        ),
-    ] = False,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard",
-            metavar="I/N",
-            help="Process only shard I of N, counted from 0. Pictures are assigned by a hash of their path.",
-            rich_help_panel=_PICTURES,
-        ),
-    ] = None,
-    truth: Annotated[
-        Truth,
-        typer.Option(
-            "--truth",
-            help="Whether folder names are the true expressions, to compare with. auto: only where all are words such "
-            "as happy and sad; folders: also where they are codes or numbers.",
-            rich_help_panel=_PICTURES,
-        ),
-    ] = "auto",
-    class_order: Annotated[
-        str,
-        typer.Option(
-            "--class-order",
-            metavar="NAME",
-            help="Meaning of folders that are numbers, for --truth folders: affectnet, rafdb and so on, as for train.",
-            rich_help_panel=_PICTURES,
-        ),
-    ] = "",
-    every: Annotated[
-        float,
-        typer.Option(
-            "--every",
-            metavar="SECONDS",
-            min=0,
-            help="Time from one frame of a video clip that is looked at to the next; 0 for every frame.",
-            rich_help_panel=_PICTURES,
-        ),
-    ] = 0.5,
-    faces: Annotated[
-        Faces,
-        typer.Option(
-            "--faces",
-            help="detect looks for faces; whole takes each picture as one face; auto does that for pictures that are "
-            "face crops already.",
-            rich_help_panel=_FACES,
-        ),
-    ] = "auto",
-    face_model: Annotated[
-        Path | None,
-        typer.Option(
-            "--face-model",
-            metavar="FILE",
-            help="Another face detector, as .onnx: YuNet, CenterFace or Ultra-Light.",
-            rich_help_panel=_FACES,
-        ),
-    ] = None,
-    min_face: Annotated[
-        int,
-        typer.Option(
-            "--min-face",
-            metavar="PIXELS",
-            min=16,
-            help="Smallest face to look for; a larger value is faster.",
-            rich_help_panel=_FACES,
-        ),
-    ] = 16,
-    max_side: Annotated[
-        int,
-        typer.Option(
-            "--max-side",
-            metavar="PIXELS",
-            min=64,
-            max=2560,
-            help="Longest side of a picture at which faces are looked for; larger pictures are shrunk for that.",
-            rich_help_panel=_FACES,
-        ),
-    ] = 1280,
-    jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Print one line of JSON per picture.", rich_help_panel=_ROWS)
-    ] = False,
-    jsonl_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--jsonl-file",
-            metavar="FILE",
-            help="Write such lines to a file, each as soon as its picture is done.",
-            rich_help_panel=_ROWS,
-        ),
-    ] = None,
-    append: Annotated[
-        bool,
-        typer.Option(
-            "--append",
-            help="Continue the file of --jsonl-file, or the folder of --engine ray: skip the pictures that are in it.",
-            rich_help_panel=_ROWS,
-        ),
-    ] = False,
-    parquet: Annotated[
-        str | None,
-        typer.Option(
-            "--parquet",
-            metavar="FILE",
-            help="Write one row per face, for data frames; with --engine ray, a folder of such files.",
-            rich_help_panel=_ROWS,
-        ),
-    ] = None,
-    csv_raw: Annotated[
-        bool,
-        typer.Option(
-            "--csv-raw",
-            help="Write names unchanged into the --csv, also those that a spreadsheet would run as formulas.",
-            rich_help_panel=_ROWS,
-        ),
-    ] = False,
-    thumbnails: Annotated[
-        bool,
-        typer.Option(
-            "--thumbnails",
-            help="Put small copies of the pictures into the --report; without it, only boxes.",
-            rich_help_panel=_ROWS,
-        ),
-    ] = False,
-    engine: Annotated[
-        Engine,
-        typer.Option(
-            "--engine",
-            help="ray spreads the pictures over the processes of Ray Data, here or on the cluster of $RAY_ADDRESS. "
-            "PATH and --parquet may then be addresses such as s3://bucket/photos.",
-            rich_help_panel=_ENGINE,
-        ),
-    ] = "local",
-    actors: Annotated[
-        int,
-        typer.Option(
-            "--actors", metavar="N", min=0, help="Workers of --engine ray; 0: one per CPU.", rich_help_panel=_ENGINE
-        ),
-    ] = 0,
     device: Device = "auto",
     threads: Threads = 0,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            metavar="SECONDS",
-            min=0,
-            help="Continue without a picture that is not read within this time; 0 waits forever.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = 60.0,
     force: Force = False,
+    json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
+    **settings: Any,  # noqa: ANN401 - one option a field of PredictSettings
 ) -> None:
     """Name the expression of every face in pictures and clips.
 
@@ -293,75 +80,97 @@ def predict(
       emotify predict test/ --model runs/ensemble/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
     talk = Talk(quiet=quiet, verbose=verbose)
-    if jsonl_file is not None and is_standard_output(jsonl_file):
-        jsonl, jsonl_file = True, None
-    if json and jsonl:
-        msg = "--json prints one document and --jsonl a line a picture; take one of them"
-        raise UsageError(msg)
-    order = _parse_order(class_order, truth)
-    on_ray = engine == "ray"
-    inputs = Inputs(
-        paths or [], files_from, null, follow_links, _parse_shard(shard), every,
-        without_clips="--engine ray" if on_ray else "--append" if append else "--explain" if explain else "",
-    )  # fmt: skip
-    if on_ray:
-        others = {"--json": json, "--jsonl": jsonl, "--jsonl-file": jsonl_file, "--csv": csv, "--report": report}
-        check_ray_options(inputs, parquet, {**others, "--annotate": annotate, "--explain": explain})
+    wanted = _as_meant(PredictSettings(**settings), json=json)
+    order = _parse_order(wanted.class_order, wanted.truth)
+    inputs, outputs = _inputs(paths or [], wanted), _outputs(wanted, json=json, force=force)
+    if wanted.on_ray:
+        check_ray_options(inputs, wanted, json=json)
         check_ray_machine(threads, device)
-    elif actors:
-        msg = "--actors is about --engine ray; name that too, or take --threads"
-        raise UsageError(msg)
-    outputs = Outputs(
-        lines=jsonl_file, append=append and not on_ray, csv=csv, csv_raw=csv_raw,
-        parquet=Path(parquet) if parquet and not on_ray else None, report=report, thumbnails=thumbnails,
-        annotate=annotate, top=top, force=force,
-    )  # fmt: skip
-    if outputs.printed and (json or jsonl):
-        msg = f"{outputs.printed[0]} and JSON cannot both go to standard output; name a file for one of them"
-        raise UsageError(msg)
-    inputs.check_not_written(outputs.files, models=[Path(name) for name in (model, face_model) if name])
+    models = [Path(name) for name in (wanted.model, wanted.face_model) if name]
+    inputs.check_not_written(outputs.files, models=models)
     outputs.check()
-    explainer = None if explain is None else Explainer(explain, talk, force=force, append=append)
+    explainer = None
+    if wanted.explain is not None:
+        explainer = Explainer(wanted.explain, talk, force=force, append=wanted.append)
 
     from emotify.pictures.finding import Tally
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
 
-    options: dict[str, Any] = {
-        "model": _find_model(model, talk) or "default", "faces": faces, "face_model": face_model,
-        "min_face": min_face, "max_side": max_side, "min_confidence": min_confidence, "head": head,
-        "device": device, "timeout": timeout,
-    }  # fmt: skip
+    names = ("faces", "face_model", "min_face", "max_side", "min_confidence", "head", "timeout")
+    options = {
+        "model": _find_model(wanted.model, talk) or "default",
+        "device": device,
+        **{name: getattr(wanted, name) for name in names},
+    }
     # With Ray the workers have the GPUs, and this process need not.
-    predictor = Predictor(**{**options, "device": "cpu"} if on_ray else options, threads=threads)
-    tally, summary = Tally(), Summary(truth, order)
-    screen = open_screen(talk, json=json, jsonl=jsonl, top=top, used=bool(outputs.printed))
+    predictor = Predictor(**{**options, "device": "cpu"} if wanted.on_ray else options, threads=threads)
+    tally, summary = Tally(), Summary(wanted.truth, order)
+    screen = open_screen(talk, json=json, jsonl=wanted.jsonl, top=wanted.top, used=bool(outputs.printed))
     start = time.monotonic()
-    if on_ray:
-        assert parquet is not None
-        job = make_job(inputs, parquet, options, top=top, summary=summary)
-        predict_with_ray(
-            job, predictor, inputs, tally, summary, talk, append=append, force=force, actors=actors, device=device
-        )
+    if wanted.on_ray:
+        job = make_job(inputs, str(wanted.parquet), options, top=wanted.top, summary=summary)
+        predict_with_ray(job, predictor, inputs, tally, summary, talk, wanted, force=force, device=device)
         _check_found(inputs, tally)
-        talk.notice(f"wrote {printable(parquet)}")
     else:
         _predict_here(predictor, inputs, outputs, explainer, tally, summary, screen, talk)
     _tell_passed_over(inputs, tally, talk)
     seconds = time.monotonic() - start
-    doubt = doubt_numbers(summary.numbers) if summary.numbers and not class_order else None
     if summary.pictures or json:
-        scores = None if doubt else _score_truth(summary)
-        if scores is not None and summary.numbers:
-            talk.error(order_sentence(summary) + ("" if class_order else "; --class-order says another"))
+        scores = _score_truth(summary, talk, order_given=bool(wanted.class_order))
         name, head = predictor.session.name, predictor.session.head
         screen.finish(Ending(summary, scores, seconds, name, head, tally.counts()))
-    if doubt:
+    if doubt := _doubt(summary, order_given=bool(wanted.class_order)):
         msg = f"--truth folders: the folders are {doubt}"
         raise InputError(msg)
     _tell_failures(summary, talk)
     if summary.failed:
         raise typer.Exit(ExitCode.SOME_FAILED if summary.failed < summary.pictures else ExitCode.INPUT)
+
+
+def _as_meant(wanted: PredictSettings, *, json: bool) -> PredictSettings:
+    """Return the settings with `--jsonl-file -` as --jsonl. Raises UsageError for those that cannot go together."""
+    if wanted.jsonl_file is not None and is_standard_output(wanted.jsonl_file):
+        wanted = dataclasses.replace(wanted, jsonl=True, jsonl_file=None)
+    if json and wanted.jsonl:
+        msg = "--json prints one document and --jsonl a line a picture; take one of them"
+        raise UsageError(msg)
+    if wanted.actors and not wanted.on_ray:
+        msg = "--actors is about --engine ray; name that too, or take --threads"
+        raise UsageError(msg)
+    return wanted
+
+
+def _inputs(paths: list[str], wanted: PredictSettings) -> Inputs:
+    without_clips = "--engine ray" if wanted.on_ray else "--append" if wanted.append else ""
+    return Inputs(
+        paths,
+        wanted.files_from,
+        wanted.null,
+        wanted.follow_links,
+        _parse_shard(wanted.shard),
+        wanted.every,
+        without_clips=without_clips or ("--explain" if wanted.explain else ""),
+    )
+
+
+def _outputs(wanted: PredictSettings, *, json: bool, force: bool) -> Outputs:
+    outputs = Outputs(
+        lines=wanted.jsonl_file,
+        append=wanted.append and not wanted.on_ray,
+        csv=wanted.csv,
+        csv_raw=wanted.csv_raw,
+        parquet=Path(wanted.parquet) if wanted.parquet and not wanted.on_ray else None,
+        report=wanted.report,
+        thumbnails=wanted.thumbnails,
+        annotate=wanted.annotate,
+        top=wanted.top,
+        force=force,
+    )
+    if outputs.printed and (json or wanted.jsonl):
+        msg = f"{outputs.printed[0]} and JSON cannot both go to standard output; name a file for one of them"
+        raise UsageError(msg)
+    return outputs
 
 
 def _predict_here(
@@ -514,14 +323,23 @@ def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
         talk.notice(f"{amount(inputs.other_shards, 'picture')} outside shard {inputs.shard}")
 
 
-def _score_truth(summary: Summary) -> Scores | None:
+def _doubt(summary: Summary, *, order_given: bool) -> str | None:
+    """Return why folders that are numbers cannot be told apart; None where they can, or where there are none."""
+    return doubt_numbers(summary.numbers) if summary.numbers and not order_given else None
+
+
+def _score_truth(summary: Summary, talk: Talk, *, order_given: bool) -> Scores | None:
     """Score the pictures against their folders' names, where these are expressions and that is wanted."""
-    if not summary.has_truth:
+    if not summary.has_truth or _doubt(summary, order_given=order_given):
         return None
     from emotify.evaluation.metrics import score
 
     probabilities, labels = summary.truth()
-    return score(probabilities, labels) if len(labels) else None
+    if not len(labels):
+        return None
+    if summary.numbers:
+        talk.error(order_sentence(summary) + ("" if order_given else "; --class-order says another"))
+    return score(probabilities, labels)
 
 
 def _tell_failures(summary: Summary, talk: Talk) -> None:

@@ -6,31 +6,35 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from emotify.cli.console import Talk
 from emotify.cli.errors import saying_on_interrupt
 from emotify.cli.predict.inputs import STDIN, Inputs
 from emotify.cli.predict.screen import with_progress
 from emotify.errors import UsageError
-from emotify.files import is_standard_output
+from emotify.files import is_standard_output, printable
+from emotify.settings import option
 
 if TYPE_CHECKING:
+    from emotify.cli.predict.settings import PredictSettings
     from emotify.engines.ray_worker import Job
     from emotify.pictures.finding import Tally
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
 
 
-def check_ray_options(inputs: Inputs, parquet: str | None, others: Mapping[str, object]) -> None:
-    """Raise UsageError for what `--engine ray` cannot do, UnavailableError where Ray is not installed.
+_NOT_WITH_RAY: Final = ("jsonl", "jsonl_file", "csv", "report", "annotate", "explain")  # fields of PredictSettings
 
-    others: options, by name, that it does not take.
-    """
+
+def check_ray_options(inputs: Inputs, wanted: PredictSettings, *, json: bool) -> None:
+    """Raise UsageError for what `--engine ray` cannot do, UnavailableError where Ray is not installed."""
+    parquet = wanted.parquet
     if parquet is None or is_standard_output(Path(parquet)):
         msg = "--engine ray writes a folder of Parquet files; name it with --parquet OUT"
         raise UsageError(msg)
-    if given := [option for option, value in others.items() if value]:
+    given = [option(name) for name in _NOT_WITH_RAY if getattr(wanted, name)]
+    if given := [*(["--json"] if json else []), *given]:
         msg = f"--engine ray writes --parquet OUT alone; leave out {', '.join(given)}"
         raise UsageError(msg)
     if STDIN in (*inputs.words, inputs.files_from):
@@ -56,7 +60,7 @@ def check_ray_machine(threads: int, device: str) -> None:
 
 def predict_with_ray(
     job: Job, predictor: Predictor, inputs: Inputs, tally: Tally, summary: Summary, talk: Talk,
-    *, append: bool, force: bool, actors: int, device: str,
+    wanted: PredictSettings, *, force: bool, device: str,
 ) -> None:  # fmt: skip
     """Run the job, and count into `inputs`, `tally` and `summary` what became of it."""
     from emotify.engines.listing import add_passed_over
@@ -64,15 +68,17 @@ def predict_with_ray(
     from emotify.engines.ray_job import run
 
     output = Output(job.output, job.run)
-    go_on = f"go on with the same command{'' if append else ' and --append'}"
-    with output.begin(_settings(job, predictor), append=append, overwrite=force), saying_on_interrupt(go_on):
-        outcomes = run(job, output, actors=actors, device=device)
+    go_on = f"go on with the same command{'' if wanted.append else ' and --append'}"
+    with output.begin(_settings(job, predictor), append=wanted.append, overwrite=force), saying_on_interrupt(go_on):
+        outcomes = run(job, output, actors=wanted.actors, device=device)
         for outcome in with_progress(outcomes, talk, pictures=lambda outcome: outcome.summary.pictures):
             summary.merge(outcome.summary)
             inputs.found += outcome.counts["found"]
             inputs.skipped += outcome.counts["skipped"]
             inputs.other_shards += outcome.counts["other_shards"]
             add_passed_over(tally, outcome.counts)
+    if inputs.found:
+        talk.notice(f"wrote {printable(str(wanted.parquet))}")
 
 
 def make_job(inputs: Inputs, output: str, options: Mapping[str, Any], *, top: int, summary: Summary) -> Job:
