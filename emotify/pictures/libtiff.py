@@ -9,6 +9,7 @@ from typing import Any, Final
 _LONGEST: Final = 200  # bytes of a line
 
 _said = threading.local()
+_lock = threading.Lock()
 
 
 def said() -> str:
@@ -17,12 +18,15 @@ def said() -> str:
     return lines[0] if lines else ""
 
 
-@functools.cache
-def listen() -> object:
-    """Let libtiff tell this module its errors, and nobody its warnings, where Pillow's copy of it can be reached.
+def listen() -> None:
+    """Let libtiff tell this module its errors, and nobody its warnings, where Pillow's copy of it can be reached."""
+    with _lock:  # two threads would each make a function, and the one that libtiff calls might not be the one kept
+        _install()
 
-    The system calls what is returned, so it must be kept.
-    """
+
+@functools.cache
+def _install() -> object:
+    """Return the function that libtiff calls from now on: it must be kept."""
     try:
         import ctypes
 
