@@ -50,10 +50,16 @@ def read_run(folder: Path) -> Run:
     if not isinstance(record, dict) or record.get("schema") != 1:
         msg = f"{printable(folder)}: run.json is not of a form this version knows"
         raise ModelError(msg)
-    if wrong := [name for name, fits in _FORM.items() if not fits(record.get(name))]:
+    return Run(folder, record)
+
+
+def read_whole_run(folder: Path) -> Run:
+    """Read a run folder whose run.json holds all that training goes on with. Raises ModelError when it does not."""
+    run = read_run(folder)
+    if wrong := [name for name, fits in _FORM.items() if not fits(run.record.get(name))]:
         msg = f"{printable(folder)}: run.json has no proper {', '.join(wrong)}; put the file back, or train again"
         raise ModelError(msg)
-    return Run(folder, record)
+    return run
 
 
 def _are_texts(value: object) -> bool:
@@ -64,7 +70,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-# What is read of run.json, and what it must be: training writes all of it but what may be missing.
+# What training goes on with, and what it must be: it writes all of it but what may be missing.
 _FORM: Final[dict[str, Callable[[object], bool]]] = {
     "status": lambda value: isinstance(value, str),
     "versions": _are_texts,

@@ -413,7 +413,7 @@ def test_the_models_inside_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
     (tmp_path / "fast").mkdir()
     assert invoke("evaluate", "fast", "--data", tiny_csv, "--json").stdout == first
     (tmp_path / "fast" / "run.json").write_text('{"schema": 1, "status": "running"}')
-    assert "fast: run.json" in invoke("evaluate", "fast", "--data", tiny_csv, code=5).stderr
+    assert "fast has not finished" in invoke("evaluate", "fast", "--data", tiny_csv, code=5).stderr
 
 
 def test_export_says_what_the_file_costs(ensemble, tiny_csv, tmp_path):

@@ -11,7 +11,7 @@ from emotify.cli.console import Talk
 from emotify.errors import ModelError, UsageError, list_mistakes
 from emotify.machine import available_cpus
 from emotify.opening import Kind, resolve
-from emotify.runs import RUNS, ensembles, finished_runs, read_run
+from emotify.runs import RUNS, ensembles, finished_runs, read_whole_run
 
 if TYPE_CHECKING:
     from emotify.evaluation.classifier import Classifier
@@ -80,7 +80,7 @@ def recipe_names(paths: Sequence[Path]) -> list[str | None]:
     trainings = {}
     for place, path in enumerate(paths):
         with contextlib.suppress(UsageError, ModelError, KeyError):
-            trainings[place] = (read_config(path / "config.json"), read_run(path).record["data"])
+            trainings[place] = (read_config(path / "config.json"), read_whole_run(path).record["data"])
     names = distinguish([config for config, _ in trainings.values()], [data for _, data in trainings.values()])
     recipes: list[str | None] = [None] * len(paths)
     seen = set()

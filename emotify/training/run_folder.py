@@ -27,7 +27,7 @@ from emotify.networks.inference import is_out_of_memory, predict_answers
 from emotify.networks.pretrained import PUBLISHED
 from emotify.opening import Kind
 from emotify.opening import resolve as resolve_model
-from emotify.runs import STATE, new_folder, read_run, update_record
+from emotify.runs import STATE, new_folder, read_whole_run, update_record
 from emotify.training.checkpoint import DamagedError
 from emotify.training.config import TrainConfig, read_config
 from emotify.training.device import check_device, describe, resolve
@@ -112,13 +112,13 @@ def resumed_run(
         training = Training(config, dataset.splits, folder, world, prepared=prepared)
         if (folder / STATE).exists():
             _load_state(training)
-        elif read_run(folder).record["data"]["sha256"] != training.data_sha256:
+        elif read_whole_run(folder).record["data"]["sha256"] != training.data_sha256:
             msg = f"{printable(folder)} was begun on other data; resume it with the --data that it began with"
             raise ModelError(msg)
         if not world.leads:
             yield training
             return
-        before, now = read_run(folder).record, _machine(config, world)
+        before, now = read_whole_run(folder).record, _machine(config, world)
         if changed := {name: before.get(name) for name in now if before.get(name) != now[name]}:
             now["earlier"] = [*before.get("earlier", []), {"until_step": training.step, **changed}]
         update_record(folder, status="running", **now)
@@ -128,7 +128,7 @@ def resumed_run(
 
 def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: World = ALONE) -> list[str]:
     """Return what is not as it was when the run in `folder` was last trained: it does not go on bit for bit."""
-    record = read_run(folder).record
+    record = read_whole_run(folder).record
     now = _machine(_config_for(folder, device=device, threads=threads), world)
     computing = ("torch", "onnxruntime")  # what computes the weights, of what has a version
     before = {**record, **_only(computing, record["versions"]), "processes": record.get("processes", 1)}
@@ -138,7 +138,7 @@ def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: Wo
 
 def check_resumable(folder: Path) -> None:
     """Raise ModelError when `folder` is no run, UsageError when there is nothing left to train in it."""
-    if read_run(folder).finished:
+    if read_whole_run(folder).finished:
         score = shlex.join(["emotify", "evaluate", printable(folder)])
         msg = f"{printable(folder)} has finished; score it with: {score}"
         raise UsageError(msg)
@@ -250,7 +250,7 @@ def _telling_what_failed(config: TrainConfig) -> Iterator[None]:
 @contextlib.contextmanager
 def _keeping_record(training: Training) -> Iterator[None]:
     """Keep run.json true, however the block ends: time and speed, and the status when the run is not finished."""
-    begun, first, before = time.monotonic(), training.step, read_run(training.folder).record["wall_seconds"]
+    begun, first, before = time.monotonic(), training.step, read_whole_run(training.folder).record["wall_seconds"]
     failed = False
     try:
         yield
@@ -262,7 +262,7 @@ def _keeping_record(training: Training) -> Iterator[None]:
         images = (training.step - first) * training.config.batch_size
         speed = {"wall_seconds": round(before + seconds, 1), "images_per_second": round(images / seconds, 1)}
         with contextlib.suppress(WriteError):  # what went wrong first is what is told
-            if not read_run(training.folder).finished:
+            if not read_whole_run(training.folder).finished:
                 update_record(training.folder, status="failed" if failed else "interrupted")
             update_record(training.folder, **speed)
 
