@@ -287,7 +287,8 @@ def test_what_a_walk_passes_over_is_told_and_counted(small_model, png, tmp_path)
     assert [picture["path"] for picture in document["pictures"]] == [str(tmp_path / "x.png")]
     assert document["summary"]["passed_over"] == {"files": 2, "links": 1, "folders": 3}
     told = predict(tmp_path, "--model", small_model, "--jsonl").stderr.splitlines()
-    assert "2 other files ignored" in told
+    assert "1 other file ignored" in told
+    assert any(line.startswith("1 video clip inside folders was left out") for line in told)
     assert "1 link inside folders was not followed; --follow-links does" in told
     assert "folders of other programs were passed over: 2 @eaDir, 1 lost+found" in told
     assert "1 picture, 1 face: " in told[-1]
