@@ -174,5 +174,5 @@ def test_a_deeper_network_begins_as_a_shallower_one():
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(UsageError, match="fnn, small, cnn"):
+    with pytest.raises(UsageError, match=", ".join(NETWORKS)):
         build_network("resnet")
