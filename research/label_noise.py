@@ -1,0 +1,54 @@
+"""How many of the mistakes that models share are those of FER-2013's labels?
+
+python research/label_noise.py RUN RUN ... --data fer2013.csv --ferplus fer2013new.csv
+
+The runs have two heads. On the images of `valid` that have a majority of FER+'s votes it counts what all runs get
+wrong, by FER-2013's label and by the crowd's majority, and how often their common answer is what most people saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from emotify.choices import Split
+from emotify.data import read_dataset
+from emotify.ensembling.diversity import measure_diversity
+from emotify.evaluation.crowd import crowd_labels
+from emotify.training.classifier import open_run
+
+
+def main() -> None:
+    """Print the shares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--ferplus", required=True, type=Path)
+    given = parser.parse_args()
+    valid = read_dataset(given.data, ferplus=given.ferplus).splits[Split.VALID]
+    assert valid.votes is not None
+    majority = crowd_labels(valid.votes)
+    agreed = majority >= 0
+    majority, labels = majority[agreed], valid.labels[agreed]
+    answers = [open_run(run, device="cpu").answers(valid.images[agreed]) for run in given.runs]
+    by_label = np.stack([answer.labels for answer in answers])
+    by_crowd = np.stack([answer.crowd for answer in answers if answer.crowd is not None])
+    for head, probabilities, truth in (("labels", by_label, labels), ("crowd", by_crowd, majority)):
+        shared = measure_diversity(probabilities, truth)
+        print(
+            f"{head} head against its own truth, {len(truth)} images: all wrong {shared.all_wrong:.1%}, "
+            f"two wrong {shared.mean_double_fault:.1%}, error correlation {shared.mean_error_correlation:.2f}"
+        )
+    told = by_label.argmax(2)
+    all_wrong = (told != labels).all(0)
+    alike = all_wrong & (told == told[0]).all(0)
+    print(f"the label is not the majority: {(labels != majority).mean():.1%} of all images")
+    print(f"of the {all_wrong.sum()} that all get wrong by the label: {(labels != majority)[all_wrong].mean():.1%}")
+    named = (told[0] == majority)[alike].mean()
+    print(f"of the {alike.sum()} to which all give the same wrong answer, it is the majority's for {named:.1%}")
+
+
+if __name__ == "__main__":
+    main()
