@@ -43,6 +43,23 @@ def test_the_research_log_is_dated_and_newest_first():
         assert "\n|---|" in entry, entry.partition("\n")[0]
 
 
+def test_every_guarantee_has_a_test_that_is_there():
+    """Each row of docs/guarantees.md names one; `::test_name` alone is in the file named before it."""
+    tests, rows = (
+        Path(__file__).parent,
+        re.findall(r"^\| .* \| (.*) \|$", (DOCS / "guarantees.md").read_text(), re.MULTILINE),
+    )
+    for row in rows:
+        file = ""
+        if row == "test":
+            continue
+        assert row.startswith(("`", "the same")), row
+        for named, function in re.findall(r"`([\w/]+\.py)?(?:::(test_\w+))?`", row):
+            file = named or file
+            assert (tests / file).is_file(), row
+            assert not function or re.search(rf"^def {function}\(", (tests / file).read_text(), re.MULTILINE), row
+
+
 def test_the_results_are_those_of_the_model_card():
     """The accuracies of what ships, and those on photographs, stand on the card of the models too."""
     card = (DOCS.parent / "emotify" / "assets" / "MODEL_CARD.md").read_text()
