@@ -22,7 +22,7 @@ from emotify.cli.errors import forget_stdout, saying_on_interrupt
 from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose, with_settings
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
-from emotify.cli.predict.outputs import Opened, Outputs
+from emotify.cli.predict.outputs import TABLES, Opened, Outputs
 from emotify.cli.predict.ray import check_ray_machine, check_ray_options, make_job, predict_with_ray
 from emotify.cli.predict.screen import Ending, JsonLinesScreen, Screen, open_screen, order_sentence, with_progress
 from emotify.cli.predict.settings import PredictSettings
@@ -158,9 +158,8 @@ def _outputs(wanted: PredictSettings, *, json: bool, force: bool) -> Outputs:
     outputs = Outputs(
         lines=wanted.jsonl_file,
         append=wanted.append and not wanted.on_ray,
-        csv=wanted.csv,
+        tables={name: Path(path) for name in TABLES if (path := getattr(wanted, name)) and not wanted.on_ray},
         csv_raw=wanted.csv_raw,
-        parquet=Path(wanted.parquet) if wanted.parquet and not wanted.on_ray else None,
         report=wanted.report,
         thumbnails=wanted.thumbnails,
         annotate=wanted.annotate,

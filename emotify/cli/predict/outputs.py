@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from emotify.cli.predict.inputs import Inputs
 from emotify.errors import UsageError
@@ -23,6 +23,7 @@ from emotify.files import (
     make_folder,
     printable,
 )
+from emotify.settings import option
 from emotify.words import amount
 
 if TYPE_CHECKING:
@@ -56,9 +57,8 @@ class Outputs:
 
     lines: Path | None = None
     append: bool = False
-    csv: Path | None = None
+    tables: Mapping[str, Path] = field(default_factory=dict)  # by the names in TABLES
     csv_raw: bool = False
-    parquet: Path | None = None
     report: Path | None = None
     thumbnails: bool = False
     annotate: Path | None = None
@@ -68,12 +68,12 @@ class Outputs:
     def __post_init__(self) -> None:
         needed = (
             ("--append", self.append, "--jsonl-file", self.lines),
-            ("--csv-raw", self.csv_raw, "--csv", self.csv),
+            ("--csv-raw", self.csv_raw, "--csv", self.tables.get("csv")),
             ("--thumbnails", self.thumbnails, "--report", self.report),
         )
-        for option, given, other, path in needed:
+        for name, given, other, path in needed:
             if given and path is None:
-                msg = f"{option} is about the file of {other}; name that too"
+                msg = f"{name} is about the file of {other}; name that too"
                 raise UsageError(msg)
         if len(self.printed) > 1:
             msg = f"{' and '.join(self.printed)} cannot both go to standard output; name a file for one of them"
@@ -89,13 +89,13 @@ class Outputs:
     @property
     def printed(self) -> list[str]:
         """The options of files that are standard output, which then shows nothing else."""
-        named = {"--csv": self.csv, "--parquet": self.parquet, "--report": self.report}
-        return [option for option, path in named.items() if path and is_standard_output(path)]
+        named = {**self.tables, **({"report": self.report} if self.report else {})}
+        return [option(name) for name, path in named.items() if is_standard_output(path)]
 
     @property
     def files(self) -> list[Path]:
         """The files that are wanted, each of its own format."""
-        return [path for path in (self.lines, self.csv, self.parquet, self.report) if path]
+        return [path for path in (self.lines, *self.tables.values(), self.report) if path]
 
     def check(self) -> None:
         """Raise WriteError when something is in the way, before any work; UnavailableError when pyarrow is missing."""
@@ -106,7 +106,7 @@ class Outputs:
             check_temporary_folder()
         if self.annotate is not None:
             check_folder(self.annotate, overwrite=self.force, extend=True)
-        if self.parquet is not None:
+        if "parquet" in self.tables:
             from emotify.prediction.outputs.parquet import require_pyarrow
 
             require_pyarrow()
@@ -127,10 +127,8 @@ class Outputs:
     def _files(self, opened: Opened, model: str, meaning: str) -> Iterator[tuple[Path, AbstractContextManager[Sink]]]:
         if self.lines is not None:
             yield self.lines, self._lines_sink(self.lines, opened)
-        if self.csv is not None:
-            yield self.csv, self._csv_sink(self.csv)
-        if self.parquet is not None:
-            yield self.parquet, self._parquet_sink(self.parquet)
+        for name, path in self.tables.items():
+            yield path, self._table_sink(name, path)
         if self.report is not None:
             yield self.report, self._report_sink(self.report, opened.inputs, model, meaning)
 
@@ -166,20 +164,9 @@ class Outputs:
             yield write
 
     @contextmanager
-    def _csv_sink(self, path: Path) -> Iterator[Sink]:
-        from emotify.prediction.outputs.table import CsvWriter
-
+    def _table_sink(self, name: str, path: Path) -> Iterator[Sink]:
         with _opened(path) as file:
-            writer = CsvWriter(file, top=self.top, raw=self.csv_raw)
-            yield lambda seen: writer.write(seen.result)
-            writer.close()
-
-    @contextmanager
-    def _parquet_sink(self, path: Path) -> Iterator[Sink]:
-        from emotify.prediction.outputs.parquet import ParquetWriter
-
-        with _opened(path) as file:
-            writer = ParquetWriter(file, top=self.top)
+            writer = TABLES[name](file, self)
             try:
                 yield lambda seen: writer.write(seen.result)
                 writer.close()
@@ -195,6 +182,35 @@ class Outputs:
         with _opened(path) as file, new_gallery(folder, top=self.top, thumbnails=self.thumbnails) as gallery:
             yield lambda seen: gallery.add(seen.result, shown_place(seen.result.path, inputs.base), seen.thumbnail)
             gallery.write(file, model=model, meaning=meaning, source=inputs.shown)
+
+
+class _TableWriter(Protocol):
+    """Writes rows to an open file."""
+
+    def write(self, result: PictureResult) -> None:
+        """Write the rows of one picture."""
+
+    def close(self) -> None:
+        """Write what is left; the file stays open."""
+
+    def abandon(self) -> None:
+        """Leave the file as it is, after an error."""
+
+
+def _csv(file: IO[bytes], outputs: Outputs) -> _TableWriter:
+    from emotify.prediction.outputs.table import CsvWriter
+
+    return CsvWriter(file, top=outputs.top, raw=outputs.csv_raw)
+
+
+def _parquet(file: IO[bytes], outputs: Outputs) -> _TableWriter:
+    from emotify.prediction.outputs.parquet import ParquetWriter
+
+    return ParquetWriter(file, top=outputs.top)
+
+
+# Files of rows: the option of `emotify predict` that names the file, and what gives its writer.
+TABLES: Final[Mapping[str, Callable[[IO[bytes], Outputs], _TableWriter]]] = {"csv": _csv, "parquet": _parquet}
 
 
 @contextmanager
@@ -271,7 +287,7 @@ class Opened:
     def written(self) -> Iterator[str]:
         """Yield what was written, and where: a sentence for each option that writes."""
         outputs = self.outputs
-        for path in (outputs.lines, outputs.csv, outputs.parquet):
+        for path in (outputs.lines, *outputs.tables.values()):
             if path is not None and not is_standard_output(path):
                 yield printable(path)
         if outputs.report is not None and not is_standard_output(outputs.report):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from emotify.cli.console import Talk
 from emotify.cli.errors import saying_on_interrupt
 from emotify.cli.predict.inputs import STDIN, Inputs
+from emotify.cli.predict.outputs import TABLES
 from emotify.cli.predict.screen import with_progress
 from emotify.errors import UsageError
 from emotify.files import is_standard_output, printable
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from emotify.prediction.summary import Summary
 
 
-_NOT_WITH_RAY: Final = ("jsonl", "jsonl_file", "csv", "report", "annotate", "explain")  # fields of PredictSettings
+_TABLES: Final = [name for name in TABLES if name != "parquet"]
+_NOT_WITH_RAY: Final = ("jsonl", "jsonl_file", *_TABLES, "report", "annotate", "explain")  # fields of PredictSettings
 
 
 def check_ray_options(inputs: Inputs, wanted: PredictSettings, *, json: bool) -> None:

@@ -62,6 +62,9 @@ class CsvWriter:
         """Hand everything to the file, which stays open."""
         self._text.detach()
 
+    def abandon(self) -> None:
+        """Leave the file as it is."""
+
 
 def _seconds(time: float | None) -> str:
     return "" if time is None else f"{time:.3f}"
