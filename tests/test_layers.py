@@ -42,3 +42,11 @@ def test_every_part_imports_only_parts_before_it():
 def test_the_list_has_every_part():
     """A new package or module has its place in the order."""
     assert {part_of(path) for path in PACKAGE.rglob("*.py")} == set(ORDER)
+
+
+def test_the_table_of_the_layers_is_the_list():
+    """docs/development.md has the same parts in the same order."""
+    page = (PACKAGE.parent / "docs" / "development.md").read_text(encoding="utf-8")
+    table = page[page.index("| folder | what it does |") :].partition("\n\n")[0]
+    cells = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
+    assert tuple(name for cell in cells for name in cell.strip("`").split()) == ORDER[:-2]
