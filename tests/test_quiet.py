@@ -33,6 +33,8 @@ COMMAND = f"{WATCHED}\nfrom emotify.cli import main\nmain()"
 WORKER = """
 import multiprocessing
 import emotify
+
+pytestmark = pytest.mark.versions
 label = "__import__('emotify').Predictor('fast').predict({path!r}).faces[0].label"
 with multiprocessing.get_context("spawn").Pool(1) as pool:
     print(pool.apply(eval, ("__import__('onnxruntime').__name__",)), pool.apply(eval, (label,)))

@@ -20,6 +20,8 @@ from emotify.engines.ray_worker import Job, Outcome, Worker, list_pictures
 from emotify.errors import InputError, UsageError, WriteError
 from emotify.prediction.sharding import Shard
 
+pytestmark = pytest.mark.versions
+
 
 def job(words, output, *, model="default", **sources) -> Job:
     """A job with the options that the command has by default."""

@@ -69,6 +69,7 @@ def test_f16_r6_the_file_is_the_mean_of_its_members(exported, members, faces):
     assert exported.images >= 256
 
 
+@pytest.mark.versions
 def test_the_mirrored_view_is_in_the_graph(members, faces, tmp_path):
     """With two views the file answers the same for an image and its mirror image."""
     path = export(
@@ -98,6 +99,7 @@ def test_f16_other_networks_export_too(name, faces, tmp_path):
     assert result.difference <= 1e-4
 
 
+@pytest.mark.versions
 def test_the_file_is_what_the_contract_says(exported):
     """Input, output, opset and metadata."""
     model = onnx.load(exported.path)

@@ -31,6 +31,8 @@ from emotify.opening import ASSETS, packaged_models, resolve
 from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.results import columns
 
+pytestmark = pytest.mark.versions
+
 
 @pytest.fixture(scope="module")
 def predictor(small_model) -> Predictor:
