@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.versions
+
 WITHOUT = """
 import sys
-
-pytestmark = pytest.mark.versions
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"torch", "onnx", "onnxscript", "safetensors", "sklearn", "scipy", "matplotlib"}:

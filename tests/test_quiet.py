@@ -33,8 +33,6 @@ COMMAND = f"{WATCHED}\nfrom emotify.cli import main\nmain()"
 WORKER = """
 import multiprocessing
 import emotify
-
-pytestmark = pytest.mark.versions
 label = "__import__('emotify').Predictor('fast').predict({path!r}).faces[0].label"
 with multiprocessing.get_context("spawn").Pool(1) as pool:
     print(pool.apply(eval, ("__import__('onnxruntime').__name__",)), pool.apply(eval, (label,)))
@@ -116,6 +114,7 @@ def test_n2_an_ensemble_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.versions
 def test_n2_an_export_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
     """N2: `emotify export --precision int8`, of which onnxruntime's quantization is a part."""
     check_quiet(tmp_path, COMMAND, "export", runs[0], "--data", tiny_csv, "--out", "m.onnx", "--precision", "int8")
