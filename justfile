@@ -22,6 +22,10 @@ lint:
 test *paths:
     {{ bin }}/python -m pytest {{ paths }}
 
+# Test the wheel on every Python, with the lowest and the newest versions of its dependencies; it downloads much.
+versions:
+    .ci/versions
+
 # Write the generated pages, and check all pages.
 docs:
     {{ bin }}/python docs/make_commands.py
