@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -144,7 +144,7 @@ class Inputs:
         if self.files_from is not None or not places:
             return Path.cwd()
         # os.path.isdir: Path.is_dir() raises where it may not look, which is for that picture's own row to say.
-        folders = [os.path.normpath(place if os.path.isdir(place) else place.parent) for place in places]  # noqa: PTH112
+        folders = [os.path.normpath(place if _look(os.path.isdir, place) else place.parent) for place in places]
         return Path(os.path.commonpath(folders)) if len({Path(folder).anchor for folder in folders}) == 1 else Path()
 
     @cached_property
@@ -157,7 +157,7 @@ class Inputs:
         return sum(known) if len(known) == len(counts) else None
 
     def _count(self, word: str) -> int | None:
-        if os.path.isdir(word):  # noqa: PTH112 - see `base`
+        if _look(os.path.isdir, word):
             return None
         if not is_clip(word):
             return 1
@@ -186,7 +186,7 @@ class Inputs:
         for word in self.words:
             if word == STDIN:
                 yield None
-            elif left_out and os.path.isdir(word) and identity(Path(word)) in left_out:  # noqa: PTH112 - see `base`
+            elif left_out and _look(os.path.isdir, word) and identity(Path(word)) in left_out:
                 msg = f"{printable(word)} is where --annotate or --explain writes to; name another folder for that"
                 raise UsageError(msg)
             else:
@@ -226,9 +226,15 @@ def _is_piped() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
+def _look(test: Callable[[str | Path], bool], word: str | Path) -> bool:
+    """Return what a test of `os.path` says of a path; that its disk does not answer is told."""
+    with waiting_for("listing", word):
+        return test(word)
+
+
 def _expanded(word: str) -> list[str]:
     """Return the files of a pattern that no shell has expanded; any other word, and one without match, as it is."""
-    if os.path.lexists(word) or not glob.has_magic(word):
+    if not glob.has_magic(word) or _look(os.path.lexists, word):
         return [word]
     return sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207 - absolute patterns too
 
@@ -242,7 +248,9 @@ def is_clip(name: str) -> bool:
 
 def _refuse_stream(word: str) -> None:
     """Raise UsageError for a camera, a stream, or a clip that is elsewhere; a file of such a name is a file."""
-    if os.path.isfile(word) or os.path.isdir(word):  # noqa: PTH112, PTH113 - see `base`
+    if not (_CAMERA.fullmatch(word) or _STREAM.match(word) or _ADDRESS.match(word)):
+        return
+    if _look(os.path.isfile, word) or _look(os.path.isdir, word):
         return
     shown = printable(word)
     if _CAMERA.fullmatch(word):
