@@ -103,6 +103,8 @@ def test_m18_a_link_in_the_place_of_a_file_half_written_is_not_followed(tmp_path
 
 FUNCTIONS = {"eval", "exec"}
 METHODS = {"extract", "extractall", "system", "popen", "register_custom_ops_library"}
+# What the processes of one Ray job hand each other in memory, where Ray itself pickles; nothing is read from a file.
+BETWEEN_OWN_PROCESSES = {"engines/ray_job.py", "engines/ray_worker.py"}
 MODULES = {"pickle", "dill", "marshal", "shelve", "joblib", "yaml"}
 OPTIONS = {"shell": True, "allow_pickle": True, "weights_only": False}
 
@@ -115,7 +117,9 @@ def test_m2_m20_the_source_runs_nothing_that_it_reads():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
-                assert not {name.partition(".")[0] for name in names} & MODULES, path
+                found = {name.partition(".")[0] for name in names} & MODULES
+                inside = path.relative_to(Path(emotify.__file__).parent).as_posix()
+                assert found <= ({"pickle"} if inside in BETWEEN_OWN_PROCESSES else set()), path
             if isinstance(node, ast.Call):
                 assert getattr(node.func, "id", "") not in FUNCTIONS, (path, node.lineno)
                 assert getattr(node.func, "attr", "") not in METHODS, (path, node.lineno)
