@@ -91,6 +91,8 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 )
 def test_where_no_temporary_file_can_be_written_tmpdir_is_named_before_any_work(words, face):
     """Exit 6, and nothing is left. With TMPDIR the same command works."""
+    if any(Path(place).is_relative_to(hidden) for place in (sys.executable, ROOT) for hidden in ("/tmp", "/var/tmp")):
+        pytest.skip("emotify lies in the folder that is taken away")
     folder = face.parent
     script = f"""
         mount --bind {folder} /mnt || exit 77

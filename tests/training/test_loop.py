@@ -369,3 +369,14 @@ def test_m1_a_pickle_is_refused_and_not_run(tmp_path):
     with pytest.raises(ModelError):
         load_checkpoint(path)
     assert not (tmp_path / "boom").exists()
+
+
+def test_another_last_digit_of_the_same_number_is_damage(tmp_path):
+    """The text of what is written about the weights is compared, and not the numbers in it alone."""
+    path = tmp_path / "some.safetensors"
+    save_tensors(path, {"a": torch.zeros(3)}, {"loss": 0.1 + 0.2})
+    load_tensors(path)
+    assert float("0.30000000000000004") == float("0.30000000000000006")
+    path.write_bytes(path.read_bytes().replace(b"0.30000000000000004", b"0.30000000000000006"))
+    with pytest.raises(ModelError, match="does not match its digest"):
+        load_tensors(path)
