@@ -156,6 +156,17 @@ class Output:
         with self._explained(), self._filesystem.open_output_stream(f"{self._unfinished}/{name}") as file:
             yield file
 
+    def count_try(self, name: str) -> int:
+        """Return the how manieth time it is, from 1, that this command works on a part. Raises WriteError."""
+        from pyarrow.fs import FileType
+
+        with self._explained():
+            number = 1
+            while self._filesystem.get_file_info(f"{self._unfinished}/{name}.{number}").type != FileType.NotFound:
+                number += 1
+            self._filesystem.open_output_stream(f"{self._unfinished}/{name}.{number}").close()
+        return number
+
     def finish_part(self, name: str) -> None:
         """Move a part to its place. Raises WriteError."""
         with self._explained():

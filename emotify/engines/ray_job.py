@@ -36,7 +36,7 @@ def require_ray() -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if not (os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_AUTH_MODE")):
-        # Others on this machine cannot join, and Ray needs no file for the token.
+        # Ray opens ports to all; with a token nobody else can join, and given here it needs no file.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import pyarrow.parquet  # noqa: F401
@@ -130,7 +130,7 @@ def _cluster() -> Iterator[None]:
             # Not in $TMPDIR, which may be long: paths of sockets are short.
             folder = tempfile.TemporaryDirectory(prefix="emotify-ray-", dir="/tmp", ignore_cleanup_errors=True)
             options |= {"address": "local", "num_cpus": available_cpus(), "object_store_memory": _MEMORY}
-            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+            options |= {"include_dashboard": False}
             options["_temp_dir"] = stack.enter_context(folder)
         try:
             with without_lines(b"RAY_BACKEND_LOG_LEVEL"):  # it tells that it was told to be quiet

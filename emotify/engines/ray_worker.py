@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,8 @@ from emotify.choices import Truth
 from emotify.engines.filesystems import fetch, open_filesystem
 from emotify.engines.listing import Chunk, Sources, list_chunks
 from emotify.engines.output import Output
-from emotify.errors import EmotifyError
+from emotify.errors import EmotifyError, UnavailableError
+from emotify.files import printable
 from emotify.pictures.finding import path_as_given
 from emotify.pictures.reading import Failure
 from emotify.prediction.outputs.parquet import ParquetWriter
@@ -26,6 +28,7 @@ from emotify.prediction.summary import Summary
 if TYPE_CHECKING:
     from pyarrow import Table
 
+_TRIES: Final = 3  # of a part whose worker dies: Ray alone would try for ever
 _FETCHING: Final = 8  # files that a worker fetches at a time: it waits for the network, not for a CPU
 
 
@@ -89,6 +92,13 @@ class Worker:
         summary = Summary(self._job.truth, self._job.class_order)
         if not chunk.names:
             return Outcome(None, summary, chunk.counts)
+        if self._output.count_try(chunk.part) > _TRIES:
+            first, last = (printable(os.fsdecode(name)) for name in (chunk.names[0], chunk.names[-1]))
+            msg = (
+                f"{_TRIES} workers died at the {len(chunk.names)} pictures from {first} to {last}; find the one that "
+                "they die of with the plain command and leave it out, or give each worker more memory"
+            )
+            raise UnavailableError(msg)
         with self._output.new_part(chunk.part) as file:
             writer = ParquetWriter(file, top=self._job.top)
             try:

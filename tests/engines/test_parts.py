@@ -173,6 +173,18 @@ def test_a_full_disk_ends_the_job_in_one_line(class_folder, small_model, tmp_pat
     assert "the disk is full" in str(outcome.error)
 
 
+def test_pictures_that_kill_their_worker_are_named(class_folder, small_model, tmp_path):
+    """A part whose worker died three times ends the job; Ray alone would try for ever."""
+    given, part = job([class_folder], tmp_path / "rows", model=small_model), Chunk(0, names=[b"a.png", b"z.png"])
+    table, output = pa.table({"pickled": [pickle.dumps(part)]}), Output(given.output, given.run)
+    with output.begin({}, append=False, overwrite=False):
+        for number in (1, 2):
+            assert output.count_try(part.part) == number
+        outcomes = [pickle.loads(Worker(given)(table)["pickled"][0].as_py()) for _ in range(2)]
+    assert outcomes[0].error is None
+    assert "3 workers died at the 2 pictures from a.png to z.png" in str(outcomes[1].error)
+
+
 def test_a_worker_that_cannot_start_says_why(tmp_path):
     """Ray would start it again for ever."""
     outcome = pickle.loads(
