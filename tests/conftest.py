@@ -26,7 +26,7 @@ REPO = Path(__file__).parent.parent
 
 def _no_network(event: str, arguments: tuple[object, ...]) -> None:
     if event == "socket.connect" and isinstance(arguments[1], tuple):  # local sockets have a path
-        msg = f"M24: a test reached for the network: {arguments[1]}"
+        msg = f"A test reached for the network: {arguments[1]}"
         raise RuntimeError(msg)
 
 

@@ -104,8 +104,8 @@ def test_train_without_an_epoch_measures_normalisation_alone(runs, tiny_csv, tmp
         (["--recipe", "slow"], "fast, standard, best"),
     ],
 )
-def test_d10_options_that_cannot_be_meant(words, told, tiny_csv, tmp_path):
-    """D10: exit 2, naming the option, and no folder."""
+def test_options_that_cannot_be_meant_are_refused(words, told, tiny_csv, tmp_path):
+    """Exit 2, naming the option, and no folder."""
     result = invoke("train", "--data", tiny_csv, "--out", tmp_path / "runs", *words, code=2)
     assert told in result.stderr
     assert not (tmp_path / "runs").exists()
@@ -126,8 +126,8 @@ def test_d10_options_that_cannot_be_meant(words, told, tiny_csv, tmp_path):
         (b'{"weight_decay": 1%s}' % (b"0" * 400), "--weight-decay"),
     ],
 )
-def test_d9_configurations_that_cannot_be_meant(content, told, tiny_csv, tmp_path):
-    """D9: unknown key, wrong type, key twice, not JSON, huge: exit 2 naming it."""
+def test_configurations_that_cannot_be_meant_are_refused(content, told, tiny_csv, tmp_path):
+    """Unknown key, wrong type, key twice, not JSON, huge: exit 2 naming it."""
     path = tmp_path / "config.json"
     path.write_bytes(content)
     assert told in invoke("train", "--data", tiny_csv, "--config", path, code=2).stderr
@@ -207,8 +207,8 @@ def test_resume_refuses_other_options(runs):
     assert "--data" in invoke("train", "--resume", runs[0], "--epochs", 3, code=2).stderr
 
 
-def test_f2_sigint_keeps_the_state_and_resume_is_exact(tiny_csv, tmp_path):
-    """F2: Ctrl-C exits 130 with the resume command, and what is resumed equals what was never interrupted."""
+def test_sigint_keeps_the_state_and_resume_is_exact(tiny_csv, tmp_path):
+    """Ctrl-C exits 130 with the resume command, and what is resumed equals what was never interrupted."""
     options = ["--data", str(tiny_csv), "--model", "fnn", "--augment", "--epochs", "30", "--batch-size", "16"]
     options += ["--threads", "1"]
     command = [sys.executable, "-m", "emotify", "train", *options, "--out", str(tmp_path / "a")]
@@ -299,8 +299,8 @@ def copy_run(run, folder, **changes):
     return folder
 
 
-def test_r9_every_key_of_evaluate_json_is_documented(runs, tiny_csv):
-    """R9: docs/formats.md names each, and what is not known is null and not left out."""
+def test_every_key_of_evaluate_json_is_documented(runs, tiny_csv):
+    """docs/formats.md names each, and what is not known is null and not left out."""
     formats = (Path(__file__).parent.parent / "docs" / "formats.md").read_text()
     section = formats.partition("## evaluate --json")[2].partition("\n## ")[0]
     document = json.loads(invoke("evaluate", *runs, "--data", tiny_csv, "--split", "test", "--json").stdout)
@@ -501,8 +501,8 @@ def test_predict_prints_one_line_per_picture_in_a_pipe(onnx_file, class_folder, 
     assert unsure.split(",") == ["uncertain", *labels.split(",")[1:]]
 
 
-def test_b41_faces_below_min_confidence_are_uncertain(onnx_file, class_folder):
-    """B41: the label says so, probability and probabilities stay, and --top still names what came first."""
+def test_faces_below_min_confidence_are_uncertain(onnx_file, class_folder):
+    """The label says so, probability and probabilities stay, and --top still names what came first."""
     options = ("predict", class_folder, "--model", onnx_file, "--jsonl")
     plain, unsure = (
         [json.loads(line)["faces"][0] for line in invoke(*options, *more).stdout.splitlines()]
@@ -514,8 +514,8 @@ def test_b41_faces_below_min_confidence_are_uncertain(onnx_file, class_folder):
         assert {**after, "label": before["label"], "top": None} == {**before, "top": None}
 
 
-def test_b23_frames_that_were_not_read_are_told(onnx_file, tmp_path):
-    """B23: an animation says in every output that its first frame was read."""
+def test_frames_that_were_not_read_are_told(onnx_file, tmp_path):
+    """An animation says in every output that its first frame was read."""
     frames = [Image.new("L", (48, 48), grey) for grey in (40, 120, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     result = invoke("predict", tmp_path, "--model", onnx_file, "--jsonl", "--csv", tmp_path / "a.csv")
@@ -525,8 +525,8 @@ def test_b23_frames_that_were_not_read_are_told(onnx_file, tmp_path):
     assert document["note"] in (tmp_path / "a.csv").read_text()
 
 
-def test_m9_csv_cells_are_no_formulas(onnx_file, class_folder, tmp_path, monkeypatch):
-    """M9: a name that begins like a formula is text to a spreadsheet; one row a face."""
+def test_csv_cells_cannot_start_a_formula(onnx_file, class_folder, tmp_path, monkeypatch):
+    """A name that begins like a formula is text to a spreadsheet; one row a face."""
     import csv
 
     monkeypatch.chdir(tmp_path)
@@ -541,8 +541,8 @@ def test_m9_csv_cells_are_no_formulas(onnx_file, class_folder, tmp_path, monkeyp
     invoke("predict", "plain.png", "--model", onnx_file, "--csv", "out.csv", code=6)
 
 
-def test_b38_names_that_are_no_text(onnx_file, class_folder, tmp_path):
-    """B37, B38: any name goes through JSON and back, and reaches the screen with its control characters escaped."""
+def test_names_that_are_no_text_come_back_whole(onnx_file, class_folder, tmp_path):
+    """Any name goes through JSON and back, and reaches the screen with its control characters escaped."""
     good = next(class_folder.rglob("*.png")).read_bytes()
     names = [b"caf\xe9.png", b"[red]x.png", b"a\x1b[31mb.png", b"new\nline.png", "r\u202etl.png".encode()]
     for name in names:
@@ -557,8 +557,8 @@ def test_b38_names_that_are_no_text(onnx_file, class_folder, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x00" * 9])
-def test_d11_files_that_are_no_model(content, class_folder, tmp_path):
-    """D11: empty, text, garbage: exit 5 naming the file."""
+def test_files_that_are_no_model_are_refused(content, class_folder, tmp_path):
+    """Empty, text, garbage: exit 5 naming the file."""
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
     assert "x.onnx" in invoke("predict", class_folder, "--model", path, code=5).stderr
@@ -605,8 +605,8 @@ def test_an_empty_path_is_refused(words, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["face.png"]
 
 
-def test_f6_outputs_are_tried_before_any_work(runs, ensemble, onnx_file, tmp_path, monkeypatch):
-    """F6: exit 6 for a place where nothing can be written, before data are read."""
+def test_outputs_are_tried_before_any_work(runs, ensemble, onnx_file, tmp_path, monkeypatch):
+    """Exit 6 for a place where nothing can be written, before data are read."""
     (tmp_path / "file").touch()
     nowhere, data = tmp_path / "file" / "below", ("--data", tmp_path / "no data")
     commands = (["train", "--out"], ["evaluate", onnx_file, "--report"], ["ensemble", *runs, "--out"])
@@ -618,8 +618,8 @@ def test_f6_outputs_are_tried_before_any_work(runs, ensemble, onnx_file, tmp_pat
         assert "cannot write runs" in invoke(*words, *data, code=6).stderr
 
 
-def test_m15_a_link_is_not_written_through_without_force(runs, onnx_file, class_folder, tmp_path, monkeypatch):
-    """M15: neither into the folder that it leads to, nor where there is none."""
+def test_a_link_is_not_written_through_without_force(runs, onnx_file, class_folder, tmp_path, monkeypatch):
+    """Neither into the folder that it leads to, nor where there is none."""
     monkeypatch.chdir(tmp_path)
     Path("elsewhere").mkdir()
     Path("link").symlink_to("elsewhere")
@@ -645,8 +645,8 @@ def test_which_data_was_taken_is_told_where_nobody_named_it(onnx_file, tmp_path,
     assert "data: synthetic" not in invoke("evaluate", onnx_file, "--data", "synthetic").stderr
 
 
-def test_f11_memory_that_ends_is_no_bug(monkeypatch):
-    """F11: exit 8 with what to lower, and no crash log."""
+def test_out_of_memory_is_not_called_a_bug(monkeypatch):
+    """Exit 8 with what to lower, and no crash log."""
 
     def end_memory(*_: object, **__: object) -> None:
         raise MemoryError
@@ -656,7 +656,7 @@ def test_f11_memory_that_ends_is_no_bug(monkeypatch):
 
 
 def test_a_closed_pipe_is_silent(onnx_file, class_folder):
-    """L6: `| head -1` ends the command with 0 and without a traceback."""
+    """`| head -1` ends the command with 0 and without a traceback."""
     pictures = [str(path) for path in class_folder.rglob("*.png")] * 40  # far more than a pipe holds
     command = [sys.executable, "-m", "emotify", "predict", *pictures, "--model", str(onnx_file), "--jsonl", "-q"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -670,7 +670,7 @@ def test_a_closed_pipe_is_silent(onnx_file, class_folder):
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["predict", "-h"], ["predict", "missing.png", "--json"]])
 def test_what_stdout_still_holds_at_the_end_is_no_complaint(words):
-    """L6, F6: 0 and silent where nobody reads, 6 where the disk is full, also after a command that failed itself."""
+    """0 and silent where nobody reads, 6 where the disk is full, also after a command that failed itself."""
     command = [sys.executable, "-m", "emotify", *words]
     reading, writing = os.pipe()
     os.close(reading)
@@ -684,7 +684,7 @@ def test_what_stdout_still_holds_at_the_end_is_no_complaint(words):
 
 
 def test_a_closed_pipe_does_not_hide_how_a_command_ended(monkeypatch):
-    """L6: what was decided before anything was written out stands, as that a gate failed."""
+    """What was decided before anything was written out stands, as that a gate failed."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:

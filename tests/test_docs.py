@@ -10,8 +10,8 @@ from pathlib import Path
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def test_r9_the_commands_page_is_not_stale():
-    """R9: docs/commands.md is what `python docs/make_commands.py` writes."""
+def test_the_commands_page_is_not_stale():
+    """docs/commands.md is what `python docs/make_commands.py` writes."""
     made = runpy.run_path(str(DOCS / "make_commands.py"))["page"]()
     assert (DOCS / "commands.md").read_text() == made
 
@@ -72,8 +72,8 @@ def test_the_results_are_those_of_the_model_card():
             assert number in card, number
 
 
-def test_r10_the_test_command_of_readme_is_what_ci_runs():
-    """R10: what .ci/run takes out of README is the one command that stands there."""
+def test_the_test_command_of_readme_is_what_ci_runs():
+    """What .ci/run takes out of README is the one command that stands there."""
     readme = (DOCS.parent / "README.md").read_text()
     (command,) = re.findall(r"<!-- tests -->\n```sh\n(.+)\n```", readme)
     (extract,) = re.findall(r"^tests=\$\((.+)\)$", (DOCS.parent / ".ci" / "run").read_text(), re.MULTILINE)
@@ -82,8 +82,8 @@ def test_r10_the_test_command_of_readme_is_what_ci_runs():
     assert command.endswith(".venv/bin/pytest")
 
 
-def test_r10_the_guides_python_runs(monkeypatch, capsys):
-    """R10: the examples print what the text around them says."""
+def test_the_guides_python_runs(monkeypatch, capsys):
+    """The examples print what the text around them says."""
     monkeypatch.chdir(DOCS.parent)
     short, long = re.findall(r"```python\n(.+?)```", (DOCS / "guide.md").read_text(), re.DOTALL)
     pictures = sorted(path.name for path in (DOCS.parent / "samples").glob("*.jpg"))
@@ -96,3 +96,10 @@ def test_r10_the_guides_python_runs(monkeypatch, capsys):
     assert others[0] == "<ndarray> ok  []"
     assert others[1].startswith("none.jpg not_found ")
     assert len(others) == 2 + len(pictures)
+
+
+def test_names_of_tests_are_words():
+    """The name of a test says what it promises, and so does its docstring: neither has a number to look up."""
+    for path in Path(__file__).parent.rglob("*.py"):
+        for line in re.findall(r"^def test_[a-z]\d+_.*|^ *\x22{3}[A-Z]\d{1,2}[:,] .*", path.read_text(), re.MULTILINE):
+            raise AssertionError(f"{path.name}: {line}")

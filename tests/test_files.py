@@ -15,7 +15,7 @@ from emotify.files import atomic_write, locked, look_at_output, printable, read_
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    """F5: an error while writing changes nothing."""
+    """An error while writing changes nothing."""
     path = tmp_path / "a.json"
     write_bytes(path, b"old")
     with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
@@ -39,21 +39,21 @@ def test_a_name_as_long_as_a_system_allows_can_be_written(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_f6_unwritable_places_are_write_errors(tmp_path):
-    """F6: the error names the path."""
+def test_unwritable_places_are_write_errors(tmp_path):
+    """The error names the path."""
     with pytest.raises(WriteError, match=r"a\.json"):
         write_bytes(tmp_path / "missing" / "a.json", b"")
 
 
-def test_f6_a_drive_that_is_not_there(monkeypatch, tmp_path):
-    """F6: as Z: on Windows, of which no folder above is there either."""
+def test_a_drive_that_is_not_there_is_a_write_error(monkeypatch, tmp_path):
+    """As Z: on Windows, of which no folder above is there either."""
     monkeypatch.setattr(Path, "is_dir", lambda _: False)
     with pytest.raises(WriteError, match="cannot write"):
         look_at_output(tmp_path / "a.csv")
 
 
-def test_f6_the_folder_that_is_written_into_is_the_one_that_is_asked():
-    """F6: a folder that is there needs no writable parent. As nobody, also in root's tests."""
+def test_the_folder_that_is_written_into_is_the_one_that_is_asked():
+    """A folder that is there needs no writable parent. As nobody, also in root's tests."""
     program = """
 import os, sys
 from pathlib import Path
@@ -83,8 +83,8 @@ for check, path in ((check_folder, ours), (check_output, ours / "a"), (check_fol
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")
 @pytest.mark.parametrize(("other", "size"), [(0, 2_000_000), (2_000_000, 10)])
-def test_f4_a_full_disk_is_told_and_leaves_no_rest(other, size, tmp_path):
-    """F4: exit 6 naming path and free space; the previous file stays. Also for a file that waits in a buffer."""
+def test_a_full_disk_is_told_and_leaves_no_rest(other, size, tmp_path):
+    """Exit 6 naming path and free space; the previous file stays. Also for a file that waits in a buffer."""
     program = (
         "import sys; from pathlib import Path; from emotify.files import write_bytes\n"
         "path = Path(sys.argv[1], 'a'); write_bytes(path, b'old')\n"
@@ -104,8 +104,8 @@ def test_f4_a_full_disk_is_told_and_leaves_no_rest(other, size, tmp_path):
     assert left == "b'old' ['a', 'b']"
 
 
-def test_f7_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
-    """F7: the second is told the holder's process id; after kill -9 the lock is free."""
+def test_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
+    """The second is told the holder's process id; after kill -9 the lock is free."""
     path = tmp_path / ".lock"
     program = (
         "import sys, time; from pathlib import Path; from emotify.files import locked\n"
@@ -133,6 +133,6 @@ def test_f7_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
         ("caf\udce9", r"caf\udce9"),
     ],
 )
-def test_m7_foreign_text_is_made_printable(text, shown):
-    """M7: nothing that a terminal obeys, or that cannot be encoded, is printed."""
+def test_text_from_elsewhere_is_made_printable(text, shown):
+    """Nothing that a terminal obeys, or that cannot be encoded, is printed."""
     assert printable(text) == shown

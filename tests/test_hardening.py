@@ -32,8 +32,8 @@ SURROUNDINGS = {
 
 
 @pytest.mark.parametrize("script", SURROUNDINGS.values(), ids=SURROUNDINGS.keys())
-def test_f12_odd_surroundings(script, class_folder, onnx_file, tmp_path):
-    """F12: predicting works as anywhere, and says nothing of them."""
+def test_predict_works_in_odd_surroundings(script, class_folder, onnx_file, tmp_path):
+    """Predicting works as anywhere, and says nothing of them."""
     program = "from emotify.cli import main; main()"
     words = [class_folder / "happy" / "0.png", "--model", onnx_file, "--jsonl", "--csv", tmp_path / "a.csv", "-q"]
     command = [sys.executable, "-P", "-c", program, "predict", *map(str, words)]
@@ -43,8 +43,8 @@ def test_f12_odd_surroundings(script, class_folder, onnx_file, tmp_path):
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
 
 
-def test_f8_two_runs_of_one_second_have_two_folders(tmp_path, monkeypatch):
-    """F8: chance tells them apart, and who draws the same is told that the folder exists."""
+def test_two_runs_of_one_second_have_two_folders(tmp_path, monkeypatch):
+    """Chance tells them apart, and who draws the same is told that the folder exists."""
 
     class Noon:
         @staticmethod
@@ -79,8 +79,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
-def test_m3_weights_that_lie_are_refused(content, tmp_path):
-    """M3: at once, by their header."""
+def test_weights_that_lie_are_refused(content, tmp_path):
+    """At once, by their header."""
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content)
     begun = time.process_time()
@@ -90,8 +90,8 @@ def test_m3_weights_that_lie_are_refused(content, tmp_path):
     assert time.process_time() - begun < 0.1
 
 
-def test_m18_a_link_in_the_place_of_a_file_half_written_is_not_followed(tmp_path, monkeypatch):
-    """M18: even by one who could guess its random name."""
+def test_a_link_in_the_place_of_a_file_half_written_is_not_followed(tmp_path, monkeypatch):
+    """Even by one who could guess its random name."""
     victim, link = tmp_path / "victim", tmp_path / "link.tmp"
     victim.write_text("mine")
     link.symlink_to(victim)
@@ -109,8 +109,8 @@ MODULES = {"pickle", "dill", "marshal", "shelve", "joblib", "yaml"}
 OPTIONS = {"shell": True, "allow_pickle": True, "weights_only": False}
 
 
-def test_m2_m20_the_source_runs_nothing_that_it_reads():
-    """M2, M20: no pickle, no shell, no code in data, nothing unpacked, no operators of others in onnxruntime."""
+def test_the_source_runs_nothing_that_it_reads():
+    """No pickle, no shell, no code in data, nothing unpacked, no operators of others in onnxruntime."""
     sources = sorted(Path(emotify.__file__).parent.rglob("*.py"))
     assert len(sources) > 90
     for path in sources:

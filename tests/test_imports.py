@@ -30,12 +30,12 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_the_command_line_loads_nothing_heavy():
-    """L10: `emotify --help` starts with Typer alone."""
+    """`emotify --help` starts with Typer alone."""
     assert loaded_by("import emotify.cli") == set()
 
 
 def test_help_loads_no_command():
-    """L10: `emotify --help` knows the first lines, and predicting loads no other command."""
+    """`emotify --help` knows the first lines, and predicting loads no other command."""
     code = "import sys\nfrom emotify.cli import app\ntry: app([{}])\nexcept SystemExit: pass\nprint(*sys.modules)"
     for word, loaded in (("'--help'", set()), ("'predict', '--help'", {"predict"})):
         shown = subprocess.run([sys.executable, "-c", code.format(word)], capture_output=True, text=True, check=True)

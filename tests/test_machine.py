@@ -11,8 +11,8 @@ import pytest
 from emotify.machine import _quotas, available_cpus
 
 
-def test_l11_a_process_bound_to_one_cpu_uses_one():
-    """L11: what `taskset` leaves is what counts."""
+def test_a_process_bound_to_one_cpu_uses_one():
+    """What `taskset` leaves is what counts."""
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system binds no process to CPUs")
     cpu = min(os.sched_getaffinity(0))

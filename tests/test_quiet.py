@@ -78,45 +78,45 @@ def picture(class_folder) -> Path:
 
 
 @pytest.mark.parametrize("output", [["--json"], ["--csv", "faces.csv"], ["--report", "faces.html", "--thumbnails"]])
-def test_n2_predict_sends_and_leaves_nothing(output, picture, tmp_path):
-    """N2: `emotify predict`."""
+def test_predict_sends_and_leaves_nothing(output, picture, tmp_path):
+    """`emotify predict`."""
     check_quiet(tmp_path, COMMAND, "predict", picture, *output)
 
 
-def test_n2_explain_leaves_no_list_of_fonts(picture, tmp_path):
-    """N2: `emotify predict --explain`, which draws with Matplotlib."""
+def test_explain_leaves_no_list_of_fonts(picture, tmp_path):
+    """`emotify predict --explain`, which draws with Matplotlib."""
     check_quiet(tmp_path, COMMAND, "predict", picture, "--explain", "why")
 
 
-def test_n2_the_library_sends_and_leaves_nothing(picture, tmp_path):
-    """N2: `Predictor`, also in a worker process, and one that imports onnxruntime by itself."""
+def test_the_library_sends_and_leaves_nothing(picture, tmp_path):
+    """`Predictor`, also in a worker process, and one that imports onnxruntime by itself."""
     label = check_quiet(tmp_path, WATCHED + WORKER.format(path=str(picture)))
     assert label.startswith("onnxruntime ")
 
 
 @pytest.mark.slow
-def test_n2_a_training_sends_and_leaves_nothing(toy_csv, tmp_path):
-    """N2: `emotify train`, taught by an exported file."""
+def test_a_training_sends_and_leaves_nothing(toy_csv, tmp_path):
+    """`emotify train`, taught by an exported file."""
     options = ["--model", "fnn", "--epochs", "1", "--batch-size", "7", "--distill", "fast"]
     check_quiet(tmp_path, COMMAND, "train", "--data", toy_csv, *options)
 
 
 @pytest.mark.slow
-def test_n2_an_evaluation_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
-    """N2: `emotify evaluate --report` of a run and of a file."""
+def test_an_evaluation_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
+    """`emotify evaluate --report` of a run and of a file."""
     check_quiet(tmp_path, COMMAND, "evaluate", runs[0], "fast", "--data", tiny_csv, "--report", "report")
 
 
 @pytest.mark.slow
-def test_n2_an_ensemble_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
-    """N2: `emotify ensemble`."""
+def test_an_ensemble_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
+    """`emotify ensemble`."""
     check_quiet(tmp_path, COMMAND, "ensemble", *runs, "--data", tiny_csv, "--out", "both")
 
 
 @pytest.mark.slow
 @pytest.mark.versions
-def test_n2_an_export_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
-    """N2: `emotify export --precision int8`, of which onnxruntime's quantization is a part."""
+def test_an_export_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
+    """`emotify export --precision int8`, of which onnxruntime's quantization is a part."""
     check_quiet(tmp_path, COMMAND, "export", runs[0], "--data", tiny_csv, "--out", "m.onnx", "--precision", "int8")
 
 
@@ -126,8 +126,8 @@ def test_figures_are_drawn_where_home_cannot_be_written(tmp_path):
     check_quiet(tmp_path, code, home=Path(os.devnull) / "nowhere")
 
 
-def test_n2_what_the_user_set_does_not_turn_telemetry_on(monkeypatch):
-    """N2: nothing is sent, whatever the environment says."""
+def test_what_the_user_set_does_not_turn_telemetry_on(monkeypatch):
+    """Nothing is sent, whatever the environment says."""
     code = "import os, emotify; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
@@ -161,7 +161,7 @@ def imports_of(path: Path) -> list[tuple[str, str]]:
 
 
 def test_one_place_imports_what_would_talk():
-    """N2: onnxruntime and Matplotlib are imported where they are kept quiet; scikit-learn, with joblib, is not."""
+    """onnxruntime and Matplotlib are imported where they are kept quiet; scikit-learn, with joblib, is not."""
     package = Path(emotify.__file__).parent
     places = {
         "onnxruntime": "onnx_runtime/importing.py",

@@ -34,8 +34,8 @@ def test_predict_shows_a_row_a_face(on_terminal, class_folder, onnx_file):
     assert "Confusion matrix" in text
 
 
-def test_m21_many_bad_files_do_not_flood_the_screen(on_terminal, onnx_file, tmp_path):
-    """M21: at most 20 lines, which say how many there were, and of what kind."""
+def test_many_bad_files_do_not_flood_the_screen(on_terminal, onnx_file, tmp_path):
+    """At most 20 lines, which say how many there were, and of what kind."""
     for number in range(400):
         (tmp_path / f"{number:03}.png").touch()
     text = on_terminal("predict", tmp_path, "--model", onnx_file, "-q")

@@ -32,21 +32,21 @@ def refusal(path, content) -> str:
     return str(caught.value)
 
 
-def test_d1_the_challenge_csv_is_read(path, rows):
+def test_the_challenge_csv_is_read(path, rows):
     dataset = read_dataset(path)
     check_same(dataset, rows)
     assert dataset.source == str(path)
     assert dataset.notes == ()
 
 
-def test_d1_the_columns_may_be_in_another_order_with_spaces_before_them(path, rows):
+def test_the_columns_may_be_in_another_order_with_spaces_before_them(path, rows):
     """`icml_face_data.csv` begins `emotion, Usage, pixels`."""
     lines = ["emotion, Usage, pixels", *(f"{row.emotion},{row.usage},{row.pixels}" for row in rows)]
     path.write_text("\n".join(lines))
     check_same(read_dataset(path), rows)
 
 
-def test_d1_a_folder_with_the_csv_in_it_is_read(path, rows):
+def test_a_folder_with_the_csv_in_it_is_read(path, rows):
     check_same(read_dataset(path.parent), rows)
 
 
@@ -76,19 +76,19 @@ def test_every_pixel_value_is_read(path, rows, to_csv):
         pytest.param(lambda content: content.replace(b"Usage", b"usage "), id="case of the header"),
     ],
 )
-def test_d2_spellings_of_a_csv_are_read(path, rows, content, rewrite):
+def test_spellings_of_a_csv_are_read(path, rows, content, rewrite):
     path.write_bytes(rewrite(content))
     check_same(read_dataset(path), rows)
 
 
-def test_d2_quotes_are_taken_off(path, rows):
+def test_quotes_are_taken_off(path, rows):
     with path.open("w", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerows([("emotion", "pixels", "Usage"), *((row.emotion, row.pixels, row.usage) for row in rows)])
     check_same(read_dataset(path), rows)
 
 
-def test_d2_nul_bytes_are_refused_with_their_line(path, content):
+def test_nul_bytes_are_refused_with_their_line(path, content):
     lines = content.split(b"\n")
     lines[3] = lines[3].replace(b" ", b"\0", 1)
     assert "line 4: 2303 pixels, expected 2304" in refusal(path, b"\n".join(lines))
@@ -97,11 +97,11 @@ def test_d2_nul_bytes_are_refused_with_their_line(path, content):
     assert r"line 4: Usage is 'Trainin\x00'" in refusal(path, b"\n".join(lines))
 
 
-def test_d2_utf16_that_ends_within_a_letter_is_refused(path, content):
+def test_utf16_that_ends_within_a_letter_is_refused(path, content):
     assert "not UTF-16" in refusal(path, content.decode().encode("utf-16")[:-3])
 
 
-def test_d2_bytes_that_are_no_text_are_refused(path):
+def test_bytes_that_are_no_text_are_refused(path):
     assert "line 1: no column emotion, pixels, Usage" in refusal(path, bytes(range(256)) * 9)
 
 
@@ -129,21 +129,21 @@ def test_d2_bytes_that_are_no_text_are_refused(path):
         ({"usage": "Training,1"}, "4 columns, expected 3"),
     ],
 )
-def test_d3_a_wrong_row_is_refused_with_its_line(path, rows, to_csv, change, message):
+def test_a_wrong_row_is_refused_with_its_line(path, rows, to_csv, change, message):
     rows[5] = dataclasses.replace(rows[5], **change)
     assert refusal(path, to_csv(rows)).startswith(f"{path}: line 7: {message}")
 
 
-def test_d3_line_numbers_count_blank_lines(path, rows, to_csv):
+def test_line_numbers_count_blank_lines(path, rows, to_csv):
     rows[0] = dataclasses.replace(rows[0], emotion="9")
     assert "line 5: emotion is '9'" in refusal(path, b"\n\n\n" + to_csv(rows))
 
 
-def test_d3_a_row_that_is_cut_off_is_refused(path, content):
+def test_a_row_that_is_cut_off_is_refused(path, content):
     assert "line 43: 2 columns, expected 3" in refusal(path, content[: content.rindex(b",")])
 
 
-def test_d3_the_first_five_wrong_lines_are_shown_and_all_are_counted(path, rows, to_csv):
+def test_the_first_five_wrong_lines_are_shown_and_all_are_counted(path, rows, to_csv):
     rows = [*rows[:2], *(dataclasses.replace(row, emotion="8") for row in rows[2:])]
     lines = refusal(path, to_csv(rows)).split("\n")
     assert lines[0] == f"{path}: 40 bad lines, the first 5:"
@@ -151,46 +151,46 @@ def test_d3_the_first_five_wrong_lines_are_shown_and_all_are_counted(path, rows,
 
 
 @pytest.mark.parametrize("column", ["emotion", "pixels", "Usage"])
-def test_d3_a_missing_column_is_named_with_those_that_are_there(path, content, column):
+def test_a_missing_column_is_named_with_those_that_are_there(path, content, column):
     message = refusal(path, content.replace(column.encode(), b"other", 1))
     assert f"no column {column}; the columns are: " in message
     assert "other" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
-def test_d4_an_empty_file_is_refused(path, content):
+def test_an_empty_file_is_refused(path, content):
     assert "no column emotion, pixels, Usage; the columns are: none" in refusal(path, content)
 
 
-def test_d4_a_header_alone_is_refused(path, to_csv):
+def test_a_header_alone_is_refused(path, to_csv):
     message = refusal(path, to_csv([]))
     assert "train has images of 0 of the 7 classes" in message
     assert "angry 0, disgust 0" in message
 
 
 @pytest.mark.parametrize("place", [0, 14, 28])
-def test_d4_a_single_image_is_refused(path, rows, to_csv, place):
+def test_a_single_image_is_refused(path, rows, to_csv, place):
     """Whatever its Usage: there is nothing to train, choose or score on."""
     message = refusal(path, to_csv([rows[place]]))
     assert "has images of 1 of the 7 classes" in message
     assert "angry 1, disgust 0" in message
 
 
-def test_d4_a_single_class_is_refused(path, rows, to_csv):
+def test_a_single_class_is_refused(path, rows, to_csv):
     message = refusal(path, to_csv([row for row in rows if row.emotion == "3"]))
     assert "train: angry 0, disgust 0, fear 0, happy 2, sad 0, surprise 0, neutral 0" in message
     assert "test: angry 0, disgust 0, fear 0, happy 2, sad 0, surprise 0, neutral 0" in message
 
 
 @pytest.mark.parametrize("usage", ["Training", "PublicTest"])
-def test_d4_a_class_that_train_or_valid_lacks_is_refused(path, rows, to_csv, usage):
+def test_a_class_that_train_or_valid_lacks_is_refused(path, rows, to_csv, usage):
     rows = [row for row in rows if (row.usage, row.emotion) != (usage, "1")]
     message = refusal(path, to_csv(rows))
     assert "has images of 6 of the 7 classes" in message
     assert "angry 2, disgust 0, fear 2" in message
 
 
-def test_d4_a_class_that_only_test_lacks_is_noted(path, rows, to_csv):
+def test_a_class_that_only_test_lacks_is_noted(path, rows, to_csv):
     """A score over six classes is a score; what is missing is said."""
     path.write_bytes(to_csv([row for row in rows if (row.usage, row.emotion) != ("PrivateTest", "1")]))
     assert read_dataset(path).notes == ("test has no image of disgust.",)
@@ -207,7 +207,7 @@ def test_blank_images_are_noted(path, rows, to_csv):
     assert read_dataset(path).notes == ("train has 1 blank image.",)
 
 
-def test_m22_a_line_of_100_mb_is_refused_in_little_memory(path, tmp_path):
+def test_a_line_of_100_mb_is_refused_in_little_memory(path, tmp_path):
     """Nothing after the limit is read, so that neither memory nor time goes with the length of a line."""
     with path.open("wb") as file:
         file.write(b"emotion,pixels,Usage\n0,")
@@ -230,7 +230,7 @@ def test_m22_a_line_of_100_mb_is_refused_in_little_memory(path, tmp_path):
 @pytest.mark.parametrize(
     ("digits", "message"), [(1_000_000, "longer than 65,536 bytes"), (20_000, "'11111111111111111111...', expected")]
 )
-def test_m22_a_number_of_very_many_digits_is_refused(path, rows, to_csv, digits, message):
+def test_a_number_of_very_many_digits_is_refused(path, rows, to_csv, digits, message):
     rows[0] = dataclasses.replace(rows[0], pixels="1" * digits + " 1" * 2303)
     assert message in refusal(path, to_csv(rows))
 

@@ -27,7 +27,7 @@ def copy(row, **changes):
     return dataclasses.replace(row, **changes)
 
 
-def test_d6_images_of_other_splits_in_train_are_counted(rows, read):
+def test_images_of_other_splits_in_train_are_counted(rows, read):
     rows += [copy(rows[0], usage="PrivateTest"), copy(rows[1], usage="PrivateTest"), copy(rows[2], usage="PublicTest")]
     assert read(rows).notes == (
         "valid has 1 image (6.7%) that train has too, pixel for pixel.",
@@ -35,7 +35,7 @@ def test_d6_images_of_other_splits_in_train_are_counted(rows, read):
     )
 
 
-def test_d6_nearly_the_same_images_are_counted_and_dropped(rows, read):
+def test_nearly_the_same_images_are_counted_and_dropped(rows, read):
     """A picture cut a little tighter and made darker is found again; other pictures, as smooth, are not."""
     generator = np.random.default_rng(1)
     pictures = [
@@ -49,7 +49,7 @@ def test_d6_nearly_the_same_images_are_counted_and_dropped(rows, read):
     assert len(read(rows, dedupe=True).splits[Split.TRAIN]) == 13
 
 
-def test_d6_dedupe_drops_from_train_what_is_elsewhere_or_repeated(rows, read):
+def test_dedupe_drops_from_train_what_is_elsewhere_or_repeated(rows, read):
     """The other splits stay as they are, and of what is repeated the first stays."""
     changed = [
         *rows,
@@ -65,11 +65,11 @@ def test_d6_dedupe_drops_from_train_what_is_elsewhere_or_repeated(rows, read):
     assert dataset.notes[-1] == "train lost 4 images: 2 for being (nearly) in another split, 2 repeated."
 
 
-def test_d6_dedupe_changes_nothing_where_nothing_is_repeated(rows, read):
+def test_dedupe_changes_nothing_where_nothing_is_repeated(rows, read):
     assert read(rows, dedupe=True).splits[Split.TRAIN].sha256() == read(rows).splits[Split.TRAIN].sha256()
 
 
-def test_d7_identical_pixels_with_unlike_labels_are_counted(rows, read):
+def test_identical_pixels_with_unlike_labels_are_counted(rows, read):
     rows += [copy(rows[0]), copy(rows[1], emotion="5"), copy(rows[1], emotion="6"), copy(rows[2])]
     assert read(rows).notes == (
         "train has 3 pictures more than once, in 7 images.",
@@ -86,7 +86,7 @@ def test_also_in_and_nearly_in_by_hand():
 
 
 @pytest.mark.slow
-def test_d6_d7_what_is_known_of_fer2013_is_found(shared, tmp_path):
+def test_what_is_known_of_fer2013_is_found(shared, tmp_path):
     """The counts that the data's own description gives."""
     path = tmp_path / "fer2013.csv"
     subprocess.run([sys.executable, shared / "fer2013" / "unpack.py", "--csv", path], check=True, capture_output=True)

@@ -33,7 +33,7 @@ def rewrite(path, votes):
     path.write_text("\n".join([HEADER, *votes]) + "\n")
 
 
-def test_d8_votes_are_added_in_the_order_of_each_usage(path, ferplus):
+def test_votes_are_added_in_the_order_of_each_usage(path, ferplus):
     splits = read_dataset(path, ferplus=ferplus).splits
     assert tuple(HEADER.split(",")[2:]) == VOTES
     for start, split in zip((0, 14, 28), Split, strict=True):
@@ -44,7 +44,7 @@ def test_d8_votes_are_added_in_the_order_of_each_usage(path, ferplus):
         assert (votes.sum(axis=1) == 10).all()
 
 
-def test_d8_votes_stay_with_their_images_when_duplicates_are_dropped(path, rows, to_csv, ferplus, votes):
+def test_votes_stay_with_their_images_when_duplicates_are_dropped(path, rows, to_csv, ferplus, votes):
     path.write_bytes(to_csv([*rows[:1], *rows]))
     rewrite(ferplus, [*votes[:1], *votes])
     train = read_dataset(path, ferplus=ferplus, dedupe=True).splits[Split.TRAIN]
@@ -53,7 +53,7 @@ def test_d8_votes_stay_with_their_images_when_duplicates_are_dropped(path, rows,
 
 
 @pytest.mark.parametrize("count", [0, 13, 15])
-def test_d8_another_number_of_rows_is_refused(path, ferplus, votes, count):
+def test_another_number_of_rows_is_refused(path, ferplus, votes, count):
     rewrite(ferplus, [*(votes[:1] * count), *votes[14:]])
     with pytest.raises(InputError, match=r"rows for train, but the data has 14 images"):
         read_dataset(path, ferplus=ferplus)
@@ -76,12 +76,12 @@ def test_votes_that_are_wrong_in_several_lines_are_told_the_first_five_and_their
     assert len(lines) == 6
 
 
-def test_d8_rows_for_a_split_that_is_not_there_do_not_matter(path, rows, to_csv, ferplus):
+def test_rows_for_a_split_that_is_not_there_do_not_matter(path, rows, to_csv, ferplus):
     path.write_bytes(to_csv(rows[:28]))
     assert list(read_dataset(path, ferplus=ferplus).splits) == [Split.TRAIN, Split.VALID]
 
 
-def test_d8_images_without_votes_or_without_a_face_are_kept_and_counted(path, ferplus, votes):
+def test_images_without_votes_or_without_a_face_are_kept_and_counted(path, ferplus, votes):
     votes[0] = "Training,,0,0,0,0,0,0,0,0,0,0"
     votes[1] = "Training,,0,0,0,0,0,0,0,0,0,10"
     votes[2] = "Training,fer0000002.png,1,0,2,0,0,0,0,0,7,0"
@@ -95,14 +95,14 @@ def test_d8_images_without_votes_or_without_a_face_are_kept_and_counted(path, fe
 
 
 @pytest.mark.parametrize("vote", ["-1", "256", "1.5", "x", ""])
-def test_d8_a_vote_that_is_no_number_is_refused_with_its_line(path, ferplus, votes, vote):
+def test_a_vote_that_is_no_number_is_refused_with_its_line(path, ferplus, votes, vote):
     votes[3] = f"Training,fer.png,{vote},0,0,0,0,0,0,0,0,0"
     rewrite(ferplus, votes)
     with pytest.raises(InputError, match=f"line 5: neutral is '{vote}', expected a number of votes"):
         read_dataset(path, ferplus=ferplus)
 
 
-def test_d8_a_file_that_is_not_ferplus_is_refused(path):
+def test_a_file_that_is_not_ferplus_is_refused(path):
     with pytest.raises(InputError, match="no column neutral, happiness"):
         read_dataset(path, ferplus=path)
 

@@ -32,7 +32,7 @@ def sizes(dataset):
     return {str(split): images.counts().tolist() for split, images in dataset.splits.items()}
 
 
-def test_d5_train_and_test_are_read_and_a_tenth_of_each_class_becomes_valid(folder):
+def test_train_and_test_are_read_and_a_tenth_of_each_class_becomes_valid(folder):
     dataset = read_dataset(folder)
     assert sizes(dataset) == {"train": [9] * 7, "valid": [1] * 7, "test": [2] * 7}
     assert dataset.notes == ("train gave 7 images, a tenth of each class, to valid (seed 0).",)
@@ -47,12 +47,12 @@ def test_pixels_and_labels_come_in_the_order_of_the_names(tmp_path, fill):
 
 
 @pytest.mark.parametrize("name", ["valid", "val", "validation", "Validation"])
-def test_d5_a_valid_folder_is_taken_as_it_is(folder, fill, name):
+def test_a_valid_folder_is_taken_as_it_is(folder, fill, name):
     fill(folder / name, each=3)
     assert sizes(read_dataset(folder)) == {"train": [10] * 7, "valid": [3] * 7, "test": [2] * 7}
 
 
-def test_d5_one_folder_of_classes_gives_train_and_valid(tmp_path, fill):
+def test_one_folder_of_classes_gives_train_and_valid(tmp_path, fill):
     assert sizes(read_dataset(fill(tmp_path / "mine", each=20))) == {"train": [18] * 7, "valid": [2] * 7}
 
 
@@ -80,13 +80,13 @@ def test_an_archives_own_folder_around_it_does_not_matter(folder):
         ("0_angry", "1_disgust", "2_fear", "3_happy", "4_sad", "5_surprise", "6_neutral"),
     ],
 )
-def test_d5_other_spellings_mean_the_same_classes(tmp_path, fill, names):
+def test_other_spellings_mean_the_same_classes(tmp_path, fill, names):
     fill(tmp_path / "test", names[:1], each=3)
     fill(tmp_path / "test", names[1:], each=2)
     assert sizes(read_dataset(tmp_path)) == {"test": [3, 2, 2, 2, 2, 2, 2]}
 
 
-def test_d5_two_spellings_of_one_class_are_one_class(folder, fill):
+def test_two_spellings_of_one_class_are_one_class(folder, fill):
     fill(folder / "test", ["happiness"], each=5)
     assert sizes(read_dataset(folder))["test"] == [2, 2, 2, 7, 2, 2, 2]
 
@@ -99,36 +99,36 @@ def test_d5_two_spellings_of_one_class_are_one_class(folder, fill):
         ("tired", "leave it"),
     ],
 )
-def test_d5_an_unknown_class_is_refused_with_a_suggestion(folder, fill, name, advice):
+def test_an_unknown_class_is_refused_with_a_suggestion(folder, fill, name, advice):
     fill(folder / "train", [name], each=1)
     message = refusal(folder)
     assert str(folder / "train" / name) in message
     assert advice in message
 
 
-def test_d5_a_folder_beside_the_splits_is_not_read_and_this_is_said(folder, fill):
+def test_a_folder_beside_the_splits_is_not_read_and_this_is_said(folder, fill):
     fill(folder / "runs", ["whatever"], each=1)
     assert f"{folder / 'runs'} was not read: it is none of train, valid and test." in read_dataset(folder).warnings
 
 
-def test_d5_a_split_that_is_misspelt_is_refused(folder, fill):
+def test_a_split_that_is_misspelt_is_refused(folder, fill):
     """It must not be taken for something else, and a tenth of train for valid."""
     fill(folder / "vaild", each=1)
     assert "did you mean valid?" in refusal(folder)
 
 
-def test_d5_two_folders_for_one_split_are_refused(folder, fill):
+def test_two_folders_for_one_split_are_refused(folder, fill):
     fill(folder / "training", each=1)
     assert "second folder for train" in refusal(folder)
 
 
-def test_d5_images_in_deeper_folders_are_read(folder, noise):
+def test_images_in_deeper_folders_are_read(folder, noise):
     (folder / "test" / "sad" / "more" / "still").mkdir(parents=True)
     noise().save(folder / "test" / "sad" / "more" / "still" / "x.png")
     assert sizes(read_dataset(folder))["test"] == [2, 2, 2, 2, 3, 2, 2]
 
 
-def test_d5_an_empty_class_is_refused_with_the_counts(folder):
+def test_an_empty_class_is_refused_with_the_counts(folder):
     for path in (folder / "train" / "fear").iterdir():
         path.unlink()
     message = refusal(folder)
@@ -136,7 +136,7 @@ def test_d5_an_empty_class_is_refused_with_the_counts(folder):
     assert "fear 0" in message
 
 
-def test_d4_a_class_with_one_image_is_refused(folder):
+def test_a_class_with_one_image_is_refused(folder):
     """It cannot be in train and in valid."""
     for path in sorted((folder / "train" / "fear").iterdir())[1:]:
         path.unlink()
@@ -145,7 +145,7 @@ def test_d4_a_class_with_one_image_is_refused(folder):
     assert "train: angry 9, disgust 9, fear 1" in message
 
 
-def test_d4_an_empty_folder_is_refused(tmp_path):
+def test_an_empty_folder_is_refused(tmp_path):
     assert "holds no folders of classes" in refusal(tmp_path)
 
 

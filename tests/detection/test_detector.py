@@ -87,7 +87,7 @@ def test_enlarged_fer2013_images_are_one_face_and_most_taken_whole(shared, detec
 
 
 @pytest.mark.parametrize("shape", [(65, 65), (16, 320), (320, 16), (700, 900), (1400, 400)])
-def test_b41_nothing_is_found_where_nothing_is(detector, shape):
+def test_nothing_is_found_where_nothing_is(detector, shape):
     """Black, white and noise, at any shape."""
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
     for picture in (np.zeros((*shape, 3), np.uint8), np.full((*shape, 3), 255, np.uint8), noise):

@@ -92,8 +92,8 @@ def test_the_heat_map_lies_in_the_folder(ensemble):
 
 
 @pytest.mark.parametrize("count", [2, 12, 40])
-def test_d12_any_number_of_members_can_be_read(count, tmp_path):
-    """D12: at 80 columns every table fits, no number is cut, and the heat map is no larger than a poster."""
+def test_any_number_of_members_can_be_read(count, tmp_path):
+    """At 80 columns every table fits, no number is cut, and the heat map is no larger than a poster."""
     combination = combined(count)
     names = [f"20260131-120000-cnn-s{number}-1a2b" for number in range(count)]
     console = Console(width=80, record=True, file=(tmp_path / "shown").open("w"))
@@ -110,16 +110,16 @@ def test_d12_any_number_of_members_can_be_read(count, tmp_path):
         assert max(picture.size) < 2000
 
 
-def test_d12_a_run_given_twice_is_counted_once(runs, tiny_csv, tmp_path):
-    """D12: with a word on it; what is left here is one member, which the conclusion tells."""
+def test_a_run_given_twice_is_counted_once(runs, tiny_csv, tmp_path):
+    """With a word on it; what is left here is one member, which the conclusion tells."""
     result = invoke("ensemble", runs[0], runs[0], "--data", tiny_csv, "--out", tmp_path / "e")
     assert "counted once" in result.stderr
     assert "An ensemble of one" in result.stdout
     assert len(json.loads((tmp_path / "e" / "ensemble.json").read_text())["members"]) == 1
 
 
-def test_d12_another_order_of_classes_is_refused(runs, tiny_csv, tmp_path):
-    """D12: exit 5 that names the classes, and no folder."""
+def test_another_order_of_classes_is_refused(runs, tiny_csv, tmp_path):
+    """Exit 5 that names the classes, and no folder."""
     other = Path(shutil.copytree(runs[0], tmp_path / "other"))
     tensors, document = load_tensors(other / "checkpoint.safetensors")
     save_tensors(other / "checkpoint.safetensors", tensors, {**document, "classes": EMOTIONS[::-1]})

@@ -26,8 +26,8 @@ def test_temperature_one_changes_nothing_and_two_flattens():
     assert (with_temperature(ANSWERS[0], 2).argmax(1) == ANSWERS[0].argmax(1)).all()
 
 
-def test_r6_unsure_answers_are_told_apart_by_a_low_temperature():
-    """R6: softmax(log p / T), as the exported graph has it, where powers of p are next to nothing."""
+def test_unsure_answers_are_told_apart_by_a_low_temperature():
+    """softmax(log p / T), as the exported graph has it, where powers of p are next to nothing."""
     unsure = np.random.default_rng(1).dirichlet(np.full(7, 50.0), 300).astype(np.float32)
     powers = unsure.astype(np.float64) ** (1 / 0.07)
     assert np.abs(with_temperature(unsure, 0.07) - powers / powers.sum(1, keepdims=True)).max() < 1e-5

@@ -27,14 +27,14 @@ def oracle(statistic, *data):
     return tuple(result.confidence_interval)
 
 
-def test_r7_the_interval_of_accuracy_is_scipys():
-    """R7: but for the noise of the resampling."""
+def test_the_interval_of_accuracy_is_scipys():
+    """But for the noise of the resampling."""
     ours = bootstrap_confusion(CONFUSION).accuracy
     assert ours == pytest.approx(oracle(lambda right: right.mean(), ANSWERS == LABELS), abs=0.01)
 
 
-def test_r7_other_intervals_are_those_of_resampled_images():
-    """R7: drawing counts of the confusion matrix's cells is drawing images and asking scikit-learn."""
+def test_other_intervals_are_those_of_resampled_images():
+    """Drawing counts of the confusion matrix's cells is drawing images and asking scikit-learn."""
     values = []
     for row in np.random.default_rng(0).integers(0, 400, (300, 400)):
         columns = metrics.precision_recall_fscore_support(LABELS[row], ANSWERS[row], average="macro")
@@ -45,8 +45,8 @@ def test_r7_other_intervals_are_those_of_resampled_images():
     assert ours.macro_f1 == pytest.approx((low_f1, high_f1), abs=0.015)
 
 
-def test_r7_the_interval_of_a_difference_is_scipys():
-    """R7: paired, so that it is far narrower than two intervals of their own would tell."""
+def test_the_interval_of_a_difference_is_scipys():
+    """Paired, so that it is far narrower than two intervals of their own would tell."""
     a, b = ANSWERS == LABELS, OTHERS == LABELS
     ours = bootstrap_difference(int((a & ~b).sum()), int((b & ~a).sum()), 400)
     assert ours == pytest.approx(oracle(lambda x, y: x.mean() - y.mean(), a, b), abs=0.01)

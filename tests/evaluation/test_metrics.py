@@ -33,8 +33,8 @@ def certain(predictions):
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 200))
-def test_r7_scores_agree_with_scikit_learn(seed, n):
-    """R7: on random answers, also where classes are missing."""
+def test_scores_agree_with_scikit_learn(seed, n):
+    """On random answers, also where classes are missing."""
     chance = np.random.default_rng(seed)
     labels = chance.integers(0, chance.integers(1, 8), n)
     probabilities = chance.dirichlet(np.ones(7), n).astype(np.float32)
@@ -60,8 +60,8 @@ def test_r7_scores_agree_with_scikit_learn(seed, n):
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data(), count=st.integers(1, 10**6))
-def test_r7_the_interval_of_accuracy_is_wilsons(data, count):
-    """R7: as scipy computes it, also where all or none are right."""
+def test_the_interval_of_accuracy_is_wilsons(data, count):
+    """As scipy computes it, also where all or none are right."""
     right = data.draw(st.sampled_from([0, count]) | st.integers(0, count))
     interval = binomtest(right, count).proportion_ci(method="wilson")
     low, high = wilson_interval(right, count)
@@ -71,8 +71,8 @@ def test_r7_the_interval_of_accuracy_is_wilsons(data, count):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), adaptive=st.booleans())
-def test_r7_bins_agree_with_scikit_learn(seed, n, adaptive):
-    """R7: both kinds of bins; a multiple of 15 images, where no adaptive bin need have one more than another."""
+def test_bins_agree_with_scikit_learn(seed, n, adaptive):
+    """Both kinds of bins; a multiple of 15 images, where no adaptive bin need have one more than another."""
     chance = np.random.default_rng(seed)
     labels = chance.integers(0, 7, 15 * n)
     probabilities = chance.dirichlet(np.ones(7), 15 * n).astype(np.float32)

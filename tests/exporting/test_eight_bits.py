@@ -50,15 +50,15 @@ def large_weights(path):
 
 
 @pytest.mark.parametrize("name", packaged_models())
-def test_n1_no_weight_of_a_shipped_file_can_saturate(name):
-    """N1: two products of 0..255 and -64..64 fit into 16 bits, whatever CPU this runs on."""
+def test_no_weight_of_a_shipped_file_can_saturate(name):
+    """Two products of 0..255 and -64..64 fit into 16 bits, whatever CPU this runs on."""
     found = large_weights(packaged_models()[name])
     assert len(found) > 100_000
     assert np.abs(found).max() <= 64
 
 
-def test_n1_export_writes_weights_of_7_bits(images, faces, tmp_path, monkeypatch):
-    """N1: and the file answers alike with optimisation on and off."""
+def test_export_writes_weights_of_7_bits(images, faces, tmp_path, monkeypatch):
+    """And the file answers alike with optimisation on and off."""
     monkeypatch.setattr(export_module, "LARGEST_LOSS", 1.0)
     path = tmp_path / "m.onnx"
     result = export([("m", network())], path, pooling=ONE, precision="int8", valid=faces["valid"], calibration=images)
@@ -71,8 +71,8 @@ def test_n1_export_writes_weights_of_7_bits(images, faces, tmp_path, monkeypatch
     assert np.abs(fast - plain).max() < 0.02
 
 
-def test_n1_export_refuses_weights_that_could_saturate(images, faces, tmp_path, monkeypatch):
-    """N1: exit 7 and no file, and the message says why."""
+def test_export_refuses_weights_that_could_saturate(images, faces, tmp_path, monkeypatch):
+    """Exit 7 and no file, and the message says why."""
     monkeypatch.setattr(rounding, "LOWEST", -127)
     monkeypatch.setattr(rounding, "HIGHEST", 127)
     path = tmp_path / "m.onnx"
@@ -81,8 +81,8 @@ def test_n1_export_refuses_weights_that_could_saturate(images, faces, tmp_path, 
     assert not path.exists()
 
 
-def test_n1_export_refuses_a_file_that_two_arithmetics_answer_otherwise(faces, tmp_path, monkeypatch):
-    """N1: the message names the arithmetic and the CPU."""
+def test_export_refuses_a_file_that_two_arithmetics_answer_otherwise(faces, tmp_path, monkeypatch):
+    """The message names the arithmetic and the CPU."""
     monkeypatch.setattr(export_module, "LARGEST_DISAGREEMENT", -1.0)
     named = rf"on {re.escape(describe_cpu())}.*graph optimisation o"
     with pytest.raises(GateError, match=named):

@@ -56,8 +56,8 @@ def exported(members, faces, tmp_path_factory):
     return export(members, path, pooling=EQUAL, valid=faces["train"])
 
 
-def test_f16_r6_the_file_is_the_mean_of_its_members(exported, members, faces):
-    """F16, R6: within 1e-5 of the members' pooled log-probabilities over the temperature, on odd batch sizes too."""
+def test_the_file_is_the_mean_of_its_members(exported, members, faces):
+    """Within 1e-5 of the members' pooled log-probabilities over the temperature, on odd batch sizes too."""
     images = faces["train"].images[:77]
     device = torch.device("cpu")
     pooled = pool_probabilities(np.stack([predict_answers(net, images, device=device).labels for _, net in members]))
@@ -93,8 +93,8 @@ def test_ten_views_are_in_the_graph(members, faces, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["small-eq", "whitened", "vgg"])
-def test_f16_other_networks_export_too(name, faces, tmp_path):
-    """F16: equalised pixels, a whitened stem and plain convolutions answer in the file as in torch."""
+def test_other_networks_export_too(name, faces, tmp_path):
+    """Equalised pixels, a whitened stem and plain convolutions answer in the file as in torch."""
     result = export([(name, lively(name, 2))], tmp_path / "m.onnx", pooling=Pooling((1.0,), 1.0), valid=faces["valid"])
     assert result.difference <= 1e-4
 
@@ -118,14 +118,14 @@ def test_the_file_is_what_the_contract_says(exported):
     assert json.loads(metadata["emotify.scores"])["split"] == "valid"
 
 
-def test_r8_exported_twice_the_same_bytes(exported, members, faces, tmp_path):
-    """R8: nothing in the file depends on when or where it was made."""
+def test_exported_twice_the_same_bytes(exported, members, faces, tmp_path):
+    """Nothing in the file depends on when or where it was made."""
     again = export(members, tmp_path / "other.onnx", pooling=EQUAL, valid=faces["train"])
     assert again.path.read_bytes() == exported.path.read_bytes()
 
 
-def test_m23_the_file_does_not_tell_where_it_was_made(exported):
-    """M23: no path, user or host name."""
+def test_the_file_does_not_tell_where_it_was_made(exported):
+    """No path, user or host name."""
     content = exported.path.read_bytes()
     for secret in (
         str(Path.home()),
@@ -209,7 +209,7 @@ def test_a_folded_gate_changes_nothing_else(faces):
 
 
 def test_a_file_that_differs_is_not_kept(members, faces, tmp_path, monkeypatch):
-    """F16: out of bounds is exit 7 and no file. The bound is moved, not the file."""
+    """Out of bounds is exit 7 and no file. The bound is moved, not the file."""
     monkeypatch.setitem(export_module.TOLERANCE, "fp32", 0.0)
     with pytest.raises(GateError, match="differ from torch"):
         export(members, tmp_path / "m.onnx", pooling=EQUAL, valid=faces["train"])

@@ -107,7 +107,7 @@ def test_a_file_gives_back_all_its_networks(faces, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["members", "temperature", "pooling"])
-def test_d11_a_file_that_does_not_say_how_its_networks_are_combined(key, faces, tmp_path):
+def test_a_file_that_does_not_say_how_its_networks_are_combined_is_refused(key, faces, tmp_path):
     path = tmp_path / "model.onnx"
     export([("one", used("fnn", faces[Split.TRAIN].images))], path, pooling=ALONE, valid=faces[Split.VALID])
     model = onnx.load(path)

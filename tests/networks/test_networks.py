@@ -28,8 +28,8 @@ def test_pixels_in_logits_out(name, dtype):
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")])
-def test_f11_memory_that_ends_is_told(error):
-    """F11: exit 8, and not that the batches of a training are too large."""
+def test_out_of_memory_is_told(error):
+    """Exit 8, and not that the batches of a training are too large."""
 
     def fill(*_):
         raise error

@@ -29,8 +29,8 @@ def test_vectors_are_read_as_they_were_written():
 
 
 @pytest.mark.parametrize("name", packaged_models())
-def test_n1_the_shipped_files_answer_their_vectors(name):
-    """N1: on whatever CPU and with whatever onnxruntime this runs."""
+def test_the_shipped_files_answer_their_reference_vectors(name):
+    """On whatever CPU and with whatever onnxruntime this runs."""
     session = open_session(packaged_models()[name])
     images, _ = decode(session.metadata[KEY])
     assert len(images) == 7
@@ -47,8 +47,8 @@ def with_reference(changed_model, text: str):
     return changed_model(describe)
 
 
-def test_n1_evaluate_replays_them(changed_model, tiny_csv):
-    """N1: exit 7 where a file does not answer as it did, and the message names the CPU."""
+def test_evaluate_replays_the_reference_vectors(changed_model, tiny_csv):
+    """Exit 7 where a file does not answer as it did, and the message names the CPU."""
     images = np.full((2, 1, 48, 48), 100, np.uint8)
     honest = open_session(changed_model(lambda model: None)).probabilities(images)
     good = with_reference(changed_model, encode(images, Answers(honest)))
@@ -62,7 +62,7 @@ def test_n1_evaluate_replays_them(changed_model, tiny_csv):
 
 
 @pytest.mark.parametrize("text", ["", "7", "{}", json.dumps({"pixels": "!", "answers": {}}), "[" * 10**5])
-def test_d11_damaged_vectors_are_told(text, changed_model, tiny_csv):
+def test_damaged_reference_vectors_are_told(text, changed_model, tiny_csv):
     shown = CliRunner().invoke(app, ["evaluate", str(with_reference(changed_model, text)), "--data", str(tiny_csv)])
     assert shown.exit_code == 5, shown.output
     assert "reference vectors" in shown.stderr

@@ -78,15 +78,15 @@ EXTERNAL = {
 
 
 @pytest.mark.parametrize("change", EXTERNAL.values(), ids=EXTERNAL.keys())
-def test_m4_data_outside_the_file_are_refused_wherever_they_are_named(change, changed_model: Model):
-    """M4: before onnxruntime sees the file, so neither links nor paths of any kind matter."""
+def test_data_outside_the_file_are_refused_wherever_they_are_named(change, changed_model: Model):
+    """Before onnxruntime sees the file, so neither links nor paths of any kind matter."""
     path = changed_model(change)
     with pytest.raises(ModelError, match=r"changed\.onnx is not run: it (holds|has)"):
         check_model(path.read_bytes(), name=path.name)
 
 
-def test_m4_onnxruntime_is_not_even_loaded_for_them(changed_model: Model, tmp_path):
-    """M4: exit 5. What the file names is a pipe here: whoever opened it would wait forever."""
+def test_onnxruntime_is_not_even_loaded_for_them(changed_model: Model, tmp_path):
+    """Exit 5. What the file names is a pipe here: whoever opened it would wait forever."""
     os.mkfifo(tmp_path / "secret")
     path = changed_model(lambda model: model.graph.initializer.append(external(location="secret")))
     program = (
@@ -129,7 +129,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize(("change", "words"), BOMBS.values(), ids=BOMBS.keys())
-def test_m5_what_has_no_end_is_refused(change, words, changed_model: Model):
+def test_what_has_no_end_is_refused(change, words, changed_model: Model):
     path = changed_model(change)
     content = path.read_bytes()
     start = time.process_time()
@@ -138,7 +138,7 @@ def test_m5_what_has_no_end_is_refused(change, words, changed_model: Model):
     assert time.process_time() - start < 2
 
 
-def test_m5_a_file_larger_than_any_model_is_refused(tmp_path):
+def test_a_file_larger_than_any_model_is_refused(tmp_path):
     """Also one whose size nobody knows before."""
     path = tmp_path / "huge.onnx"
     with path.open("wb") as file:
@@ -149,8 +149,8 @@ def test_m5_a_file_larger_than_any_model_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("size", [10**9, 10**13])
-def test_m5_a_model_that_grows_as_it_runs_is_stopped(size, changed_model: Model):
-    """M5: a few bytes may ask for any amount of memory; they get an error, and no memory."""
+def test_a_model_that_grows_as_it_runs_is_stopped(size, changed_model: Model):
+    """A few bytes may ask for any amount of memory; they get an error, and no memory."""
 
     def grow(model: ModelProto) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.array([size, 1]), "shape"))
@@ -175,8 +175,8 @@ def test_m5_a_model_that_grows_as_it_runs_is_stopped(size, changed_model: Model)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
-def test_m5_a_model_whose_weights_are_damaged(changed_model: Model):
-    """M5: an answer that is no number is none."""
+def test_a_model_whose_answers_are_no_numbers_is_refused(changed_model: Model):
+    """An answer that is no number is none."""
 
     def damage(model: ModelProto) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.array([np.nan], np.float32), "damage"))
@@ -225,8 +225,8 @@ MISMATCHES = {
 
 
 @pytest.mark.parametrize(("change", "words"), MISMATCHES.values(), ids=MISMATCHES.keys())
-def test_d11_m6_the_mismatch_is_named(change, words, changed_model: Model):
-    """D11: exit 5, and what is wrong. M6: in a line that is short and paints nothing, whatever the metadata say."""
+def test_the_mismatch_is_named(change, words, changed_model: Model):
+    """Exit 5, and what is wrong, in a line that is short and paints nothing, whatever the metadata say."""
     shown = CliRunner().invoke(app, ["predict", str(ASSETS), "--model", str(changed_model(change))])
     assert shown.exit_code == 5
     assert re.search(words, shown.stderr), shown.stderr
@@ -237,14 +237,14 @@ def test_d11_m6_the_mismatch_is_named(change, words, changed_model: Model):
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x00" * 9, b"\x3a\x00", b"\x00" * 50])
-def test_d11_files_that_are_no_model(content, tmp_path):
+def test_files_that_are_no_model_are_refused(content, tmp_path):
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"x\.onnx is not"):
         open_session(path)
 
 
-def test_d11_a_part_of_a_model_is_none(small_model, tmp_path):
+def test_a_part_of_a_model_is_none(small_model, tmp_path):
     """Wherever it was cut."""
     content = small_model.read_bytes()
     path = tmp_path / "part.onnx"
@@ -263,8 +263,8 @@ class Bomb:
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "pt", "pth", "safetensors", "npz", "pkl"])
-def test_m1_nothing_is_unpickled(suffix, tmp_path):
-    """M1: exit 5 from every command that takes a model, nothing is run, and nobody is told to allow it."""
+def test_nothing_is_unpickled(suffix, tmp_path):
+    """Exit 5 from every command that takes a model, nothing is run, and nobody is told to allow it."""
     mark, bomb = tmp_path / "mark", tmp_path / f"bomb.{suffix}"
     bomb.write_bytes(pickle.dumps(Bomb(mark)))
     commands = [["predict", str(ASSETS), "--model"], ["evaluate", "--data", "synthetic"], ["export"]]
@@ -321,19 +321,19 @@ def eight_bits(values: list[int], *, dims: tuple[int, ...] = (1, 2), raw: bool =
 
 @pytest.mark.parametrize("raw", [True, False])
 @pytest.mark.parametrize("values", [[-64, 64], [0, 63], [-65, 0], [65, 0], [-128, 127]])
-def test_n1_weights_that_may_saturate_are_known(values, raw, changed_model: Model):
-    """N1: beyond +-64, however the file stores them; zero points and weights of uint8 do not count."""
+def test_weights_that_may_saturate_are_known(values, raw, changed_model: Model):
+    """Beyond +-64, however the file stores them; zero points and weights of uint8 do not count."""
     content = changed_model(eight_bits(values, raw=raw)).read_bytes()
     assert check_model(content, name="x.onnx") == (max(map(abs, values)) > 64)
 
 
-def test_n1_other_numbers_of_8_bits_cannot_saturate(changed_model: Model):
+def test_other_numbers_of_8_bits_cannot_saturate(changed_model: Model):
     for change in (eight_bits([-128, 127], dims=(2,)), eight_bits([0, 255], kind=TensorProto.UINT8)):
         assert not check_model(changed_model(change).read_bytes(), name="x.onnx")
 
 
-def test_n1_files_of_older_versions_are_computed_exactly(changed_model: Model):
-    """N1: not with sums in 16 bits, which costs time; so only where the weights need it."""
+def test_files_of_older_versions_are_computed_exactly(changed_model: Model):
+    """Not with sums in 16 bits, which costs time; so only where the weights need it."""
 
     def option(values: list[int]) -> str:
         session = start_session(changed_model(eight_bits(values)).read_bytes(), name="x.onnx", hint="")

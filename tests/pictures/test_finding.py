@@ -38,7 +38,7 @@ def test_the_order_is_that_of_the_arguments_and_of_sorted_names(tmp_path):
 
 
 def test_named_files_are_always_yielded(tmp_path):
-    """B1 missing, B36 twice, of any name; a walk takes only what is called a picture."""
+    """Missing ones, those named twice, and those of any name; a walk takes only what is called a picture."""
     make(tmp_path, "face", "face.txt", "face.png")
     named = [tmp_path / "face", tmp_path / "face.txt", tmp_path / "none.png", tmp_path / "face.png"] * 2
     named.append(Path("nul\0.png"))
@@ -46,20 +46,20 @@ def test_named_files_are_always_yielded(tmp_path):
     assert walk(tmp_path) == [tmp_path / "face.png"]
 
 
-def test_b30_hidden_files_are_skipped_and_others_counted(tmp_path):
+def test_hidden_files_are_skipped_and_others_counted(tmp_path):
     make(tmp_path, "a.JPG", "._a.jpg", ".DS_Store", "Thumbs.db", ".git/x.png", "notes.txt", "b/README", "c.heic")
     tally = Tally()
     assert [found.name for found in find_pictures([tmp_path], tally)] == ["a.JPG", "c.heic"]
     assert (tally.ignored, tally.links) == (2, 0)
 
 
-def test_b31_a_folder_named_like_a_picture_is_walked(tmp_path):
+def test_a_folder_named_like_a_picture_is_walked(tmp_path):
     make(tmp_path, "x.png/y.png")
     assert walk(tmp_path) == [tmp_path / "x.png/y.png"]
     assert walk(tmp_path / "x.png") == [tmp_path / "x.png/y.png"]
 
 
-def test_b35_m17_links_inside_are_not_followed(tmp_path):
+def test_links_inside_are_not_followed(tmp_path):
     """A loop ends, a link to elsewhere leads nowhere, and both are counted; a named link is followed."""
     make(tmp_path, "a/b/1.png", "elsewhere/2.png")
     (tmp_path / "a/back").symlink_to("..")
@@ -72,7 +72,7 @@ def test_b35_m17_links_inside_are_not_followed(tmp_path):
     assert walk(tmp_path / "named") == [tmp_path / "named/2.png"]
 
 
-def test_m17_links_inside_are_followed_when_told_to(tmp_path):
+def test_links_inside_are_followed_when_told_to(tmp_path):
     """A loop still ends, a folder that two links lead to is walked once, a link to nothing is left to be read."""
     make(tmp_path, "a/1.png", "elsewhere/2.png", "elsewhere/notes.txt")
     (tmp_path / "a/back").symlink_to("..")
@@ -87,14 +87,14 @@ def test_m17_links_inside_are_followed_when_told_to(tmp_path):
     assert (tally.links, tally.ignored, tally.again) == (0, 2, 2)
 
 
-def test_b36_folders_are_walked_once(tmp_path):
+def test_folders_are_walked_once(tmp_path):
     make(tmp_path, "a/1.png", "a/b/2.png")
     tally, places = Tally(), [tmp_path / "a/b", tmp_path / "a", tmp_path / "a"]
     assert list(find_pictures(places, tally)) == [tmp_path / "a/b/2.png", tmp_path / "a/1.png"]
     assert tally.again == 2
 
 
-def test_b37_b38_b39_names_come_back_as_they_are(tmp_path):
+def test_names_come_back_as_they_are(tmp_path):
     names = [
         b"new\nline.png",
         b"-rf.png",
@@ -129,7 +129,7 @@ print([str(picture) for picture in found], read_picture(found[0]).status)
     (tmp_path / "a").chmod(0o755)
 
 
-def test_l3_neither_depth_nor_breadth_is_a_limit(tmp_path):
+def test_neither_depth_nor_breadth_is_a_limit(tmp_path):
     deep = tmp_path / "deep" / Path(*["d"] * 200)
     make(deep, "x.png")
     for number in range(2000):
@@ -138,7 +138,7 @@ def test_l3_neither_depth_nor_breadth_is_a_limit(tmp_path):
     assert walk(tmp_path) == [deep / "x.png", tmp_path / "wide/1999/y.png"]
 
 
-def test_l7_pictures_come_while_the_walk_goes_on(tmp_path):
+def test_pictures_come_while_the_walk_goes_on(tmp_path):
     """The first folder's pictures do not wait for the second to be listed."""
     make(tmp_path, "a/1.png", "b/2.png")
     walker = find_pictures([tmp_path])
@@ -147,7 +147,7 @@ def test_l7_pictures_come_while_the_walk_goes_on(tmp_path):
     assert [found.name for found in walker] == ["2.png", "3.png"]
 
 
-def test_b40_an_empty_folder_has_no_pictures(tmp_path):
+def test_an_empty_folder_has_no_pictures(tmp_path):
     make(tmp_path, "notes.txt")
     tally = Tally()
     assert list(find_pictures([tmp_path], tally)) == []

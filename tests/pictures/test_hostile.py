@@ -71,7 +71,7 @@ def unwanted(shown: str | bytes) -> list[str]:
     return re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\udc80-\udcff]", text)
 
 
-def test_m7_b37_b38_names_neither_paint_nor_get_lost(named, small_model):
+def test_names_do_not_paint_the_terminal_and_come_back_whole(named, small_model):
     """Lines, messages and errors show them escaped; JSON has each as it is, and in bytes where it is no text."""
     everything = predict(named, "--model", small_model)
     assert unwanted(everything.stdout) == unwanted(everything.stderr) == []
@@ -86,7 +86,7 @@ def test_m7_b37_b38_names_neither_paint_nor_get_lost(named, small_model):
         assert ("path_b64" in document) == any("\udc80" <= letter <= "\udcff" for letter in str(document["path"]))
 
 
-def test_m7_names_in_failures_and_errors(named, small_model, tmp_path):
+def test_names_in_failures_and_errors_are_escaped(named, small_model, tmp_path):
     """Also where nothing could be read: in what is said of each, of none found, and of a model that is not there."""
     for path in named.rglob("*.png"):
         target = tmp_path / "bad" / path.relative_to(named)
@@ -109,7 +109,7 @@ def test_m7_names_in_failures_and_errors(named, small_model, tmp_path):
         assert unwanted(shown.stdout) == unwanted(shown.stderr) == []
 
 
-def test_m7_names_on_a_terminal(named, small_model, monkeypatch):
+def test_names_on_a_terminal_are_escaped(named, small_model, monkeypatch):
     """Rich draws a table of them, and none comes through."""
     monkeypatch.chdir(named)
     run = runpy.run_path(str(ROOT / "docs" / "capture.py"))["run_in_terminal"]
@@ -132,7 +132,7 @@ def test_m7_names_on_a_terminal(named, small_model, monkeypatch):
         (["export", "\x1b[31mx"], 5),
     ],
 )
-def test_m8_values_and_texts_neither(words, code, tmp_path):
+def test_option_values_and_texts_in_files_do_not_paint_the_terminal(words, code, tmp_path):
     """Configuration keys, option values, and the texts of exceptions that hold them."""
     config = tmp_path / "c\x1b[31m.json"
     config.write_text(json.dumps({"\x1b]52;c;aGk=\x07\u202e": 1}))
@@ -141,8 +141,8 @@ def test_m8_values_and_texts_neither(words, code, tmp_path):
     assert unwanted(shown.stdout) == unwanted(shown.stderr) == []
 
 
-def test_m8_what_a_picture_says_of_itself(small_model, tmp_path):
-    """EXIF data, comments and the words of Pillow's own errors are not shown, or escaped; B25: told with -v."""
+def test_texts_inside_a_picture_are_escaped(small_model, tmp_path):
+    """EXIF data, comments and the words of Pillow's own errors are not shown, or escaped; they are told with -v."""
     exif = Image.Exif()
     exif[0x010E] = exif[0x013B] = "\x1b]52;c;aGk=\x07"
     Image.new("L", (48, 48)).save(tmp_path / "a.jpg", exif=exif, comment=b"\x1b[31mred")
@@ -155,7 +155,7 @@ def test_m8_what_a_picture_says_of_itself(small_model, tmp_path):
     assert "EXIF" not in quiet.stderr
 
 
-def test_m13_a_line_is_a_line(capsys):
+def test_a_name_with_a_newline_is_one_line_of_json(capsys):
     """One document a line, in ASCII; what is no number is a bug that is seen, not a NaN that breaks the reader."""
     print_json_line({"path": "new\nline\udce9\u2028\x1b"})
     assert capsys.readouterr().out == '{"path": "new\\nline\\udce9\\u2028\\u001b"}\n'
@@ -164,8 +164,8 @@ def test_m13_a_line_is_a_line(capsys):
             print_json_line({"probability": number})
 
 
-def test_m16_files_exchanged_while_they_are_opened(png, tmp_path):
-    """M16: a picture that turns into a pipe, a link and back is a picture or a status, and never waited for."""
+def test_files_exchanged_while_they_are_opened_never_hang(png, tmp_path):
+    """A picture that turns into a pipe, a link and back is a picture or a status, and never waited for."""
     path, spare, same = tmp_path / "x.png", tmp_path / "spare", tmp_path / "same.png"
     for file in (path, same):
         file.write_bytes(png)
@@ -194,8 +194,8 @@ def test_m16_files_exchanged_while_they_are_opened(png, tmp_path):
     assert seen == {"ok", "not_regular"}
 
 
-def test_m21_very_many_bad_files(small_model, tmp_path):
-    """M21: at most 20 lines on stderr, all of them in --jsonl."""
+def test_very_many_bad_files_do_not_flood_stderr(small_model, tmp_path):
+    """At most 20 lines on stderr, all of them in --jsonl."""
     for number in range(3000):
         (tmp_path / f"{number:04}.png").write_bytes(b"no picture")
     assert len(predict(tmp_path, "--model", small_model, code=4).stderr.splitlines()) <= 20
@@ -203,8 +203,8 @@ def test_m21_very_many_bad_files(small_model, tmp_path):
     assert [document["status"] for document in documents] == ["not_an_image"] * 3000
 
 
-def test_m24_no_network(small_model, png, tmp_path):
-    """M24: with no network at all, not even a loopback, everything works."""
+def test_everything_works_without_a_network(small_model, png, tmp_path):
+    """With no network at all, not even a loopback, everything works."""
     (tmp_path / "x.png").write_bytes(png)
     command = [sys.executable, "-m", "emotify", "predict", str(tmp_path), "--faces", "detect", "--jsonl", "-q"]
     shown = subprocess.run(["unshare", "-rn", *command], capture_output=True, text=True, check=False)
@@ -214,7 +214,7 @@ def test_m24_no_network(small_model, png, tmp_path):
     assert json.loads(shown.stdout)["status"] == "ok"
 
 
-def test_b23_b41_frames_and_pictures_without_a_face(small_model, tmp_path):
+def test_frames_are_counted_and_pictures_without_a_face_answered(small_model, tmp_path):
     """The first of several frames is read, and their number told; nothing is made up where no face is."""
     first, second = Image.new("L", (300, 200)), Image.new("L", (300, 200), 255)
     first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
@@ -225,8 +225,8 @@ def test_b23_b41_frames_and_pictures_without_a_face(small_model, tmp_path):
     assert [(document["status"], document["faces"]) for document in documents] == [("ok", [])] * 3
 
 
-def test_b33_standard_input_by_its_name_is_no_file():
-    """B33: a pipe that is named /dev/stdin is refused at once, like every pipe."""
+def test_standard_input_by_its_name_is_no_file():
+    """A pipe that is named /dev/stdin is refused at once, like every pipe."""
     command = [sys.executable, "-m", "emotify", "predict", "/dev/stdin", "--jsonl", "-q"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -234,7 +234,7 @@ def test_b33_standard_input_by_its_name_is_no_file():
     assert process.returncode == 4
 
 
-def test_b35_links_that_lead_back_are_told_once(small_model, png, tmp_path):
+def test_links_that_lead_back_are_told_once(small_model, png, tmp_path):
     (tmp_path / "x.png").write_bytes(png)
     (tmp_path / "sub").mkdir()
     for name in ("back", "again"):
@@ -249,7 +249,7 @@ def test_b35_links_that_lead_back_are_told_once(small_model, png, tmp_path):
     assert followed.stderr.count("2 folders were reached more than once") == 1
 
 
-def test_b36_what_is_named_twice_is_answered_twice(small_model, png, tmp_path):
+def test_what_is_named_twice_is_answered_twice(small_model, png, tmp_path):
     """Also through a link that was named; in a folder that is named twice it is answered once."""
     (tmp_path / "x.png").write_bytes(png)
     (tmp_path / "link.png").symlink_to("x.png")
@@ -258,7 +258,7 @@ def test_b36_what_is_named_twice_is_answered_twice(small_model, png, tmp_path):
     assert [document["path"] for document in documents] == [str(path) for path in [*paths, tmp_path / "x.png"]]
 
 
-def test_b40_no_pictures(small_model, tmp_path):
+def test_a_folder_without_pictures_is_exit_4(small_model, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no images found" in predict(tmp_path / "empty", "--model", small_model, code=4).stderr
     for number in range(12):
@@ -302,6 +302,6 @@ def test_addresses_and_patterns_are_told_as_what_they_are(small_model):
 
 
 @pytest.mark.parametrize("words", [("--faces", "hole"), ("--truth", "folder"), ("--threads", "-1"), ("--classes", "x")])
-def test_b43_options_that_cannot_be_meant(words, small_model):
-    """B43: exit 2, naming the option. There is no --classes: an expression is what the model was trained on."""
+def test_options_of_predict_that_cannot_be_meant_are_refused(words, small_model):
+    """Exit 2, naming the option. There is no --classes: an expression is what the model was trained on."""
     assert words[0] in predict(".", "--model", small_model, *words, code=2).stderr

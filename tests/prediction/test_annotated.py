@@ -67,7 +67,7 @@ def test_labels_stay_in_the_picture_and_apart():
 
 
 def test_uncertain_boxes_are_dashed():
-    """B41: seen without colours, too."""
+    """Seen without colours, too."""
     unsure = FaceResult((100, 100, 300, 300), 0.9, HAPPY, uncertain=True)
     drawn = draw_faces(Image.new("RGB", (400, 400), "white"), [unsure])
     side = has_colour(drawn, colour_of("uncertain"))[120:280, 100]
@@ -122,7 +122,7 @@ def test_copies_overwrite_nothing(class_folder, tmp_path):
 
 
 def test_a_picture_that_is_named_twice_has_one_copy(class_folder, tmp_path):
-    """B36: both have their row."""
+    """Both have their row."""
     picture = class_folder / "happy" / "0.png"
     result = predict(picture, class_folder / "happy", picture, "--annotate", tmp_path / "out", "--jsonl")
     assert len(result.stdout.splitlines()) == 4
@@ -137,8 +137,8 @@ def test_copies_are_no_pictures_of_the_same_walk(class_folder, tmp_path):
         assert len(list((tmp_path / "sad").rglob("*.png"))) == 4
 
 
-def test_m7_b37_names_of_copies_are_safe():
-    """M7, B37, B38: printable, short, none that a system reserves, and never two alike."""
+def test_names_of_copies_are_safe():
+    """Printable, short, none that a system reserves, and never two alike."""
     names = ["a\x1b[31m.png", "a\x1b[32m.png", "new\nline.png", "\u202egnp.png", os.fsdecode(b"caf\xe9.png"), "x" * 255,
              "con.png", "..", "-rf.png", "~x", "a:b?.png", "dot.", " .png", "a\\b.png", "写" * 80 + ".png"]  # fmt: skip
     safe = [safe_name(name) for name in names]

@@ -49,8 +49,8 @@ def test_a_list_of_names_is_read_as_it_was_written():
     ("content", "told"),
     [("a\nb".encode("utf-16"), "UTF-16"), (b"a\0b\0", "-0"), (b"a\n" + b"x" * 10_000_000, "name 2 is longer")],
 )
-def test_m22_what_is_no_list_is_refused(content, told):
-    """M22: and not read to its end."""
+def test_what_is_no_list_is_refused(content, told):
+    """And not read to its end."""
     with pytest.raises(InputError, match=told):
         list(read_names(io.BytesIO(content)))
 
@@ -68,7 +68,7 @@ def test_the_first_five_lines_that_are_no_names_are_told_and_their_number():
 
 
 def test_files_from_takes_pictures_and_folders_from_a_list(class_folder, tmp_path):
-    """B1, B36: each name as if it were an argument: missing ones get a row, folders are walked, order is kept."""
+    """Each name as if it were an argument: missing ones get a row, folders are walked, order is kept."""
     folder, picture = class_folder / "sad", class_folder / "happy" / "1.png"
     (tmp_path / "list").write_text(f"{picture}\nnone.png\n{folder}\n")
     expected = [str(picture), "none.png", str(folder / "0.png"), str(folder / "1.png")]
@@ -79,7 +79,7 @@ def test_files_from_takes_pictures_and_folders_from_a_list(class_folder, tmp_pat
 
 
 def test_a_picture_on_standard_input(class_folder):
-    """R4: `-` gets what the file gets, under the name `-`, wherever it stands among the arguments."""
+    """`-` gets what the file gets, under the name `-`, wherever it stands among the arguments."""
     picture = class_folder / "happy" / "0.png"
     first, second = predict(picture, "-", stdin=picture.read_bytes()).stdout.splitlines()
     assert json.loads(second)["path"] == "-"
@@ -96,14 +96,14 @@ def test_standard_input_is_another_picture_each_time(class_folder, tmp_path, mon
 
 
 def test_a_file_called_minus_is_no_standard_input(class_folder, tmp_path, monkeypatch):
-    """B37: `./-` is the file."""
+    """`./-` is the file."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(class_folder / "happy" / "0.png", "-")
     assert json.loads(predict("./-", stdin=b"").stdout)["status"] == "ok"
 
 
-def test_b42_b44_what_is_no_picture_on_standard_input():
-    """B42: empty is `empty`. B44: what never ends is `too_large` at the limit."""
+def test_what_is_no_picture_on_standard_input_has_a_status():
+    """Empty is `empty`. What never ends is `too_large` at the limit."""
     assert json.loads(predict("-", stdin=b"", code=4).stdout)["status"] == "empty"
     command = [sys.executable, "-m", "emotify", "predict", "-", *MODEL]
     with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
@@ -115,8 +115,8 @@ def test_b42_b44_what_is_no_picture_on_standard_input():
 
 
 @pytest.mark.parametrize("words", [["-"], ["--files-from", "-"]])
-def test_b42_a_terminal_on_standard_input_is_a_usage_error(words):
-    """B42: at once, and not after it was waited for."""
+def test_a_terminal_on_standard_input_is_a_usage_error(words):
+    """At once, and not after it was waited for."""
     parent, terminal = pty.openpty()
     start = time.monotonic()
     result = subprocess.run(
@@ -153,8 +153,8 @@ def test_options_that_cannot_be_meant(words):
     predict(*words, stdin=b"", code=2)
 
 
-def test_l9_shards_are_disjoint_complete_stable_and_even():
-    """L9: each of 8 within 10 % of an eighth; which one a path falls into never changes."""
+def test_shards_are_disjoint_complete_stable_and_even():
+    """Each of 8 within 10 % of an eighth; which one a path falls into never changes."""
     names = [Path(f"photos/{number}/IMG_{number * 7}.jpg") for number in range(8000)]
     shards = [Shard(index, 8) for index in range(8)]
     counts = [sum(map(shard.holds, names)) for shard in shards]
@@ -167,8 +167,8 @@ def test_l9_shards_are_disjoint_complete_stable_and_even():
         Shard.parse("x")
 
 
-def test_l9_shards_of_a_folder_are_its_pictures(class_folder):
-    """L9: together, every picture once; one that is empty is no error."""
+def test_shards_of_a_folder_are_its_pictures(class_folder):
+    """Together, every picture once; one that is empty is no error."""
     folder, picture = class_folder / "sad", class_folder / "happy" / "0.png"
     parts = [paths(predict(folder, picture, "--shard", f"{index}/5")) for index in range(5)]
     assert [] in parts

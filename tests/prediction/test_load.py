@@ -56,8 +56,8 @@ def measured(*words: object) -> tuple[list[str], int, float]:
     return shown.stdout.splitlines(), int(shown.stderr.split()[1]), time.perf_counter() - begun
 
 
-def test_l1_memory_does_not_grow_with_the_folder(sources, small_model, tmp_path):
-    """L1: every file, in sorted order, within 64 MB over what a hundred files take."""
+def test_memory_does_not_grow_with_the_folder(sources, small_model, tmp_path):
+    """Every file, in sorted order, within 64 MB over what a hundred files take."""
     few, many = links(tmp_path / "few", 100, *sources), links(tmp_path / "many", FILES, *sources)
     options = ("--model", small_model, "--faces", "whole")
     _, baseline, _ = measured(few, *options)
@@ -69,8 +69,8 @@ def test_l1_memory_does_not_grow_with_the_folder(sources, small_model, tmp_path)
     assert peak - baseline < 64 * 1024
 
 
-def test_l4_large_pictures_are_held_one_a_thread(small_model, tmp_path):
-    """L4: JPEG files of 12 megapixels, 8 threads: far below 1 GB."""
+def test_large_pictures_are_held_one_a_thread(small_model, tmp_path):
+    """JPEG files of 12 megapixels, 8 threads: far below 1 GB."""
     rows, columns = np.mgrid[0:3000, 0:4000]
     Image.fromarray((rows + columns).astype(np.uint8)).convert("RGB").save(tmp_path / "large.jpg")
     folder = links(tmp_path / "many", 12, tmp_path / "large.jpg")
@@ -80,8 +80,8 @@ def test_l4_large_pictures_are_held_one_a_thread(small_model, tmp_path):
 
 
 @pytest.mark.parametrize("lines", [0, 1])
-def test_l6_a_reader_that_leaves_ends_it(lines, sources, small_model, tmp_path):
-    """L6: whoever reads slowly, and leaves, gets no traceback, and soon an end with 0."""
+def test_a_reader_that_leaves_ends_the_command(lines, sources, small_model, tmp_path):
+    """Whoever reads slowly, and leaves, gets no traceback, and soon an end with 0."""
     folder = links(tmp_path / "many", 3000, *sources)
     command = [*PREDICT, str(folder), "--model", str(small_model), "--jsonl", "-q"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -96,8 +96,8 @@ def test_l6_a_reader_that_leaves_ends_it(lines, sources, small_model, tmp_path):
     assert process.returncode == 0
 
 
-def test_l7_the_first_line_does_not_wait_for_the_second_picture(sources, small_model):
-    """L7: also in a pipe, where Python keeps some kilobytes back: here the second picture never comes."""
+def test_the_first_line_does_not_wait_for_the_second_picture(sources, small_model):
+    """Also in a pipe, where Python keeps some kilobytes back: here the second picture never comes."""
     code = (
         "import os, sys\nfrom emotify import Predictor\nfrom emotify.cli.console import print_json_line\n"
         f"pictures = [{str(sources[0])!r}, os.fdopen(os.pipe()[0], 'rb')]\n"
@@ -110,8 +110,8 @@ def test_l7_the_first_line_does_not_wait_for_the_second_picture(sources, small_m
         process.kill()
 
 
-def test_l8_a_session_keeps_nothing(small_model):
-    """L8: a thousand calls leave memory and open files as they were."""
+def test_a_thousand_calls_leave_memory_and_open_files_as_they_were(small_model):
+    """A thousand calls leave memory and open files as they were."""
     session = open_session(small_model, threads=1)
     images = np.zeros((64, 1, 48, 48), np.uint8)
 
@@ -129,8 +129,8 @@ def test_l8_a_session_keeps_nothing(small_model):
     assert after[1] == before[1]
 
 
-def test_l11_two_at_once_on_one_cpu(sources, small_model, tmp_path):
-    """L11: with --threads unset nothing is said of CPUs that may not be used, and both are right."""
+def test_two_commands_at_once_on_one_cpu_say_nothing_of_it(sources, small_model, tmp_path):
+    """With --threads unset nothing is said of CPUs that may not be used, and both are right."""
     folder = links(tmp_path / "some", 50, *sources)
     cpu = min(os.sched_getaffinity(0))
     code = f"import os, sys; os.sched_setaffinity(0, [{cpu}]); from emotify.cli import main; main()"

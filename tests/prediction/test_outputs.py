@@ -85,7 +85,7 @@ def test_append_leaves_other_files_alone(content, class_folder, tmp_path):
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_lines_are_in_the_file_as_soon_as_they_are_known(sent, code, class_folder, tmp_path):
-    """F2: an interrupted command keeps what is done and says how to go on; what is not whole does not stay."""
+    """An interrupted command keeps what is done and says how to go on; what is not whole does not stay."""
     pictures = [str(path) for path in class_folder.rglob("*.png")] * 300
     path = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "emotify", "predict", *pictures, *MODEL, "--jsonl-file", str(path)]
@@ -124,7 +124,7 @@ def test_append_goes_on_with_copies_and_explanations_too(class_folder, tmp_path)
 
 
 def test_append_explains_what_an_interrupt_left_out(class_folder, tmp_path, monkeypatch):
-    """F2: a picture whose explanation is not there has no line yet, and nothing half of it stays."""
+    """A picture whose explanation is not there has no line yet, and nothing half of it stays."""
     path, reasons = tmp_path / "out.jsonl", tmp_path / "why"
     options = ("--jsonl-file", path, "--append", "--explain", reasons)
 
@@ -166,7 +166,7 @@ def test_one_document_is_printed_though_nothing_is_left_to_do(class_folder, tmp_
 
 
 def test_two_processes_cannot_write_the_same_lines(class_folder, tmp_path):
-    """F7: the second exits 6 and leaves the file alone."""
+    """The second exits 6 and leaves the file alone."""
     path = tmp_path / "out.jsonl"
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -175,7 +175,7 @@ def test_two_processes_cannot_write_the_same_lines(class_folder, tmp_path):
 
 @pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
 def test_nothing_is_overwritten_without_force(option, class_folder, tmp_path):
-    """Exit 6 before any work; with --force the file is new. F6: a device is no file."""
+    """Exit 6 before any work; with --force the file is new. A device is no file."""
     path = tmp_path / "out"
     path.write_text("mine")
     picture = class_folder / "happy" / "0.png"
@@ -189,7 +189,7 @@ def test_nothing_is_overwritten_without_force(option, class_folder, tmp_path):
 
 
 def test_a_full_screen_is_not_put_down_to_a_file(class_folder, tmp_path):
-    """F6: exit 6 that names standard output, and no half table."""
+    """Exit 6 that names standard output, and no half table."""
     command = [sys.executable, "-m", "emotify", "predict", str(class_folder), *MODEL, "--csv", str(tmp_path / "a.csv")]
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -263,8 +263,8 @@ def test_a_link_that_leads_nowhere_is_overwritten_with_force_alone(option, class
 
 
 @pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
-def test_f4_a_full_disk(option, class_folder, tmp_path):
-    """F4: exit 6 in one line that names the file and the free space."""
+def test_a_full_disk_is_exit_6(option, class_folder, tmp_path):
+    """Exit 6 in one line that names the file and the free space."""
     script = (
         'mount -t tmpfs -o size=64k none "$1" && shift && '
         'dd if=/dev/zero of="$1/fill" bs=1k count=60 2>/dev/null; cd "$1" && shift && exec "$@"'
@@ -283,8 +283,8 @@ def test_f4_a_full_disk(option, class_folder, tmp_path):
     assert len(result.stderr.splitlines()) == 1, result.stderr
 
 
-def test_m9_b38_tables_keep_names_and_run_nothing(odd_names, tmp_path, monkeypatch):
-    """M9, B38: a csv cell is no formula, unless --csv-raw; JSON lines and Parquet have the true names."""
+def test_tables_keep_names_and_run_nothing(odd_names, tmp_path, monkeypatch):
+    """A csv cell is no formula, unless --csv-raw; JSON lines and Parquet have the true names."""
     pq = pytest.importorskip("pyarrow.parquet")
     outputs = ("--csv", tmp_path / "a.csv", "--parquet", tmp_path / "a.parquet", "--jsonl-file", tmp_path / "a.jsonl")
     predict(odd_names, *outputs, code=3)
@@ -332,7 +332,7 @@ def test_parquet_without_pyarrow_says_what_to_install(class_folder, tmp_path, mo
 
 
 def test_files_are_whole_though_nobody_reads_the_screen(class_folder, tmp_path):
-    """L6: a closed pipe is silent, and costs the files nothing."""
+    """A closed pipe is silent, and costs the files nothing."""
     pictures = [str(path) for path in class_folder.rglob("*.png")] * 20  # more than a pipe holds
     options = ["--jsonl", "-q", "--csv", str(tmp_path / "a.csv")]
     command = [sys.executable, "-m", "emotify", "predict", *pictures, *MODEL, *options]

@@ -217,8 +217,8 @@ def test_help_names_every_option():
     assert Predictor.classes == EMOTIONS
 
 
-def test_l5_neither_threads_nor_neighbours_change_an_answer(small_model, faces):
-    """L5: 1 or 4 threads, alone or among 70 others: the same order, labels, and scores up to 1e-5."""
+def test_neither_threads_nor_neighbours_change_an_answer(small_model, faces):
+    """1 or 4 threads, alone or among 70 others: the same order, labels, and scores up to 1e-5."""
     images = list(faces[Split.VALID].images[:, 0])
     answers = [
         [result.faces[0] for result in Predictor(small_model, threads=threads).predict(images)] for threads in (1, 4)
@@ -301,8 +301,8 @@ def test_a_gpu_computes_in_float32(monkeypatch):
     assert session._providers("cuda:1") == [cuda, "CPUExecutionProvider"]
 
 
-def test_f17_what_onnxruntime_prints_is_no_result(monkeypatch, capsys):
-    """F17: onnxruntime-gpu prints where CUDA does not start."""
+def test_what_onnxruntime_prints_is_no_result(monkeypatch, capsys):
+    """onnxruntime-gpu prints where CUDA does not start."""
     from onnxruntime import InferenceSession
 
     def start(*given: object, **named: object) -> InferenceSession:
@@ -318,8 +318,8 @@ def test_f17_what_onnxruntime_prints_is_no_result(monkeypatch, capsys):
     assert (shown.out, shown.err) == ("", "*** EP Error ***\n")
 
 
-def test_f11_memory_that_ends_is_not_put_down_to_the_model():
-    """F11: Python's own error goes on, to those who know what to lower."""
+def test_memory_that_ends_is_not_put_down_to_the_model():
+    """Python's own error goes on, to those who know what to lower."""
 
     class Full:
         def run(self, *_: object) -> None:

@@ -178,8 +178,8 @@ def hostile_files(faces) -> dict[str, bytes]:
     return files_of(evaluate(classifiers, faces[Split.VALID], Split.VALID), faces[Split.VALID])
 
 
-def test_m10_names_are_text(hostile_files, report):
-    """M10: names full of markup, quotes and template code add no tag, no attribute and no address."""
+def test_names_are_text(hostile_files, report):
+    """Names full of markup, quotes and template code add no tag, no attribute and no address."""
     page = Parsed(hostile_files["index.html"].decode())
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in Parsed(report.page.read_text()).tags}
     assert not [name for _, found in page.tags for name in found if name.startswith("on")]
@@ -188,8 +188,8 @@ def test_m10_names_are_text(hostile_files, report):
     assert all(address.startswith("#") for address in page.attributes("xlink:href") + page.attributes("href"))
 
 
-def test_m11_labels_in_figures_are_text(hostile_files):
-    """M11: a figure's labels are escaped, none is read as mathematics, and the same names give the same bytes."""
+def test_labels_in_figures_are_text(hostile_files):
+    """A figure's labels are escaped, none is read as mathematics, and the same names give the same bytes."""
     root = ET.fromstring(hostile_files["leaderboard.svg"])
     texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {cut(printable(name)) for name in HOSTILE} <= set(texts)
@@ -203,8 +203,8 @@ def test_the_same_evaluation_gives_the_same_bytes(hostile_files, faces):
     assert files_of(board, faces[Split.VALID]) == hostile_files
 
 
-def test_m23_report_tells_nothing_of_the_machine(report, tmp_path, onnx_file, tiny_csv, monkeypatch):
-    """M23: no folder, user or host is named, not even for a model that lies in the user's own folder."""
+def test_report_tells_nothing_of_the_machine(report, tmp_path, onnx_file, tiny_csv, monkeypatch):
+    """No folder, user or host is named, not even for a model that lies in the user's own folder."""
     monkeypatch.setenv("HOME", str(tmp_path / "somebody"))
     monkeypatch.chdir(tmp_path)
     Path("somebody").mkdir()

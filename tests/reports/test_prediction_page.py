@@ -91,8 +91,8 @@ def test_the_page_fits_and_can_be_read(chromium, width, dark, tmp_path):
         assert chromium.contrast(part) > 4.5, part
 
 
-def test_m10_names_are_text(chromium, tmp_path):
-    """M10: whatever a name or a message holds is shown as it is and runs nothing, and no link has it."""
+def test_names_are_text(chromium, tmp_path):
+    """Whatever a name or a message holds is shown as it is and runs nothing, and no link has it."""
     names = [name.replace("&", "/") for name in HARM]
     pictures = [
         PictureResult(Path(name), "ok", note=name, width=200, height=100, faces=(face(3, 0.9),)) for name in names
@@ -110,7 +110,7 @@ def test_m10_names_are_text(chromium, tmp_path):
 
 
 def test_names_are_split_at_their_own_slashes_alone(tmp_path):
-    """B37, B38: what is escaped in a name stands in it."""
+    """What is escaped in a name stands in it."""
     names = ["f/caf\udce9.png", "f/a\tb.png", "f\\g/c.png"]
     text = page(tmp_path / "page.html", [PictureResult(Path(name), "ok", width=9, height=9) for name in names])
     for name in (r"caf\udce9.png", r"a\x09b.png", "c.png"):
@@ -118,7 +118,7 @@ def test_names_are_split_at_their_own_slashes_alone(tmp_path):
 
 
 def test_thumbnails_are_in_the_page_only_when_asked_for(chromium, class_folder, tmp_path):
-    """Without --thumbnails the page holds no pixel; with it small copies, and still asks for nothing. M23: no path."""
+    """Without --thumbnails the page holds no pixel; with it small copies, and still asks for nothing. No path."""
     shutil.copytree(class_folder / "happy", tmp_path / "in")
     options = ["--model", str(packaged_models()["default"]), "--faces", "whole", "--threads", "1"]
     for name, more in (("bare", []), ("full", ["--thumbnails"])):

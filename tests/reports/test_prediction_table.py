@@ -47,15 +47,15 @@ def test_rows_are_grouped_by_folder():
     assert next(line for line in shown if "2.gif" in line).endswith("no face")
 
 
-def test_b41_uncertain_faces_say_what_came_first():
-    """B41: the label is `uncertain`, and beside it stands what it would have been."""
+def test_uncertain_faces_say_what_came_first():
+    """The label is `uncertain`, and beside it stands what it would have been."""
     unsure = FaceResult((0, 0, 48, 48), None, SHARES, uncertain=True)
     row = lines(FaceRows(80), picture("a.jpg", unsure))[-1]
     assert row.split()[1:] == ["uncertain", "━━━━━━──", "81%", "happy", "81%", "whole"]
 
 
-def test_m7_names_cannot_paint_the_terminal():
-    """M7, M8: control and bidirectional characters are shown as text, markup is not read, in paths and messages."""
+def test_names_cannot_paint_the_terminal():
+    """Control and bidirectional characters are shown as text, markup is not read, in paths and messages."""
     name = "a\x1b[31m\x9b5m\r\u202e[red]b[/a].png"
     shown = lines(FaceRows(200), picture(f"d\x1b]8;;x/{name}", FACE), picture(name, status="corrupt", message=name))
     text = "".join(shown)

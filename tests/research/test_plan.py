@@ -143,8 +143,8 @@ time.sleep(60)
 """
 
 
-def test_f2_ctrl_c_lets_the_training_keep_its_state(tmp_path):
-    """F2: the plan ends after its command, however long that takes to save."""
+def test_ctrl_c_lets_the_training_keep_its_state(tmp_path):
+    """The plan ends after its command, however long that takes to save."""
     (tmp_path / "emotify").mkdir()
     (tmp_path / "emotify" / "__init__.py").touch()
     (tmp_path / "emotify" / "__main__.py").write_text(SLOW)

@@ -78,7 +78,7 @@ def test_all_of_it_together(size):
 
 
 def test_processes_share_a_batch_as_one_would_have_it():
-    """R11: two halves of a batch, each drawn for all and kept for itself, are the batch."""
+    """Two halves of a batch, each drawn for all and kept for itself, are the batch."""
     whole = vary(Augmentation())
     halves = [
         augment(IMAGES[own], Draws(torch.Generator().manual_seed(0), 64, own), Augmentation(), field=48, size=48)

@@ -75,8 +75,8 @@ def test_a_long_training_times_real_steps():
     assert dataclasses.replace(config, precision="auto", layout="auto", compile="auto") == CONFIG
 
 
-def test_f14_what_changed_since_is_told(few, tmp_path):
-    """F14: another torch, thread count or device is told, and the run goes on with it."""
+def test_what_changed_since_is_told(few, tmp_path):
+    """Another torch, thread count or device is told, and the run goes on with it."""
     with new_run(CONFIG, few, out=tmp_path) as training:
         next(iter(training.run()))
         training.save_state()
@@ -93,7 +93,7 @@ def test_f14_what_changed_since_is_told(few, tmp_path):
 
 
 def test_another_onnxruntime_is_told_where_it_teaches(few, tmp_path):
-    """F14: a file that teaches is part of what computes the weights."""
+    """A file that teaches is part of what computes the weights."""
     with new_run(dataclasses.replace(CONFIG, distill="fast"), few, out=tmp_path) as training:
         pass
     record = json.loads((training.folder / "run.json").read_text())

@@ -66,15 +66,15 @@ def largest_difference(first: Path, second: Path) -> float:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_r11_a_world_of_any_size_trains_the_same(processes, alone, tiny_csv, tmp_path):
-    """R11: the same global batch, without batch normalisation: equal to 1e-6, and bit for bit in a world of one."""
+def test_a_world_of_any_size_trains_the_same(processes, alone, tiny_csv, tmp_path):
+    """The same global batch, without batch normalisation: equal to 1e-6, and bit for bit in a world of one."""
     run = train(torchrun(processes, *OPTIONS, "--data", tiny_csv), tmp_path / "run")
     assert largest_difference(run, alone) <= (1e-6 if processes > 1 else 0)
     assert json.loads((run / "run.json").read_text())["processes"] == processes
 
 
-def test_f2_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
-    """F2: rank 0 keeps the state, says how to go on, and one process goes on to the same weights."""
+def test_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
+    """Rank 0 keeps the state, says how to go on, and one process goes on to the same weights."""
     command = torchrun(2, *OPTIONS, "--data", tiny_csv)
     with subprocess.Popen(
         command,
@@ -105,8 +105,8 @@ def test_f2_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
     ("killed", "told"),
     [(0, "error: rank 0 of this training is gone"), (1, "go on under torchrun with: train --resume runs/")],
 )
-def test_f18_a_node_that_is_killed_ends_the_other_and_the_training_goes_on(killed, told, tiny_csv, alone, tmp_path):
-    """F18: two nodes of one process; one is killed, with its torchrun. The other ends within 60 s and says why.
+def test_a_node_that_is_killed_ends_the_other_and_the_training_goes_on(killed, told, tiny_csv, alone, tmp_path):
+    """Two nodes of one process; one is killed, with its torchrun. The other ends within 60 s and says why.
 
     The state that it leaves loads, and one process goes on to the weights of a run that nothing happened to.
     """
@@ -175,7 +175,7 @@ def test_what_happened_here_is_not_put_down_to_another_process(error, monkeypatc
 
 
 def test_a_process_that_is_gone_is_told_wherever_it_is_missed(tmp_path):
-    """F18: in a step, or where all agree whether to stop."""
+    """In a step, or where all agree whether to stop."""
 
     class Left:
         world, folder = World(size=2), tmp_path

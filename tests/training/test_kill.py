@@ -121,8 +121,8 @@ def strays(out: Path) -> list[Path]:
     return list(out.rglob("*.tmp"))
 
 
-def test_f1_f3_killed_at_every_moment_then_resumed_exactly(worker, whole, tmp_path):
-    """F1, F3: kill -9 at every step and around every change of a file, and again while resuming; all bits are the same.
+def test_killed_at_every_moment_then_resumed_exactly(worker, whole, tmp_path):
+    """Kill -9 at every step and around every change of a file, and again while resuming; all bits are the same.
 
     Old or new files load after every kill, never none, and what a killed process left half written is removed.
     """
@@ -147,8 +147,8 @@ def test_f1_f3_killed_at_every_moment_then_resumed_exactly(worker, whole, tmp_pa
     print(f"\n{kills} kills at {len(moments)} moments, all resumed to the same bits")
 
 
-def test_f5_every_call_fails_once_or_from_then_on(worker, whole, tmp_path):
-    """F5: a disk that fails once, or is full from then on: a clean error (exit 6) or success, and resumed exactly."""
+def test_every_call_that_fails_is_an_error_or_has_no_effect(worker, whole, tmp_path):
+    """A disk that fails once, or is full from then on: a clean error (exit 6) or success, and resumed exactly."""
     out, moments = whole
     numbers = [number for number, name in enumerate(moments, 1) if name != "step"]
     faults = [("fail_at", number) for number in numbers] + [("full_from", number) for number in numbers[::8]]
@@ -167,8 +167,8 @@ def test_f5_every_call_fails_once_or_from_then_on(worker, whole, tmp_path):
     print(f"\n{len(faults)} faults, {failed} told with exit 6, the others without effect")
 
 
-def test_f2_interrupted_twice_anywhere(worker, whole, toy_csv, tmp_path):
-    """F2: Ctrl-C or SIGTERM, and once more while the state is saved: 130 or 143 to a shell, resumed exactly."""
+def test_interrupted_twice_anywhere_then_resumed_exactly(worker, whole, toy_csv, tmp_path):
+    """Ctrl-C or SIGTERM, and once more while the state is saved: 130 or 143 to a shell, resumed exactly."""
     out, _ = whole
     words = ["train", "--data", str(toy_csv), "--config", str(only_run(out) / "config.json"), "--out"]
     always = {"state_interval": -1.0}  # a state after every step
@@ -190,8 +190,8 @@ def test_f2_interrupted_twice_anywhere(worker, whole, toy_csv, tmp_path):
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
-def test_f15_weights_that_are_no_numbers_stop_the_run(step, worker, whole, tmp_path):
-    """F15: NaN at any step is exit 7 with no checkpoint, or, in the very last, without effect on the average."""
+def test_weights_that_are_no_numbers_stop_the_run(step, worker, whole, tmp_path):
+    """NaN at any step is exit 7 with no checkpoint, or, in the very last, without effect on the average."""
     ending = worker("train", tmp_path, nan_at=step, save_at=())
     run = only_run(tmp_path)
     if step == STEPS:
@@ -206,8 +206,8 @@ def test_f15_weights_that_are_no_numbers_stop_the_run(step, worker, whole, tmp_p
 
 
 @pytest.mark.parametrize("cut", [1, 40, -1, -40])
-def test_f10_a_cut_line_of_metrics_is_mended(cut, worker, whole, tmp_path):
-    """F10: the resumed run writes the line whole, once."""
+def test_a_cut_line_of_metrics_is_mended(cut, worker, whole, tmp_path):
+    """The resumed run writes the line whole, once."""
     assert worker("train", tmp_path, die_at=die_after_epoch(whole, 2))["exit_code"] == KILLED
     path = only_run(tmp_path) / "metrics.jsonl"
     first, second = path.read_bytes().splitlines(keepends=True)
@@ -234,8 +234,8 @@ def damaged(content: bytes):
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "last"])
-def test_f9_damage_is_told_whatever_it_hit(name, whole, tmp_path):
-    """F9: exit 5 for every cut and every flipped bit, in the numbers and in what is said about them."""
+def test_damage_is_told_whatever_it_hit(name, whole, tmp_path):
+    """Exit 5 for every cut and every flipped bit, in the numbers and in what is said about them."""
     path = (only_run(whole[0]) if name == "checkpoint" else whole[0]) / f"{name}.safetensors"
     content = path.read_bytes()
     broken = tmp_path / "checkpoint.safetensors"
@@ -256,8 +256,8 @@ def told(path: Path) -> bool:
     return False
 
 
-def test_f9_a_run_with_a_damaged_state_says_how_it_goes_on(worker, whole, tmp_path):
-    """F9: exit 5, with what to do; doing it leads to the same bits, from the first step."""
+def test_a_run_with_a_damaged_state_says_how_it_goes_on(worker, whole, tmp_path):
+    """Exit 5, with what to do; doing it leads to the same bits, from the first step."""
     worker("train", tmp_path, die_at=die_after_epoch(whole, 2))
     run = only_run(tmp_path)
     path = run / "state.safetensors"
@@ -273,16 +273,16 @@ def test_f9_a_run_with_a_damaged_state_says_how_it_goes_on(worker, whole, tmp_pa
     assert differences(tmp_path, whole[0]) == []
 
 
-def test_r1_r2_the_seed_alone_decides(worker, whole, tmp_path):
-    """R1, R2: another process with the same seed makes the same bits, one with another seed does not."""
+def test_the_seed_alone_decides_the_weights(worker, whole, tmp_path):
+    """Another process with the same seed makes the same bits, one with another seed does not."""
     worker("train", tmp_path / "same")
     worker("train", tmp_path / "other", seed=1)
     assert differences(tmp_path / "same", whole[0]) == []
     assert "checkpoint.safetensors" in differences(tmp_path / "other", whole[0])
 
 
-def test_f1_f2_the_command_killed_from_outside(tiny_csv, tmp_path):
-    """F1, F2: `emotify train` killed, resumed, terminated, resumed, killed, resumed: as one that ran through."""
+def test_the_command_killed_from_outside_resumes_exactly(tiny_csv, tmp_path):
+    """`emotify train` killed, resumed, terminated, resumed, killed, resumed: as one that ran through."""
     options = ["--data", str(tiny_csv), "--model", "fnn", "--augment", "--epochs", "12", "--batch-size", "32"]
     options += ["--threads", "1"]
     first = until_epoch(3, signal.SIGKILL, "train", *options, "--out", str(tmp_path / "a"))

@@ -55,21 +55,21 @@ def same(first, second) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_r1_same_seed_same_weights(dataset, whole, tmp_path):
-    """R1: bit for bit, and the same metrics."""
+def test_the_same_seed_gives_the_same_weights(dataset, whole, tmp_path):
+    """Bit for bit, and the same metrics."""
     again = train(CONFIG, dataset, tmp_path)
     assert same(weights(again), weights(whole))
     assert (again / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
-def test_r2_another_seed_other_weights(dataset, whole, tmp_path):
-    """R2: chance comes from the seed."""
+def test_another_seed_gives_other_weights(dataset, whole, tmp_path):
+    """Chance comes from the seed."""
     assert not same(weights(train(dataclasses.replace(CONFIG, seed=6), dataset, tmp_path)), weights(whole))
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 5, 8, 12])
-def test_f1_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
-    """F1: weights, average and metrics equal the uninterrupted run's, within an epoch, at its end, at the very end."""
+def test_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
+    """Weights, average and metrics equal the uninterrupted run's, within an epoch, at its end, at the very end."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=step)
     assert not (folder / "checkpoint.safetensors").exists()
     resume(folder, dataset)
@@ -79,8 +79,8 @@ def test_f1_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", names_of(Optimizer))
-def test_f1_convolutions_resume_exactly_too(optimizer, faces, tmp_path):
-    """F1: their momentum comes back in the memory layout that their weights have."""
+def test_every_optimizer_resumes_exactly(optimizer, faces, tmp_path):
+    """Their momentum comes back in the memory layout that their weights have."""
     few = {split: images.take(np.arange(0, len(images), 7)) for split, images in faces.items()}
     dataset = Dataset("synthetic", few)
     config = dataclasses.replace(CONFIG, model="cnn", optimizer=optimizer, epochs=2, batch_size=16)
@@ -91,8 +91,8 @@ def test_f1_convolutions_resume_exactly_too(optimizer, faces, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of what torch.compile itself imports
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++ on a CPU")
-def test_f1_compiled_too(few, tmp_path):
-    """F1: resuming is exact, with a teacher too; what dropout leaves out is another than without compiling."""
+def test_a_compiled_training_resumes_exactly(few, tmp_path):
+    """Resuming is exact, with a teacher too; what dropout leaves out is another than without compiling."""
     config = dataclasses.replace(CONFIG, epochs=2, batch_size=16, learning_rate=0.01, threads=1, compile="off")
     teacher = train(dataclasses.replace(config, augment=False), few, tmp_path / "teacher")
     plain = dataclasses.replace(config, distill=str(teacher), mixup=0.3)
@@ -133,8 +133,8 @@ def test_no_step_waits_for_the_gpu(optimizer, few, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of what torch.compile itself imports
 @pytest.mark.parametrize("compiled", ["off", "on"])
 @pytest.mark.parametrize("optimizer", names_of(Optimizer))
-def test_f1_resuming_on_a_gpu_is_exact(optimizer, compiled, few, tmp_path):
-    """F1: the weights equal, bit for bit, those of a run that was not interrupted."""
+def test_resuming_on_a_gpu_is_exact(optimizer, compiled, few, tmp_path):
+    """The weights equal, bit for bit, those of a run that was not interrupted."""
     config = dataclasses.replace(ON_GPU, optimizer=optimizer, compile=compiled)
     stopped = train(config, few, tmp_path / "stopped", stop_at=5)
     resume(stopped, few)
@@ -209,16 +209,16 @@ def end_memory_of_a_cpu(*_, **__):
 
 
 @pytest.mark.parametrize("end_memory", [end_memory_of_a_gpu, end_memory_of_a_cpu])
-def test_f11_memory_that_ends_is_told(end_memory, dataset, tmp_path, monkeypatch):
-    """F11: exit 8 with what to lower, also where it ends before the first step."""
+def test_out_of_memory_is_told(end_memory, dataset, tmp_path, monkeypatch):
+    """Exit 8 with what to lower, also where it ends before the first step."""
     for name in ("_update", "__init__"):
         monkeypatch.setattr(Training, name, end_memory)
         with pytest.raises(UnavailableError, match="lower --batch-size 64"):
             train(CONFIG, dataset, tmp_path)
 
 
-def test_m23_the_record_does_not_tell_where_things_lie(dataset, tmp_path):
-    """M23: an absolute path on the command line is there by its last part alone."""
+def test_the_record_does_not_tell_where_things_lie(dataset, tmp_path):
+    """An absolute path on the command line is there by its last part alone."""
     words = ["/home/me/emotify", "train", "--data", "/home/me/a.csv", "--start-from=/home/me/b", "--out=c/d", "--lr=1"]
     words += ["--start-from", "runs/e,/home/me/f,/home/me/g", "--distill", "/home/me,you/h,i"]
     with new_run(CONFIG, dataset, out=tmp_path, argv=words) as training:
@@ -244,8 +244,8 @@ def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):
     assert same(weights(training.folder), weights(whole))
 
 
-def test_f14_other_data_is_refused(dataset, tmp_path):
-    """F14: a run goes on with the data it began with."""
+def test_other_data_is_refused(dataset, tmp_path):
+    """A run goes on with the data it began with."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=2)
     valid = dataset.splits[Split.VALID]
     other = Dataset("other", {**dataset.splits, Split.TRAIN: valid})
@@ -259,16 +259,16 @@ def test_a_finished_run_is_not_resumed(dataset, whole):
         resume(whole, dataset)
 
 
-def test_f7_two_processes_cannot_train_one_run(dataset, tmp_path):
-    """F7: the second is told who trains."""
+def test_two_processes_cannot_train_one_run(dataset, tmp_path):
+    """The second is told who trains."""
     with new_run(CONFIG, dataset, out=tmp_path) as training:
         pass
     with resumed_run(training.folder, dataset), pytest.raises(WriteError, match="in use"):
         resume(training.folder, dataset)
 
 
-def test_f15_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path):
-    """F15: exit 7, no checkpoint, and run.json says failed."""
+def test_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path):
+    """Exit 7, no checkpoint, and run.json says failed."""
     config = dataclasses.replace(CONFIG, learning_rate=1e30, augment=False)
     with pytest.raises(GateError, match="--learning-rate"):
         train(config, dataset, tmp_path)
@@ -277,8 +277,8 @@ def test_f15_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path):
     assert not (folder / "checkpoint.safetensors").exists()
 
 
-def test_f15_weights_that_explode_in_the_last_step_stop_the_run_too(dataset, tmp_path):
-    """F15: the loss of the last step was still a number, that on valid is not."""
+def test_weights_that_explode_in_the_last_step_stop_the_run_too(dataset, tmp_path):
+    """The loss of the last step was still a number, that on valid is not."""
     config = dataclasses.replace(CONFIG, learning_rate=1e30, augment=False, epochs=1, batch_size=280)
     with pytest.raises(GateError, match="the loss is nan"):
         train(config, dataset, tmp_path)
@@ -324,8 +324,8 @@ def test_images_grow(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 0.5, -1])
-def test_f9_a_truncated_checkpoint_is_told(cut, whole, tmp_path):
-    """F9, D13: exit 5, never a traceback or other weights."""
+def test_a_truncated_checkpoint_is_told(cut, whole, tmp_path):
+    """Exit 5, never a traceback or other weights."""
     content = (whole / "checkpoint.safetensors").read_bytes()
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content[: int(cut * len(content)) if isinstance(cut, float) else cut])
@@ -333,8 +333,8 @@ def test_f9_a_truncated_checkpoint_is_told(cut, whole, tmp_path):
         load_checkpoint(path)
 
 
-def test_f9_flipped_bits_are_told(whole, tmp_path):
-    """F9: any changed byte of the weights breaks the digest."""
+def test_flipped_bits_are_told(whole, tmp_path):
+    """Any changed byte of the weights breaks the digest."""
     content = bytearray((whole / "checkpoint.safetensors").read_bytes())
     path = tmp_path / "checkpoint.safetensors"
     header = 8 + int.from_bytes(content[:8], "little")
@@ -347,8 +347,8 @@ def test_f9_flipped_bits_are_told(whole, tmp_path):
 
 
 @pytest.mark.parametrize("said", [{"model": ["fnn"]}, {"model": None}, {"classes": 5}, {"classes": {}}], ids=str)
-def test_d13_a_checkpoint_that_says_what_cannot_be_is_told(said, whole, tmp_path):
-    """D13: also where its digest is right."""
+def test_a_checkpoint_that_says_what_cannot_be_is_told(said, whole, tmp_path):
+    """Also where its digest is right."""
     tensors, document = load_tensors(whole / "checkpoint.safetensors")
     path = tmp_path / "checkpoint.safetensors"
     save_tensors(path, tensors, {**document, **said})
@@ -356,8 +356,8 @@ def test_d13_a_checkpoint_that_says_what_cannot_be_is_told(said, whole, tmp_path
         load_checkpoint(path)
 
 
-def test_m1_a_pickle_is_refused_and_not_run(tmp_path):
-    """M1: nothing in a file is executed."""
+def test_a_pickle_is_refused_and_not_run(tmp_path):
+    """Nothing in a file is executed."""
     import pickle
 
     class Bomb:

@@ -114,8 +114,8 @@ def test_a_student_comes_closer_to_its_teacher(ensemble, runs, dataset, tmp_path
 
 
 @pytest.mark.parametrize(("model", "kind"), [("small", "run"), ("whitened", "file")])
-def test_f1_resuming_is_exact_with_everything_on(model, kind, runs, teacher_file, dataset, tmp_path):
-    """F1: distillation, mixup, drop-path and a teacher at full size while the student grows."""
+def test_resuming_is_exact_with_everything_on(model, kind, runs, teacher_file, dataset, tmp_path):
+    """Distillation, mixup, drop-path and a teacher at full size while the student grows."""
     teacher = {"run": runs[0], "file": teacher_file}[kind]
     few = Dataset(
         "few", {split: images.take(np.arange(min(len(images), 48))) for split, images in dataset.splits.items()}
