@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 LARGEST_FLOAT: Final = sys.float_info.max  # a whole number of a JSON file can be larger
+OUTPUT: Final = "Output"  # a heading of the help, the last one of each command
 MACHINE: Final = "Machine"  # a heading of the help, under which the machine decides what is left to it
 
 

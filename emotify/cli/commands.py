@@ -10,8 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from emotify.cli.values import check_here
-
-OUTPUT = "Output"  # the last heading of every help
+from emotify.settings import OUTPUT
 
 
 class Command(TyperCommand):

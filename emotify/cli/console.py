@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from emotify.files import printable
+from emotify.settings import OUTPUT, declare
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,10 +26,10 @@ _LINE = json.JSONEncoder(allow_nan=False)  # json.dumps would make one for each 
 
 @dataclass(frozen=True)
 class Talk:
-    """How much a command says, and where."""
+    """How much a command says, and where: two options of every command, and what they decide."""
 
-    quiet: bool = False
-    verbose: bool = False
+    quiet: bool = declare(False, "Print results and errors only.", OUTPUT, also="-q")
+    verbose: bool = declare(False, "Print more details on stderr.", OUTPUT, also="-v")
 
     @cached_property
     def out(self) -> Console:

@@ -1,29 +1,62 @@
 """The data of a command, and what is told about it."""
 
+# ruff: noqa: RUF009 - each default is declared by a function that returns a field
+
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Talk
 from emotify.cli.working import working
 from emotify.files import printable
+from emotify.settings import declare
+from emotify.training.config import TrainConfig
 from emotify.waiting import waiting_for
 
 if TYPE_CHECKING:
     from emotify.data import Dataset, Split
 
 
+_TRAIN = {field.name: field for field in dataclasses.fields(TrainConfig)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """The options that say where the data is."""
+
+    data: str | None = declare(
+        None,
+        "fer2013.csv or icml_face_data.csv, also zipped; a folder of classes; or 'synthetic'. "
+        "Default: $EMOTIFY_DATA, else the usual names below this folder.",
+        metavar="PATH",
+    )
+    ferplus: Path | None = declare(
+        None,
+        "fer2013new.csv, the votes of ten people for each image. Default: $EMOTIFY_FERPLUS, else that file beside "
+        "fer2013.csv.",
+        metavar="FILE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifiedData(DataOptions):
+    """Those, and what the classes in the data mean: for `train`, options of the training itself."""
+
+    class_order: str = dataclasses.field(default="", metadata=_TRAIN["class_order"].metadata)
+    exclude_classes: str = dataclasses.field(default="", metadata=_TRAIN["exclude_classes"].metadata)
+
+    @property
+    def class_words(self) -> list[str]:
+        """The options about classes, as a command to show has them."""
+        order = ["--class-order", self.class_order] if self.class_order else []
+        return [*order, *(["--exclude-classes", self.exclude_classes] if self.exclude_classes else [])]
+
+
 def load_dataset(
-    data: str | None,
-    talk: Talk,
-    *,
-    ferplus: Path | None = None,
-    class_order: str = "",
-    exclude_classes: str = "",
-    dedupe: bool = False,
-    aloud: bool = False,
-    scored: Split | None = None,
+    wanted: ClassifiedData, talk: Talk, *, dedupe: bool = False, aloud: bool = False, scored: Split | None = None
 ) -> Dataset:
     """Read the data that was named, else that of the usual places. `scored`: the one split that is wanted.
 
@@ -32,27 +65,21 @@ def load_dataset(
     """
     from emotify.data import ClassRules, find_data, find_ferplus, read_dataset
 
-    rules = ClassRules(class_order, exclude_classes)
-    source = find_data(data)
-    wanted = aloud or talk.verbose
-    votes = ferplus or find_ferplus(source)
+    rules = ClassRules(wanted.class_order, wanted.exclude_classes)
+    source = find_data(wanted.data)
+    look = aloud or talk.verbose
+    votes = wanted.ferplus or find_ferplus(source)
     with working(talk, f"reading {printable(source)}"), waiting_for("reading", source):
         dataset = read_dataset(
-            source, ferplus=votes, dedupe=dedupe, look_for_duplicates=wanted, rules=rules, scored=scored
+            source, ferplus=votes, dedupe=dedupe, look_for_duplicates=look, rules=rules, scored=scored
         )
-    tell = talk.detail if data else talk.notice  # which of the usual places it was, nobody said
+    tell = talk.detail if wanted.data else talk.notice  # which of the usual places it was, nobody said
     tell(f"data: {source}")
-    if votes and not ferplus:
+    if votes and not wanted.ferplus:
         talk.notice(f"votes of FER+: {votes}")
     for warning in dataset.warnings:
         talk.error(f"data: {warning}")
-    if wanted:
+    if look:
         for note in dataset.notes:
             talk.notice(f"data: {note}")
     return dataset
-
-
-def class_words(class_order: str, exclude_classes: str) -> list[str]:
-    """Return the options about classes as a command to show has them."""
-    order = ["--class-order", class_order] if class_order else []
-    return [*order, *(["--exclude-classes", exclude_classes] if exclude_classes else [])]

@@ -13,9 +13,9 @@ from emotify.choices import Method
 from emotify.cli.completion import offering
 from emotify.cli.completion import runs as runs_there
 from emotify.cli.console import Talk, next_command, print_json
-from emotify.cli.datasets import class_words, load_dataset
+from emotify.cli.datasets import ClassifiedData, load_dataset
 from emotify.cli.models import for_all, open_classifiers, runs_and_ensembles
-from emotify.cli.options import ClassOrder, Data, Debug, Device, ExcludeClasses, Ferplus, Json, Quiet, Threads, Verbose
+from emotify.cli.options import Debug, Device, Json, Threads, with_settings
 from emotify.cli.working import Watched, working
 from emotify.errors import InputError, WriteError
 from emotify.files import check_folder, look_at_output, make_folder, printable
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 _MANY = 12  # members; from here on what they cost is worth a word
 
 
+@with_settings
 def ensemble(
+    *,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -41,10 +43,7 @@ def ensemble(
             autocompletion=offering(runs_there),
         ),
     ] = None,
-    data: Data = None,
-    ferplus: Ferplus = None,
-    class_order: ClassOrder = "",
-    exclude_classes: ExcludeClasses = "",
+    data: ClassifiedData,
     method: Annotated[
         Method,
         typer.Option(
@@ -65,8 +64,7 @@ def ensemble(
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    talk: Talk,
     debug: Debug = False,
 ) -> None:
     """Combine runs; say whether it helped, and why.
@@ -78,7 +76,6 @@ def ensemble(
       emotify ensemble --method weighted                 weights for unequal members
       emotify ensemble --out runs/ensemble --json
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
     paths = runs_and_ensembles(runs, talk, with_ensembles=False)
     _check(paths, out)
 
@@ -86,11 +83,10 @@ def ensemble(
 
     from emotify.data import Split
     from emotify.ensembling.combine import combine, twins
-    from emotify.ensembling.ensemble import read_recipes, save_ensemble
-    from emotify.reports.figures import plot_disagreement
+    from emotify.ensembling.ensemble import read_recipes
 
     members = open_classifiers(paths, device=device, threads=threads)
-    dataset = load_dataset(data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes)
+    dataset = load_dataset(data, talk)
     _check_valid(dataset)
     valid = dataset.splits[Split.VALID]
     with working(talk, "answering", total=len(members) * len(valid)) as work:
@@ -106,24 +102,29 @@ def ensemble(
         crowds = [crowd for number in different if (crowd := answered[number].crowd) is not None]
         if crowds:
             combination = dataclasses.replace(combination, crowd=_combine_crowd(crowds, valid, combination, talk))
-    if out is None:
-        folder = new_folder(RUNS, "ensemble")
-    else:
-        folder = out
-        make_folder(folder)
-    save_ensemble(folder, paths, combination)
-    if len(names) > 1:
-        for ending in ("png", "svg"):
-            plot_disagreement(names, combination.diversity, folder / f"diversity.{ending}")
-
+    folder = _save(paths, names, combination, out)
     _tell(names, combination, talk)
     if json:
         print_json({"schema": 1, "folder": str(folder), **_document(names, combination), "data": dataset.document()})
         return
     _show(names, combination, talk)
     print(printable(folder))
-    classes = class_words(class_order, exclude_classes)
-    talk.notice(f"next: {_next(paths, folder, combination, data, classes)}")
+    talk.notice(f"next: {_next(paths, folder, combination, data)}")
+
+
+def _save(paths: Sequence[Path], names: Sequence[str], combination: Combination, out: Path | None) -> Path:
+    """Make the ensemble's folder, with a figure of how its members differ, and return it."""
+    from emotify.ensembling.ensemble import save_ensemble
+    from emotify.reports.figures import plot_disagreement
+
+    folder = out or new_folder(RUNS, "ensemble")
+    if out is not None:
+        make_folder(out)
+    save_ensemble(folder, paths, combination)
+    if len(names) > 1:
+        for ending in ("png", "svg"):
+            plot_disagreement(names, combination.diversity, folder / f"diversity.{ending}")
+    return folder
 
 
 def _combine_crowd(
@@ -186,12 +187,11 @@ def _tell(names: Sequence[str], combination: Combination, talk: Talk) -> None:
         talk.notice(f"on valid the ensemble is worse than its best member, {best}, in {' and '.join(worse)}")
 
 
-def _next(
-    paths: Sequence[Path], folder: Path, combination: Combination, data: str | None, classes: Sequence[str]
-) -> str:
+def _next(paths: Sequence[Path], folder: Path, combination: Combination, wanted: ClassifiedData) -> str:
     """Return the command to go on with: another way to combine, or the best member, where the ensemble is worse."""
     from emotify.ensembling.weights import BEST
 
+    data, classes = wanted.data, wanted.class_words
     better = combination.advice() if combination.worse_in() else combination.taken
     if better is combination.taken:
         return next_command("export", folder, data=data, classes=classes)

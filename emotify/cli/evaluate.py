@@ -11,24 +11,19 @@ import typer
 from emotify.choices import Split as SplitName
 from emotify.cli.completion import any_models, offering
 from emotify.cli.console import Talk, print_json
-from emotify.cli.datasets import load_dataset
+from emotify.cli.datasets import ClassifiedData, load_dataset
 from emotify.cli.models import open_classifiers, recipe_names, runs_and_ensembles
 from emotify.cli.options import (
-    ClassOrder,
-    Data,
     Debug,
     Device,
-    ExcludeClasses,
-    Ferplus,
     Force,
     HeadName,
     Json,
-    Quiet,
     Threads,
     Tta,
-    Verbose,
     Views,
     chosen_views,
+    with_settings,
 )
 from emotify.cli.working import Watched, working
 from emotify.errors import GateError, InputError, UsageError
@@ -43,7 +38,9 @@ if TYPE_CHECKING:
     from emotify.evaluation.metrics import Scores
 
 
+@with_settings
 def evaluate(
+    *,
     models: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -53,10 +50,7 @@ def evaluate(
             autocompletion=offering(any_models),
         ),
     ] = None,
-    data: Data = None,
-    ferplus: Ferplus = None,
-    class_order: ClassOrder = "",
-    exclude_classes: ExcludeClasses = "",
+    data: ClassifiedData,
     split: Annotated[SplitName, typer.Option("--split", help="Images to score on.")] = SplitName.VALID,
     head: HeadName = None,
     tta: Tta = False,
@@ -75,8 +69,7 @@ def evaluate(
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    talk: Talk,
     debug: Debug = False,
 ) -> None:
     """Score models on one split; compare several.
@@ -100,20 +93,15 @@ def evaluate(
       emotify evaluate fast --data affectnet/ --class-order affectnet --exclude-classes contempt
       emotify evaluate --report report/                 a page to keep, to print, to pass on
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
     _check_report(report, with_images=with_images, force=force)
     paths = runs_and_ensembles(models, talk, with_ensembles=True)
-
     seen = chosen_views(views, tta=tta) or "one"
     classifiers = open_classifiers(paths, device=device, threads=threads)
     _replay(classifiers, talk)
-    dataset = load_dataset(
-        data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes, scored=split
-    )
+    dataset = load_dataset(data, talk, scored=split)
     leaderboard, diversity = _score(
         classifiers, dataset, split, talk, views=seen, recipes=recipe_names(paths), head=head
     )
-    images = dataset.splits[split]
     if json:
         document = leaderboard.document()
         print_json({**document, "diversity": diversity and diversity.document(), "data": dataset.document()})
@@ -122,21 +110,20 @@ def evaluate(
     if report is not None:
         from emotify.reports.evaluation_page import write_report
 
+        images, name = dataset.splits[split], Path(dataset.source).name
         with working(talk, "writing the report"):
             page = write_report(
-                report,
-                leaderboard,
-                images,
-                diversity,
-                data=Path(dataset.source).name,
-                with_images=with_images,
-                overwrite=force,
+                report, leaderboard, images, diversity, data=name, with_images=with_images, overwrite=force
             )
         hint = "" if with_images else "; it has no faces, --with-images shows the most telling ones"
         talk.notice(f"wrote {printable(page)}{hint}")
-    best = leaderboard.results[0].scores.accuracy
-    if min_accuracy is not None and best < min_accuracy:
-        msg = f"accuracy {best:.4f} on {split} is below --min-accuracy {min_accuracy}"
+    if min_accuracy is not None:
+        _check_accuracy(leaderboard.results[0].scores.accuracy, min_accuracy, split)
+
+
+def _check_accuracy(best: float, least: float, split: SplitName) -> None:
+    if best < least:
+        msg = f"accuracy {best:.4f} on {split} is below --min-accuracy {least}"
         raise GateError(msg)
 
 

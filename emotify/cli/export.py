@@ -12,21 +12,16 @@ import typer
 from emotify.choices import FilePrecision
 from emotify.cli.completion import offering, trained
 from emotify.cli.console import Talk, next_command, print_json
-from emotify.cli.datasets import load_dataset
+from emotify.cli.datasets import ClassifiedData, load_dataset
 from emotify.cli.options import (
-    ClassOrder,
-    Data,
     Debug,
-    ExcludeClasses,
-    Ferplus,
     Force,
     Json,
-    Quiet,
     Threads,
     Tta,
-    Verbose,
     Views,
     chosen_views,
+    with_settings,
 )
 from emotify.cli.working import working
 from emotify.errors import InputError, ModelError, UsageError
@@ -45,7 +40,9 @@ if TYPE_CHECKING:
     from emotify.networks import Network
 
 
+@with_settings
 def export(
+    *,
     model: Annotated[
         Path | None,
         typer.Argument(
@@ -75,15 +72,11 @@ def export(
             f"Default: {PRIOR_POWER:g}.",
         ),
     ] = None,
-    data: Data = None,
-    ferplus: Ferplus = None,
-    class_order: ClassOrder = "",
-    exclude_classes: ExcludeClasses = "",
+    data: ClassifiedData,
     threads: Threads = 0,
     force: Force = False,
     json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    talk: Talk,
     debug: Debug = False,
 ) -> None:
     """Write a run or an ensemble as one .onnx file.
@@ -96,34 +89,22 @@ def export(
       emotify export runs/ensemble --views mirror --precision fp16 --out model.onnx
       emotify export old.onnx --precision int8 --out new.onnx    its networks, as this version writes them
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    path = model or _newest(talk)
+    from emotify.exporting import export as exporting
 
     check_temporary_folder()
-    from emotify.data import Split
-    from emotify.exporting.export import check_target
-    from emotify.exporting.export import export as write
-
+    path = model or _newest(talk)
     opened = _open_members(path, threads=threads)
     seen = chosen_views(views, tta=tta) or opened.views or "one"
     target = out or _beside(path, precision, seen, is_file=opened.views is not None)
-    if is_same_file(target, Path(path)):
-        msg = f"{printable(target)} would be read and written by the same command; name another file with --out"
-        raise UsageError(msg)
-    check_target(target, precision=precision, overwrite=force)
-    dataset = _read_data(data, talk, ferplus, class_order, exclude_classes, required=precision != "fp32")
-    splits = dataset.splits if dataset else {}
-    valid, train = splits.get(Split.VALID), splits.get(Split.TRAIN)
-    if precision != "fp32" and (valid is None or train is None):
-        msg = (
-            f"--precision {precision} needs the train and valid images, to measure what it costs; name them with --data"
-        )
-        raise InputError(msg)
+    _check_other(target, path)
+    exporting.check_target(target, precision=precision, overwrite=force)
+    dataset = _read_data(data, talk, required=precision != "fp32")
+    valid, train = _measured_on(dataset, precision)
     talk.notice(f"exporting {opened.name}")
     with working(talk, "fitting the crowd's temperature"):
         crowd = _crowd_pooling(opened, valid, prior_power, talk)
     with working(talk, "writing and checking the file"):
-        result = write(
+        result = exporting.export(
             opened.members,
             target,
             pooling=opened.pooling,
@@ -246,6 +227,12 @@ def _beside(path: Path, precision: str, views: str, *, is_file: bool) -> Path:
     return path / _file_name(precision, views)
 
 
+def _check_other(target: Path, path: Path) -> None:
+    if is_same_file(target, path):
+        msg = f"{printable(target)} would be read and written by the same command; name another file with --out"
+        raise UsageError(msg)
+
+
 def _open_members(path: Path, *, threads: int) -> _Opened:
     """Open a run, an ensemble, or the networks inside an exported file."""
     if resolve(path).kind is Kind.FILE:
@@ -272,16 +259,30 @@ def _open_members(path: Path, *, threads: int) -> _Opened:
     return _Opened(classifier.name, networks, pooling, crowd)
 
 
-def _read_data(
-    data: str | None, talk: Talk, ferplus: Path | None, class_order: str, exclude_classes: str, *, required: bool
-) -> Dataset | None:
+def _measured_on(
+    dataset: Dataset | None, precision: FilePrecision
+) -> tuple[LabelledImages | None, LabelledImages | None]:
+    """Return the valid and train images, where they are. Raises InputError for a precision that needs both."""
+    from emotify.data import Split
+
+    splits = dataset.splits if dataset else {}
+    valid, train = splits.get(Split.VALID), splits.get(Split.TRAIN)
+    if precision != "fp32" and (valid is None or train is None):
+        msg = (
+            f"--precision {precision} needs the train and valid images, to measure what it costs; name them with --data"
+        )
+        raise InputError(msg)
+    return valid, train
+
+
+def _read_data(data: ClassifiedData, talk: Talk, *, required: bool) -> Dataset | None:
     """Read the data; without any, and where it is not required, return None: drawn faces prove the file then."""
     from emotify.data import find_data
 
     try:
-        find_data(data)
+        find_data(data.data)
     except InputError:
         if required:
             raise
         return None
-    return load_dataset(data, talk, ferplus=ferplus, class_order=class_order, exclude_classes=exclude_classes)
+    return load_dataset(data, talk)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
@@ -13,10 +13,8 @@ import typer
 from emotify.choices import Head
 from emotify.choices import Views as ViewsName
 from emotify.cli.completion import NO_OFFERS, TRAIN_OFFERS, Offers
-from emotify.settings import LARGEST_FLOAT, Setting, option, setting
+from emotify.settings import LARGEST_FLOAT, OUTPUT, Setting, option, setting
 from emotify.training.config import TrainConfig
-
-TALK = "Output"  # a heading of the help
 
 
 def declared(field: dataclasses.Field[Any], offers: Offers = NO_OFFERS) -> Any:  # noqa: ANN401 - Typer's OptionInfo
@@ -47,39 +45,13 @@ def _shown_range(about: Setting) -> tuple[float | None, float | None]:
 
 
 _TRAIN = {field.name: field for field in dataclasses.fields(TrainConfig)}
-Quiet: TypeAlias = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print results and errors only.", rich_help_panel=TALK)
-]
-Verbose: TypeAlias = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Print more details on stderr.", rich_help_panel=TALK)
-]
 Debug: TypeAlias = Annotated[
-    bool, typer.Option("--debug", help="Print the traceback of any error.", rich_help_panel=TALK)
+    bool, typer.Option("--debug", help="Print the traceback of any error.", rich_help_panel=OUTPUT)
 ]
 Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=TALK)
+    bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=OUTPUT)
 ]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.", rich_help_panel=TALK)]
-Data: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="PATH",
-        help="fer2013.csv or icml_face_data.csv, also zipped; a folder of classes; or 'synthetic'. "
-        "Default: $EMOTIFY_DATA, else the usual names below this folder.",
-    ),
-]
-Ferplus: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        "--ferplus",
-        metavar="FILE",
-        help="fer2013new.csv, the votes of ten people for each image. Default: $EMOTIFY_FERPLUS, else that file beside "
-        "fer2013.csv.",
-    ),
-]
-ClassOrder: TypeAlias = Annotated[str, declared(_TRAIN["class_order"])]
-ExcludeClasses: TypeAlias = Annotated[str, declared(_TRAIN["exclude_classes"])]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.", rich_help_panel=OUTPUT)]
 HeadName: TypeAlias = Annotated[
     Head | None,
     typer.Option(
@@ -109,26 +81,49 @@ def chosen_views(views: ViewsName | None, *, tta: bool) -> ViewsName | None:
 Command: TypeAlias = Callable[..., None]
 
 
-def with_settings(configuration: type[Any], offers: Offers = NO_OFFERS) -> Callable[[Command], Command]:
-    """Give a command an option for each field of a configuration, in place of its `**settings`, after its first."""
+def with_settings(command: Command, offers: Offers = NO_OFFERS) -> Command:
+    """Let a command have an option for each field of the dataclasses among its parameters.
 
-    def add(command: Command) -> Command:
-        signature = inspect.signature(command, eval_str=True)
-        first, *own = (each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD)
-        kinds = get_type_hints(configuration)
-        settings = [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=Annotated[kinds[field.name], declared(field, offers)],
-            )
-            for field in dataclasses.fields(configuration)
-        ]
-        own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-        parameters = [first, *settings, *own]
-        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {each.name: each.annotation for each in parameters}
-        return command
+    The command is then called with such a dataclass, made of the values; where the parameter is of the type
+    Annotated[dict, DATACLASS], with the values themselves, which are not checked yet. Offers: what a shell completes,
+    by field.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    groups = {name: group for name, each in signature.parameters.items() if (group := _group(each.annotation))}
+    parameters = [
+        option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, each in signature.parameters.items()
+        for option in (_options(groups[name], offers) if name in groups else [each])
+    ]
 
-    return add
+    @functools.wraps(command)
+    def call(**values: Any) -> None:  # noqa: ANN401 - of many options
+        for name, group in groups.items():
+            given = {field.name: values.pop(field.name) for field in dataclasses.fields(group)}
+            values[name] = group(**given) if signature.parameters[name].annotation is group else given
+        command(**values)
+
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    return call
+
+
+def _group(annotation: Any) -> type[Any] | None:  # noqa: ANN401 - any annotation
+    """Return the dataclass whose fields are options, or None for a parameter that is one itself."""
+    for each in (annotation, *getattr(annotation, "__metadata__", ())):
+        if isinstance(each, type) and dataclasses.is_dataclass(each):
+            return each
+    return None
+
+
+def _options(group: type[Any], offers: Offers) -> list[inspect.Parameter]:
+    kinds = get_type_hints(group)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[kinds[field.name], declared(field, offers)],
+        )
+        for field in dataclasses.fields(group)
+    ]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +16,9 @@ import typer
 from emotify.choices import Recipe
 from emotify.cli.completion import TRAIN_OFFERS, offering, unfinished_runs
 from emotify.cli.console import Talk, next_command, print_json
-from emotify.cli.datasets import class_words, load_dataset
+from emotify.cli.datasets import ClassifiedData, DataOptions, load_dataset
 from emotify.cli.errors import saying_on_interrupt
-from emotify.cli.options import Data, Debug, Ferplus, Json, Quiet, Verbose, with_settings
+from emotify.cli.options import Debug, Json, with_settings
 from emotify.cli.processes import follow, together
 from emotify.cli.progress import catching_signals, training_display
 from emotify.cli.working import working
@@ -26,15 +30,18 @@ from emotify.training.config import DATA, VOTES_WEIGHT, TrainConfig, read_config
 from emotify.words import amount
 
 if TYPE_CHECKING:
+    from emotify.data import Dataset
     from emotify.evaluation.metrics import Scores
+    from emotify.training.distributed import World
     from emotify.training.loop import Training
 
 
-@with_settings(TrainConfig, TRAIN_OFFERS)
+@functools.partial(with_settings, offers=TRAIN_OFFERS)
 def train(
+    *,
     ctx: typer.Context,
-    data: Data = None,
-    ferplus: Ferplus = None,
+    settings: Annotated[dict[str, Any], TrainConfig],
+    source: DataOptions,
     recipe: Annotated[
         Recipe | None,
         typer.Option("--recipe", help="Options that go together; options that you give beside it win."),
@@ -60,10 +67,8 @@ def train(
     ] = None,
     list_models: Annotated[bool, typer.Option("--list-models", help="Print the networks that --model takes.")] = False,
     json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    talk: Talk,
     debug: Debug = False,
-    **settings: Any,  # noqa: ANN401 - one option a field of TrainConfig
 ) -> None:
     """Train one model; make one new folder in runs/.
 
@@ -82,68 +87,127 @@ def train(
       emotify train --list-models
     """
     if list_models:
-        _list_models(Talk(quiet=quiet, verbose=verbose), as_json=json)
+        _list_models(talk, as_json=json)
         return
-    given = _given_options(ctx)
+    given = {name: value for name, value in settings.items() if _on_command_line(ctx, name)}
     if resume is not None and (given.keys() - {"device", "threads"} or config or recipe or out != RUNS):
         msg = "--resume goes on with the run's own options; only --data, --device and --threads can be given with it"
         raise UsageError(msg)
 
-    from emotify.training.device import pick_device
-    from emotify.training.distributed import joined, torchrun_world
-    from emotify.training.prepare import prepare
-    from emotify.training.recipes import recipe as options_of
-    from emotify.training.run_folder import changes_since, check_resumable, new_run, resumed_run
+    from emotify.training.distributed import torchrun_world
 
     world = torchrun_world()
-    talk = Talk(quiet=quiet or not world.leads, verbose=verbose)
+    talk = Talk(quiet=talk.quiet or not world.leads, verbose=talk.verbose)
     check_temporary_folder()
-    if resume is None:
-        named = options_of(recipe) if recipe else {}
-        options = dataclasses.replace(read_config(config) if config else TrainConfig(), **{**named, **given})
-        prepared = prepare(options)
-        check_folder(out, overwrite=True)
+    start = _new(given, config, recipe, out, world) if resume is None else _again(resume, given, world, talk)
+    trained = _train(start, source, talk)
+    if trained is None:
+        return
+    if json:
+        print_json(trained.document())
     else:
-        check_resumable(resume)
-        check_folder(resume, overwrite=True)
-        options = read_config(resume / "config.json")
-        for change in changes_since(resume, **given, world=world):
-            talk.notice(f"not bit for bit the same from here on: {change}")
+        trained.tell(talk, data=source.data)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """A training to begin or to go on with: its options, and what opens its run once the data is read."""
+
+    config: TrainConfig
+    device: str
+    world: World
+    open: Callable[[TrainConfig, Dataset], AbstractContextManager[Training]]
+    votes_weight: float | None = None  # of the crowd's loss, where the data has votes
+
+    def config_for(self, dataset: Dataset) -> TrainConfig:
+        """Return the options, with the weight of the votes where nobody gave one."""
+        if self.votes_weight is None or not dataset.has_votes:
+            return self.config
+        return dataclasses.replace(self.config, crowd_weight=self.votes_weight)
+
+
+def _new(given: dict[str, Any], file: Path | None, recipe: Recipe | None, out: Path, world: World) -> _Start:
+    """Check all that a new run needs but its data, before that is read."""
+    from emotify.training.prepare import prepare
+    from emotify.training.recipes import recipe as options_of
+    from emotify.training.run_folder import new_run
+
+    named = options_of(recipe) if recipe else {}
+    config = dataclasses.replace(read_config(file) if file else TrainConfig(), **{**named, **given})
+    prepared = prepare(config)
+    check_folder(out, overwrite=True)
+
+    def opened(config: TrainConfig, dataset: Dataset) -> AbstractContextManager[Training]:
+        return new_run(config, dataset, out=out, argv=sys.argv, world=world, prepared=prepared)
+
+    weight = VOTES_WEIGHT if file is None and "crowd_weight" not in given else None
+    return _Start(config, config.device, world, opened, votes_weight=weight)
+
+
+def _again(folder: Path, given: dict[str, Any], world: World, talk: Talk) -> _Start:
+    """Check that an unfinished run can be resumed, and say what is not as it was."""
+    from emotify.training.run_folder import changes_since, check_resumable, resumed_run
+
+    check_resumable(folder)
+    check_folder(folder, overwrite=True)
+    config = read_config(folder / "config.json")
+    for change in changes_since(folder, **given, world=world):
+        talk.notice(f"not bit for bit the same from here on: {change}")
+
+    def opened(_: TrainConfig, dataset: Dataset) -> AbstractContextManager[Training]:
+        return resumed_run(folder, dataset, **given, world=world)
+
+    return _Start(config, given.get("device", config.device), world, opened)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What a finished training has to tell."""
+
+    folder: Path
+    scores: Scores
+    dataset: Dataset
+    classes: list[str]  # words of the command line
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "folder": str(self.folder),
+            "valid": self.scores.document(),
+            "data": self.dataset.document(),
+        }
+
+    def tell(self, talk: Talk, *, data: str | None) -> None:
+        print(printable(self.folder))
+        talk.notice(f"valid accuracy {self.scores.accuracy:.2%}, NLL {self.scores.nll:.3f}")
+        talk.notice(f"next: {next_command('evaluate', self.folder, data=data, classes=self.classes)}")
+
+
+def _train(start: _Start, source: DataOptions, talk: Talk) -> _Trained | None:
+    """Read the data, train and score; None in a process that follows another's training."""
+    from emotify.training.device import pick_device
+    from emotify.training.distributed import joined
+
+    config, world = start.config, start.world
+    wanted = ClassifiedData(
+        data=source.data,
+        ferplus=source.ferplus,
+        class_order=config.class_order,
+        exclude_classes=config.exclude_classes,
+    )
     with saying_on_interrupt("nothing was trained yet; start again with the same command"):
-        dataset = load_dataset(
-            data,
-            talk,
-            ferplus=ferplus,
-            class_order=options.class_order,
-            exclude_classes=options.exclude_classes,
-            dedupe=options.dedupe,
-            aloud=True,
-        )
-    if resume is None and config is None and "crowd_weight" not in given and dataset.has_votes:
-        options = dataclasses.replace(options, crowd_weight=VOTES_WEIGHT)
-    with joined(world, device=pick_device(given.get("device", options.device))):
-        opened = (
-            resumed_run(resume, dataset, **given, world=world)
-            if resume
-            else new_run(options, dataset, out=out, argv=sys.argv, world=world, prepared=prepared)
-        )
+        dataset = load_dataset(wanted, talk, dedupe=config.dedupe, aloud=True)
+    with joined(world, device=pick_device(start.device)):
+        opened = start.open(start.config_for(dataset), dataset)
         if not world.leads:
             follow(opened)
-            return
+            return None
         with unwinding(), opened as training:
             talk.notice(f"training {_describe(training.config)} in {training.folder}")
-            votes = ["--ferplus", ferplus] if ferplus else []
+            votes = ["--ferplus", source.ferplus] if source.ferplus else []
             resume_command = next_command("train", "--resume", training.folder, *votes, data=dataset.source)
             scores = _run(training, talk, resume_command=resume_command)
-    if json:
-        print_json(
-            {"schema": 1, "folder": str(training.folder), "valid": scores.document(), "data": dataset.document()}
-        )
-        return
-    print(printable(training.folder))
-    talk.notice(f"valid accuracy {scores.accuracy:.2%}, NLL {scores.nll:.3f}")
-    classes = class_words(options.class_order, options.exclude_classes)
-    talk.notice(f"next: {next_command('evaluate', training.folder, data=data, classes=classes)}")
+    return _Trained(training.folder, scores, dataset, wanted.class_words)
 
 
 def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
@@ -185,11 +249,9 @@ def _list_models(talk: Talk, *, as_json: bool) -> None:
         talk.show(models_table(networks))
 
 
-def _given_options(ctx: typer.Context) -> dict[str, Any]:
-    """Return the training options that stand on the command line."""
-    names = [field.name for field in dataclasses.fields(TrainConfig)]
-    sources = {name: ctx.get_parameter_source(name) for name in names if name in ctx.params}
-    return {name: ctx.params[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+def _on_command_line(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _describe(config: TrainConfig) -> str:

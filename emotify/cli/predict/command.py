@@ -19,7 +19,7 @@ from emotify.choices import Truth
 from emotify.cli.completion import PREDICT_OFFERS
 from emotify.cli.console import Talk
 from emotify.cli.errors import forget_stdout, saying_on_interrupt
-from emotify.cli.options import Debug, Device, Force, Json, Quiet, Threads, Verbose, with_settings
+from emotify.cli.options import Debug, Device, Force, Json, Threads, with_settings
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
 from emotify.cli.predict.outputs import TABLES, Opened, Outputs
@@ -42,22 +42,22 @@ if TYPE_CHECKING:
     from emotify.prediction.summary import Summary
 
 
-@with_settings(PredictSettings, PREDICT_OFFERS)
+@functools.partial(with_settings, offers=PREDICT_OFFERS)
 def predict(
+    *,
     paths: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="PATH", help="Pictures, folders of pictures, video clips; - for a picture on standard input."
         ),
     ] = None,
+    settings: PredictSettings,
     device: Device = "auto",
     threads: Threads = 0,
     force: Force = False,
     json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    talk: Talk,
     debug: Debug = False,
-    **settings: Any,  # noqa: ANN401 - one option a field of PredictSettings
 ) -> None:
     """Name the expression of every face in pictures and clips.
 
@@ -79,15 +79,13 @@ def predict(
       emotify predict s3://bucket/photos --engine ray --parquet s3://bucket/rows
       emotify predict test/ --model runs/ensemble/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    wanted = _as_meant(PredictSettings(**settings), json=json)
+    wanted = _as_meant(settings, json=json)
     order = _parse_order(wanted.class_order, wanted.truth)
     inputs, outputs = _inputs(paths or [], wanted), _outputs(wanted, json=json, force=force)
     if wanted.on_ray:
         check_ray_options(inputs, wanted, json=json)
         check_ray_machine(threads, device)
-    models = [Path(name) for name in (wanted.model, wanted.face_model) if name]
-    inputs.check_not_written(outputs.files, models=models)
+    inputs.check_not_written(outputs.files, models=[Path(name) for name in (wanted.model, wanted.face_model) if name])
     outputs.check()
     explainer = None
     if wanted.explain is not None:
@@ -97,12 +95,7 @@ def predict(
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
 
-    names = ("faces", "face_model", "min_face", "max_side", "min_confidence", "head", "timeout")
-    options = {
-        "model": _find_model(wanted.model, talk) or "default",
-        "device": device,
-        **{name: getattr(wanted, name) for name in names},
-    }
+    options = _predictor_options(wanted, device, talk)
     # With Ray the workers have the GPUs, and this process need not.
     predictor = Predictor(**{**options, "device": "cpu"} if wanted.on_ray else options, threads=threads)
     tally, summary = Tally(), Summary(wanted.truth, order)
@@ -222,6 +215,12 @@ def _parse_shard(text: str | None) -> Shard | None:
     from emotify.prediction.sharding import Shard
 
     return Shard.parse(text)
+
+
+def _predictor_options(wanted: PredictSettings, device: str, talk: Talk) -> dict[str, Any]:
+    names = ("faces", "face_model", "min_face", "max_side", "min_confidence", "head", "timeout")
+    model = _find_model(wanted.model, talk) or "default"
+    return {"model": model, "device": device, **{name: getattr(wanted, name) for name in names}}
 
 
 def _find_model(given: str | None, talk: Talk) -> str | Path | None:
