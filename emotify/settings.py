@@ -20,6 +20,7 @@ class Setting:
     heading: str | None = None  # of the help; None: among those that everybody uses
     metavar: str | None = None  # what stands for the value in the help
     also: str | None = None  # another name on the command line
+    writer: str | None = None  # module:class that writes the option's file, one row a face
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None

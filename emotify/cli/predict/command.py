@@ -22,10 +22,10 @@ from emotify.cli.errors import forget_stdout, saying_on_interrupt
 from emotify.cli.options import Debug, Device, Force, Json, Threads, with_settings
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
-from emotify.cli.predict.outputs import TABLES, Opened, Outputs
+from emotify.cli.predict.outputs import Opened, Outputs
 from emotify.cli.predict.ray import check_ray_machine, check_ray_options, make_job, predict_with_ray
 from emotify.cli.predict.screen import Ending, JsonLinesScreen, Screen, open_screen, order_sentence, with_progress
-from emotify.cli.predict.settings import PredictSettings
+from emotify.cli.predict.settings import TABLES, PredictSettings
 from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_order
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
 from emotify.files import is_standard_output, printable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from emotify.cli.predict.inputs import Inputs
+from emotify.cli.predict.settings import TABLES
 from emotify.errors import UsageError
 from emotify.files import (
     atomic_write,
@@ -166,7 +168,8 @@ class Outputs:
     @contextmanager
     def _table_sink(self, name: str, path: Path) -> Iterator[Sink]:
         with _opened(path) as file:
-            writer = TABLES[name](file, self)
+            raw = {"raw": True} if name == "csv" and self.csv_raw else {}
+            writer = _table_writer(name)(file, top=self.top, **raw)
             try:
                 yield lambda seen: writer.write(seen.result)
                 writer.close()
@@ -197,20 +200,11 @@ class _TableWriter(Protocol):
         """Leave the file as it is, after an error."""
 
 
-def _csv(file: IO[bytes], outputs: Outputs) -> _TableWriter:
-    from emotify.prediction.outputs.table import CsvWriter
-
-    return CsvWriter(file, top=outputs.top, raw=outputs.csv_raw)
-
-
-def _parquet(file: IO[bytes], outputs: Outputs) -> _TableWriter:
-    from emotify.prediction.outputs.parquet import ParquetWriter
-
-    return ParquetWriter(file, top=outputs.top)
-
-
-# Files of rows: the option of `emotify predict` that names the file, and what gives its writer.
-TABLES: Final[Mapping[str, Callable[[IO[bytes], Outputs], _TableWriter]]] = {"csv": _csv, "parquet": _parquet}
+def _table_writer(name: str) -> Callable[..., _TableWriter]:
+    """Return the class that an option of rows declares. It takes the open file, and top; for csv also raw."""
+    module, _, kind = TABLES[name].partition(":")
+    writer: Callable[..., _TableWriter] = getattr(importlib.import_module(module), kind)
+    return writer
 
 
 @contextmanager

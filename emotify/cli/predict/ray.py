@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from emotify.cli.console import Talk
 from emotify.cli.errors import saying_on_interrupt
 from emotify.cli.predict.inputs import STDIN, Inputs
-from emotify.cli.predict.outputs import TABLES
 from emotify.cli.predict.screen import with_progress
+from emotify.cli.predict.settings import TABLES, PredictSettings
 from emotify.errors import UsageError
 from emotify.files import is_standard_output, printable
 from emotify.settings import option
 
 if TYPE_CHECKING:
-    from emotify.cli.predict.settings import PredictSettings
     from emotify.engines.ray_worker import Job
     from emotify.pictures.finding import Tally
     from emotify.prediction.predictor import Predictor

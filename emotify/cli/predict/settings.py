@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from emotify.choices import Engine, Faces, Head, Truth
-from emotify.settings import MACHINE, declare
+from emotify.settings import MACHINE, declare, setting
 
 _PICTURES, _FACES, _ROWS, _ENGINE = "Pictures", "Face detection", "Rows and pages", "Many machines"
+_WRITERS = "emotify.prediction.outputs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +25,9 @@ class PredictSettings:
         "An .onnx file, default or fast. Default: $EMOTIFY_MODEL, else the newest export in runs/, else default.",
         metavar="MODEL",
     )
-    csv: Path | None = declare(None, "Write one row per face, for a spreadsheet.", metavar="FILE")
+    csv: Path | None = declare(
+        None, "Write one row per face, for a spreadsheet.", metavar="FILE", writer=f"{_WRITERS}.table:CsvWriter"
+    )
     report: Path | None = declare(None, "Write an .html page to look through and filter.", metavar="FILE")
     annotate: Path | None = declare(None, "Save copies of the pictures with boxes and labels.", metavar="DIR")
     explain: Path | None = declare(None, "Save a picture of each face that shows which part decided.", metavar="DIR")
@@ -99,6 +104,7 @@ class PredictSettings:
         "Write one row per face, for data frames; with --engine ray, a folder of such files.",
         _ROWS,
         metavar="FILE",
+        writer=f"{_WRITERS}.parquet:ParquetWriter",
     )
     csv_raw: bool = declare(
         False,
@@ -127,3 +133,9 @@ class PredictSettings:
     def on_ray(self) -> bool:
         """Whether Ray Data does the work."""
         return self.engine == "ray"
+
+
+# The options that name a file of rows, and what writes it, as module:class.
+TABLES: Final = {
+    field.name: writer for field in dataclasses.fields(PredictSettings) if (writer := setting(field).writer) is not None
+}
