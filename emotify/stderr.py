@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from emotify.stopping import telling_on
+from emotify.stopping import noting_errors
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def without_lines(marker: bytes) -> Iterator[None]:
         return
     os.dup2(kept, 2)
     try:
-        with telling_on(stderr):
+        with noting_errors(stderr):
             yield
     finally:
         os.dup2(stderr, 2)

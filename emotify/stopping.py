@@ -109,7 +109,7 @@ def unwinding() -> Iterator[None]:
 
 
 @contextmanager
-def telling_on(descriptor: int) -> Iterator[None]:
+def noting_errors(descriptor: int) -> Iterator[None]:
     """Tell of a signal on this descriptor, while that of stderr is used for something else."""
     before, _State.stderr = _State.stderr, descriptor
     try:
@@ -145,7 +145,7 @@ def _end(stopped: Interrupted, *, tell: bool = True) -> "NoReturn":
         os._exit(stopped.exit_code)
 
 
-def watch_for_the_deaf() -> Callable[[], None]:
+def watch_unresponsive_threads() -> Callable[[], None]:
     """Return what is to be called now and then in this thread: it ends a process whose main thread hears no signal.
 
     A thread that waits for a server that has gone is deaf until the server answers; the system keeps its signals.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
-from emotify.stopping import watch_for_the_deaf
+from emotify.stopping import watch_unresponsive_threads
 
 Task: TypeAlias = tuple[str, "str | os.PathLike[str]"]
 
@@ -37,7 +37,7 @@ def is_anything_waited_for() -> bool:
 
 
 @contextmanager
-def telling_waits(tell: Callable[[str, str | os.PathLike[str], int], object]) -> Iterator[None]:
+def reporting_waits(tell: Callable[[str, str | os.PathLike[str], int], object]) -> Iterator[None]:
     """Tell (doing, what, seconds) of what takes long, from a thread of its own, until the block ends.
 
     Seconds are counted, not read from a clock: a process that was stopped for an hour has not waited for its disk.
@@ -46,7 +46,7 @@ def telling_waits(tell: Callable[[str, str | os.PathLike[str], int], object]) ->
 
     def watch() -> None:
         seen: dict[int, tuple[Task, int]] = {}
-        look = watch_for_the_deaf()
+        look = watch_unresponsive_threads()
         while not ended.wait(1):
             look()
             now = dict(_current)

@@ -217,10 +217,10 @@ def test_sigint_keeps_the_state_and_resume_is_exact(tiny_csv, tmp_path):
         begun = next((line for line in process.stderr if "epoch 3/" in line), None)
         assert begun, "the training ended before its third epoch"
         process.send_signal(signal.SIGINT)
-        talk = process.stderr.read()
-    assert process.returncode == 130, talk
-    resume = re.search(r"go on with: emotify (train --resume \S+ --data \S+)", talk)
-    assert resume, talk
+        messages = process.stderr.read()
+    assert process.returncode == 130, messages
+    resume = re.search(r"go on with: emotify (train --resume \S+ --data \S+)", messages)
+    assert resume, messages
     stopped = Path(resume[1].split()[2])
     assert json.loads((stopped / "run.json").read_text())["status"] == "interrupted"
 

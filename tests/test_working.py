@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from emotify.cli import app, working
-from emotify.cli.console import Talk
-from emotify.cli.working import Watched, Work, clock
+from emotify.cli.console import Messages
+from emotify.cli.working import CountingClassifier, Work, clock
 from emotify.onnx_runtime.classifier import open_session
 
 
@@ -24,7 +24,7 @@ def soon(monkeypatch):
 
 def test_slow_work_is_told_in_lines(capsys):
     """Off a terminal, each after twice the time of the one before, with the time that is left."""
-    with working.working(Talk(), "answering", total=400) as work:
+    with working.working(Messages(), "answering", total=400) as work:
         for _ in range(4):
             time.sleep(0.1)
             work.advance(100)
@@ -35,9 +35,9 @@ def test_slow_work_is_told_in_lines(capsys):
 
 
 def test_quick_work_and_quiet_commands_tell_nothing(capsys):
-    with working.working(Talk(), "reading"):
+    with working.working(Messages(), "reading"):
         pass
-    with working.working(Talk(quiet=True), "reading"):
+    with working.working(Messages(quiet=True), "reading"):
         time.sleep(0.15)
     assert capsys.readouterr() == ("", "")
 
@@ -59,11 +59,11 @@ def test_watching_a_classifier_changes_no_answer(small_model):
     session = open_session(small_model, threads=1)
     images = np.random.default_rng(0).integers(0, 256, (1100, 1, 48, 48), dtype=np.uint8)
     counted: list[int] = []
-    answers = Watched(session, counted.append).answers(images)
+    answers = CountingClassifier(session, counted.append).answers(images)
     assert counted == [256, 256, 256, 256, 76]
     assert np.array_equal(answers.labels, session.answers(images).labels)
     assert answers.crowd is None
-    assert Watched(session, counted.append).answers(images[:0]).labels.shape == (0, 7)
+    assert CountingClassifier(session, counted.append).answers(images[:0]).labels.shape == (0, 7)
 
 
 def test_predicting_into_a_pipe_is_told_too(small_model, class_folder, monkeypatch):

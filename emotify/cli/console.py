@@ -25,7 +25,7 @@ _LINE = json.JSONEncoder(allow_nan=False)  # json.dumps would make one for each 
 
 
 @dataclass(frozen=True)
-class Talk:
+class Messages:
     """How much a command says, and where: two options of every command, and what they decide."""
 
     quiet: bool = declare(False, "Print results and errors only.", OUTPUT, also="-q")

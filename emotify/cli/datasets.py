@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emotify.cli.console import Talk
+from emotify.cli.console import Messages
 from emotify.cli.working import working
 from emotify.files import printable
 from emotify.settings import declare
@@ -56,30 +56,35 @@ class ClassifiedData(DataOptions):
 
 
 def load_dataset(
-    wanted: ClassifiedData, talk: Talk, *, dedupe: bool = False, aloud: bool = False, scored: Split | None = None
+    wanted: ClassifiedData,
+    messages: Messages,
+    *,
+    dedupe: bool = False,
+    show_notes: bool = False,
+    scored: Split | None = None,
 ) -> Dataset:
-    """Read the data that was named, else that of the usual places. `scored`: the one split that is wanted.
+    """Read the data that --data names, else the data in the usual places. Raises InputError.
 
-    What was left out of it, and what was taken for what, is always told. What else was noticed is told `aloud`, else
-    to --verbose only, and else not looked for.
+    scored: the one split that is needed. Warnings, such as images that were left out, are always printed. Notes, such
+    as duplicates, are looked for and printed with `show_notes` or --verbose.
     """
     from emotify.data import ClassRules, find_data, find_ferplus, read_dataset
 
     rules = ClassRules(wanted.class_order, wanted.exclude_classes)
     source = find_data(wanted.data)
-    look = aloud or talk.verbose
+    look = show_notes or messages.verbose
     votes = wanted.ferplus or find_ferplus(source)
-    with working(talk, f"reading {printable(source)}"), waiting_for("reading", source):
+    with working(messages, f"reading {printable(source)}"), waiting_for("reading", source):
         dataset = read_dataset(
             source, ferplus=votes, dedupe=dedupe, look_for_duplicates=look, rules=rules, scored=scored
         )
-    tell = talk.detail if wanted.data else talk.notice  # which of the usual places it was, nobody said
+    tell = messages.detail if wanted.data else messages.notice  # which of the usual places it was, nobody said
     tell(f"data: {source}")
     if votes and not wanted.ferplus:
-        talk.notice(f"votes of FER+: {votes}")
+        messages.notice(f"votes of FER+: {votes}")
     for warning in dataset.warnings:
-        talk.error(f"data: {warning}")
+        messages.error(f"data: {warning}")
     if look:
         for note in dataset.notes:
-            talk.notice(f"data: {note}")
+            messages.notice(f"data: {note}")
     return dataset

@@ -12,11 +12,11 @@ import typer
 from emotify.choices import Method
 from emotify.cli.completion import offering
 from emotify.cli.completion import runs as runs_there
-from emotify.cli.console import Talk, next_command, print_json
+from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, load_dataset
-from emotify.cli.models import for_all, open_classifiers, runs_and_ensembles
+from emotify.cli.models import map_models, open_classifiers, runs_and_ensembles
 from emotify.cli.options import Debug, Device, Json, Threads, with_settings
-from emotify.cli.working import Watched, working
+from emotify.cli.working import CountingClassifier, working
 from emotify.errors import InputError, WriteError
 from emotify.files import check_folder, look_at_output, make_folder, printable
 from emotify.opening import Kind, resolve
@@ -64,7 +64,7 @@ def ensemble(
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
-    talk: Talk,
+    messages: Messages,
     debug: Debug = False,
 ) -> None:
     """Combine runs; say whether it helped, and why.
@@ -76,40 +76,40 @@ def ensemble(
       emotify ensemble --method weighted                 weights for unequal members
       emotify ensemble --out runs/ensemble --json
     """
-    paths = runs_and_ensembles(runs, talk, with_ensembles=False)
+    paths = runs_and_ensembles(runs, messages, with_ensembles=False)
     _check(paths, out)
 
     import numpy as np
 
     from emotify.data import Split
-    from emotify.ensembling.combine import combine, twins
+    from emotify.ensembling.combine import combine, identical_members
     from emotify.ensembling.ensemble import read_recipes
 
     members = open_classifiers(paths, device=device, threads=threads)
-    dataset = load_dataset(data, talk)
+    dataset = load_dataset(data, messages)
     _check_valid(dataset)
     valid = dataset.splits[Split.VALID]
-    with working(talk, "answering", total=len(members) * len(valid)) as work:
-        answered = [Watched(member, work.advance).answers(valid.images) for member in members]
+    with working(messages, "answering", total=len(members) * len(valid)) as work:
+        answered = [CountingClassifier(member, work.advance).answers(valid.images) for member in members]
     answers = np.stack([each.labels for each in answered])
-    again = twins(answers)
+    again = identical_members(answers)
     for later, earlier in again.items():
-        talk.notice(f"{members[later].name} answers exactly as {members[earlier].name}: counted once")
+        messages.notice(f"{members[later].name} answers exactly as {members[earlier].name}: counted once")
     different = [number for number in range(len(members)) if number not in again]
     paths, names = [paths[number] for number in different], [members[number].name for number in different]
-    with working(talk, f"combining {amount(len(names), 'run')}"):
+    with working(messages, f"combining {amount(len(names), 'run')}"):
         combination = combine(answers[different], valid.labels, method=method, seed=seed, recipes=read_recipes(paths))
         crowds = [crowd for number in different if (crowd := answered[number].crowd) is not None]
         if crowds:
-            combination = dataclasses.replace(combination, crowd=_combine_crowd(crowds, valid, combination, talk))
+            combination = dataclasses.replace(combination, crowd=_combine_crowd(crowds, valid, combination, messages))
     folder = _save(paths, names, combination, out)
-    _tell(names, combination, talk)
+    _tell(names, combination, messages)
     if json:
         print_json({"schema": 1, "folder": str(folder), **_document(names, combination), "data": dataset.document()})
         return
-    _show(names, combination, talk)
+    _show(names, combination, messages)
     print(printable(folder))
-    talk.notice(f"next: {_next(paths, folder, combination, data)}")
+    messages.notice(f"next: {_next(paths, folder, combination, data)}")
 
 
 def _save(paths: Sequence[Path], names: Sequence[str], combination: Combination, out: Path | None) -> Path:
@@ -128,7 +128,7 @@ def _save(paths: Sequence[Path], names: Sequence[str], combination: Combination,
 
 
 def _combine_crowd(
-    crowds: Sequence[Float32Array], valid: LabelledImages, combination: Combination, talk: Talk
+    crowds: Sequence[Float32Array], valid: LabelledImages, combination: Combination, messages: Messages
 ) -> CrowdCombination | None:
     """Combine the crowd's heads; say why where they cannot be combined."""
     import numpy as np
@@ -137,10 +137,10 @@ def _combine_crowd(
 
     if len(crowds) < len(combination.member_scores):
         missing = len(combination.member_scores) - len(crowds)
-        talk.notice(f"the ensemble has no crowd head: {amount(missing, 'member')} has none")
+        messages.notice(f"the ensemble has no crowd head: {amount(missing, 'member')} has none")
         return None
     if valid.votes is None:
-        talk.notice(
+        messages.notice(
             "the crowd heads are pooled with the temperature of the labels' heads: the data has no votes; name them "
             "with --ferplus"
         )
@@ -150,7 +150,7 @@ def _combine_crowd(
 
 def _check(paths: Sequence[Path], out: Path | None) -> None:
     """Raise ModelError for what is no run, WriteError where the folder is there or cannot be made."""
-    for_all(paths, lambda path: resolve(path, takes=(Kind.RUN,)))
+    map_models(paths, lambda path: resolve(path, takes=(Kind.RUN,)))
     if out is None:
         check_folder(RUNS, overwrite=True)
     elif look_at_output(out) is not None or out.is_symlink():
@@ -167,24 +167,24 @@ def _check_valid(dataset: Dataset) -> None:
         raise InputError(msg)
 
 
-def _tell(names: Sequence[str], combination: Combination, talk: Talk) -> None:
+def _tell(names: Sequence[str], combination: Combination, messages: Messages) -> None:
     """Tell what was decided otherwise than one would expect, and why."""
     method, taken, trials = combination.method, combination.taken, combination.trials
     if taken is not method:
-        talk.notice(
+        messages.notice(
             f"{method} does not pay on images it was not fitted to (NLL {trials[method].cross_fitted.nll:.4f}, "
             f"{taken} {trials[taken].cross_fitted.nll:.4f}): taking {taken}"
         )
     weights = combination.pooling.weights
     for name, weight in zip(names, weights, strict=True):
         if not weight:
-            talk.notice(f"{name} is dropped: it has no weight")
+            messages.notice(f"{name} is dropped: it has no weight")
     kept = sum(weight > 0 for weight in weights)
     if kept >= _MANY:
-        talk.notice(f"{kept} members take {kept} times as long to predict as one")
+        messages.notice(f"{kept} members take {kept} times as long to predict as one")
     if worse := combination.worse_in():
         best = names[combination.diversity.best_member]
-        talk.notice(f"on valid the ensemble is worse than its best member, {best}, in {' and '.join(worse)}")
+        messages.notice(f"on valid the ensemble is worse than its best member, {best}, in {' and '.join(worse)}")
 
 
 def _next(paths: Sequence[Path], folder: Path, combination: Combination, wanted: ClassifiedData) -> str:
@@ -219,16 +219,16 @@ def _document(names: Sequence[str], combination: Combination) -> dict[str, Any]:
     }
 
 
-def _show(names: Sequence[str], combination: Combination, talk: Talk) -> None:
+def _show(names: Sequence[str], combination: Combination, messages: Messages) -> None:
     from rich.text import Text
 
     from emotify.reports.tables import crowd_members_table, diversity_table, gains_table, members_table, methods_table
 
-    talk.show(members_table(names, combination))
+    messages.show(members_table(names, combination))
     if combination.crowd is not None:
-        talk.show(crowd_members_table(names, combination.crowd))
+        messages.show(crowd_members_table(names, combination.crowd))
     if len(names) > 1:
-        talk.show(methods_table(combination))
-        talk.show(gains_table(names, combination.diversity))
-        talk.show(diversity_table(combination.diversity))
-    talk.show(Text(combination.conclusion))
+        messages.show(methods_table(combination))
+        messages.show(gains_table(names, combination.diversity))
+        messages.show(diversity_table(combination.diversity))
+    messages.show(Text(combination.conclusion))

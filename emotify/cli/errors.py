@@ -20,7 +20,7 @@ from emotify.cli.values import check_here
 from emotify.errors import EmotifyError, ExitCode, UsageError
 from emotify.files import printable
 from emotify.stopping import Interrupted, interruption
-from emotify.waiting import telling_waits
+from emotify.waiting import reporting_waits
 
 _WrongUsage: Any = typer.BadParameter.__base__  # Typer gives no name to its errors of usage
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -29,7 +29,7 @@ CRASH_LOG = Path("emotify.crash.log")
 
 
 @contextmanager
-def saying_on_interrupt(what_now: str) -> Iterator[None]:
+def hint_on_interrupt(what_now: str) -> Iterator[None]:
     """Let an interrupt of the block say what to do next, as `start again with the same command`."""
     try:
         yield
@@ -44,7 +44,7 @@ class Commands(TyperGroup):
     """The commands of emotify, and what becomes of their errors."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - what TyperGroup says
-        with _writing(), _telling_errors(), _wording_usage():  # --help and --version
+        with _writing(), _reporting_errors(), _wording_usage():  # --help and --version
             return super().make_context(*args, **options)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - what TyperGroup says
@@ -52,7 +52,7 @@ class Commands(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - what TyperGroup says
-        with _writing(), _telling_errors(), telling_waits(print_wait), _wording_usage():
+        with _writing(), _reporting_errors(), reporting_waits(print_wait), _wording_usage():
             return super().invoke(ctx)
 
 
@@ -95,10 +95,10 @@ def _wording_usage() -> Iterator[None]:
 
 
 @contextmanager
-def _telling_errors() -> Iterator[None]:
+def _reporting_errors() -> Iterator[None]:
     """Turn what a command raises into a line on stderr and its exit code, all but what stdout is to blame for."""
     try:
-        with _telling_signals():
+        with _reporting_signals():
             yield
     except (EmotifyError, Interrupted) as error:
         if "--debug" in sys.argv:
@@ -134,7 +134,7 @@ def _missing_package(error: BaseException | None) -> str:
 
 
 @contextmanager
-def _telling_signals() -> Iterator[None]:
+def _reporting_signals() -> Iterator[None]:
     """Turn an error that was made of a signal's, by a library in which it came, into that again."""
     try:
         yield

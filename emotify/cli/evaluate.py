@@ -10,7 +10,7 @@ import typer
 
 from emotify.choices import Split as SplitName
 from emotify.cli.completion import any_models, offering
-from emotify.cli.console import Talk, print_json
+from emotify.cli.console import Messages, print_json
 from emotify.cli.datasets import ClassifiedData, load_dataset
 from emotify.cli.models import open_classifiers, recipe_names, runs_and_ensembles
 from emotify.cli.options import (
@@ -25,7 +25,7 @@ from emotify.cli.options import (
     chosen_views,
     with_settings,
 )
-from emotify.cli.working import Watched, working
+from emotify.cli.working import CountingClassifier, working
 from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder, check_temporary_folder, printable
 
@@ -69,7 +69,7 @@ def evaluate(
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
-    talk: Talk,
+    messages: Messages,
     debug: Debug = False,
 ) -> None:
     """Score models on one split; compare several.
@@ -94,29 +94,29 @@ def evaluate(
       emotify evaluate --report report/                 a page to keep, to print, to pass on
     """
     _check_report(report, with_images=with_images, force=force)
-    paths = runs_and_ensembles(models, talk, with_ensembles=True)
+    paths = runs_and_ensembles(models, messages, with_ensembles=True)
     seen = chosen_views(views, tta=tta) or "one"
     classifiers = open_classifiers(paths, device=device, threads=threads)
-    _replay(classifiers, talk)
-    dataset = load_dataset(data, talk, scored=split)
+    _replay(classifiers, messages)
+    dataset = load_dataset(data, messages, scored=split)
     leaderboard, diversity = _score(
-        classifiers, dataset, split, talk, views=seen, recipes=recipe_names(paths), head=head
+        classifiers, dataset, split, messages, views=seen, recipes=recipe_names(paths), head=head
     )
     if json:
         document = leaderboard.document()
         print_json({**document, "diversity": diversity and diversity.document(), "data": dataset.document()})
     else:
-        _show(leaderboard, talk)
+        _show(leaderboard, messages)
     if report is not None:
         from emotify.reports.evaluation_page import write_report
 
         images, name = dataset.splits[split], Path(dataset.source).name
-        with working(talk, "writing the report"):
+        with working(messages, "writing the report"):
             page = write_report(
                 report, leaderboard, images, diversity, data=name, with_images=with_images, overwrite=force
             )
         hint = "" if with_images else "; it has no faces, --with-images shows the most telling ones"
-        talk.notice(f"wrote {printable(page)}{hint}")
+        messages.notice(f"wrote {printable(page)}{hint}")
     if min_accuracy is not None:
         _check_accuracy(leaderboard.results[0].scores.accuracy, min_accuracy, split)
 
@@ -131,7 +131,7 @@ def _score(
     classifiers: Sequence[Classifier],
     dataset: Dataset,
     split: SplitName,
-    talk: Talk,
+    messages: Messages,
     *,
     views: str,
     recipes: Sequence[str | None],
@@ -140,7 +140,7 @@ def _score(
     """Return the leaderboard on one split, and what the classifiers share. Raises InputError for an empty split."""
     from emotify.data import also_in, nearly_in
     from emotify.ensembling.diversity import diversity_of
-    from emotify.evaluation.classifier import Viewed
+    from emotify.evaluation.classifier import AveragedViews
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
     if split not in dataset.splits or not len(dataset.splits[split]):
@@ -150,13 +150,13 @@ def _score(
     in_train = near_train = None
     if split != SplitName.TRAIN and SplitName.TRAIN in dataset.splits:
         train = dataset.splits[SplitName.TRAIN].images
-        with working(talk, "looking for the same images in train"):
+        with working(messages, "looking for the same images in train"):
             in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
     valid = dataset.splits.get(SplitName.VALID)
     count = len(images) + (0 if valid is None or split == SplitName.VALID else len(valid))
-    with working(talk, "answering", total=count * len(classifiers)) as work:
+    with working(messages, "answering", total=count * len(classifiers)) as work:
         leaderboard = evaluate_all(
-            [Watched(Viewed(classifier, views), work.advance) for classifier in classifiers],
+            [CountingClassifier(AveragedViews(classifier, views), work.advance) for classifier in classifiers],
             images,
             split,
             valid=valid,
@@ -169,7 +169,7 @@ def _score(
     return leaderboard, diversity
 
 
-def _replay(classifiers: Sequence[Classifier], talk: Talk) -> None:
+def _replay(classifiers: Sequence[Classifier], messages: Messages) -> None:
     """Raise GateError where an exported file does not answer here as it did where it was made."""
     from emotify.machine import describe_cpu
     from emotify.onnx_runtime.classifier import Session
@@ -186,7 +186,7 @@ def _replay(classifiers: Sequence[Classifier], talk: Talk) -> None:
                 f"{difference:.2g} (allowed {TOLERANCE}) on {describe_cpu()}; export it again, or update onnxruntime"
             )
             raise GateError(msg)
-        talk.notice(f"{name} answers its reference vectors within {difference:.1e} on {describe_cpu()}")
+        messages.notice(f"{name} answers its reference vectors within {difference:.1e} on {describe_cpu()}")
 
 
 def _check_report(folder: Path | None, *, with_images: bool, force: bool) -> None:
@@ -199,30 +199,30 @@ def _check_report(folder: Path | None, *, with_images: bool, force: bool) -> Non
         raise UsageError(msg)
 
 
-def _show(leaderboard: Leaderboard, talk: Talk) -> None:
+def _show(leaderboard: Leaderboard, messages: Messages) -> None:
     from emotify.reports import tables
     from emotify.reports.names import short_name
 
     best, by_crowd = leaderboard.results[0], leaderboard.by_crowd()
     if leaderboard.pairs:
-        talk.show(tables.leaderboard_table(leaderboard))
-        talk.show(tables.pairs_table(leaderboard))
+        messages.show(tables.leaderboard_table(leaderboard))
+        messages.show(tables.pairs_table(leaderboard))
     if by_crowd:
-        talk.show(tables.crowd_table(leaderboard))
+        messages.show(tables.crowd_table(leaderboard))
     if leaderboard.crowd_pairs:
-        talk.show(tables.crowd_pairs_table(leaderboard))
+        messages.show(tables.crowd_pairs_table(leaderboard))
     if leaderboard.recipes:
-        talk.show(tables.recipes_table(leaderboard))
+        messages.show(tables.recipes_table(leaderboard))
     if leaderboard.recipe_pairs:
-        talk.show(tables.recipe_pairs_table(leaderboard))
-    talk.show(tables.scores_table(best))
-    _show_classes(best.scores, "against FER-2013's labels", talk)
+        messages.show(tables.recipe_pairs_table(leaderboard))
+    messages.show(tables.scores_table(best))
+    _show_classes(best.scores, "against FER-2013's labels", messages)
     if by_crowd and (crowd := by_crowd[0].crowd) is not None:
-        _show_classes(crowd.scores, f"{short_name(by_crowd[0].model)} against FER+'s majority", talk)
+        _show_classes(crowd.scores, f"{short_name(by_crowd[0].model)} against FER+'s majority", messages)
 
 
-def _show_classes(scores: Scores, against: str, talk: Talk) -> None:
+def _show_classes(scores: Scores, against: str, messages: Messages) -> None:
     from emotify.reports import tables
 
-    talk.show(tables.class_table(scores, title=f"By expression, {against}", plain=talk.plain))
-    talk.show(tables.confusion_table(scores.confusion, title=f"Confusion matrix, {against}"))
+    messages.show(tables.class_table(scores, title=f"By expression, {against}", plain=messages.plain))
+    messages.show(tables.confusion_table(scores.confusion, title=f"Confusion matrix, {against}"))

@@ -11,7 +11,7 @@ import typer
 
 from emotify.choices import FilePrecision
 from emotify.cli.completion import offering, trained
-from emotify.cli.console import Talk, next_command, print_json
+from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, load_dataset
 from emotify.cli.options import (
     Debug,
@@ -76,7 +76,7 @@ def export(
     threads: Threads = 0,
     force: Force = False,
     json: Json = False,
-    talk: Talk,
+    messages: Messages,
     debug: Debug = False,
 ) -> None:
     """Write a run or an ensemble as one .onnx file.
@@ -92,18 +92,18 @@ def export(
     from emotify.exporting import export as exporting
 
     check_temporary_folder()
-    path = model or _newest(talk)
+    path = model or _newest(messages)
     opened = _open_members(path, threads=threads)
     seen = chosen_views(views, tta=tta) or opened.views or "one"
     target = out or _beside(path, precision, seen, is_file=opened.views is not None)
     _check_other(target, path)
     exporting.check_target(target, precision=precision, overwrite=force)
-    dataset = _read_data(data, talk, required=precision != "fp32")
+    dataset = _read_data(data, messages, required=precision != "fp32")
     valid, train = _measured_on(dataset, precision)
-    talk.notice(f"exporting {opened.name}")
-    with working(talk, "fitting the crowd's temperature"):
-        crowd = _crowd_pooling(opened, valid, prior_power, talk)
-    with working(talk, "writing and checking the file"):
+    messages.notice(f"exporting {opened.name}")
+    with working(messages, "fitting the crowd's temperature"):
+        crowd = _crowd_pooling(opened, valid, prior_power, messages)
+    with working(messages, "writing and checking the file"):
         result = exporting.export(
             opened.members,
             target,
@@ -120,7 +120,7 @@ def export(
         print_json({**_document(result), "data": dataset and dataset.document()})
     else:
         print(printable(result.path))
-    _tell(result, talk)
+    _tell(result, messages)
 
 
 def _document(result: Export) -> dict[str, object]:
@@ -140,26 +140,26 @@ def _document(result: Export) -> dict[str, object]:
     }
 
 
-def _tell(result: Export, talk: Talk) -> None:
+def _tell(result: Export, messages: Messages) -> None:
     """Tell how the file differs from torch, and what to do next."""
     kind = "images, drawn ones among them" if result.drawn_images else "valid images"
     size = f"{result.bytes / 1e6:.2f} MB"
-    talk.notice(f"{size}; differs from torch by at most {result.difference:.1e} on {result.images} {kind}")
+    messages.notice(f"{size}; differs from torch by at most {result.difference:.1e} on {result.images} {kind}")
     if result.folded_gates:
-        talk.notice(
+        messages.notice(
             f"folded {result.folded_gates} gates that do the same to every image into the convolutions before them"
         )
     before, after = result.torch_scores, result.file_scores
     if before is None or after is None:
-        talk.notice("no data found, so the file says nothing of its scores; name the data with --data")
+        messages.notice("no data found, so the file says nothing of its scores; name the data with --data")
     else:
         change = 100 * (after.accuracy - before.accuracy)
-        talk.notice(f"valid accuracy {after.accuracy:.2%} ({change:+.2f} points from torch), NLL {after.nll:.3f}")
+        messages.notice(f"valid accuracy {after.accuracy:.2%} ({change:+.2f} points from torch), NLL {after.nll:.3f}")
     if result.torch_crowd is not None and result.file_crowd is not None:
         accuracy = result.file_crowd.scores.accuracy
         change = 100 * (accuracy - result.torch_crowd.scores.accuracy)
-        talk.notice(f"crowd head: {accuracy:.2%} of FER+'s majorities ({change:+.2f} points from torch)")
-    talk.notice(f"next: {next_command('predict', 'photos/', '--model', result.path)}")
+        messages.notice(f"crowd head: {accuracy:.2%} of FER+'s majorities ({change:+.2f} points from torch)")
+    messages.notice(f"next: {next_command('predict', 'photos/', '--model', result.path)}")
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _Opened:
 
 
 def _crowd_pooling(
-    opened: _Opened, valid: LabelledImages | None, prior_power: float | None, talk: Talk
+    opened: _Opened, valid: LabelledImages | None, prior_power: float | None, messages: Messages
 ) -> CrowdPooling | None:
     """Return how the crowd heads answer; None where a member has none. Raises UsageError for a power without them."""
     networks = [network for _, network in opened.members]
@@ -199,19 +199,19 @@ def _crowd_pooling(
             np.stack([each for each in answers if each is not None]), valid.votes, opened.pooling
         )
     if pooling is None:
-        talk.notice("the crowd head has no temperature: no votes were found to fit it to; name them with --ferplus")
+        messages.notice("the crowd head has no temperature: no votes were found to fit it to; name them with --ferplus")
         pooling = dataclasses.replace(opened.pooling, temperature=1.0)
     powers = (prior_power, opened.prior_power, PRIOR_POWER)
     power = next(each for each in powers if each is not None)
     return CrowdPooling(pooling, mean_prior(priors, pooling.weights), power)
 
 
-def _newest(talk: Talk) -> Path:
+def _newest(messages: Messages) -> Path:
     found = ensembles(RUNS) or finished_runs(RUNS)
     if not found:
         msg = f"no ensemble and no finished run in {RUNS}/; make one with: emotify train"
         raise ModelError(msg)
-    talk.notice(f"taking the newest: {found[-1]}")
+    messages.notice(f"taking the newest: {found[-1]}")
     return found[-1]
 
 
@@ -275,7 +275,7 @@ def _measured_on(
     return valid, train
 
 
-def _read_data(data: ClassifiedData, talk: Talk, *, required: bool) -> Dataset | None:
+def _read_data(data: ClassifiedData, messages: Messages, *, required: bool) -> Dataset | None:
     """Read the data; without any, and where it is not required, return None: drawn faces prove the file then."""
     from emotify.data import find_data
 
@@ -285,4 +285,4 @@ def _read_data(data: ClassifiedData, talk: Talk, *, required: bool) -> Dataset |
         if required:
             raise
         return None
-    return load_dataset(data, talk)
+    return load_dataset(data, messages)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from emotify.cli.console import Talk
+from emotify.cli.console import Messages
 from emotify.errors import ModelError, UsageError, list_mistakes
 from emotify.machine import available_cpus
 from emotify.opening import Kind, resolve
@@ -40,10 +40,10 @@ def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Cl
 
 def open_classifiers(paths: Sequence[Path], *, device: str, threads: int) -> list[Classifier]:
     """Open several models. Raises ModelError, which tells the first five that cannot be opened, and how many."""
-    return for_all(paths, lambda path: open_classifier(path, device=device, threads=threads))
+    return map_models(paths, lambda path: open_classifier(path, device=device, threads=threads))
 
 
-def for_all(paths: Sequence[Path], look: Callable[[Path], Found]) -> list[Found]:
+def map_models(paths: Sequence[Path], look: Callable[[Path], Found]) -> list[Found]:
     """Return what `look` makes of each model. Raises ModelError with the first five mistakes and their number."""
     found, mistakes = [], []
     for path in paths:
@@ -56,7 +56,7 @@ def for_all(paths: Sequence[Path], look: Callable[[Path], Found]) -> list[Found]
     return found
 
 
-def runs_and_ensembles(given: Sequence[Path] | None, talk: Talk, *, with_ensembles: bool) -> list[Path]:
+def runs_and_ensembles(given: Sequence[Path] | None, messages: Messages, *, with_ensembles: bool) -> list[Path]:
     """Return the models that were given, else every finished run (and ensemble) in runs/, and say which."""
     if given:
         return list(given)
@@ -65,7 +65,7 @@ def runs_and_ensembles(given: Sequence[Path] | None, talk: Talk, *, with_ensembl
     if not found:
         msg = f"no finished {kinds} in {RUNS}/; make one with: emotify train"
         raise ModelError(msg)
-    talk.notice(f"taking every finished {kinds} in {RUNS}/: {', '.join(path.name for path in found)}")
+    messages.notice(f"taking every finished {kinds} in {RUNS}/: {', '.join(path.name for path in found)}")
     return found
 
 

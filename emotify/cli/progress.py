@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from emotify.cli.console import Talk
+from emotify.cli.console import Messages
 from emotify.cli.working import clock
 from emotify.errors import ExitCode
 from emotify.stopping import restore_handler, set_handler
@@ -31,9 +31,9 @@ class Stop:
     patient: not so under torchrun, which passes on a Ctrl-C that every process had already.
     """
 
-    def __init__(self, talk: Talk, *, patient: bool = False) -> None:
+    def __init__(self, messages: Messages, *, patient: bool = False) -> None:
         self.signal: int | None = None
-        self._talk, self._patient = talk, patient
+        self._talk, self._patient = messages, patient
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None and self._patient:
@@ -53,9 +53,9 @@ class Stop:
 
 
 @contextlib.contextmanager
-def catching_signals(talk: Talk, *, patient: bool = False) -> Iterator[Stop]:
+def catching_signals(messages: Messages, *, patient: bool = False) -> Iterator[Stop]:
     """Let Ctrl-C and SIGTERM set the Stop that is given, until the block ends."""
-    stop = Stop(talk, patient=patient)
+    stop = Stop(messages, patient=patient)
     before = {number: set_handler(number, stop, second_ends=not patient) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
@@ -65,14 +65,14 @@ def catching_signals(talk: Talk, *, patient: bool = False) -> Iterator[Stop]:
 
 
 @contextlib.contextmanager
-def training_display(training: Training, talk: Talk) -> Iterator[Display]:
+def training_display(training: Training, messages: Messages) -> Iterator[Display]:
     """Give what shows a training's steps and epochs."""
-    if talk.quiet or not sys.stderr.isatty():
-        yield Display(training, talk, None)
+    if messages.quiet or not sys.stderr.isatty():
+        yield Display(training, messages, None)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    wide = talk.err.width >= _WIDE
+    wide = messages.err.width >= _WIDE
     speed = TextColumn("[cyan]{task.fields[speed]:,.0f}[/] images/s")
     columns = (
         TextColumn("epoch {task.fields[epoch]}"),
@@ -85,15 +85,15 @@ def training_display(training: Training, talk: Talk) -> Iterator[Display]:
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=talk.err, refresh_per_second=4, expand=True) as bar:
-        yield Display(training, talk, bar)
+    with Progress(*columns, console=messages.err, refresh_per_second=4, expand=True) as bar:
+        yield Display(training, messages, bar)
 
 
 class Display:
     """Shows the steps and epochs of one training."""
 
-    def __init__(self, training: Training, talk: Talk, bar: Progress | None) -> None:
-        self._training, self._talk, self._bar = training, talk, bar
+    def __init__(self, training: Training, messages: Messages, bar: Progress | None) -> None:
+        self._training, self._talk, self._bar = training, messages, bar
         self._shown = self._epoch_begun = self._begun = time.monotonic()
         self._first = training.step
         self._images = 0

@@ -15,9 +15,9 @@ import typer
 
 from emotify.choices import Recipe
 from emotify.cli.completion import TRAIN_OFFERS, offering, unfinished_runs
-from emotify.cli.console import Talk, next_command, print_json
+from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, DataOptions, load_dataset
-from emotify.cli.errors import saying_on_interrupt
+from emotify.cli.errors import hint_on_interrupt
 from emotify.cli.options import Debug, Json, with_settings
 from emotify.cli.processes import follow, together
 from emotify.cli.progress import catching_signals, training_display
@@ -67,7 +67,7 @@ def train(
     ] = None,
     list_models: Annotated[bool, typer.Option("--list-models", help="Print the networks that --model takes.")] = False,
     json: Json = False,
-    talk: Talk,
+    messages: Messages,
     debug: Debug = False,
 ) -> None:
     """Train one model; make one new folder in runs/.
@@ -87,7 +87,7 @@ def train(
       emotify train --list-models
     """
     if list_models:
-        _list_models(talk, as_json=json)
+        _list_models(messages, as_json=json)
         return
     given = {name: value for name, value in settings.items() if _on_command_line(ctx, name)}
     if resume is not None and (given.keys() - {"device", "threads"} or config or recipe or out != RUNS):
@@ -97,16 +97,16 @@ def train(
     from emotify.training.distributed import torchrun_world
 
     world = torchrun_world()
-    talk = Talk(quiet=talk.quiet or not world.leads, verbose=talk.verbose)
+    messages = Messages(quiet=messages.quiet or not world.is_main, verbose=messages.verbose)
     check_temporary_folder()
-    start = _new(given, config, recipe, out, world) if resume is None else _again(resume, given, world, talk)
-    trained = _train(start, source, talk)
+    start = _new(given, config, recipe, out, world) if resume is None else _again(resume, given, world, messages)
+    trained = _train(start, source, messages)
     if trained is None:
         return
     if json:
         print_json(trained.document())
     else:
-        trained.tell(talk, data=source.data)
+        trained.tell(messages, data=source.data)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _new(given: dict[str, Any], file: Path | None, recipe: Recipe | None, out: P
     return _Start(config, config.device, world, opened, votes_weight=weight)
 
 
-def _again(folder: Path, given: dict[str, Any], world: World, talk: Talk) -> _Start:
+def _again(folder: Path, given: dict[str, Any], world: World, messages: Messages) -> _Start:
     """Check that an unfinished run can be resumed, and say what is not as it was."""
     from emotify.training.run_folder import changes_since, check_resumable, resumed_run
 
@@ -152,7 +152,7 @@ def _again(folder: Path, given: dict[str, Any], world: World, talk: Talk) -> _St
     check_folder(folder, overwrite=True)
     config = read_config(folder / "config.json")
     for change in changes_since(folder, **given, world=world):
-        talk.notice(f"not bit for bit the same from here on: {change}")
+        messages.notice(f"not bit for bit the same from here on: {change}")
 
     def opened(_: TrainConfig, dataset: Dataset) -> AbstractContextManager[Training]:
         return resumed_run(folder, dataset, **given, world=world)
@@ -177,13 +177,13 @@ class _Trained:
             "data": self.dataset.document(),
         }
 
-    def tell(self, talk: Talk, *, data: str | None) -> None:
+    def tell(self, messages: Messages, *, data: str | None) -> None:
         print(printable(self.folder))
-        talk.notice(f"valid accuracy {self.scores.accuracy:.2%}, NLL {self.scores.nll:.3f}")
-        talk.notice(f"next: {next_command('evaluate', self.folder, data=data, classes=self.classes)}")
+        messages.notice(f"valid accuracy {self.scores.accuracy:.2%}, NLL {self.scores.nll:.3f}")
+        messages.notice(f"next: {next_command('evaluate', self.folder, data=data, classes=self.classes)}")
 
 
-def _train(start: _Start, source: DataOptions, talk: Talk) -> _Trained | None:
+def _train(start: _Start, source: DataOptions, messages: Messages) -> _Trained | None:
     """Read the data, train and score; None in a process that follows another's training."""
     from emotify.training.device import pick_device
     from emotify.training.distributed import joined
@@ -195,29 +195,29 @@ def _train(start: _Start, source: DataOptions, talk: Talk) -> _Trained | None:
         class_order=config.class_order,
         exclude_classes=config.exclude_classes,
     )
-    with saying_on_interrupt("nothing was trained yet; start again with the same command"):
-        dataset = load_dataset(wanted, talk, dedupe=config.dedupe, aloud=True)
+    with hint_on_interrupt("nothing was trained yet; start again with the same command"):
+        dataset = load_dataset(wanted, messages, dedupe=config.dedupe, show_notes=True)
     with joined(world, device=pick_device(start.device)):
         opened = start.open(start.config_for(dataset), dataset)
-        if not world.leads:
+        if not world.is_main:
             follow(opened)
             return None
         with unwinding(), opened as training:
-            talk.notice(f"training {_describe(training.config)} in {training.folder}")
+            messages.notice(f"training {_describe(training.config)} in {training.folder}")
             votes = ["--ferplus", source.ferplus] if source.ferplus else []
             resume_command = next_command("train", "--resume", training.folder, *votes, data=dataset.source)
-            scores = _run(training, talk, resume_command=resume_command)
+            scores = _run(training, messages, resume_command=resume_command)
     return _Trained(training.folder, scores, dataset, wanted.class_words)
 
 
-def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
+def _run(training: Training, messages: Messages, *, resume_command: str) -> Scores:
     """Train to the end, showing it, and score; a signal keeps the state and says how to go on."""
     from emotify.reports.figures import plot_confusion, plot_history
     from emotify.training.loop import Step
     from emotify.training.run_folder import close_run, finish_run
 
-    with catching_signals(talk, patient=training.world.size > 1) as stop:
-        with together(training), training_display(training, talk) as display:
+    with catching_signals(messages, patient=training.world.size > 1) as stop:
+        with together(training), training_display(training, messages) as display:
             for event in training.run():
                 if isinstance(event, Step):
                     display.step(event)
@@ -226,7 +226,7 @@ def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
                 if training.world.agreed(stop=stop.signal is not None):
                     training.save_state()
                     raise Interrupted(f"stopped at step {training.step}; go on with: {resume_command}", stop.exit_code)
-        with working(talk, "scoring on valid"):
+        with working(messages, "scoring on valid"):
             scores = finish_run(training)
         config, folder = training.config, training.folder
         title = f"{config.model}{' + augmentation' if config.augment else ''}, seed {config.seed}"
@@ -238,7 +238,7 @@ def _run(training: Training, talk: Talk, *, resume_command: str) -> Scores:
     return scores
 
 
-def _list_models(talk: Talk, *, as_json: bool) -> None:
+def _list_models(messages: Messages, *, as_json: bool) -> None:
     from emotify.networks import describe_networks
     from emotify.reports.tables import models_table
 
@@ -246,7 +246,7 @@ def _list_models(talk: Talk, *, as_json: bool) -> None:
     if as_json:
         print_json({"schema": 1, "models": [vars(network) for network in networks]})
     else:
-        talk.show(models_table(networks))
+        messages.show(models_table(networks))
 
 
 def _on_command_line(ctx: typer.Context, name: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
-from emotify.cli.console import Talk
+from emotify.cli.console import Messages
 from emotify.words import amount
 
 if TYPE_CHECKING:
@@ -54,18 +54,18 @@ class Work:
 
 
 @contextlib.contextmanager
-def working(talk: Talk, what: str, *, total: int | None = None, noun: str = "image") -> Iterator[Work]:
+def working(messages: Messages, what: str, *, total: int | None = None, noun: str = "image") -> Iterator[Work]:
     """Tell how far the work in the block is, if it takes more than a moment; nothing with --quiet.
 
     what: the work, as `reading fer2013.csv`. total: how many `noun`s there are, if that is known.
     """
     work = Work(what, total, noun)
-    if talk.quiet:
+    if messages.quiet:
         yield work
         return
     ended = Event()
     show = _show_bar if sys.stderr.isatty() else _print_lines
-    thread = Thread(target=show, args=(work, talk, ended), daemon=True)
+    thread = Thread(target=show, args=(work, messages, ended), daemon=True)
     thread.start()
     try:
         yield work
@@ -74,17 +74,17 @@ def working(talk: Talk, what: str, *, total: int | None = None, noun: str = "ima
         thread.join()
 
 
-def _print_lines(work: Work, talk: Talk, ended: Event) -> None:
+def _print_lines(work: Work, messages: Messages, ended: Event) -> None:
     wait = _FIRST_LINE
     while not ended.wait(wait):
-        talk.notice(work.line())
+        messages.notice(work.line())
         wait = min(2 * wait, _MOST_BETWEEN)
 
 
-def _show_bar(work: Work, talk: Talk, ended: Event) -> None:
+def _show_bar(work: Work, messages: Messages, ended: Event) -> None:
     if ended.wait(_PATIENCE):
         return
-    with progress_bar(work, talk.err) as progress:
+    with progress_bar(work, messages.err) as progress:
         task = progress.add_task(work.what, total=work.total, completed=work.done)
         while not ended.wait(_REFRESH):
             progress.update(task, completed=work.done)
@@ -111,7 +111,7 @@ def clock(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class Watched:
+class CountingClassifier:
     """A classifier that counts, some hundred images at a time, what it has answered."""
 
     def __init__(self, classifier: Classifier, advance: Callable[[int], None]) -> None:

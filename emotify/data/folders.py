@@ -50,7 +50,7 @@ def read_folder(
     if not tree.classes:
         raise InputError(f"{printable(folder)} {_describe_no_classes(tree.top)}")
     for path in tree.beside:
-        _tell_loose(path, findings)
+        _report_loose_files(path, findings)
     splits = {
         split: _read_split(split, tree, labels, findings)
         for split in Split
@@ -225,7 +225,7 @@ def _endings(paths: Sequence[Path]) -> str:
     return ", ".join(f"{printable(ending)} {count:,}" for ending, count in counts)
 
 
-def _tell_loose(folder: Path, findings: Findings) -> None:
+def _report_loose_files(folder: Path, findings: Findings) -> None:
     """Say what lies beside the folders in `folder`, where it has no class: images and archives."""
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not _is_hidden(path.name)]
     if loose := sum(_is_image(path) for path in files):

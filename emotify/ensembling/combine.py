@@ -115,7 +115,7 @@ def combine(
     return Combination(method, taken, trials, scores, tuple(member_scores), diversity, conclude(diversity, recipes))
 
 
-def twins(answers: Float32Array) -> dict[int, int]:
+def identical_members(answers: Float32Array) -> dict[int, int]:
     """Return, for each member of (M, N, 7) that answers exactly as an earlier one, that earlier one."""
     found: dict[int, int] = {}
     for later in range(1, len(answers)):

@@ -59,7 +59,7 @@ class Classifier(Protocol):
     def answers(self, images: UInt8Array) -> Answers: ...
 
 
-class Viewed:
+class AveragedViews:
     """A classifier that sees several views of an image, and answers with the mean of their log-probabilities."""
 
     def __init__(self, classifier: Classifier, views: str) -> None:

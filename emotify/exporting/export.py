@@ -16,7 +16,7 @@ from emotify.choices import FilePrecision, Split, choose
 from emotify.data.types import LabelledImages
 from emotify.ensembling.pooling import CrowdPooling, Pooling
 from emotify.errors import GateError, ModelError
-from emotify.evaluation.classifier import Answers, Viewed, pool_answers
+from emotify.evaluation.classifier import Answers, AveragedViews, pool_answers
 from emotify.evaluation.crowd import TRUTH, Crowd, score_crowd
 from emotify.evaluation.metrics import Scores, score
 from emotify.exporting.eight_bits import to_int8
@@ -253,7 +253,7 @@ def _expected(
     networks: Sequence[Network], pooling: Pooling, crowd: CrowdPooling | None, views: str, images: UInt8Array
 ) -> Answers:
     """Return what the file must answer: as the networks were trained, with nothing of what is made of them for it."""
-    answers = Viewed(_AsTrained(networks, pooling, crowd), views).answers(images)
+    answers = AveragedViews(_AsTrained(networks, pooling, crowd), views).answers(images)
     return answers if crowd is not None else Answers(answers.labels)
 
 

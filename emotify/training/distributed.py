@@ -27,7 +27,7 @@ class World:
     local_rank: int = 0  # on this machine: the GPU to take
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     def share(self, total: int) -> slice:

@@ -278,7 +278,7 @@ class Training:
     def save_state(self) -> None:
         """Write everything that `load_state` needs to go on from this step."""
         self._saved_at = time.monotonic()
-        if not self.world.leads:
+        if not self.world.is_main:
             return
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
@@ -339,7 +339,7 @@ class Training:
         self._write_metrics()
 
     def _write_metrics(self) -> None:
-        if not self.world.leads:
+        if not self.world.is_main:
             return
         lines = [json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in self.history]
         write_bytes(self.folder / "metrics.jsonl", "".join(lines).encode())

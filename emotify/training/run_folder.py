@@ -56,14 +56,14 @@ def new_run(
     prepared = prepared or prepare(config)
     _check_share(config, world)
     _check_data(dataset, config)
-    if not world.leads:
+    if not world.is_main:
         theirs: tuple[TrainConfig, Path] = world.from_leader(None)
-        with _telling_what_failed(theirs[0]):
+        with _recording_failure(theirs[0]):
             yield Training(theirs[0], dataset.splits, theirs[1], world, prepared=prepared)
         return
     config = resolve(config, steps=config.epochs * (len(dataset.splits[Split.TRAIN]) // config.batch_size))
     folder = new_folder(out, f"{config.model}-s{config.seed}")
-    with locked(folder / ".lock"), _telling_what_failed(config):
+    with locked(folder / ".lock"), _recording_failure(config):
         write_json(folder / "config.json", config.document())
         world.from_leader((config, folder))
         training = Training(config, dataset.splits, folder, world, prepared=prepared)
@@ -104,9 +104,9 @@ def resumed_run(
     config = _config_for(folder, device=device, threads=threads)
     _check_share(config, world)
     _check_data(dataset, config)
-    with locked(folder / ".lock") if world.leads else contextlib.nullcontext(), _telling_what_failed(config):
+    with locked(folder / ".lock") if world.is_main else contextlib.nullcontext(), _recording_failure(config):
         check_resumable(folder)  # once more: another process may have finished it in between
-        if world.leads:
+        if world.is_main:
             remove_strays(folder)
         prepared = prepare(config, resuming=(folder / STATE).exists())
         training = Training(config, dataset.splits, folder, world, prepared=prepared)
@@ -115,7 +115,7 @@ def resumed_run(
         elif read_whole_run(folder).record["data"]["sha256"] != training.data_sha256:
             msg = f"{printable(folder)} was begun on other data; resume it with the --data that it began with"
             raise ModelError(msg)
-        if not world.leads:
+        if not world.is_main:
             yield training
             return
         before, now = read_whole_run(folder).record, _machine(config, world)
@@ -230,7 +230,7 @@ def _only(names: Sequence[str], versions: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _telling_what_failed(config: TrainConfig) -> Iterator[None]:
+def _recording_failure(config: TrainConfig) -> Iterator[None]:
     """Tell that memory was too small, or that torch.compile did not work here, as what can be mended."""
     try:
         yield

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emotify.choices import Method
-from emotify.ensembling.combine import combine, twins
+from emotify.ensembling.combine import combine, identical_members
 from emotify.ensembling.conclusion import conclude
 from emotify.ensembling.diversity import measure_diversity
 from emotify.ensembling.pooling import Pooling
@@ -112,7 +112,7 @@ def test_fitted_weights_are_judged_on_other_images():
 
 
 def test_twins_are_found_once():
-    assert twins(np.stack([UNEQUAL[0], UNEQUAL[1], UNEQUAL[0], UNEQUAL[0]])) == {2: 0, 3: 0}
+    assert identical_members(np.stack([UNEQUAL[0], UNEQUAL[1], UNEQUAL[0], UNEQUAL[0]])) == {2: 0, 3: 0}
 
 
 def test_the_weighted_decomposition_is_exact():

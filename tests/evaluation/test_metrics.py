@@ -12,7 +12,7 @@ from sklearn.calibration import calibration_curve
 
 from emotify.data import LabelledImages, Split
 from emotify.emotions import EMOTIONS
-from emotify.evaluation.classifier import Answers, Viewed, pool_probabilities
+from emotify.evaluation.classifier import Answers, AveragedViews, pool_probabilities
 from emotify.evaluation.crowd import crowd_labels, crowd_shares, score_crowd
 from emotify.evaluation.evaluate import evaluate
 from emotify.evaluation.metrics import (
@@ -171,7 +171,7 @@ def test_clean_leaves_out_what_is_in_train():
 
 def test_mirrored_pools_both_views():
     """An image that looks the same mirrored keeps its answer; else two certain answers share."""
-    both = Viewed(Fixed(), "mirror").answers(labelled([3, 3], [3, 3], last=[3, 5]).images).labels
+    both = AveragedViews(Fixed(), "mirror").answers(labelled([3, 3], [3, 3], last=[3, 5]).images).labels
     assert both[0, 3] == pytest.approx(1)
     assert both[1, 3] == pytest.approx(both[1, 5]) == pytest.approx(0.5, abs=1e-4)
 
@@ -189,7 +189,7 @@ def test_ten_views_are_five_places_and_their_mirror_images():
 
     images = np.zeros((1, 1, 48, 48), np.uint8)
     images[0, 0, 10, 20] = 255
-    Viewed(Looking(), "ten").answers(images)
+    AveragedViews(Looking(), "ten").answers(images)
     places = [(10, 20), (11, 21), (11, 19), (9, 21), (9, 19)]
     assert Looking.seen == places + [(row, 47 - column) for row, column in places]
 

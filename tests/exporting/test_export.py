@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.pooling import Pooling
 from emotify.errors import GateError
-from emotify.evaluation.classifier import Viewed, pool_probabilities
+from emotify.evaluation.classifier import AveragedViews, pool_probabilities
 from emotify.evaluation.metrics import score
 from emotify.exporting import export as export_module
 from emotify.exporting.eight_bits import to_int8
@@ -88,7 +88,7 @@ def test_ten_views_are_in_the_graph(members, faces, tmp_path):
         members[:1], tmp_path / "ten.onnx", pooling=Pooling((1.0,), 1.0), views="ten", valid=faces["train"]
     ).path
     images = faces["train"].images[:9]
-    expected = Viewed(open_session(alone), "ten").answers(images).labels
+    expected = AveragedViews(open_session(alone), "ten").answers(images).labels
     assert np.abs(open_session(ten).probabilities(images) - expected).max() < 1e-5
 
 

@@ -67,7 +67,7 @@ def test_labels_stay_in_the_picture_and_apart():
 
 
 def test_uncertain_boxes_are_dashed():
-    """Seen without colours, too."""
+    """ResultWithThumbnail without colours, too."""
     unsure = FaceResult((100, 100, 300, 300), 0.9, HAPPY, uncertain=True)
     drawn = draw_faces(Image.new("RGB", (400, 400), "white"), [unsure])
     side = has_colour(drawn, colour_of("uncertain"))[120:280, 100]

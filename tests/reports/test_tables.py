@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from emotify.cli.console import Talk
+from emotify.cli.console import Messages
 from emotify.data import LabelledImages, Split
 from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
@@ -76,8 +76,8 @@ def test_a_pipe_that_knows_ascii_alone_gets_no_borders(board, monkeypatch):
     """As that of a Windows program: no + and | around cells, and bars that it can show."""
     pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", pipe)
-    talk = Talk()
-    talk.show(class_table(board.results[0].scores, title="By expression", plain=talk.plain))
+    messages = Messages()
+    messages.show(class_table(board.results[0].scores, title="By expression", plain=messages.plain))
     pipe.flush()
     shown = pipe.buffer.getvalue().decode()
     assert "#####" in shown
@@ -110,9 +110,9 @@ def test_better_is_said_only_where_it_is(board):
     """The winner by its place in the leaderboard; a model and its equal are not told apart."""
     assert "#1 is better" in render(pairs_table(board), 80)
     assert "#1 is better" in render(recipe_pairs_table(board), 80)
-    twins = [Guessing("a", 0.5), Guessing("b", 0.5)]
+    identical_members = [Guessing("a", 0.5), Guessing("b", 0.5)]
     images = LabelledImages(np.zeros((len(LABELS), 1, 48, 48), np.uint8), LABELS)
-    assert "not told apart" in render(pairs_table(evaluate(twins, images, Split.VALID)), 80)
+    assert "not told apart" in render(pairs_table(evaluate(identical_members, images, Split.VALID)), 80)
 
 
 def test_of_very_many_pairs_the_best_ones_are_shown():

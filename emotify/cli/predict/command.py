@@ -17,14 +17,14 @@ import typer
 
 from emotify.choices import Truth
 from emotify.cli.completion import PREDICT_OFFERS
-from emotify.cli.console import Talk
-from emotify.cli.errors import forget_stdout, saying_on_interrupt
+from emotify.cli.console import Messages
+from emotify.cli.errors import forget_stdout, hint_on_interrupt
 from emotify.cli.options import Debug, Device, Force, Json, Threads, with_settings
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
 from emotify.cli.predict.outputs import Opened, Outputs
 from emotify.cli.predict.ray import check_ray_machine, check_ray_options, make_job, predict_with_ray
-from emotify.cli.predict.screen import Ending, JsonLinesScreen, Screen, open_screen, order_sentence, with_progress
+from emotify.cli.predict.screen import FinalSummary, JsonLinesScreen, Screen, open_screen, order_sentence, with_progress
 from emotify.cli.predict.settings import TABLES, PredictSettings
 from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_order
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
@@ -56,7 +56,7 @@ def predict(
     threads: Threads = 0,
     force: Force = False,
     json: Json = False,
-    talk: Talk,
+    messages: Messages,
     debug: Debug = False,
 ) -> None:
     """Name the expression of every face in pictures and clips.
@@ -79,7 +79,7 @@ def predict(
       emotify predict s3://bucket/photos --engine ray --parquet s3://bucket/rows
       emotify predict test/ --model runs/ensemble/model.onnx    with happy/, sad/, ... inside: accuracy too
     """
-    wanted = _as_meant(settings, json=json)
+    wanted = _normalised(settings, json=json)
     order = _parse_order(wanted.class_order, wanted.truth)
     inputs, outputs = _inputs(paths or [], wanted), _outputs(wanted, json=json, force=force)
     if wanted.on_ray:
@@ -89,39 +89,39 @@ def predict(
     outputs.check()
     explainer = None
     if wanted.explain is not None:
-        explainer = Explainer(wanted.explain, talk, force=force, append=wanted.append)
+        explainer = Explainer(wanted.explain, messages, force=force, append=wanted.append)
 
     from emotify.pictures.finding import Tally
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.summary import Summary
 
-    options = _predictor_options(wanted, device, talk)
+    options = _predictor_options(wanted, device, messages)
     # With Ray the workers have the GPUs, and this process need not.
     predictor = Predictor(**{**options, "device": "cpu"} if wanted.on_ray else options, threads=threads)
     tally, summary = Tally(), Summary(wanted.truth, order)
-    screen = open_screen(talk, json=json, jsonl=wanted.jsonl, top=wanted.top, used=bool(outputs.printed))
+    screen = open_screen(messages, json=json, jsonl=wanted.jsonl, top=wanted.top, used=bool(outputs.printed))
     start = time.monotonic()
     if wanted.on_ray:
         job = make_job(inputs, str(wanted.parquet), options, top=wanted.top, summary=summary)
-        predict_with_ray(job, predictor, inputs, tally, summary, talk, wanted, force=force, device=device)
+        predict_with_ray(job, predictor, inputs, tally, summary, messages, wanted, force=force, device=device)
         _check_found(inputs, tally)
     else:
-        _predict_here(predictor, inputs, outputs, explainer, tally, summary, screen, talk)
-    _tell_passed_over(inputs, tally, talk)
+        _predict_here(predictor, inputs, outputs, explainer, tally, summary, screen, messages)
+    _report_skipped(inputs, tally, messages)
     seconds = time.monotonic() - start
     if summary.pictures or json:
-        scores = _score_truth(summary, talk, order_given=bool(wanted.class_order))
+        scores = _score_truth(summary, messages, order_given=bool(wanted.class_order))
         name, head = predictor.session.name, predictor.session.head
-        screen.finish(Ending(summary, scores, seconds, name, head, tally.counts()))
+        screen.finish(FinalSummary(summary, scores, seconds, name, head, tally.counts()))
     if doubt := _doubt(summary, order_given=bool(wanted.class_order)):
         msg = f"--truth folders: the folders are {doubt}"
         raise InputError(msg)
-    _tell_failures(summary, talk)
+    _report_failures(summary, messages)
     if summary.failed:
         raise typer.Exit(ExitCode.SOME_FAILED if summary.failed < summary.pictures else ExitCode.INPUT)
 
 
-def _as_meant(wanted: PredictSettings, *, json: bool) -> PredictSettings:
+def _normalised(wanted: PredictSettings, *, json: bool) -> PredictSettings:
     """Return the settings with `--jsonl-file -` as --jsonl. Raises UsageError for those that cannot go together."""
     if wanted.jsonl_file is not None and is_standard_output(wanted.jsonl_file):
         wanted = dataclasses.replace(wanted, jsonl=True, jsonl_file=None)
@@ -167,7 +167,7 @@ def _outputs(wanted: PredictSettings, *, json: bool, force: bool) -> Outputs:
 
 def _predict_here(
     predictor: Predictor, inputs: Inputs, outputs: Outputs, explainer: Explainer | None, tally: Tally,
-    summary: Summary, screen: Screen, talk: Talk,
+    summary: Summary, screen: Screen, messages: Messages,
 ) -> None:  # fmt: skip
     """Predict in this process, and tell what was written, and of copies that were not made."""
     session = predictor.session
@@ -182,17 +182,19 @@ def _predict_here(
         folders = (outputs.annotate, explainer.folder if explainer else None)
         pictures = inputs.pictures(tally, done=opened.done, without=[folder for folder in folders if folder])
         results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
-        with _telling_how_to_go_on(opened):
+        with _resume_hint(opened):
             bare = isinstance(screen, JsonLinesScreen) and sys.stdout.isatty()
-            shown = results if bare else with_progress(results, talk, total=inputs.count)
-            _pass_on(shown, opened, summary, screen, talk)
+            shown = results if bare else with_progress(results, messages, total=inputs.count)
+            _pass_on(shown, opened, summary, screen, messages)
         _check_found(inputs, tally)
     for line in [*opened.written(), *([] if explainer is None else [explainer.written()])]:
-        talk.notice(f"wrote {line}")
+        messages.notice(f"wrote {line}")
     if opened.changed:
-        talk.error(f"{amount(opened.changed, 'picture')} changed before drawing; there is no copy or thumbnail of them")
+        messages.error(
+            f"{amount(opened.changed, 'picture')} changed before drawing; there is no copy or thumbnail of them"
+        )
     if opened.kept:
-        talk.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
+        messages.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
 
 
 def _parse_order(text: str, truth: Truth) -> Mapping[int, str]:
@@ -217,23 +219,23 @@ def _parse_shard(text: str | None) -> Shard | None:
     return Shard.parse(text)
 
 
-def _predictor_options(wanted: PredictSettings, device: str, talk: Talk) -> dict[str, Any]:
+def _predictor_options(wanted: PredictSettings, device: str, messages: Messages) -> dict[str, Any]:
     names = ("faces", "face_model", "min_face", "max_side", "min_confidence", "head", "timeout")
-    model = _find_model(wanted.model, talk) or "default"
+    model = _find_model(wanted.model, messages) or "default"
     return {"model": model, "device": device, **{name: getattr(wanted, name) for name in names}}
 
 
-def _find_model(given: str | None, talk: Talk) -> str | Path | None:
+def _find_model(given: str | None, messages: Messages) -> str | Path | None:
     """Return the model to use, None for the one inside the package, and say which when it was not given."""
     if given is not None:
         return given
     if os.environ.get("EMOTIFY_MODEL"):
-        talk.notice(f"model: $EMOTIFY_MODEL, {os.environ['EMOTIFY_MODEL']}")
+        messages.notice(f"model: $EMOTIFY_MODEL, {os.environ['EMOTIFY_MODEL']}")
         return os.environ["EMOTIFY_MODEL"]
     if found := exports(RUNS):
-        talk.notice(f"model: the newest export in {RUNS}/, {found[-1]}")
+        messages.notice(f"model: the newest export in {RUNS}/, {found[-1]}")
         return found[-1]
-    talk.notice("model: default, inside emotify")
+    messages.notice("model: default, inside emotify")
     return None
 
 
@@ -242,13 +244,13 @@ def _pass_on(
     opened: Opened,
     summary: Summary,
     screen: Screen,
-    talk: Talk,
+    messages: Messages,
 ) -> None:
     """Give each result, as it comes, to all that wait for it. Raises InputError at one without the truth it needs."""
-    for seen in opened.look_again(results):
+    for seen in opened.reread(results):
         result = seen.result
         if result.note:
-            talk.detail(f"{printable(result.path)}: {result.note}")
+            messages.detail(f"{printable(result.path)}: {result.note}")
         summary.add(result)
         summary.check_truth(result.path)
         for sink in opened.sinks:
@@ -278,21 +280,21 @@ def _showing(opened: Opened) -> Iterator[None]:
         raise WriteError(msg) from error
 
 
-def _telling_how_to_go_on(opened: Opened) -> AbstractContextManager[None]:
+def _resume_hint(opened: Opened) -> AbstractContextManager[None]:
     if opened.lines is None:
         return contextlib.nullcontext()
-    return saying_on_interrupt(f"go on with the same command{'' if opened.outputs.append else ' and --append'}")
+    return hint_on_interrupt(f"go on with the same command{'' if opened.outputs.append else ' and --append'}")
 
 
 def _check_found(inputs: Inputs, tally: Tally) -> None:
     """Raise InputError when there was nothing to predict; a part of the pictures may be empty."""
     if not inputs.found:
-        left = "; ".join(_passed_over(tally))
+        left = "; ".join(_skipped_files(tally))
         msg = f"no images found in {inputs}{f' ({left})' if left else ''}"
         raise InputError(msg)
 
 
-def _passed_over(tally: Tally) -> Iterator[str]:
+def _skipped_files(tally: Tally) -> Iterator[str]:
     """Yield what a walk left, and why."""
     if tally.ignored:
         yield f"{amount(tally.ignored, 'other file')} ignored"
@@ -312,13 +314,13 @@ def _were(number: int) -> str:
     return "was" if number == 1 else "were"
 
 
-def _tell_passed_over(inputs: Inputs, tally: Tally, talk: Talk) -> None:
-    for line in _passed_over(tally):
-        talk.notice(line)
+def _report_skipped(inputs: Inputs, tally: Tally, messages: Messages) -> None:
+    for line in _skipped_files(tally):
+        messages.notice(line)
     if inputs.skipped:
-        talk.notice(f"{amount(inputs.skipped, 'picture')} {_were(inputs.skipped)} done before")
+        messages.notice(f"{amount(inputs.skipped, 'picture')} {_were(inputs.skipped)} done before")
     if inputs.other_shards:
-        talk.notice(f"{amount(inputs.other_shards, 'picture')} outside shard {inputs.shard}")
+        messages.notice(f"{amount(inputs.other_shards, 'picture')} outside shard {inputs.shard}")
 
 
 def _doubt(summary: Summary, *, order_given: bool) -> str | None:
@@ -326,7 +328,7 @@ def _doubt(summary: Summary, *, order_given: bool) -> str | None:
     return doubt_numbers(summary.numbers) if summary.numbers and not order_given else None
 
 
-def _score_truth(summary: Summary, talk: Talk, *, order_given: bool) -> Scores | None:
+def _score_truth(summary: Summary, messages: Messages, *, order_given: bool) -> Scores | None:
     """Score the pictures against their folders' names, where these are expressions and that is wanted."""
     if not summary.has_truth or _doubt(summary, order_given=order_given):
         return None
@@ -336,11 +338,11 @@ def _score_truth(summary: Summary, talk: Talk, *, order_given: bool) -> Scores |
     if not len(labels):
         return None
     if summary.numbers:
-        talk.error(order_sentence(summary) + ("" if order_given else "; --class-order says another"))
+        messages.error(order_sentence(summary) + ("" if order_given else "; --class-order says another"))
     return score(probabilities, labels)
 
 
-def _tell_failures(summary: Summary, talk: Talk) -> None:
+def _report_failures(summary: Summary, messages: Messages) -> None:
     if summary.failed:
         kinds = ", ".join(f"{count} {status}" for status, count in summary.failures.most_common())
-        talk.error(f"{summary.failed} of {amount(summary.pictures, 'picture')} could not be read: {kinds}")
+        messages.error(f"{summary.failed} of {amount(summary.pictures, 'picture')} could not be read: {kinds}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emotify.cli.console import Talk
+from emotify.cli.console import Messages
 from emotify.files import check_folder, check_temporary_folder, make_folder, printable, safe_stem, write_bytes
 from emotify.words import amount
 
@@ -27,7 +27,7 @@ class Explainer:
     """
 
     folder: Path
-    talk: Talk
+    messages: Messages
     force: bool = False
     append: bool = False
     faces: int = 0  # explained so far
@@ -52,7 +52,7 @@ class Explainer:
         inputs.check_elsewhere(result.path, self.folder, "--explain")
         picture = read_picture(inputs.source(result.path), enough_side=predictor.search.enough_side)
         if isinstance(picture, Failure):
-            self.talk.error(f"{printable(result.path)}: not explained: {picture.message}")
+            self.messages.error(f"{printable(result.path)}: not explained: {picture.message}")
             return
         drawn = {}
         for number, face in enumerate(result.faces, 1):

@@ -40,7 +40,7 @@ _ENOUGH_SIDE: Final = 640  # pixels, of a picture for its thumbnail alone
 _MOST_THREADS: Final = 4  # that hold pictures of full size, up to 150 MB each
 
 
-class Seen(NamedTuple):
+class ResultWithThumbnail(NamedTuple):
     """A result, and its picture made small if that is wanted."""
 
     result: PictureResult
@@ -50,7 +50,7 @@ class Seen(NamedTuple):
     kept: bool = False  # a file was there already in the place of its annotated copy
 
 
-Sink = Callable[[Seen], object]
+Sink = Callable[[ResultWithThumbnail], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ class Outputs:
         with ExitStack() as stack:
             copies: list[ClipCopies] = []
 
-            def write(seen: Seen) -> None:
+            def write(seen: ResultWithThumbnail) -> None:
                 if seen.result.time is not None and not copies:
                     from emotify.prediction.outputs.clips import ClipCopies
 
@@ -245,7 +245,7 @@ class _Printed(io.RawIOBase):
 def _naming(path: Path, sink: Sink) -> Sink:
     """Let a sink's errors name its own file: around it are those of the others too."""
 
-    def write(seen: Seen) -> None:
+    def write(seen: ResultWithThumbnail) -> None:
         with explain_write_errors(path):
             sink(seen)
 
@@ -292,14 +292,14 @@ class Opened:
             kinds += [amount(self.clips, "annotated clip")] if self.clips else []
             yield f"{' and '.join(kinds)} to {printable(outputs.annotate)}"
 
-    def look_again(self, results: Iterator[PictureResult]) -> Iterator[Seen]:
+    def reread(self, results: Iterator[PictureResult]) -> Iterator[ResultWithThumbnail]:
         """Yield each result with its thumbnail, if there is to be one, and save its annotated copy, in threads.
 
         The pictures are read once more: until its faces are known nobody knows what to draw, and they are too large
         to be kept until then.
         """
         if not (self.outputs.thumbnails or self.outputs.annotate):
-            yield from map(Seen, results)
+            yield from map(ResultWithThumbnail, results)
             return
         from emotify.prediction.reading_ahead import in_order
 
@@ -309,7 +309,7 @@ class Opened:
             results,
             threads=threads,
             ahead=2 * threads,
-            late=lambda result: Seen(result, changed=True),
+            late=lambda result: ResultWithThumbnail(result, changed=True),
             timeout=self.timeout,
         )
         with closing(several_at_once):
@@ -319,29 +319,29 @@ class Opened:
                 self.copies += sum(seen.saved for seen in several)
                 yield from several
 
-    def _see(self, result: PictureResult) -> Seen:
+    def _see(self, result: PictureResult) -> ResultWithThumbnail:
         from emotify.pictures.memory import Share
 
         if not result.ok or result.time is not None:  # clips have outputs of their own
-            return Seen(result)
+            return ResultWithThumbnail(result)
         with Share() as share:
             return self._see_picture(result, share)
 
-    def _see_picture(self, result: PictureResult, share: Share) -> Seen:
+    def _see_picture(self, result: PictureResult, share: Share) -> ResultWithThumbnail:
         from emotify.pictures.reading import Failure, read_picture
 
         folder = self.outputs.annotate
         enough = None if folder else _ENOUGH_SIDE
         picture = read_picture(self.inputs.source(result.path), enough_side=enough, share=share)
         if isinstance(picture, Failure):  # what was found in it before still stands
-            return Seen(result, changed=True)
+            return ResultWithThumbnail(result, changed=True)
         saved = folder is not None and self._save_copy(result, picture.image, folder)
         kept = folder is not None and not saved
         if not self.outputs.thumbnails:
-            return Seen(result, kept=kept, saved=saved)
+            return ResultWithThumbnail(result, kept=kept, saved=saved)
         from emotify.reports.prediction_page import thumbnail
 
-        return Seen(result, thumbnail(picture.image), kept=kept, saved=saved)
+        return ResultWithThumbnail(result, thumbnail(picture.image), kept=kept, saved=saved)
 
     def _save_copy(self, result: PictureResult, image: Image, folder: Path) -> bool:
         """Save the annotated copy; return False where --append finds a file in its place, and leaves it."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from emotify.cli.console import Talk
-from emotify.cli.errors import saying_on_interrupt
+from emotify.cli.console import Messages
+from emotify.cli.errors import hint_on_interrupt
 from emotify.cli.predict.inputs import STDIN, Inputs
 from emotify.cli.predict.screen import with_progress
 from emotify.cli.predict.settings import TABLES, PredictSettings
@@ -60,7 +60,7 @@ def check_ray_machine(threads: int, device: str) -> None:
 
 
 def predict_with_ray(
-    job: Job, predictor: Predictor, inputs: Inputs, tally: Tally, summary: Summary, talk: Talk,
+    job: Job, predictor: Predictor, inputs: Inputs, tally: Tally, summary: Summary, messages: Messages,
     wanted: PredictSettings, *, force: bool, device: str,
 ) -> None:  # fmt: skip
     """Run the job, and count into `inputs`, `tally` and `summary` what became of it."""
@@ -70,16 +70,16 @@ def predict_with_ray(
 
     output = Output(job.output, job.run)
     go_on = f"go on with the same command{'' if wanted.append else ' and --append'}"
-    with output.begin(_settings(job, predictor), append=wanted.append, overwrite=force), saying_on_interrupt(go_on):
+    with output.begin(_settings(job, predictor), append=wanted.append, overwrite=force), hint_on_interrupt(go_on):
         outcomes = run(job, output, actors=wanted.actors, device=device)
-        for outcome in with_progress(outcomes, talk, pictures=lambda outcome: outcome.summary.pictures):
+        for outcome in with_progress(outcomes, messages, pictures=lambda outcome: outcome.summary.pictures):
             summary.merge(outcome.summary)
             inputs.found += outcome.counts["found"]
             inputs.skipped += outcome.counts["skipped"]
             inputs.other_shards += outcome.counts["other_shards"]
             add_passed_over(tally, outcome.counts)
     if inputs.found:
-        talk.notice(f"wrote {printable(str(wanted.parquet))}")
+        messages.notice(f"wrote {printable(str(wanted.parquet))}")
 
 
 def make_job(inputs: Inputs, output: str, options: Mapping[str, Any], *, top: int, summary: Summary) -> Job:

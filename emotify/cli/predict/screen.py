@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from emotify.cli.console import Talk, print_json, print_json_line
+from emotify.cli.console import Messages, print_json, print_json_line
 from emotify.cli.working import Work, progress_bar, working
 from emotify.emotions import describe_order
 from emotify.files import printable
@@ -25,7 +25,7 @@ _FAILURES_SHOWN: Final = 10
 
 
 @dataclass(frozen=True)
-class Ending:
+class FinalSummary:
     """What is known when all pictures are done."""
 
     summary: Summary
@@ -40,49 +40,49 @@ class Screen(Protocol):
     """Shows each result as it comes, and the rest at the end."""
 
     def show(self, result: PictureResult) -> None: ...
-    def finish(self, ending: Ending) -> None: ...
+    def finish(self, ending: FinalSummary) -> None: ...
 
 
-def open_screen(talk: Talk, *, json: bool, jsonl: bool, top: int, used: bool) -> Screen:
+def open_screen(messages: Messages, *, json: bool, jsonl: bool, top: int, used: bool) -> Screen:
     """Return what shows results where and how they are wanted; `used`: a file goes to standard output."""
     if used:
-        return NoScreen(talk)
+        return NoScreen(messages)
     if json:
         return DocumentScreen(top)
     if jsonl:
-        return JsonLinesScreen(talk, top)
-    return TableScreen(talk, top) if sys.stdout.isatty() else LinesScreen(talk, top)
+        return JsonLinesScreen(messages, top)
+    return TableScreen(messages, top) if sys.stdout.isatty() else LinesScreen(messages, top)
 
 
 @dataclass
 class NoScreen:
     """Prints nothing on stdout, where a file goes."""
 
-    talk: Talk
+    messages: Messages
 
     def show(self, result: PictureResult) -> None:
         """Leave it to the file."""
 
-    def finish(self, ending: Ending) -> None:
+    def finish(self, ending: FinalSummary) -> None:
         if ending.scores is not None:
-            self.talk.notice(truth_line(ending.scores))
-        _tell_counts(ending, self.talk)
+            self.messages.notice(truth_line(ending.scores))
+        _print_counts(ending, self.messages)
 
 
 @dataclass
 class JsonLinesScreen:
     """Prints one line of JSON a picture."""
 
-    talk: Talk
+    messages: Messages
     top: int
 
     def show(self, result: PictureResult) -> None:
         print_json_line(result.to_dict(self.top))
 
-    def finish(self, ending: Ending) -> None:
+    def finish(self, ending: FinalSummary) -> None:
         if ending.scores is not None:
-            self.talk.notice(truth_line(ending.scores))
-        _tell_counts(ending, self.talk)
+            self.messages.notice(truth_line(ending.scores))
+        _print_counts(ending, self.messages)
 
 
 @dataclass
@@ -95,7 +95,7 @@ class DocumentScreen:
     def show(self, result: PictureResult) -> None:
         self.kept.append(result)
 
-    def finish(self, ending: Ending) -> None:
+    def finish(self, ending: FinalSummary) -> None:
         summary = ending.summary
         print_json(
             {
@@ -123,7 +123,7 @@ class DocumentScreen:
 class LinesScreen:
     """Prints one line a picture, tab-separated: its path, then label, probability and box of each face."""
 
-    talk: Talk
+    messages: Messages
     top: int
     failures: int = 0
 
@@ -134,7 +134,7 @@ class LinesScreen:
             cells = [result.status, "", printable(result.message)]
             self.failures += 1
             if self.failures <= _FAILURES_SHOWN:
-                self.talk.error(f"{path}: {result.status}: {result.message}")
+                self.messages.error(f"{path}: {result.status}: {result.message}")
         print(path, *(cells or ["no face"]), sep="\t")
 
     def _cells(self, face: FaceResult) -> tuple[str, str, str]:
@@ -143,16 +143,16 @@ class LinesScreen:
         shares = (f"{share:.3f}" for _, share in best)
         return ",".join(labels), ",".join(shares), ",".join(f"{edge:.0f}" for edge in face.box)
 
-    def finish(self, ending: Ending) -> None:
-        _show_truth(ending.scores, self.talk, aside=True)
-        _tell_counts(ending, self.talk)
+    def finish(self, ending: FinalSummary) -> None:
+        _show_truth(ending.scores, self.messages, aside=True)
+        _print_counts(ending, self.messages)
 
 
 @dataclass
 class TableScreen:
     """Shows a row a face as they come, of the first pictures, and what all of them come to."""
 
-    talk: Talk
+    messages: Messages
     top: int
     pictures: int = 0
     failures: int = 0
@@ -161,7 +161,7 @@ class TableScreen:
     def __post_init__(self) -> None:
         from emotify.reports.prediction_table import FaceRows
 
-        self.rows: FaceRows = FaceRows(self.talk.out.width, self.top, plain=self.talk.plain)
+        self.rows: FaceRows = FaceRows(self.messages.out.width, self.top, plain=self.messages.plain)
 
     def show(self, result: PictureResult) -> None:
         self.pictures += 1
@@ -170,20 +170,20 @@ class TableScreen:
             self.left_out += 1
             return
         for row in self.rows.rows(result):
-            self.talk.out.print(row)
+            self.messages.out.print(row)
 
-    def finish(self, ending: Ending) -> None:
+    def finish(self, ending: FinalSummary) -> None:
         from emotify.reports.prediction_table import summary_table
 
         if self.left_out:
-            self.talk.notice(
+            self.messages.notice(
                 f"{amount(self.left_out, 'more picture')}; --jsonl, --csv FILE or --report FILE has all of them"
             )
-        self.talk.out.print()
+        self.messages.out.print()
         if ending.summary.faces:
-            self.talk.show(summary_table(ending.summary, caption=ending.head.meaning, plain=self.rows.plain))
-        _show_truth(ending.scores, self.talk)
-        _tell_counts(ending, self.talk, expressions=False)
+            self.messages.show(summary_table(ending.summary, caption=ending.head.meaning, plain=self.rows.plain))
+        _show_truth(ending.scores, self.messages)
+        _print_counts(ending, self.messages, expressions=False)
 
 
 def order_sentence(summary: Summary) -> str:
@@ -197,25 +197,25 @@ def truth_line(scores: Scores) -> str:
     return f"accuracy against the folders' names: {scores.accuracy:.2%} of {scores.n} ({low:.1%} to {high:.1%})"
 
 
-def _show_truth(scores: Scores | None, talk: Talk, *, aside: bool = False) -> None:
+def _show_truth(scores: Scores | None, messages: Messages, *, aside: bool = False) -> None:
     """Show accuracy and confusion matrix, `aside` on stderr, where no row of a pipe ends up."""
-    if scores is None or (aside and talk.quiet):
+    if scores is None or (aside and messages.quiet):
         return
     from emotify.reports.tables import class_table, confusion_table
 
     if aside:
-        talk.notice(truth_line(scores))
+        messages.notice(truth_line(scores))
     else:
         print(f"{truth_line(scores)}\n")
-    talk.show(class_table(scores, title="By folder", plain=talk.plain), aside=aside)
-    talk.show(confusion_table(scores.confusion, title="Confusion matrix"), aside=aside)
+    messages.show(class_table(scores, title="By folder", plain=messages.plain), aside=aside)
+    messages.show(confusion_table(scores.confusion, title="Confusion matrix"), aside=aside)
 
 
-def _tell_counts(ending: Ending, talk: Talk, *, expressions: bool = True) -> None:
+def _print_counts(ending: FinalSummary, messages: Messages, *, expressions: bool = True) -> None:
     """Say how many pictures, faces and, unless a table has them, expressions there were, and how long it took."""
     summary, seconds = ending.summary, ending.seconds
     if summary.with_frames:
-        talk.notice(f"{summary.with_frames:,} with several frames: only the first of each was read")
+        messages.notice(f"{summary.with_frames:,} with several frames: only the first of each was read")
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.expressions.most_common() if expressions)
     without = f"; {summary.without_face:,} without a face" if summary.without_face else ""
     pictures = summary.pictures - summary.frames
@@ -223,7 +223,7 @@ def _tell_counts(ending: Ending, talk: Talk, *, expressions: bool = True) -> Non
     kinds += [amount(summary.frames, "frame")] if summary.frames else []
     many = ", ".join([*kinds, amount(summary.faces, "face")])
     speed = f"{seconds:.1f} s, {summary.pictures / max(seconds, 1e-3):,.1f} a second"
-    talk.notice(f"{many}{': ' if counts else ''}{counts}{without}; {speed}")
+    messages.notice(f"{many}{': ' if counts else ''}{counts}{without}; {speed}")
 
 
 Result = TypeVar("Result")
@@ -231,7 +231,7 @@ Result = TypeVar("Result")
 
 def with_progress(
     results: Iterator[Result],
-    talk: Talk,
+    messages: Messages,
     pictures: Callable[[Result], int] = lambda _: 1,
     *,
     total: int | None = None,
@@ -240,15 +240,15 @@ def with_progress(
 
     pictures: how many a result is about. total: how many there are, where that is known.
     """
-    if talk.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
-        with working(talk, "predicting", total=total, noun="picture") as work:
+    if messages.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
+        with working(messages, "predicting", total=total, noun="picture") as work:
             for result in results:
                 yield result
                 work.advance(pictures(result))
         return
     # On stdout, where the rows go: two consoles on one terminal would write over each other.
     work = Work("predicting", total, "picture")
-    with progress_bar(work, talk.out) as progress:
+    with progress_bar(work, messages.out) as progress:
         task = progress.add_task(work.what, total=total)
         for result in results:
             yield result
