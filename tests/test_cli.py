@@ -190,7 +190,7 @@ def test_empty_names_are_refused_in_one_line(words, name, tmp_path, monkeypatch)
     """As a variable without a value leaves them; this folder is not read, nor written to."""
     monkeypatch.chdir(tmp_path)
     result = invoke(*words, code=2)
-    assert result.stderr == f'error: {name} is empty (""); perhaps a variable in the command is not set\n'
+    assert result.stderr == f'error: {name} is empty (""); is a variable in the command unset?\n'
     assert not any(tmp_path.iterdir())
 
 
@@ -219,7 +219,7 @@ def test_sigint_keeps_the_state_and_resume_is_exact(tiny_csv, tmp_path):
         process.send_signal(signal.SIGINT)
         messages = process.stderr.read()
     assert process.returncode == 130, messages
-    resume = re.search(r"go on with: emotify (train --resume \S+ --data \S+)", messages)
+    resume = re.search(r"resume with: emotify (train --resume \S+ --data \S+)", messages)
     assert resume, messages
     stopped = Path(resume[1].split()[2])
     assert json.loads((stopped / "run.json").read_text())["status"] == "interrupted"

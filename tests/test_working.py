@@ -91,5 +91,5 @@ def test_an_interrupt_while_data_is_read_says_how_to_start_again(tmp_path):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert shown.exit_code == 130
-    assert "interrupted; nothing was trained yet; start again with the same command" in shown.stderr
+    assert "interrupted; no step was trained yet; start again with the same command" in shown.stderr
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""The `emotify` command. Nothing heavy is imported here, so that --help is instant."""
+"""The `emotify` command. This module imports nothing heavy, so --help is instant."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from emotify.waiting import is_anything_waited_for
 
 # The first lines of the commands' docstrings: `emotify --help` shows them without loading the commands.
 _COMMANDS = {
-    "train": "Train one model; make one new folder in runs/.",
-    "evaluate": "Score models on one split; compare several.",
-    "ensemble": "Combine runs; say whether it helped, and why.",
-    "export": "Write a run or an ensemble as one .onnx file.",
+    "train": "Train one model and save it in a new folder of runs/.",
+    "evaluate": "Score models on one split, and compare several.",
+    "ensemble": "Combine runs, and report whether that helps and why.",
+    "export": "Export a run or an ensemble as one .onnx file.",
     "predict": "Name the expression of every face in pictures and clips.",
 }
 
 app = typer.Typer(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    rich_markup_mode=None,  # plain help: quick, and nothing that a pipe would have to strip
+    rich_markup_mode=None,  # plain help is quick, and has no escape codes in a pipe
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
@@ -68,11 +68,11 @@ for _name, _help in _COMMANDS.items():
 def main() -> None:
     """Run the command line."""
     stopping.listen()
-    atexit.register(drop_leak_reports)  # first, and so the last that is called
+    atexit.register(drop_leak_reports)  # registered first, so it runs last
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no crash
+            stream.reconfigure(errors="backslashreplace")  # the terminal's encoding may lack a character
     try:
         app()
     except SystemExit as ended:
@@ -81,11 +81,11 @@ def main() -> None:
         raise
     finally:
         stopping.leave_to_system()
-        gc.freeze()  # at its end Python would look through all that was imported for cycles: a third of a short command
+        gc.freeze()  # skips Python's last garbage collection, a third of the time of a short command
 
 
 def _leave(code: int) -> NoReturn:
-    """End a command without waiting for its threads: one may be in a read that never ends."""
+    """End the process without waiting for its threads, one of which may be blocked in a read."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
@@ -93,7 +93,11 @@ def _leave(code: int) -> NoReturn:
 
 
 def _open_closed_streams() -> None:
-    """Open what the command was started without, as by `2>&-`: else the next file gets its number, and its text."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # numbers 0, 1 and 2: the lowest is taken
+    """Open the standard streams that were closed, as by `2>&-`; else the next open file would receive their text."""
+    for name, mode in (
+        ("stdin", "r"),
+        ("stdout", "w"),
+        ("stderr", "w"),
+    ):  # in this order: each gets the lowest free descriptor
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - for the whole process

@@ -1,4 +1,4 @@
-"""Commands that cost nothing until they are used: one is imported, and its options looked at, when it is named."""
+"""Commands that are imported only when they are called."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from emotify.settings import OUTPUT
 
 
 class Command(TyperCommand):
-    """A command whose help has headings, and whose values are checked here, in one wording."""
+    """A command with headings in its help, whose option values are checked by `emotify.cli.values`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - what TyperCommand says
         check_here(self.get_params(ctx))
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - what TyperCommand says
-        """Write the arguments, the options that everybody uses, and the others by their heading."""
+        """Write the arguments, then the options without a heading, then the others by heading."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -36,7 +36,7 @@ class Command(TyperCommand):
 
 
 class LateCommand(TyperCommand):
-    """The name and the first line of a command that is not loaded; the command is in the module of its name."""
+    """The name and help line of a command; the module of that name is imported when the command is called."""
 
     @functools.cached_property
     def loaded(self) -> Any:  # noqa: ANN401 - a command of the Click that Typer carries
@@ -51,6 +51,6 @@ class LateCommand(TyperCommand):
 
 
 def _without_types(record: tuple[str, str], *, is_argument: bool) -> tuple[str, str]:
-    """Return a line of the help without the Python type that Typer writes behind an argument's name."""
+    """Return a line of the help without the Python type that Typer adds to an argument's name."""
     name, text = record
     return (name.partition(" <")[0] if is_argument else name), text

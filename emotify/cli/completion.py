@@ -1,4 +1,4 @@
-"""What a shell offers as values of options, quickly: without loading torch. Choices offer theirs by themselves."""
+"""Values that the shell completes for options. Nothing here loads torch; Typer completes choices itself."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import emotify
 from emotify.opening import packaged_models
 from emotify.runs import RUNS, STATE, ensembles, exports, finished_runs
 
-_NETWORKS: Final = "NETWORKS"  # the table in emotify/networks/__init__.py
+_NETWORKS: Final = "NETWORKS"  # the table's name in emotify/networks/__init__.py
 
 
 def network_names() -> list[str]:
-    """Return the names of the networks, read off their table: importing it would load torch."""
+    """Return the names of the networks, parsed from the source of their table: importing it would load torch."""
     source = (Path(emotify.__file__).parent / "networks" / "__init__.py").read_text(encoding="utf-8")
     tables = [
         node.value
@@ -28,12 +28,12 @@ def network_names() -> list[str]:
 
 
 def file_models() -> list[str]:
-    """Return the models inside the package, and the exported files in runs/."""
+    """Return the packaged models and the exported files in runs/."""
     return [*packaged_models(), *map(str, exports(RUNS))]
 
 
 def any_models() -> list[str]:
-    """Return what can be a MODEL: the models inside, and what is in runs/."""
+    """Return all values of MODEL: packaged models, ensembles, finished runs and exported files."""
     return [*packaged_models(), *map(str, [*ensembles(RUNS), *finished_runs(RUNS), *exports(RUNS)])]
 
 
@@ -53,7 +53,7 @@ def unfinished_runs() -> list[str]:
 
 
 def offering(values: Callable[[], list[str]]) -> Callable[[str], list[str]]:
-    """Return what Typer asks for completions: the values that begin so, and where there is none the shell's files."""
+    """Return a completion function for Typer: the values with the typed prefix; without any, the shell offers files."""
 
     def complete(incomplete: str) -> list[str]:
         return [value for value in values() if value.startswith(incomplete)]

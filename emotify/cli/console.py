@@ -1,4 +1,4 @@
-"""Results to stdout, talk to stderr; a terminal gets colour and progress, a pipe gets plain lines."""
+"""Results go to stdout, messages to stderr. A terminal gets colour and progress bars, a pipe plain lines."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_PIPE_WIDTH = 1000  # columns: nothing is folded there
-_LINE = json.JSONEncoder(allow_nan=False)  # json.dumps would make one for each line
+_PIPE_WIDTH = 1000  # columns, so that rows in a pipe are not wrapped
+_LINE = json.JSONEncoder(allow_nan=False)  # kept, as json.dumps would make one per line
 
 
 @dataclass(frozen=True)
 class Messages:
-    """How much a command says, and where: two options of every command, and what they decide."""
+    """The options --quiet and --verbose of every command, and the messages that they allow."""
 
     quiet: bool = declare(False, "Print results and errors only.", OUTPUT, also="-q")
     verbose: bool = declare(False, "Print more details on stderr.", OUTPUT, also="-v")
 
     @cached_property
     def out(self) -> Console:
-        """Rich's view of stdout."""
+        """Rich's console for stdout."""
         from rich.console import Console
 
         return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
     @cached_property
     def err(self) -> Console:
-        """Rich's view of stderr."""
+        """Rich's console for stderr."""
         from rich.console import Console
 
         return Console(stderr=True, highlight=False)
 
     @property
     def plain(self) -> bool:
-        """Whether stdout's encoding may have nothing but ASCII."""
+        """Whether stdout's encoding has only ASCII characters."""
         return self.out.options.ascii_only
 
     def show(self, content: Table | Text, *, aside: bool = False) -> None:
-        """Print a table or a text on stdout, or `aside` on stderr, and a blank line; a pipe gets no borders."""
+        """Print a table or a text and a blank line on stdout, or with `aside` on stderr; a pipe gets no borders."""
         stream, console = (sys.stderr, self.err) if aside else (sys.stdout, self.out)
         if stream.isatty():
             console.print(content)
@@ -61,7 +61,7 @@ class Messages:
         from rich.table import Table
 
         if isinstance(content, Table):
-            # Rules of nothing: other boxes become + and | where the encoding has no lines.
+            # A box of spaces: Rich replaces other boxes by + and | if the encoding has no line characters.
             content.box, content.pad_edge = Box("    \n" * 8, ascii=True), False
         with console.capture() as capture:
             console.print(content)
@@ -69,27 +69,27 @@ class Messages:
         print(*lines, sep="\n", end="\n\n", file=stream)
 
     def notice(self, text: str) -> None:
-        """Tell on stderr what the user would want to know, unless --quiet."""
+        """Print a note on stderr, unless --quiet."""
         if not self.quiet:
             _print_lines(text)
 
     def error(self, text: str) -> None:
-        """Tell on stderr what went wrong with a part of the work, --quiet or not."""
+        """Print on stderr that a part of the work failed, even with --quiet."""
         _print_lines(text)
 
     def detail(self, text: str) -> None:
-        """Tell on stderr what only --verbose asks for."""
+        """Print a detail on stderr, only with --verbose."""
         if self.verbose:
             self.notice(text)
 
 
 def next_command(*words: object, data: object = None, classes: Iterable[str] = ()) -> str:
-    """Return an emotify command to show, quoted for a shell, with the --data that was given, and what its classes mean.
+    """Return an emotify command for the user to copy, quoted for a shell, with --data and the options of its classes.
 
-    classes: words of the command line.
+    classes: words of the command line, such as --class-order affectnet.
     """
     command = ["emotify", *map(str, words), *([] if data is None else ["--data", str(data)]), *classes]
-    if sys.platform == "win32":  # where single quotes are no quotes
+    if sys.platform == "win32":  # where the shell knows only double quotes
         return " ".join(word if re.fullmatch(r"[\w\\/:.-]+", word) else f'"{word}"' for word in command)
     return shlex.join(command)
 
@@ -105,12 +105,12 @@ def print_json_line(document: object) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error on stderr: one line, and the details that some have below it."""
+    """Print an error on stderr: one line, and details below it if there are any."""
     _print_lines(text, label="\x1b[1;31merror:\x1b[0m " if _has_colour() else "error: ")
 
 
 def print_wait(doing: str, what: str | os.PathLike[str], seconds: int) -> None:
-    """Tell on stderr what a command has been waiting for."""
+    """Print on stderr what the command is waiting for."""
     _print_lines(f"still {doing} {printable(what)} after {seconds} s")
 
 
@@ -118,7 +118,7 @@ def _print_lines(text: str, *, label: str = "") -> None:
     try:
         print(label + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
     except BrokenPipeError:
-        # Nobody listens any more; the work itself goes on.
+        # The reader of stderr has gone; the work goes on.
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the rest of the process
 
 

@@ -1,4 +1,4 @@
-"""The data of a command, and what is told about it."""
+"""The options that name the data of a command, and the messages about it."""
 
 # ruff: noqa: RUF009 - each default is declared by a function that returns a field
 
@@ -43,14 +43,14 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifiedData(DataOptions):
-    """Those, and what the classes in the data mean: for `train`, options of the training itself."""
+    """The options that say where the data is and what its classes mean. In `train` the latter are in TrainConfig."""
 
     class_order: str = dataclasses.field(default="", metadata=_TRAIN["class_order"].metadata)
     exclude_classes: str = dataclasses.field(default="", metadata=_TRAIN["exclude_classes"].metadata)
 
     @property
     def class_words(self) -> list[str]:
-        """The options about classes, as a command to show has them."""
+        """The options about classes as words of the command line."""
         order = ["--class-order", self.class_order] if self.class_order else []
         return [*order, *(["--exclude-classes", self.exclude_classes] if self.exclude_classes else [])]
 
@@ -78,7 +78,9 @@ def load_dataset(
         dataset = read_dataset(
             source, ferplus=votes, dedupe=dedupe, look_for_duplicates=look, rules=rules, scored=scored
         )
-    tell = messages.detail if wanted.data else messages.notice  # which of the usual places it was, nobody said
+    tell = (
+        messages.detail if wanted.data else messages.notice
+    )  # without --data the user does not know yet which one was found
     tell(f"data: {source}")
     if votes and not wanted.ferplus:
         messages.notice(f"votes of FER+: {votes}")

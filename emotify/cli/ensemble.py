@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from emotify.data import Dataset, LabelledImages
     from emotify.ensembling.combine import Combination, CrowdCombination
 
-_MANY = 12  # members; from here on what they cost is worth a word
+_MANY = 12  # members, from which on the time they take is printed
 
 
 @with_settings
@@ -48,12 +48,15 @@ def ensemble(
         Method,
         typer.Option(
             "--method",
-            help="mean averages log-probabilities; probabilities averages probabilities; weighted fits weights with "
-            "the lowest NLL on valid; greedy adds, one by one, the member that helps most.",
+            help="mean averages log-probabilities; probabilities averages probabilities; weighted fits weights that "
+            "minimise the NLL on valid; greedy adds the most helpful member, one at a time.",
         ),
     ] = Method.MEAN,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Seed of the folds, and of greedy's bags.")
+        int,
+        typer.Option(
+            "--seed", metavar="N", min=0, help="Seed of the cross-validation folds and of greedy's bootstrap samples."
+        ),
     ] = 0,
     out: Annotated[
         Path | None,
@@ -67,7 +70,7 @@ def ensemble(
     messages: Messages,
     debug: Debug = False,
 ) -> None:
-    """Combine runs; say whether it helped, and why.
+    """Combine runs, and report whether that helps and why.
 
     \b
     Examples:
@@ -94,7 +97,7 @@ def ensemble(
     answers = np.stack([each.labels for each in answered])
     again = identical_members(answers)
     for later, earlier in again.items():
-        messages.notice(f"{members[later].name} answers exactly as {members[earlier].name}: counted once")
+        messages.notice(f"{members[later].name} gives the same outputs as {members[earlier].name}: counted once")
     different = [number for number in range(len(members)) if number not in again]
     paths, names = [paths[number] for number in different], [members[number].name for number in different]
     with working(messages, f"combining {amount(len(names), 'run')}"):
@@ -113,7 +116,7 @@ def ensemble(
 
 
 def _save(paths: Sequence[Path], names: Sequence[str], combination: Combination, out: Path | None) -> Path:
-    """Make the ensemble's folder, with a figure of how its members differ, and return it."""
+    """Save the ensemble in its folder, with a figure of how its members differ, and return the folder."""
     from emotify.ensembling.ensemble import save_ensemble
     from emotify.reports.figures import plot_disagreement
 
@@ -130,26 +133,25 @@ def _save(paths: Sequence[Path], names: Sequence[str], combination: Combination,
 def _combine_crowd(
     crowds: Sequence[Float32Array], valid: LabelledImages, combination: Combination, messages: Messages
 ) -> CrowdCombination | None:
-    """Combine the crowd's heads; say why where they cannot be combined."""
+    """Combine the crowd heads; None, with a printed reason, if they cannot be combined."""
     import numpy as np
 
     from emotify.ensembling.combine import combine_crowd
 
     if len(crowds) < len(combination.member_scores):
         missing = len(combination.member_scores) - len(crowds)
-        messages.notice(f"the ensemble has no crowd head: {amount(missing, 'member')} has none")
+        messages.notice(f"the ensemble has no crowd head: {amount(missing, 'member')} without one")
         return None
     if valid.votes is None:
         messages.notice(
-            "the crowd heads are pooled with the temperature of the labels' heads: the data has no votes; name them "
-            "with --ferplus"
+            "the crowd heads get the temperature of the labels heads: the data has no votes; name them with --ferplus"
         )
         return None
     return combine_crowd(np.stack(crowds), valid.votes, combination.pooling)
 
 
 def _check(paths: Sequence[Path], out: Path | None) -> None:
-    """Raise ModelError for what is no run, WriteError where the folder is there or cannot be made."""
+    """Raise ModelError for a path that is no run, WriteError if the folder exists or cannot be made."""
     map_models(paths, lambda path: resolve(path, takes=(Kind.RUN,)))
     if out is None:
         check_folder(RUNS, overwrite=True)
@@ -159,26 +161,26 @@ def _check(paths: Sequence[Path], out: Path | None) -> None:
 
 
 def _check_valid(dataset: Dataset) -> None:
-    """Raise InputError without the split that everything is chosen on; no other split is looked at."""
+    """Raise InputError without the valid split, on which the ensemble is chosen; no other split is used."""
     from emotify.data import Split
 
     if Split.VALID not in dataset.splits or not len(dataset.splits[Split.VALID]):
-        msg = f"{dataset.source} has no valid split, on which an ensemble is chosen"
+        msg = f"{dataset.source} has no valid split; an ensemble is chosen on it, so name data that has one"
         raise InputError(msg)
 
 
 def _tell(names: Sequence[str], combination: Combination, messages: Messages) -> None:
-    """Tell what was decided otherwise than one would expect, and why."""
+    """Print each unexpected decision and its reason."""
     method, taken, trials = combination.method, combination.taken, combination.trials
     if taken is not method:
         messages.notice(
-            f"{method} does not pay on images it was not fitted to (NLL {trials[method].cross_fitted.nll:.4f}, "
-            f"{taken} {trials[taken].cross_fitted.nll:.4f}): taking {taken}"
+            f"{method} does not help on images that it was not fitted to (NLL {trials[method].cross_fitted.nll:.4f}, "
+            f"{taken} {trials[taken].cross_fitted.nll:.4f}): using {taken}"
         )
     weights = combination.pooling.weights
     for name, weight in zip(names, weights, strict=True):
         if not weight:
-            messages.notice(f"{name} is dropped: it has no weight")
+            messages.notice(f"{name} is dropped: its weight is 0")
     kept = sum(weight > 0 for weight in weights)
     if kept >= _MANY:
         messages.notice(f"{kept} members take {kept} times as long to predict as one")
@@ -188,7 +190,7 @@ def _tell(names: Sequence[str], combination: Combination, messages: Messages) ->
 
 
 def _next(paths: Sequence[Path], folder: Path, combination: Combination, wanted: ClassifiedData) -> str:
-    """Return the command to go on with: another way to combine, or the best member, where the ensemble is worse."""
+    """Return the next command: export; or, if the ensemble is worse, another method or its best member."""
     from emotify.ensembling.weights import BEST
 
     data, classes = wanted.data, wanted.class_words

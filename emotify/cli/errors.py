@@ -1,4 +1,4 @@
-"""The one place that turns exceptions into a line on stderr and an exit code."""
+"""Turns exceptions into one line on stderr and an exit code. No other module does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from emotify.files import printable
 from emotify.stopping import Interrupted, interruption
 from emotify.waiting import reporting_waits
 
-_WrongUsage: Any = typer.BadParameter.__base__  # Typer gives no name to its errors of usage
+_WrongUsage: Any = typer.BadParameter.__base__  # Typer does not export its usage error
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _DISTRIBUTIONS = {"PIL": "pillow", "pillow_heif": "pillow-heif"}
 CRASH_LOG = Path("emotify.crash.log")
@@ -30,7 +30,7 @@ CRASH_LOG = Path("emotify.crash.log")
 
 @contextmanager
 def hint_on_interrupt(what_now: str) -> Iterator[None]:
-    """Let an interrupt of the block say what to do next, as `start again with the same command`."""
+    """Add to the message of an interrupt in the block what to do next, such as `start again with the same command`."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -41,7 +41,7 @@ def hint_on_interrupt(what_now: str) -> Iterator[None]:
 
 
 class Commands(TyperGroup):
-    """The commands of emotify, and what becomes of their errors."""
+    """The commands of emotify, with the handling of their errors."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - what TyperGroup says
         with _writing(), _reporting_errors(), _wording_usage():  # --help and --version
@@ -58,7 +58,7 @@ class Commands(TyperGroup):
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Write out what stdout still holds, however the block ends: Python would, and complain where it cannot."""
+    """Flush stdout when the block ends, and report an error of that in our words instead of Python's."""
     ended: typer.Exit | None = None
     try:
         try:
@@ -77,18 +77,18 @@ def _writing() -> Iterator[None]:
 
 
 def _has_left(error: OSError) -> bool:
-    """Whether an error of writing says that whoever read us has left, as `| head` does."""
+    """Return whether a write failed because the reader of the pipe has ended, such as `| head`."""
     return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
 
 
 @contextmanager
 def _wording_usage() -> Iterator[None]:
-    """Turn what Typer itself finds wrong, such as an unknown option, into a UsageError in our wording."""
+    """Turn an error that Typer itself finds, such as an unknown option, into a UsageError."""
     try:
         yield
     except _WrongUsage as error:
         message = str(error.format_message()).removesuffix(".")
-        if error.ctx is None or not message or "\n" in message:  # no arguments at all: Typer shows the help
+        if error.ctx is None or not message or "\n" in message:  # there are no arguments: Typer shows the help
             raise
         msg = f"{message[:1].lower()}{message[1:]}; see {error.ctx.command_path} --help"
         raise UsageError(msg) from None
@@ -96,7 +96,7 @@ def _wording_usage() -> Iterator[None]:
 
 @contextmanager
 def _reporting_errors() -> Iterator[None]:
-    """Turn what a command raises into a line on stderr and its exit code, all but what stdout is to blame for."""
+    """Turn an exception of a command into a line on stderr and an exit code. Errors of stdout are re-raised."""
     try:
         with _reporting_signals():
             yield
@@ -124,7 +124,7 @@ def _reporting_errors() -> Iterator[None]:
 
 
 def _missing_package(error: BaseException | None) -> str:
-    """Return the name, on the package index, of the package whose absence led to an error; or nothing."""
+    """Return the name on PyPI of the package whose absence caused an error, or an empty text."""
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name:
             module = error.name.partition(".")[0]
@@ -135,7 +135,7 @@ def _missing_package(error: BaseException | None) -> str:
 
 @contextmanager
 def _reporting_signals() -> Iterator[None]:
-    """Turn an error that was made of a signal's, by a library in which it came, into that again."""
+    """Raise the interrupt again if a library replaced it by an error of its own."""
     try:
         yield
     except Exception as error:
@@ -146,7 +146,7 @@ def _reporting_signals() -> Iterator[None]:
 
 
 def forget_stdout() -> None:
-    """Send what is still unwritten nowhere: python would complain once more when it closes stdout."""
+    """Discard the unwritten rest of stdout; else Python would report the same error again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -45,25 +45,31 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="MODEL",
-            help="Runs, ensembles, .onnx files, default or fast. Without: all of runs/.",
+            help="Runs, ensembles, .onnx files, or the packaged models default and fast. Default: all of runs/.",
             show_default=False,
             autocompletion=offering(any_models),
         ),
     ] = None,
     data: ClassifiedData,
-    split: Annotated[SplitName, typer.Option("--split", help="Images to score on.")] = SplitName.VALID,
+    split: Annotated[SplitName, typer.Option("--split", help="Split to score on.")] = SplitName.VALID,
     head: HeadName = None,
     tta: Tta = False,
     views: Views = None,
     min_accuracy: Annotated[
-        float | None, typer.Option("--min-accuracy", metavar="X", min=0, max=1, help="Exit 7 if the best is below X.")
+        float | None,
+        typer.Option(
+            "--min-accuracy", metavar="X", min=0, max=1, help="End with exit code 7 if the best accuracy is below X."
+        ),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="DIR", help="Write a page, DIR/index.html, and its figures as PNG and SVG."),
+        typer.Option("--report", metavar="DIR", help="Write a page, DIR/index.html, with figures as PNG and SVG."),
     ] = None,
     with_images: Annotated[
-        bool, typer.Option("--with-images", help="Show the most telling faces in the report; without it, none.")
+        bool,
+        typer.Option(
+            "--with-images", help="Show faces in the report: the most confident mistakes and others. Default: none."
+        ),
     ] = False,
     force: Force = False,
     device: Device = "auto",
@@ -72,26 +78,29 @@ def evaluate(
     messages: Messages,
     debug: Debug = False,
 ) -> None:
-    """Score models on one split; compare several.
+    """Score models on one split, and compare several.
 
-    Several make a leaderboard with paired tests.
+    Several models give a leaderboard with paired significance tests.
 
-    A model trained with the votes of FER+ has two heads. Its labels head is scored against FER-2013's labels, its crowd
-    head against the expression that most of FER+'s annotators named; --head makes one head answer both questions.
+    A model trained with the votes of FER+ has two heads. The labels head predicts FER-2013's label. The crowd head
+    predicts what most of FER+'s ten annotators named. Each is scored against its own truth; --head scores one head
+    against both.
 
-    Runs that differ in their seed (and the machine) alone are also scored together, and such recipes are compared
-    over their seeds.
+    Runs that differ only in seed and machine share a recipe. Recipes are also compared over their seeds.
+
+    NLL is the negative log-likelihood of the truth, ECE the expected calibration error; for both, lower is better.
+    Clean scores leave out images that also occur in train.
 
     \b
     Examples:
       emotify evaluate                                  every finished run and ensemble in runs/
       emotify evaluate runs/20260131-120000-cnn-s0-1a2b --split test
-      emotify evaluate default fast                     the models inside emotify
-      emotify evaluate default --head labels            what the labels head says of both truths
+      emotify evaluate default fast                     the packaged models
+      emotify evaluate default --head labels            the labels head against both truths
       emotify evaluate model.onnx --views mirror --json
       emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts
       emotify evaluate fast --data affectnet/ --class-order affectnet --exclude-classes contempt
-      emotify evaluate --report report/                 a page to keep, to print, to pass on
+      emotify evaluate --report report/                 a page with figures
     """
     _check_report(report, with_images=with_images, force=force)
     paths = runs_and_ensembles(models, messages, with_ensembles=True)
@@ -115,7 +124,7 @@ def evaluate(
             page = write_report(
                 report, leaderboard, images, diversity, data=name, with_images=with_images, overwrite=force
             )
-        hint = "" if with_images else "; it has no faces, --with-images shows the most telling ones"
+        hint = "" if with_images else "; it shows no faces, --with-images adds some"
         messages.notice(f"wrote {printable(page)}{hint}")
     if min_accuracy is not None:
         _check_accuracy(leaderboard.results[0].scores.accuracy, min_accuracy, split)
@@ -137,7 +146,7 @@ def _score(
     recipes: Sequence[str | None],
     head: Head | None,
 ) -> tuple[Leaderboard, Diversity | None]:
-    """Return the leaderboard on one split, and what the classifiers share. Raises InputError for an empty split."""
+    """Return the leaderboard on one split, and the diversity of the models. Raises InputError for an empty split."""
     from emotify.data import also_in, nearly_in
     from emotify.ensembling.diversity import diversity_of
     from emotify.evaluation.classifier import AveragedViews
@@ -150,7 +159,7 @@ def _score(
     in_train = near_train = None
     if split != SplitName.TRAIN and SplitName.TRAIN in dataset.splits:
         train = dataset.splits[SplitName.TRAIN].images
-        with working(messages, "looking for the same images in train"):
+        with working(messages, "searching train for the same images"):
             in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
     valid = dataset.splits.get(SplitName.VALID)
     count = len(images) + (0 if valid is None or split == SplitName.VALID else len(valid))
@@ -170,7 +179,7 @@ def _score(
 
 
 def _replay(classifiers: Sequence[Classifier], messages: Messages) -> None:
-    """Raise GateError where an exported file does not answer here as it did where it was made."""
+    """Raise GateError if an exported file gives other outputs on this machine than where it was exported."""
     from emotify.machine import describe_cpu
     from emotify.onnx_runtime.classifier import Session
     from emotify.onnx_runtime.reference import TOLERANCE, replay
@@ -182,20 +191,20 @@ def _replay(classifiers: Sequence[Classifier], messages: Messages) -> None:
         name = printable(session.name)
         if not difference <= TOLERANCE:
             msg = (
-                f"{name} answers its reference vectors otherwise than where it was made: probabilities differ by "
-                f"{difference:.2g} (allowed {TOLERANCE}) on {describe_cpu()}; export it again, or update onnxruntime"
+                f"{name} does not reproduce its reference outputs on {describe_cpu()}: probabilities differ by "
+                f"{difference:.2g} (allowed {TOLERANCE}); export it again, or update onnxruntime"
             )
             raise GateError(msg)
-        messages.notice(f"{name} answers its reference vectors within {difference:.1e} on {describe_cpu()}")
+        messages.notice(f"{name} reproduces its reference outputs within {difference:.1e} on {describe_cpu()}")
 
 
 def _check_report(folder: Path | None, *, with_images: bool, force: bool) -> None:
-    """Refuse, before any work, what would fail after it."""
+    """Raise WriteError or UsageError before any work if the report cannot be written."""
     if folder is not None:
         check_temporary_folder()
         check_folder(folder, overwrite=force)
     elif with_images:
-        msg = "--with-images is about the page of --report; name that too"
+        msg = "--with-images needs --report; add that"
         raise UsageError(msg)
 
 

@@ -29,8 +29,8 @@ from emotify.files import check_temporary_folder, is_same_file, printable
 from emotify.opening import Kind, resolve
 from emotify.runs import RUNS, ensembles, finished_runs
 
-# Photographs are of other faces than FER-2013's searches. At this power accuracy and balanced accuracy against FER+'s
-# majority have their largest sum on valid, and the mean accuracy on photographs from elsewhere is largest, too.
+# Photographs have other class frequencies than FER-2013. This power maximises the sum of accuracy and balanced accuracy
+# against FER+'s majority on valid; the mean accuracy on photographs from elsewhere is largest there, too.
 PRIOR_POWER = 0.6
 
 if TYPE_CHECKING:
@@ -47,17 +47,19 @@ def export(
         Path | None,
         typer.Argument(
             metavar="MODEL",
-            help="A run or ensemble. Default: the newest ensemble, else the newest run.",
+            help="A run, an ensemble or an .onnx file of emotify's. Default: the newest ensemble, else the newest run.",
             autocompletion=offering(trained),
         ),
     ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, which is the only format and the default.")] = True,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX. This is the default and the only format.")] = True,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Default: model.onnx in the model's own folder.")
     ] = None,
     precision: Annotated[
         FilePrecision,
-        typer.Option("--precision", help="How weights are stored. fp16 halves the file; int8 is smallest and fastest."),
+        typer.Option(
+            "--precision", help="Number format of the weights. fp16 halves the file; int8 is smallest and fastest."
+        ),
     ] = "fp32",
     tta: Tta = False,
     views: Views = None,
@@ -68,8 +70,8 @@ def export(
             metavar="X",
             min=0,
             max=1,
-            help="Divide the crowd head's answers by how often people named each expression in train, to this power. "
-            f"Default: {PRIOR_POWER:g}.",
+            help="Divide the crowd head's probabilities by the class frequencies of train to this power, so that rare "
+            f"expressions are named more often. Default: {PRIOR_POWER:g}.",
         ),
     ] = None,
     data: ClassifiedData,
@@ -79,15 +81,15 @@ def export(
     messages: Messages,
     debug: Debug = False,
 ) -> None:
-    """Write a run or an ensemble as one .onnx file.
+    """Export a run or an ensemble as one .onnx file.
 
-    The file is self-contained, and proved equal to the networks before it is kept.
+    The file is self-contained. Before it is saved, its outputs are compared with those of the networks in PyTorch.
 
     \b
     Examples:
       emotify export --onnx                             the newest ensemble, else the newest run
       emotify export runs/ensemble --views mirror --precision fp16 --out model.onnx
-      emotify export old.onnx --precision int8 --out new.onnx    its networks, as this version writes them
+      emotify export old.onnx --precision int8 --out new.onnx    export an older file again
     """
     from emotify.exporting import export as exporting
 
@@ -141,20 +143,18 @@ def _document(result: Export) -> dict[str, object]:
 
 
 def _tell(result: Export, messages: Messages) -> None:
-    """Tell how the file differs from torch, and what to do next."""
-    kind = "images, drawn ones among them" if result.drawn_images else "valid images"
+    """Print how the file differs from PyTorch, and the next command."""
+    kind = "images, including drawn ones" if result.drawn_images else "valid images"
     size = f"{result.bytes / 1e6:.2f} MB"
-    messages.notice(f"{size}; differs from torch by at most {result.difference:.1e} on {result.images} {kind}")
+    messages.notice(f"{size}; differs from PyTorch by at most {result.difference:.1e} on {result.images} {kind}")
     if result.folded_gates:
-        messages.notice(
-            f"folded {result.folded_gates} gates that do the same to every image into the convolutions before them"
-        )
+        messages.notice(f"folded {result.folded_gates} constant gates into the convolutions before them")
     before, after = result.torch_scores, result.file_scores
     if before is None or after is None:
-        messages.notice("no data found, so the file says nothing of its scores; name the data with --data")
+        messages.notice("no data found, so the file contains no scores; name the data with --data")
     else:
         change = 100 * (after.accuracy - before.accuracy)
-        messages.notice(f"valid accuracy {after.accuracy:.2%} ({change:+.2f} points from torch), NLL {after.nll:.3f}")
+        messages.notice(f"valid accuracy {after.accuracy:.2%} ({change:+.2f} points from PyTorch), NLL {after.nll:.3f}")
     if result.torch_crowd is not None and result.file_crowd is not None:
         accuracy = result.file_crowd.scores.accuracy
         change = 100 * (accuracy - result.torch_crowd.scores.accuracy)
@@ -164,7 +164,7 @@ def _tell(result: Export, messages: Messages) -> None:
 
 @dataclass(frozen=True)
 class _Opened:
-    """The members of a run or an ensemble, and how they answer together."""
+    """The members of a run, an ensemble or a file, and how their outputs are pooled."""
 
     name: str
     members: list[tuple[str, Network]]
@@ -177,12 +177,12 @@ class _Opened:
 def _crowd_pooling(
     opened: _Opened, valid: LabelledImages | None, prior_power: float | None, messages: Messages
 ) -> CrowdPooling | None:
-    """Return how the crowd heads answer; None where a member has none. Raises UsageError for a power without them."""
+    """Return the pooling of the crowd heads; None if a member has none. Raises UsageError for a power without them."""
     networks = [network for _, network in opened.members]
     priors = [network.crowd_prior for network in networks if network.crowd and network.crowd_prior is not None]
     if len(priors) < len(networks):
         if prior_power is not None:
-            msg = f"--prior-power is about crowd heads, and {printable(opened.name)} has none: train with --ferplus"
+            msg = f"--prior-power needs a crowd head, and {printable(opened.name)} has none; train with --ferplus"
             raise UsageError(msg)
         return None
     import numpy as np
@@ -199,7 +199,7 @@ def _crowd_pooling(
             np.stack([each for each in answers if each is not None]), valid.votes, opened.pooling
         )
     if pooling is None:
-        messages.notice("the crowd head has no temperature: no votes were found to fit it to; name them with --ferplus")
+        messages.notice("the crowd head has no fitted temperature, as no votes were found; name them with --ferplus")
         pooling = dataclasses.replace(opened.pooling, temperature=1.0)
     powers = (prior_power, opened.prior_power, PRIOR_POWER)
     power = next(each for each in powers if each is not None)
@@ -211,7 +211,7 @@ def _newest(messages: Messages) -> Path:
     if not found:
         msg = f"no ensemble and no finished run in {RUNS}/; make one with: emotify train"
         raise ModelError(msg)
-    messages.notice(f"taking the newest: {found[-1]}")
+    messages.notice(f"using the newest: {found[-1]}")
     return found[-1]
 
 
@@ -222,7 +222,7 @@ def _file_name(precision: str, views: str) -> str:
 
 def _beside(path: Path, precision: str, views: str, *, is_file: bool) -> Path:
     if is_file:
-        msg = f"{printable(path)} is exported already; name the file to make of it with --out"
+        msg = f"{printable(path)} is an exported file already; name the new file with --out"
         raise UsageError(msg)
     return path / _file_name(precision, views)
 
@@ -234,7 +234,7 @@ def _check_other(target: Path, path: Path) -> None:
 
 
 def _open_members(path: Path, *, threads: int) -> _Opened:
-    """Open a run, an ensemble, or the networks inside an exported file."""
+    """Open the networks of a run, an ensemble or an exported file."""
     if resolve(path).kind is Kind.FILE:
         from emotify.exporting.read_back import read_members
 
@@ -254,7 +254,7 @@ def _open_members(path: Path, *, threads: int) -> _Opened:
         members, pooling, crowd = (classifier,), Pooling((1.0,), 1.0), None
     networks = [(member.name, member.network) for member in members if isinstance(member, NetworkClassifier)]
     if len(networks) != len(members):
-        msg = f"{printable(path)} is exported already; expected a run or an ensemble"
+        msg = f"{printable(path)} is an exported file; expected a run or an ensemble"
         raise UsageError(msg)
     return _Opened(classifier.name, networks, pooling, crowd)
 
@@ -262,21 +262,19 @@ def _open_members(path: Path, *, threads: int) -> _Opened:
 def _measured_on(
     dataset: Dataset | None, precision: FilePrecision
 ) -> tuple[LabelledImages | None, LabelledImages | None]:
-    """Return the valid and train images, where they are. Raises InputError for a precision that needs both."""
+    """Return the valid and train images, or None. Raises InputError if one is missing that `precision` needs."""
     from emotify.data import Split
 
     splits = dataset.splits if dataset else {}
     valid, train = splits.get(Split.VALID), splits.get(Split.TRAIN)
     if precision != "fp32" and (valid is None or train is None):
-        msg = (
-            f"--precision {precision} needs the train and valid images, to measure what it costs; name them with --data"
-        )
+        msg = f"--precision {precision} needs train and valid images, to measure the accuracy; name them with --data"
         raise InputError(msg)
     return valid, train
 
 
 def _read_data(data: ClassifiedData, messages: Messages, *, required: bool) -> Dataset | None:
-    """Read the data; without any, and where it is not required, return None: drawn faces prove the file then."""
+    """Read the data. Return None without any, unless it is required; the file is then checked on drawn faces."""
     from emotify.data import find_data
 
     try:

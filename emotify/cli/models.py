@@ -1,4 +1,4 @@
-"""Run folders, ensemble folders and .onnx files, opened alike."""
+"""Opens run folders, ensemble folders and .onnx files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 
 
 def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Classifier:
-    """Open a MODEL, whatever it is. Raises ModelError when it is none, or damaged."""
+    """Open a MODEL: a run, an ensemble or an .onnx file. Raises ModelError if it is missing or damaged."""
     model = resolve(path)
     if model.kind is Kind.FILE:
         from emotify.onnx_runtime.classifier import open_session
@@ -39,16 +39,16 @@ def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Cl
 
 
 def open_classifiers(paths: Sequence[Path], *, device: str, threads: int) -> list[Classifier]:
-    """Open several models. Raises ModelError, which tells the first five that cannot be opened, and how many."""
+    """Open several models. Raises ModelError, which names the first five that cannot be opened, and their number."""
     return map_models(paths, lambda path: open_classifier(path, device=device, threads=threads))
 
 
-def map_models(paths: Sequence[Path], look: Callable[[Path], Found]) -> list[Found]:
-    """Return what `look` makes of each model. Raises ModelError with the first five mistakes and their number."""
+def map_models(paths: Sequence[Path], function: Callable[[Path], Found]) -> list[Found]:
+    """Return the result of `function` for each path. Raises ModelError with the first five mistakes and a count."""
     found, mistakes = [], []
     for path in paths:
         try:
-            found.append(look(path))
+            found.append(function(path))
         except ModelError as error:
             mistakes.append(str(error))
     if mistakes:
@@ -57,7 +57,7 @@ def map_models(paths: Sequence[Path], look: Callable[[Path], Found]) -> list[Fou
 
 
 def runs_and_ensembles(given: Sequence[Path] | None, messages: Messages, *, with_ensembles: bool) -> list[Path]:
-    """Return the models that were given, else every finished run (and ensemble) in runs/, and say which."""
+    """Return the given models. Without any, print and return every finished run (and ensemble) in runs/."""
     if given:
         return list(given)
     found = finished_runs(RUNS) + (ensembles(RUNS) if with_ensembles else [])
@@ -65,14 +65,14 @@ def runs_and_ensembles(given: Sequence[Path] | None, messages: Messages, *, with
     if not found:
         msg = f"no finished {kinds} in {RUNS}/; make one with: emotify train"
         raise ModelError(msg)
-    messages.notice(f"taking every finished {kinds} in {RUNS}/: {', '.join(path.name for path in found)}")
+    messages.notice(f"using every finished {kinds} in {RUNS}/: {', '.join(path.name for path in found)}")
     return found
 
 
 def recipe_names(paths: Sequence[Path]) -> list[str | None]:
-    """Return what the training of each model is called but for its seed and its machine; different ones differ.
+    """Return a name for each run's recipe, its options without seed and machine; different recipes differ.
 
-    None for what is no run, for a run whose options cannot be read, and for the same training once more.
+    None for a model that is no run, for a run whose options cannot be read, and for a repeated training.
     """
     from emotify.training.config import read_config
     from emotify.training.recipes import distinguish

@@ -1,4 +1,4 @@
-"""The options that several commands share, and those that a command takes from the fields of a configuration."""
+"""Options that several commands share, and options that are declared as fields of a dataclass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emotify.training.config import TrainConfig
 
 
 def declared(field: dataclasses.Field[Any], offers: Offers = NO_OFFERS) -> Any:  # noqa: ANN401 - Typer's OptionInfo
-    """Return the option that the field of a configuration declares; offers: what a shell completes, by field."""
+    """Return the Typer option that a dataclass field declares. offers: completions of the shell, by field name."""
     about = setting(field)
     names = [option(field.name)]
     if about.also is not None and about.also.startswith("--no-"):
@@ -38,7 +38,7 @@ def declared(field: dataclasses.Field[Any], offers: Offers = NO_OFFERS) -> Any: 
 
 
 def _shown_range(about: Setting) -> tuple[float | None, float | None]:
-    """Return the bounds that the help shows; those of a configuration that are odd, it checks itself."""
+    """Return the bounds that the help shows. Typer has no open bounds; the dataclass checks those itself."""
     if about.at_least is None or about.at_most == LARGEST_FLOAT or about.below is not None:
         return None, None
     return about.at_least, about.at_most
@@ -56,8 +56,8 @@ HeadName: TypeAlias = Annotated[
     Head | None,
     typer.Option(
         "--head",
-        help="Question to answer: labels for FER-2013's label, crowd for what most people would say. Default: each "
-        "head answers its own.",
+        help="Which head answers: labels predicts FER-2013's label, crowd what most people would say. Default: each "
+        "head is scored against its own truth.",
     ),
 ]
 Device: TypeAlias = Annotated[str, declared(_TRAIN["device"], TRAIN_OFFERS)]
@@ -66,15 +66,15 @@ Views: TypeAlias = Annotated[
     ViewsName | None,
     typer.Option(
         "--views",
-        help="Variants of each image whose answers are averaged: the image alone; also its mirror image, in twice the "
-        "time; or five positions and their mirror images, in ten times the time. Default: one.",
+        help="Average over variants of each image (test-time augmentation). mirror adds the mirror image and takes "
+        "twice the time; ten takes five crops and their mirror images. Default: one, the image alone.",
     ),
 ]
 Tta: TypeAlias = Annotated[bool, typer.Option("--tta", hidden=True, help="The same as --views mirror.")]
 
 
 def chosen_views(views: ViewsName | None, *, tta: bool) -> ViewsName | None:
-    """Return the views that were asked for; None where none were. --tta is the older name of --views mirror."""
+    """Return the value of --views, or None if not given. --tta is the older name of --views mirror."""
     return views or ("mirror" if tta else None)
 
 
@@ -82,11 +82,10 @@ Command: TypeAlias = Callable[..., None]
 
 
 def with_settings(command: Command, offers: Offers = NO_OFFERS) -> Command:
-    """Let a command have an option for each field of the dataclasses among its parameters.
+    """Replace each parameter of a command whose type is a dataclass by one option per field.
 
-    The command is then called with such a dataclass, made of the values; where the parameter is of the type
-    Annotated[dict, DATACLASS], with the values themselves, which are not checked yet. Offers: what a shell completes,
-    by field.
+    The command is called with an instance of the dataclass. For a parameter of type Annotated[dict, DATACLASS] it is
+    called with a dict of the unchecked values instead. offers: completions of the shell, by field name.
     """
     signature = inspect.signature(command, eval_str=True)
     groups = {name: group for name, each in signature.parameters.items() if (group := _group(each.annotation))}
@@ -109,7 +108,7 @@ def with_settings(command: Command, offers: Offers = NO_OFFERS) -> Command:
 
 
 def _group(annotation: Any) -> type[Any] | None:  # noqa: ANN401 - any annotation
-    """Return the dataclass whose fields are options, or None for a parameter that is one itself."""
+    """Return the dataclass of a parameter's annotation, or None for an ordinary option."""
     for each in (annotation, *getattr(annotation, "__metadata__", ())):
         if isinstance(each, type) and dataclasses.is_dataclass(each):
             return each

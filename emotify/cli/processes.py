@@ -1,4 +1,4 @@
-"""Training with several processes under torchrun: what each does when another one is gone."""
+"""Training with several processes under torchrun, and what each does when another one has died."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def together(training: Training) -> Iterator[None]:
-    """Let the block train with the others. Raises UnavailableError when one of them is gone."""
+def guarded_against_lost_processes(training: Training) -> Iterator[None]:
+    """Let the block train with the other processes. Raises UnavailableError when one of them has died."""
     try:
         yield
     except RuntimeError as error:
-        if training.world.size == 1 or not _tells_of_another(error):
+        if training.world.size == 1 or not _may_be_of_another(error):
             raise
         msg = (
-            f"another process of this training is gone ({printable(str(error).partition(chr(10))[0][:200])}); "
-            f"go on under torchrun with: {shlex.join(['train', '--resume', printable(training.folder)])}"
+            f"another process of this training has died ({printable(str(error).partition(chr(10))[0][:200])}); "
+            f"resume under torchrun with: {shlex.join(['train', '--resume', printable(training.folder)])}"
         )
         raise UnavailableError(msg) from error
     training.leave_world()
 
 
-def follow(opened: AbstractContextManager[Training]) -> None:
-    """Train beside rank 0, without a word, until it ends, says stop or is gone.
+def follow_main_process(opened: AbstractContextManager[Training]) -> None:
+    """Train silently beside the main process (rank 0), until it ends, stops or dies.
 
-    Signals are left to rank 0, which finishes its step and keeps the state; a step takes all processes.
+    This process ignores signals: the main process finishes the current step, which needs all processes, and saves
+    the state.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -47,16 +48,17 @@ def follow(opened: AbstractContextManager[Training]) -> None:
                     break
             training.leave_world()
     except RuntimeError as error:
-        if not _tells_of_another(error):
+        if not _may_be_of_another(error):
             raise
-        msg = "rank 0 of this training is gone"
+        msg = "the main process (rank 0) of this training has died"
         raise Interrupted(msg) from error
 
 
-def _tells_of_another(error: RuntimeError) -> bool:
-    """Whether an error may be that of a process that is gone: gloo's are RuntimeErrors, and none of its subclasses.
+def _may_be_of_another(error: RuntimeError) -> bool:
+    """Return whether an error may come from the death of another process.
 
-    What has a class of its own (memory, CUDA, the compiler) happened in this process.
+    gloo then raises RuntimeError itself. Errors of memory, CUDA or the compiler are subclasses: they are of this
+    process.
     """
     from torch.distributed import DistError
 

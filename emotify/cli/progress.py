@@ -1,4 +1,4 @@
-"""How a training looks while it runs: a bar on a terminal, a line an epoch elsewhere."""
+"""Shows a running training: a progress bar on a terminal, else one line per epoch."""
 
 from __future__ import annotations
 
@@ -21,31 +21,30 @@ if TYPE_CHECKING:
 
     from emotify.training.loop import Epoch, Step, Training
 
-_WIDE = 100  # columns, from which on a bar has room for everything
-_REFRESH, _LINE = 0.25, 60.0  # seconds: of a bar, and from one line to the next where there is none
+_WIDE = 100  # columns that the full progress bar needs
+_REFRESH, _LINE = 0.25, 60.0  # seconds between updates of the bar, and between lines without a bar
 
 
 class Stop:
-    """Remembers that a signal asked the training to stop; a second one ends the process at once.
+    """A signal handler that asks the training to stop; a second signal ends the process at once.
 
-    patient: not so under torchrun, which passes on a Ctrl-C that every process had already.
+    patient: ignore the second signal. torchrun repeats a Ctrl-C that every process has received already.
     """
 
     def __init__(self, messages: Messages, *, patient: bool = False) -> None:
         self.signal: int | None = None
-        self._talk, self._patient = messages, patient
+        self._messages, self._patient = messages, patient
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None and self._patient:
             return
-        if self.signal is not None:  # where the system does not end the process by itself
+        if self.signal is not None:  # on systems that do not end the process by themselves
             os._exit(self.exit_code)
         self.signal = number
-        if not self._talk.quiet:
-            # Past Python's buffers: the signal may have come while something was being printed, which may not be begun
-            # again inside itself.
+        if not self._messages.quiet:
+            # Not print(): the signal may have interrupted one, and a buffer cannot be entered twice.
             with contextlib.suppress(OSError):
-                os.write(2, b"stopping after this step, to keep what is trained; once more to leave at once\n")
+                os.write(2, b"stopping after this step and saving the state; press Ctrl-C again to end at once\n")
 
     @property
     def exit_code(self) -> ExitCode:
@@ -54,7 +53,7 @@ class Stop:
 
 @contextlib.contextmanager
 def catching_signals(messages: Messages, *, patient: bool = False) -> Iterator[Stop]:
-    """Let Ctrl-C and SIGTERM set the Stop that is given, until the block ends."""
+    """Yield a Stop that handles Ctrl-C and SIGTERM until the block ends."""
     stop = Stop(messages, patient=patient)
     before = {number: set_handler(number, stop, second_ends=not patient) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -66,7 +65,7 @@ def catching_signals(messages: Messages, *, patient: bool = False) -> Iterator[S
 
 @contextlib.contextmanager
 def training_display(training: Training, messages: Messages) -> Iterator[Display]:
-    """Give what shows a training's steps and epochs."""
+    """Yield the display of a training's steps and epochs."""
     if messages.quiet or not sys.stderr.isatty():
         yield Display(training, messages, None)
         return
@@ -93,7 +92,7 @@ class Display:
     """Shows the steps and epochs of one training."""
 
     def __init__(self, training: Training, messages: Messages, bar: Progress | None) -> None:
-        self._training, self._talk, self._bar = training, messages, bar
+        self._training, self._messages, self._bar = training, messages, bar
         self._shown = self._epoch_begun = self._begun = time.monotonic()
         self._first = training.step
         self._images = 0
@@ -109,7 +108,7 @@ class Display:
             )
 
     def step(self, step: Step) -> None:
-        """Show a step, a few times a second: reading the loss makes a GPU wait."""
+        """Show a step, but only a few times a second: reading the loss makes a GPU wait."""
         self._images += step.images
         now = time.monotonic()
         speed = self._images / max(now - self._epoch_begun, 1e-3)
@@ -119,13 +118,13 @@ class Display:
         elif self._bar is None and now - self._shown > _LINE:
             self._shown = now
             left = (self._training.total_steps - step.number) * (now - self._begun) / (step.number - self._first)
-            self._talk.notice(
+            self._messages.notice(
                 f"step {step.number:,} of {self._training.total_steps:,}: loss {float(step.loss):.3f}, "
                 f"{speed:.0f} images/s, about {clock(left)} left"
             )
 
     def epoch(self, epoch: Epoch) -> None:
-        """Show an epoch that has ended."""
+        """Show a finished epoch."""
         now = time.monotonic()
         speed = self._images / (now - self._epoch_begun)
         self._images, self._epoch_begun = 0, now
@@ -134,7 +133,7 @@ class Display:
             self._bar.update(self._task, completed=epoch.step, epoch=shown, accuracy=f"{epoch.valid_accuracy:.1%}")
         self._shown = now
         crowd = "" if epoch.valid_crowd_accuracy is None else f"of the crowd {epoch.valid_crowd_accuracy:.2%}, "
-        self._talk.notice(
+        self._messages.notice(
             f"epoch {self._epoch_of(epoch.epoch)}: loss {epoch.train_loss:.3f}, "
             f"valid loss {epoch.valid_loss:.3f}, valid accuracy {epoch.valid_accuracy:.2%}, {crowd}"
             f"{speed:,.0f} images/s"

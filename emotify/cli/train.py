@@ -19,7 +19,7 @@ from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, DataOptions, load_dataset
 from emotify.cli.errors import hint_on_interrupt
 from emotify.cli.options import Debug, Json, with_settings
-from emotify.cli.processes import follow, together
+from emotify.cli.processes import follow_main_process, guarded_against_lost_processes
 from emotify.cli.progress import catching_signals, training_display
 from emotify.cli.working import working
 from emotify.errors import UsageError
@@ -44,15 +44,15 @@ def train(
     source: DataOptions,
     recipe: Annotated[
         Recipe | None,
-        typer.Option("--recipe", help="Options that go together; options that you give beside it win."),
+        typer.Option("--recipe", help="A set of options; options on the command line override it."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder in which the run's folder is made.")] = RUNS,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Parent folder of the new run folder.")] = RUNS,
     config: Annotated[
         Path | None,
         typer.Option(
             "--config",
             metavar="FILE",
-            help="The config.json of a run; options that you give beside it win.",
+            help="Read options from a run's config.json; options on the command line override them.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -61,16 +61,16 @@ def train(
         typer.Option(
             "--resume",
             metavar="RUN",
-            help="Continue an unfinished run.",
+            help="Resume an unfinished run.",
             autocompletion=offering(unfinished_runs),
         ),
     ] = None,
-    list_models: Annotated[bool, typer.Option("--list-models", help="Print the networks that --model takes.")] = False,
+    list_models: Annotated[bool, typer.Option("--list-models", help="List the networks for --model.")] = False,
     json: Json = False,
     messages: Messages,
     debug: Debug = False,
 ) -> None:
-    """Train one model; make one new folder in runs/.
+    """Train one model and save it in a new folder of runs/.
 
     \b
     Examples:
@@ -79,10 +79,10 @@ def train(
       emotify train --model cnn --augment --seed 1     another member for an ensemble
       emotify train --model resnet18 --recipe best     on a GPU
       emotify train --model small --augment --distill runs/20260131-130000-ensemble-5e6f
-      emotify train --model cnn --augment --distill fast      learn from the model inside, too
+      emotify train --model cnn --augment --distill fast      learn from the packaged model, too
       torchrun --nproc-per-node 2 -m emotify train --model resnet18 --recipe best
-      emotify train --data my/ --augment --start-from fast    go on from it with faces of yours
-      emotify train --model face-resnet --pretrained --augment    go on from a face recogniser's weights
+      emotify train --data my/ --augment --start-from fast    fine-tune it on your faces
+      emotify train --model face-resnet --pretrained --augment    fine-tune a face recogniser
       emotify train --resume runs/20260131-120000-cnn-s0-1a2b
       emotify train --list-models
     """
@@ -91,7 +91,7 @@ def train(
         return
     given = {name: value for name, value in settings.items() if _on_command_line(ctx, name)}
     if resume is not None and (given.keys() - {"device", "threads"} or config or recipe or out != RUNS):
-        msg = "--resume goes on with the run's own options; only --data, --device and --threads can be given with it"
+        msg = "--resume uses the run's own options; only --data, --device and --threads can be given with it"
         raise UsageError(msg)
 
     from emotify.training.distributed import torchrun_world
@@ -111,23 +111,23 @@ def train(
 
 @dataclass(frozen=True)
 class _Start:
-    """A training to begin or to go on with: its options, and what opens its run once the data is read."""
+    """A training that can start: its options, and the function that opens its run once the data is read."""
 
     config: TrainConfig
     device: str
     world: World
     open: Callable[[TrainConfig, Dataset], AbstractContextManager[Training]]
-    votes_weight: float | None = None  # of the crowd's loss, where the data has votes
+    votes_weight: float | None = None  # weight of the crowd head's loss if the data has votes
 
     def config_for(self, dataset: Dataset) -> TrainConfig:
-        """Return the options, with the weight of the votes where nobody gave one."""
+        """Return the options, with the default weight of the crowd head's loss if the data has votes."""
         if self.votes_weight is None or not dataset.has_votes:
             return self.config
         return dataclasses.replace(self.config, crowd_weight=self.votes_weight)
 
 
 def _new(given: dict[str, Any], file: Path | None, recipe: Recipe | None, out: Path, world: World) -> _Start:
-    """Check all that a new run needs but its data, before that is read."""
+    """Check everything that a new run needs, except its data."""
     from emotify.training.prepare import prepare
     from emotify.training.recipes import recipe as options_of
     from emotify.training.run_folder import new_run
@@ -145,14 +145,14 @@ def _new(given: dict[str, Any], file: Path | None, recipe: Recipe | None, out: P
 
 
 def _again(folder: Path, given: dict[str, Any], world: World, messages: Messages) -> _Start:
-    """Check that an unfinished run can be resumed, and say what is not as it was."""
+    """Check that an unfinished run can be resumed, and print what has changed since."""
     from emotify.training.run_folder import changes_since, check_resumable, resumed_run
 
     check_resumable(folder)
     check_folder(folder, overwrite=True)
     config = read_config(folder / "config.json")
     for change in changes_since(folder, **given, world=world):
-        messages.notice(f"not bit for bit the same from here on: {change}")
+        messages.notice(f"resumed results are not bit-identical: {change}")
 
     def opened(_: TrainConfig, dataset: Dataset) -> AbstractContextManager[Training]:
         return resumed_run(folder, dataset, **given, world=world)
@@ -162,7 +162,7 @@ def _again(folder: Path, given: dict[str, Any], world: World, messages: Messages
 
 @dataclass(frozen=True)
 class _Trained:
-    """What a finished training has to tell."""
+    """A finished training and its results."""
 
     folder: Path
     scores: Scores
@@ -184,7 +184,7 @@ class _Trained:
 
 
 def _train(start: _Start, source: DataOptions, messages: Messages) -> _Trained | None:
-    """Read the data, train and score; None in a process that follows another's training."""
+    """Read the data, train and score. Return None in every process except the main one."""
     from emotify.training.device import pick_device
     from emotify.training.distributed import joined
 
@@ -195,12 +195,12 @@ def _train(start: _Start, source: DataOptions, messages: Messages) -> _Trained |
         class_order=config.class_order,
         exclude_classes=config.exclude_classes,
     )
-    with hint_on_interrupt("nothing was trained yet; start again with the same command"):
+    with hint_on_interrupt("no step was trained yet; start again with the same command"):
         dataset = load_dataset(wanted, messages, dedupe=config.dedupe, show_notes=True)
     with joined(world, device=pick_device(start.device)):
         opened = start.open(start.config_for(dataset), dataset)
         if not world.is_main:
-            follow(opened)
+            follow_main_process(opened)
             return None
         with unwinding(), opened as training:
             messages.notice(f"training {_describe(training.config)} in {training.folder}")
@@ -211,13 +211,13 @@ def _train(start: _Start, source: DataOptions, messages: Messages) -> _Trained |
 
 
 def _run(training: Training, messages: Messages, *, resume_command: str) -> Scores:
-    """Train to the end, showing it, and score; a signal keeps the state and says how to go on."""
+    """Train to the end and score. A signal saves the state and raises Interrupted, which says how to resume."""
     from emotify.reports.figures import plot_confusion, plot_history
     from emotify.training.loop import Step
     from emotify.training.run_folder import close_run, finish_run
 
     with catching_signals(messages, patient=training.world.size > 1) as stop:
-        with together(training), training_display(training, messages) as display:
+        with guarded_against_lost_processes(training), training_display(training, messages) as display:
             for event in training.run():
                 if isinstance(event, Step):
                     display.step(event)
@@ -225,7 +225,7 @@ def _run(training: Training, messages: Messages, *, resume_command: str) -> Scor
                     display.epoch(event)
                 if training.world.agreed(stop=stop.signal is not None):
                     training.save_state()
-                    raise Interrupted(f"stopped at step {training.step}; go on with: {resume_command}", stop.exit_code)
+                    raise Interrupted(f"stopped at step {training.step}; resume with: {resume_command}", stop.exit_code)
         with working(messages, "scoring on valid"):
             scores = finish_run(training)
         config, folder = training.config, training.folder
@@ -256,7 +256,7 @@ def _on_command_line(ctx: typer.Context, name: str) -> bool:
 
 def _describe(config: TrainConfig) -> str:
     augmented = "augmented" if config.augment else "not augmented"
-    teacher = f"taught by {config.distill}, " if config.distill else ""
+    teacher = f"distilled from {config.distill}, " if config.distill else ""
     compiled = ", compiled" if config.compile == "on" else ""
     return printable(
         f"{config.model}, {augmented}, {teacher}seed {config.seed}, {amount(config.epochs, 'epoch')}, "

@@ -1,7 +1,6 @@
-"""What the texts on a command line become, checked in one wording.
+"""Converts and checks the values of the command line, with one wording for all errors.
 
-Typer would ask pydantic, which takes longer to load than a picture takes to predict, and words its errors for
-programmers.
+Typer would use pydantic, which takes longer to load than one prediction takes, and whose errors are for programmers.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def check_here(parameters: Iterable[Any]) -> None:
-    """Let the values of a command's parameters be converted by this module, as far as it knows their types."""
+    """Let this module convert the values of a command's parameters, for all types that it knows."""
     for parameter in parameters:
         if "process_value" not in vars(parameter):
             parameter.process_value = functools.partial(_process, parameter, parameter.process_value)
 
 
 def _process(parameter: Any, check: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:  # noqa: ANN401
-    """Return a parameter's value as the command gets it. Raises UsageError, or what Typer does, for a wrong one."""
+    """Return the converted value of a parameter. Raises UsageError, or an error of Typer's, if it is wrong."""
     _check_not_empty(parameter, value)
     wanted = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     item = get_args(wanted)[0] if get_origin(wanted) is list else wanted
@@ -41,12 +40,12 @@ def _process(parameter: Any, check: Callable[[Any, Any], Any], context: Any, val
 
 
 def _check_not_empty(parameter: Any, value: object) -> None:  # noqa: ANN401 - as above
-    """Raise UsageError for an empty text, which as a path would be this folder, where it is not the default."""
+    """Raise UsageError for an empty text that is not the default; as a path it would mean the current folder."""
     if parameter.default != "" and (value == "" or (isinstance(value, list | tuple) and "" in value)):
         name = (
             max(parameter.opts, key=len) if parameter.opts[0].startswith("-") else parameter.metavar or parameter.name
         )
-        msg = f'{name} is empty (""); perhaps a variable in the command is not set'
+        msg = f'{name} is empty (""); is a variable in the command unset?'
         raise UsageError(msg)
 
 
@@ -55,7 +54,7 @@ def _is_known(kind: Any) -> bool:  # noqa: ANN401 - what some versions of Typer 
 
 
 def _convert(kind: Any, value: Any, *, option: str, parameter: Any) -> Any:  # noqa: ANN401
-    """Return a value as the wanted type, within the parameter's range. Raises UsageError naming the option."""
+    """Return a value converted to a type, and within the parameter's range. Raises UsageError that names the option."""
     if names_of(kind):
         return choose(kind, value, option=option)
     try:

@@ -1,4 +1,4 @@
-"""What is told while slow work goes on: a bar on a terminal, elsewhere a line on stderr every so often."""
+"""Progress of slow work: a bar on a terminal, else a line on stderr from time to time."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from emotify.arrays import UInt8Array
     from emotify.evaluation.classifier import Answers, Classifier
 
-_PATIENCE: Final = 1.0  # seconds: what is done by then is not worth a bar
+_PATIENCE: Final = 1.0  # seconds before a bar appears
 _REFRESH: Final = 0.25  # seconds
-_FIRST_LINE, _MOST_BETWEEN = 5.0, 60.0  # seconds; each line comes after twice the time of the one before
-_CHUNK: Final = 256  # images: a multiple of every batch, so that no answer changes
+_FIRST_LINE, _MOST_BETWEEN = 5.0, 60.0  # seconds; the time between lines doubles up to the second
+_CHUNK: Final = 256  # images; a multiple of every batch size, so results do not change
 
 
 @dataclass
 class Work:
-    """How far a piece of work is."""
+    """Progress of one piece of work."""
 
     what: str
-    total: int | None = None  # None: not known
+    total: int | None = None  # None if unknown
     noun: str = "image"
     done: int = 0
     _begun: float = field(default_factory=time.monotonic)
 
     def advance(self, count: int = 1) -> None:
-        """Count what is done."""
+        """Count finished items."""
         self.done += count
 
     def line(self) -> str:
-        """Return how far it is, with the time that is left where that can be told."""
+        """Return the progress as text, with the time left if the total is known."""
         seconds = time.monotonic() - self._begun
         parts = [clock(seconds)]
         if self.total is not None:
@@ -55,9 +55,9 @@ class Work:
 
 @contextlib.contextmanager
 def working(messages: Messages, what: str, *, total: int | None = None, noun: str = "image") -> Iterator[Work]:
-    """Tell how far the work in the block is, if it takes more than a moment; nothing with --quiet.
+    """Show the progress of the block if it takes more than a second; with --quiet show nothing.
 
-    what: the work, as `reading fer2013.csv`. total: how many `noun`s there are, if that is known.
+    what: the work, such as `reading fer2013.csv`. total: the number of items, if known. noun: the name of an item.
     """
     work = Work(what, total, noun)
     if messages.quiet:
@@ -91,7 +91,7 @@ def _show_bar(work: Work, messages: Messages, ended: Event) -> None:
 
 
 def progress_bar(work: Work, console: Console) -> Progress:
-    """Return a bar with the time left, or where the total is not known the count and the time so far."""
+    """Return a progress bar with the time left, or with count and elapsed time if the total is unknown."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     what = TextColumn("{task.description}", markup=False)
@@ -104,7 +104,7 @@ def progress_bar(work: Work, console: Console) -> Progress:
 
 
 def clock(seconds: float) -> str:
-    """Return a time as `12 s`, `3 min` or `1 h 20 min`."""
+    """Return a duration as `12 s`, `3 min` or `1 h 20 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -112,13 +112,13 @@ def clock(seconds: float) -> str:
 
 
 class CountingClassifier:
-    """A classifier that counts, some hundred images at a time, what it has answered."""
+    """A classifier that reports its progress every few hundred images."""
 
     def __init__(self, classifier: Classifier, advance: Callable[[int], None]) -> None:
         self._classifier, self._advance, self.name = classifier, advance, classifier.name
 
     def answers(self, images: UInt8Array) -> Answers:
-        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        """Return the probabilities of each head for uint8 images (N, 1, 48, 48)."""
         import numpy as np
 
         from emotify.evaluation.classifier import Answers

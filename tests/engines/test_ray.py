@@ -133,11 +133,11 @@ def test_without_ray_the_package_to_install_is_named(class_folder, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["a", "--engine", "ray"], "name it with --parquet OUT"),
+        (["a", "--engine", "ray"], "name the folder with --parquet OUT"),
         (["a", "--engine", "ray", "--parquet", "o", "--csv", "c", "--jsonl"], "leave out --jsonl, --csv"),
-        (["-", "--engine", "ray", "--parquet", "o"], "reads no standard input"),
-        (["--files-from", "-", "--engine", "ray", "--parquet", "o"], "reads no standard input"),
-        (["a", "--actors", "2"], "--actors is about --engine ray"),
+        (["-", "--engine", "ray", "--parquet", "o"], "cannot read standard input"),
+        (["--files-from", "-", "--engine", "ray", "--parquet", "o"], "cannot read standard input"),
+        (["a", "--actors", "2"], "--actors needs --engine ray"),
         pytest.param(["nosuch://a", "--engine", "ray", "--parquet", "o"], "nosuch", marks=needs_ray),
         pytest.param(["a", "--engine", "ray", "--parquet", "o", "--threads", "2"], "one thread", marks=needs_ray),
         pytest.param(

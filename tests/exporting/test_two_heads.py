@@ -231,4 +231,4 @@ def test_the_printed_resume_command_names_the_votes(tiny_csv, tmp_path):
     process.send_signal(signal.SIGINT)
     talk += process.communicate(timeout=60)[1]
     assert process.returncode == 130, talk
-    assert shlex.quote(str(votes)) in talk.partition("go on with: emotify ")[2]
+    assert shlex.quote(str(votes)) in talk.partition("resume with: emotify ")[2]

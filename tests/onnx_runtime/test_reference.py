@@ -54,7 +54,7 @@ def test_evaluate_replays_the_reference_vectors(changed_model, tiny_csv):
     good = with_reference(changed_model, encode(images, Answers(honest)))
     shown = CliRunner().invoke(app, ["evaluate", str(good), "--data", str(tiny_csv)])
     assert shown.exit_code == 0, shown.output
-    assert "answers its reference vectors within" in shown.stderr
+    assert "reproduces its reference outputs within" in shown.stderr
     wrong = with_reference(changed_model, encode(images, Answers(np.roll(honest, 1, axis=1) + np.float32(0.1))))
     shown = CliRunner().invoke(app, ["evaluate", str(wrong), "--data", str(tiny_csv)])
     assert shown.exit_code == 7, shown.output

@@ -241,7 +241,7 @@ def test_links_that_lead_back_are_told_once(small_model, png, tmp_path):
         (tmp_path / "sub" / name).symlink_to("..")
     shown = predict(tmp_path, "--model", small_model, "--jsonl")
     assert len(shown.stdout.splitlines()) == 1
-    assert shown.stderr.count("2 links inside folders were not followed; --follow-links does") == 1
+    assert shown.stderr.count("2 links inside folders were not followed; --follow-links follows links") == 1
     (tmp_path / "sub" / "y.png").symlink_to(tmp_path / "x.png")
     followed = predict(tmp_path, "--model", small_model, "--jsonl", "--follow-links")
     assert len(followed.stdout.splitlines()) == 2
@@ -272,7 +272,7 @@ def test_a_folder_of_links_alone_says_so(small_model, png, tmp_path):
     for number in range(3):
         (tmp_path / "links" / f"{number}.png").symlink_to(tmp_path / "x.png")
     told = predict(tmp_path / "links", "--model", small_model, code=4).stderr
-    assert "3 links inside folders were not followed; --follow-links does" in told
+    assert "3 links inside folders were not followed; --follow-links follows links" in told
     assert len(rows(tmp_path / "links", "--model", small_model, "--follow-links")) == 3
 
 
@@ -289,8 +289,8 @@ def test_what_a_walk_passes_over_is_told_and_counted(small_model, png, tmp_path)
     told = predict(tmp_path, "--model", small_model, "--jsonl").stderr.splitlines()
     assert "1 other file ignored" in told
     assert any(line.startswith("1 video clip inside folders was left out") for line in told)
-    assert "1 link inside folders was not followed; --follow-links does" in told
-    assert "folders of other programs were passed over: 2 @eaDir, 1 lost+found" in told
+    assert "1 link inside folders was not followed; --follow-links follows links" in told
+    assert "folders of other programs were skipped: 2 @eaDir, 1 lost+found" in told
     assert "1 picture, 1 face: " in told[-1]
 
 

@@ -72,7 +72,7 @@ def test_a_full_disk_says_how_to_go_on_and_that_loses_nothing(pictures, tmp_path
         full = predict(pictures, "--jsonl-file", path)
         assert full.code == 6
         assert "the disk is full" in full.stderr
-        assert "go on with the same command and --append" in full.stderr
+        assert "resume with the same command and --append" in full.stderr
         (tmp_path / "moved.jsonl").write_bytes(path.read_bytes())
     done = (tmp_path / "moved.jsonl").read_bytes().count(b"\n")
     assert done > 10

@@ -78,7 +78,7 @@ def test_explain_overwrites_nothing(onnx_file, class_folder, tmp_path):
     assert [path.name for path in (tmp_path / "why").iterdir()] == [f"{picture.stem}-1.png"]
     original = tmp_path / "why" / "face.png"
     original.write_bytes(picture.read_bytes())
-    assert "name another one" in command(original, *options[1:], "--force", code=2).stderr
+    assert "name another folder" in command(original, *options[1:], "--force", code=2).stderr
     assert original.read_bytes() == picture.read_bytes()
 
 

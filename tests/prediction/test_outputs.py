@@ -102,7 +102,7 @@ def test_lines_are_in_the_file_as_soon_as_they_are_known(sent, code, class_folde
         process.send_signal(sent)
         talk = process.stderr.read()
     assert process.returncode == code, talk
-    assert "go on with the same command and --append" in talk
+    assert "resume with the same command and --append" in talk
     assert 20 < len(documents(path)) < len(pictures)
     assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
 
@@ -115,7 +115,7 @@ def test_append_goes_on_with_copies_and_explanations_too(class_folder, tmp_path)
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
     kept = {file.name: file.stat().st_mtime_ns for file in reasons.iterdir()}
     (copies / "1.png").write_text("mine")
-    assert "as there are such files: 1;" in predict(class_folder / "sad", *options).stderr
+    assert "exist already and were kept: 1;" in predict(class_folder / "sad", *options).stderr
     assert (copies / "1.png").read_text() == "mine"
     assert len(documents(path)) == 2
     assert sorted(file.name for file in copies.iterdir()) == ["0.png", "1.png"]
@@ -356,7 +356,7 @@ def test_what_was_written_is_said(class_folder, small_model, tmp_path, monkeypat
     assert "wrote" not in shown.stdout
     assert [line for line in shown.stderr.splitlines() if line.startswith("wrote ")] == [
         "wrote a.jsonl", "wrote a.csv", "wrote a.parquet",
-        "wrote a.html; it has boxes alone, --thumbnails puts small pictures into it",
+        "wrote a.html; it shows boxes only, --thumbnails adds small pictures",
         "wrote 14 annotated pictures to marked", "wrote 14 explanations to why",
     ]  # fmt: skip
     assert "wrote" not in CliRunner().invoke(app, [*words, "--force", "--quiet"]).stderr

@@ -233,16 +233,16 @@ def test_clips_in_folders_are_left_and_said(clip, class_folder, tmp_path):
     os.link(clip, tmp_path / "a.mp4")
     shown = predict(tmp_path, "--jsonl")
     assert len(shown.stdout.splitlines()) == 1
-    assert "1 video clip inside folders was left out; clips are taken where they are named" in shown.stderr
+    assert "1 video clip inside folders was skipped; name clips to read them" in shown.stderr
 
 
 @pytest.mark.parametrize("options", [["--append", "--jsonl-file", "a.jsonl"], ["--explain", "why"]])
 def test_options_for_pictures_refuse_clips(options, clip, tmp_path, monkeypatch):
     """Named on the command line or in a list; nothing is written."""
     monkeypatch.chdir(tmp_path)
-    assert "is for pictures" in predict(clip, *options, code=2).stderr
+    assert "works on pictures" in predict(clip, *options, code=2).stderr
     Path("list.txt").write_text(f"{clip}\n")
-    assert "is for pictures" in predict("--files-from", "list.txt", *options, code=2).stderr
+    assert "works on pictures" in predict("--files-from", "list.txt", *options, code=2).stderr
 
 
 def test_the_annotated_copy_is_the_clip_with_boxes(clip, tmp_path):

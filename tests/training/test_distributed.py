@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emotify.cli.processes import follow, together
+from emotify.cli.processes import follow_main_process, guarded_against_lost_processes
 from emotify.errors import UnavailableError
 from emotify.training.distributed import ALONE, World, joined, torchrun_world
 
@@ -93,7 +93,7 @@ def test_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         told = process.stderr.read()
         assert process.wait(timeout=90) != 0
-    assert "go on with" in told
+    assert "resume" in told
     (run,) = (tmp_path / "runs").iterdir()
     again = [sys.executable, str(WORKER), "train", "--resume", str(run), "--data", str(tiny_csv)]
     assert subprocess.run(again, cwd=tmp_path, capture_output=True, timeout=120, check=False).returncode == 0
@@ -103,7 +103,10 @@ def test_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("killed", "told"),
-    [(0, "error: rank 0 of this training is gone"), (1, "go on under torchrun with: train --resume runs/")],
+    [
+        (0, "error: the main process (rank 0) of this training has died"),
+        (1, "resume under torchrun with: train --resume runs/"),
+    ],
 )
 def test_a_node_that_is_killed_ends_the_other_and_the_training_goes_on(killed, told, tiny_csv, alone, tmp_path):
     """Two nodes of one process; one is killed, with its torchrun. The other ends within 60 s and says why.
@@ -168,10 +171,10 @@ def test_what_happened_here_is_not_put_down_to_another_process(error, monkeypatc
             raise error
             yield
 
-    with pytest.raises(type(error)), together(Broken()):  # type: ignore[arg-type]
+    with pytest.raises(type(error)), guarded_against_lost_processes(Broken()):  # type: ignore[arg-type]
         raise error
     with pytest.raises(type(error)):
-        follow(contextlib.nullcontext(Broken()))  # type: ignore[arg-type]
+        follow_main_process(contextlib.nullcontext(Broken()))  # type: ignore[arg-type]
 
 
 def test_a_process_that_is_gone_is_told_wherever_it_is_missed(tmp_path):
@@ -180,7 +183,7 @@ def test_a_process_that_is_gone_is_told_wherever_it_is_missed(tmp_path):
     class Left:
         world, folder = World(size=2), tmp_path
 
-    with pytest.raises(UnavailableError, match="is gone"), together(Left()):  # type: ignore[arg-type]
+    with pytest.raises(UnavailableError, match="has died"), guarded_against_lost_processes(Left()):  # type: ignore[arg-type]
         raise RuntimeError("Connection closed by peer")
 
 

@@ -292,7 +292,7 @@ def test_the_command_killed_from_outside_resumes_exactly(tiny_csv, tmp_path):
     resume = ["train", "--resume", str(run), "--data", str(tiny_csv)]
     second = until_epoch(5, signal.SIGTERM, *resume)
     assert second.returncode == 143
-    assert re.search(r"stopped at step \d+; go on with: emotify train --resume", second.stderr)
+    assert re.search(r"stopped at step \d+; resume with: emotify train --resume", second.stderr)
     assert status(run) == "interrupted"
     third = until_epoch(8, signal.SIGKILL, *resume)
     assert "epoch 1/" not in third.stderr

@@ -48,7 +48,8 @@ def predict(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PATH", help="Pictures, folders of pictures, video clips; - for a picture on standard input."
+            metavar="PATH",
+            help="Pictures, folders of pictures or video clips; - reads one picture from standard input.",
         ),
     ] = None,
     settings: PredictSettings,
@@ -61,7 +62,7 @@ def predict(
 ) -> None:
     """Name the expression of every face in pictures and clips.
 
-    It works offline, on files and folders.
+    It works offline. Only --engine ray with addresses uses a network.
 
     \b
     Examples:
@@ -72,7 +73,7 @@ def predict(
       emotify predict photos/ --report faces.html --thumbnails
       emotify predict photos/ --annotate marked/
       emotify predict clip.mp4 --report clip.html --every 1        frames of a video
-      emotify predict photos/ --jsonl-file faces.jsonl --append    goes on where it stopped
+      emotify predict photos/ --jsonl-file faces.jsonl --append    resume it later
       emotify predict faces48/ --faces whole --jsonl | head
       find . -name '*.jpg' -print0 | emotify predict --files-from - -0 --shard 0/4 --jsonl
       emotify predict - < face.jpg
@@ -96,7 +97,7 @@ def predict(
     from emotify.prediction.summary import Summary
 
     options = _predictor_options(wanted, device, messages)
-    # With Ray the workers have the GPUs, and this process need not.
+    # With Ray only the workers need the GPUs.
     predictor = Predictor(**{**options, "device": "cpu"} if wanted.on_ray else options, threads=threads)
     tally, summary = Tally(), Summary(wanted.truth, order)
     screen = open_screen(messages, json=json, jsonl=wanted.jsonl, top=wanted.top, used=bool(outputs.printed))
@@ -122,14 +123,14 @@ def predict(
 
 
 def _normalised(wanted: PredictSettings, *, json: bool) -> PredictSettings:
-    """Return the settings with `--jsonl-file -` as --jsonl. Raises UsageError for those that cannot go together."""
+    """Return the settings with `--jsonl-file -` replaced by --jsonl. Raises UsageError for options that conflict."""
     if wanted.jsonl_file is not None and is_standard_output(wanted.jsonl_file):
         wanted = dataclasses.replace(wanted, jsonl=True, jsonl_file=None)
     if json and wanted.jsonl:
-        msg = "--json prints one document and --jsonl a line a picture; take one of them"
+        msg = "--json prints one document and --jsonl one line per picture; give only one of them"
         raise UsageError(msg)
     if wanted.actors and not wanted.on_ray:
-        msg = "--actors is about --engine ray; name that too, or take --threads"
+        msg = "--actors needs --engine ray; add that, or use --threads"
         raise UsageError(msg)
     return wanted
 
@@ -160,7 +161,7 @@ def _outputs(wanted: PredictSettings, *, json: bool, force: bool) -> Outputs:
         force=force,
     )
     if outputs.printed and (json or wanted.jsonl):
-        msg = f"{outputs.printed[0]} and JSON cannot both go to standard output; name a file for one of them"
+        msg = f"{outputs.printed[0]} and JSON cannot both be written to standard output; name a file for one of them"
         raise UsageError(msg)
     return outputs
 
@@ -169,7 +170,7 @@ def _predict_here(
     predictor: Predictor, inputs: Inputs, outputs: Outputs, explainer: Explainer | None, tally: Tally,
     summary: Summary, screen: Screen, messages: Messages,
 ) -> None:  # fmt: skip
-    """Predict in this process, and tell what was written, and of copies that were not made."""
+    """Predict in this process. Print the files that were written, and the copies that were skipped."""
     session = predictor.session
     opening = outputs.open(
         inputs, model=session.name, meaning=session.head.meaning, threads=predictor.threads, timeout=predictor.timeout
@@ -177,7 +178,7 @@ def _predict_here(
     with unwinding(), opening as opened:
         if explainer is not None:
             explainer.begin()
-            # First: a picture whose line is written is done, and --append does not come back to it.
+            # First: --append skips a picture as soon as its line is written.
             opened.sinks.insert(0, lambda seen: explainer.add(predictor, inputs, seen.result))
         folders = (outputs.annotate, explainer.folder if explainer else None)
         pictures = inputs.pictures(tally, done=opened.done, without=[folder for folder in folders if folder])
@@ -191,18 +192,18 @@ def _predict_here(
         messages.notice(f"wrote {line}")
     if opened.changed:
         messages.error(
-            f"{amount(opened.changed, 'picture')} changed before drawing; there is no copy or thumbnail of them"
+            f"{amount(opened.changed, 'picture')} changed while predicting; no copy or thumbnail of them was made"
         )
     if opened.kept:
-        messages.notice(f"annotated copies not made, as there are such files: {opened.kept:,}; --force replaces them")
+        messages.notice(f"annotated copies that exist already and were kept: {opened.kept:,}; --force overwrites them")
 
 
 def _parse_order(text: str, truth: Truth) -> Mapping[int, str]:
-    """Return what folders that are numbers mean. Raises UsageError."""
+    """Return the class order for numbered folders. Raises UsageError."""
     if not text:
         return CLASS_ORDERS[FER2013]
     if truth != "folders":
-        msg = "--class-order says what numbers mean as the truth; add --truth folders"
+        msg = "--class-order says what numbered folders mean; add --truth folders"
         raise UsageError(msg)
     try:
         return parse_class_order(text)
@@ -226,7 +227,7 @@ def _predictor_options(wanted: PredictSettings, device: str, messages: Messages)
 
 
 def _find_model(given: str | None, messages: Messages) -> str | Path | None:
-    """Return the model to use, None for the one inside the package, and say which when it was not given."""
+    """Return the model to use, None for the packaged default; print which one if the user named none."""
     if given is not None:
         return given
     if os.environ.get("EMOTIFY_MODEL"):
@@ -235,7 +236,7 @@ def _find_model(given: str | None, messages: Messages) -> str | Path | None:
     if found := exports(RUNS):
         messages.notice(f"model: the newest export in {RUNS}/, {found[-1]}")
         return found[-1]
-    messages.notice("model: default, inside emotify")
+    messages.notice("model: default, packaged with emotify")
     return None
 
 
@@ -246,7 +247,7 @@ def _pass_on(
     screen: Screen,
     messages: Messages,
 ) -> None:
-    """Give each result, as it comes, to all that wait for it. Raises InputError at one without the truth it needs."""
+    """Pass each result to the summary, the files and the screen. Raises InputError for a picture without --truth."""
     for seen in opened.reread(results):
         result = seen.result
         if result.note:
@@ -260,20 +261,20 @@ def _pass_on(
 
 
 def _flush(opened: Opened) -> None:
-    """Print what was held back, before a pause."""
+    """Flush the printed rows before a pause."""
     with _showing(opened):
         sys.stdout.flush()
 
 
 @contextlib.contextmanager
 def _showing(opened: Opened) -> Iterator[None]:
-    """Tell errors of standard output as its own: around it are those of the files."""
+    """Report errors of standard output as such, and not as errors of the output files."""
     try:
         yield
     except BrokenPipeError:
         if not opened.any:
             raise
-        forget_stdout()  # whoever read it has left; the files are still wanted
+        forget_stdout()  # the reader has ended; the files are still wanted
     except OSError as error:
         forget_stdout()
         msg = f"cannot write to standard output: {error.strerror}"
@@ -283,11 +284,11 @@ def _showing(opened: Opened) -> Iterator[None]:
 def _resume_hint(opened: Opened) -> AbstractContextManager[None]:
     if opened.lines is None:
         return contextlib.nullcontext()
-    return hint_on_interrupt(f"go on with the same command{'' if opened.outputs.append else ' and --append'}")
+    return hint_on_interrupt(f"resume with the same command{'' if opened.outputs.append else ' and --append'}")
 
 
 def _check_found(inputs: Inputs, tally: Tally) -> None:
-    """Raise InputError when there was nothing to predict; a part of the pictures may be empty."""
+    """Raise InputError if no picture was found; a shard may be empty."""
     if not inputs.found:
         left = "; ".join(_skipped_files(tally))
         msg = f"no images found in {inputs}{f' ({left})' if left else ''}"
@@ -295,19 +296,23 @@ def _check_found(inputs: Inputs, tally: Tally) -> None:
 
 
 def _skipped_files(tally: Tally) -> Iterator[str]:
-    """Yield what a walk left, and why."""
+    """Yield a line for each kind of skipped files, with the reason."""
     if tally.ignored:
         yield f"{amount(tally.ignored, 'other file')} ignored"
     if tally.links:
-        yield f"{amount(tally.links, 'link')} inside folders {_were(tally.links)} not followed; --follow-links does"
+        links = amount(tally.links, "link")
+        yield f"{links} inside folders {_were(tally.links)} not followed; --follow-links follows links"
     if tally.folders:
         names = ", ".join(f"{count:,} {printable(name)}" for name, count in tally.folders.most_common())
-        yield f"folders of other programs were passed over: {names}"
+        yield f"folders of other programs were skipped: {names}"
     if tally.clips:
-        left = f"{amount(tally.clips, 'video clip')} inside folders {_were(tally.clips)} left out"
-        yield f"{left}; clips are taken where they are named: emotify predict clip.mp4"
+        yield (
+            f"{amount(tally.clips, 'video clip')} inside folders {_were(tally.clips)} skipped; "
+            "name clips to read them: emotify predict clip.mp4"
+        )
     if tally.again:
-        yield f"{amount(tally.again, 'folder')} {_were(tally.again)} reached more than once; pictures are taken once"
+        folders = amount(tally.again, "folder")
+        yield f"{folders} {_were(tally.again)} found more than once; each picture is predicted once"
 
 
 def _were(number: int) -> str:
@@ -318,18 +323,18 @@ def _report_skipped(inputs: Inputs, tally: Tally, messages: Messages) -> None:
     for line in _skipped_files(tally):
         messages.notice(line)
     if inputs.skipped:
-        messages.notice(f"{amount(inputs.skipped, 'picture')} {_were(inputs.skipped)} done before")
+        messages.notice(f"{amount(inputs.skipped, 'picture')} skipped, as {_were(inputs.skipped)} done before")
     if inputs.other_shards:
-        messages.notice(f"{amount(inputs.other_shards, 'picture')} outside shard {inputs.shard}")
+        messages.notice(f"{amount(inputs.other_shards, 'picture')} skipped, as outside shard {inputs.shard}")
 
 
 def _doubt(summary: Summary, *, order_given: bool) -> str | None:
-    """Return why folders that are numbers cannot be told apart; None where they can, or where there are none."""
+    """Return why the order of numbered folders is doubtful; None if it is not, or if no folder is a number."""
     return doubt_numbers(summary.numbers) if summary.numbers and not order_given else None
 
 
 def _score_truth(summary: Summary, messages: Messages, *, order_given: bool) -> Scores | None:
-    """Score the pictures against their folders' names, where these are expressions and that is wanted."""
+    """Score the predictions against the folders' names; None if these are no expressions, or with --truth none."""
     if not summary.has_truth or _doubt(summary, order_given=order_given):
         return None
     from emotify.evaluation.metrics import score
@@ -338,7 +343,7 @@ def _score_truth(summary: Summary, messages: Messages, *, order_given: bool) -> 
     if not len(labels):
         return None
     if summary.numbers:
-        messages.error(order_sentence(summary) + ("" if order_given else "; --class-order says another"))
+        messages.error(order_sentence(summary) + ("" if order_given else "; change it with --class-order"))
     return score(probabilities, labels)
 
 

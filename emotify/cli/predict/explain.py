@@ -1,4 +1,4 @@
-"""What `emotify predict --explain` writes: a picture of each face that shows which part of it decided."""
+"""`emotify predict --explain`: a picture of each face that shows which part decided."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Explainer:
-    """Writes `folder`/<picture>-<face>.png for every face that it is given. Raises WriteError.
+    """Writes `folder`/<picture>-<face>.png for every face. Raises WriteError.
 
-    The folder must be new unless `force` or `append`, which leaves what is in it. Of pictures of one name in several
-    folders the later ones are numbered.
+    The folder must be new, unless `force` or `append` is set; `append` keeps its files. Pictures of the same name in
+    several folders get a number.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class Explainer:
             self._names.update(path.stem.casefold() for path in self.folder.glob("*.png"))
 
     def add(self, predictor: Predictor, inputs: Inputs, result: PictureResult) -> None:
-        """Explain the faces of a result; the picture is read once more, being too large to be kept until then."""
+        """Explain the faces of a result. The picture is read again, as it is too large to keep."""
         from emotify.pictures.reading import Failure, read_picture
 
         if not result.faces:
@@ -59,12 +59,12 @@ class Explainer:
             shown = printable(result.path.name) + (f", face {number}" if len(result.faces) > 1 else "")
             path = self.folder / f"{self._new_name(f'{safe_stem(result.path.stem)}-{number}')}.png"
             drawn[path] = _draw(predictor.session, picture, face, shown)
-        for path, content in drawn.items():  # after the slow part, so that who is interrupted in it leaves none
+        for path, content in drawn.items():  # after the slow part, so an interrupt in it leaves no files
             write_bytes(path, content, overwrite=self.force)
         self.faces += len(drawn)
 
     def written(self) -> str:
-        """Return what was written, and where."""
+        """Return the number of files and their folder as text."""
         return f"{amount(self.faces, 'explanation')} to {printable(self.folder)}"
 
     def _new_name(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Where predict's pictures come from: arguments, a list of names, standard input; all of them, or one part."""
+"""The pictures that predict reads: from arguments, a list of names or standard input, all or one shard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from emotify.prediction.sharding import Shard
 
 STDIN: Final = "-"
-_NAMES_SHOWN: Final = 3  # on a page
+_NAMES_SHOWN: Final = 3  # on the report page
 _CAMERA: Final = re.compile(r"/dev/video\d*|\d")
 _STREAM: Final = re.compile(r"(?:rtsps?|rtmps?|rtp|srt|udp|mms)://", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -31,36 +31,36 @@ _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 @dataclass
 class Inputs:
-    """What the command line names. Raises UsageError when it cannot be meant."""
+    """The inputs that the command line names. Raises UsageError if they conflict."""
 
-    words: Sequence[str]  # the arguments; not Paths, in which `./-` is `-`
+    words: Sequence[str]  # the arguments; as Paths `./-` and `-` would be equal
     files_from: str | None = None
     null: bool = False
     follow_links: bool = False
     shard: Shard | None = None
     every: float = 0.5  # seconds from one frame of a clip to the next
-    without_clips: str = ""  # an option that does not go with clips
-    found: int = 0  # pictures, the two kinds below among them
+    without_clips: str = ""  # the option that does not accept clips
+    found: int = 0  # pictures, including the two kinds below
     other_shards: int = 0
-    skipped: int = 0  # pictures that were done before
-    _written: set[str] = field(default_factory=set)  # files that are there and will be written
+    skipped: int = 0  # pictures that an earlier command has done
+    _written: set[str] = field(default_factory=set)  # existing files that will be overwritten
 
     def __post_init__(self) -> None:
         if not self.words and self.files_from is None:
-            msg = "name pictures or folders, or a list of them with --files-from; see emotify predict --help"
+            msg = "no input; name pictures or folders, or a list of them with --files-from; see emotify predict --help"
             if _is_piped():
-                msg = "nothing is named; - reads a picture from standard input: emotify predict - < face.jpg"
+                msg = "no input; to read a picture from standard input: emotify predict - < face.jpg"
             raise UsageError(msg)
         self.words = [name for word in self.words for name in _expanded(word)]
         if self.null and self.files_from is None:
-            msg = "-0 says how the names in a list end; name the list with --files-from"
+            msg = "-0 needs a list; name it with --files-from"
             raise UsageError(msg)
         wanted = (*self.words, *([self.files_from] if self.files_from else [])).count(STDIN)
         if wanted > 1:
-            msg = "- stands for standard input, which can be read once; name it once"
+            msg = "- means standard input, which can be read only once; name it once"
             raise UsageError(msg)
         if wanted and sys.stdin.isatty():
-            msg = "- reads standard input, which is a terminal here; send it a file: emotify predict - < face.jpg"
+            msg = "- reads standard input, but that is a terminal; redirect a file to it: emotify predict - < face.jpg"
             raise UsageError(msg)
         for word in self.words:
             _refuse_stream(word)
@@ -68,22 +68,24 @@ class Inputs:
                 self._check_clip(word)
 
     def _check_clip(self, name: str) -> None:
-        """Raise UsageError, or UnavailableError, where a clip cannot be taken."""
+        """Raise UsageError if an option conflicts with clips, UnavailableError without PyAV."""
         from emotify.prediction.video import import_av
 
         if self.without_clips:
-            msg = f"{printable(name)}: {self.without_clips} is for pictures, not for video clips; leave one of them out"
+            msg = (
+                f"{printable(name)}: {self.without_clips} works on pictures, not on video clips; leave one of them out"
+            )
             raise UsageError(msg)
         import_av()
 
     def pictures(self, tally: Tally, *, done: set[str], without: Sequence[Path]) -> Iterator[Path | Content]:
-        """Yield what is to be predicted, in order: not what is `done`, nor what lies in the folders `without`."""
+        """Yield the pictures to predict, in order, except those in `done` and those in the folders `without`."""
         from emotify.prediction.predictor import Content
 
         for path in self._found(tally, without):
             name = path or Path(STDIN)
             if self._written and path is not None and os.path.realpath(path) in self._written:
-                raise _written_error(path)  # that a list named
+                raise _written_error(path)  # only names in a list get this far
             self.found += 1
             if self.shard is not None and not self.shard.holds(name):
                 self.other_shards += 1
@@ -103,18 +105,18 @@ class Inputs:
         yield from clip_frames(path, every=self.every)
 
     def source(self, path: Path) -> Path | bytes:
-        """Return what the picture with this name is read from."""
+        """Return the file or the bytes of a picture."""
         return self.stdin_content if STDIN in self.words and str(path) == STDIN else path
 
     def check_elsewhere(self, path: Path, folder: Path, option: str) -> None:
-        """Raise UsageError when the picture with this name is a file in the folder that `option` writes to."""
+        """Raise UsageError if a picture lies in the folder that `option` writes to."""
         source = self.source(path)
         if isinstance(source, Path) and source.resolve().is_relative_to(folder.resolve()):
-            msg = f"{printable(path)} lies in the folder of {option}; name another one"
-            raise UsageError(msg)  # --force must never cost an original
+            msg = f"{printable(path)} lies in the output folder of {option}; name another folder"
+            raise UsageError(msg)  # --force must never overwrite an original
 
     def check_not_written(self, outputs: Sequence[Path], *, models: Sequence[Path]) -> None:
-        """Raise UsageError when a file that is to be written is one that is to be read; --force must not cost one."""
+        """Raise UsageError if an output file is also an input; even --force must not overwrite inputs."""
         from emotify.pictures.formats import IMAGE_EXTENSIONS
 
         listed = [] if self.files_from in {None, STDIN} else [Path(str(self.files_from))]
@@ -131,7 +133,7 @@ class Inputs:
 
     @cached_property
     def stdin_content(self) -> bytes:
-        """What is on standard input, as far as a picture may reach: reading one says when it is too long."""
+        """The bytes on standard input, up to one more than a picture may have."""
         from emotify.pictures.reading import MAX_BYTES
 
         with waiting_for("reading", "standard input"):
@@ -139,17 +141,17 @@ class Inputs:
 
     @cached_property
     def base(self) -> Path:
-        """The folder that holds all that the arguments name; with a list, which cannot be known so far: this one."""
+        """The common folder of all arguments; with a list of names the current folder."""
         places = [Path(word).absolute() for word in self.words if word != STDIN]
         if self.files_from is not None or not places:
             return Path.cwd()
-        # os.path.isdir: Path.is_dir() raises where it may not look, which is for that picture's own row to say.
+        # os.path.isdir, as Path.is_dir() raises PermissionError; such a picture gets a row with its own status.
         folders = [os.path.normpath(place if _look(os.path.isdir, place) else place.parent) for place in places]
         return Path(os.path.commonpath(folders)) if len({Path(folder).anchor for folder in folders}) == 1 else Path()
 
     @cached_property
     def count(self) -> int | None:
-        """How many pictures and frames there are, where that is known without walking folders or reading lists."""
+        """The number of pictures and frames, if known without walking folders or reading lists."""
         if self.files_from is not None or self.shard is not None or STDIN in self.words:
             return None
         counts = [self._count(word) for word in self.words]
@@ -167,7 +169,7 @@ class Inputs:
 
     @property
     def shown(self) -> str:
-        """The names of what was given, without what lies above them, for a page for others."""
+        """The names of the arguments without their parent folders, for a page that is passed on."""
         home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
         given = [*self.words, *([self.files_from] if self.files_from else [])]
         places = [os.path.abspath(word) for word in given if word != STDIN]  # noqa: PTH100 - `..` goes, links stay
@@ -179,7 +181,7 @@ class Inputs:
         return ", ".join(printable(word) for word in (*self.words, *([self.files_from] if self.files_from else [])))
 
     def _found(self, tally: Tally, without: Sequence[Path]) -> Iterator[Path | None]:
-        """Yield each picture's path, and None for the one on standard input. Raises UsageError for one of `without`."""
+        """Yield the path of each picture, None for standard input. Raises UsageError if an argument is in `without`."""
         from emotify.pictures.finding import find_pictures, identity
 
         left_out = {identity(folder) for folder in without}
@@ -187,7 +189,7 @@ class Inputs:
             if word == STDIN:
                 yield None
             elif left_out and _look(os.path.isdir, word) and identity(Path(word)) in left_out:
-                msg = f"{printable(word)} is where --annotate or --explain writes to; name another folder for that"
+                msg = f"{printable(word)} is an output folder of --annotate or --explain; name another output folder"
                 raise UsageError(msg)
             else:
                 yield from find_pictures(word, tally, without=left_out, follow_links=self.follow_links)
@@ -218,7 +220,7 @@ def _open_list(path: Path) -> IO[bytes]:
 
 
 def _is_piped() -> bool:
-    """Whether something is sent to this process: standard input is a pipe or a file."""
+    """Return whether standard input is a pipe or a file."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError):
@@ -227,38 +229,38 @@ def _is_piped() -> bool:
 
 
 def _look(test: Callable[[str | Path], bool], word: str | Path) -> bool:
-    """Return what a test of `os.path` says of a path; that its disk does not answer is told."""
+    """Return the result of a function of `os.path`, with a message on stderr while the disk does not answer."""
     with waiting_for("listing", word):
         return test(word)
 
 
 def _expanded(word: str) -> list[str]:
-    """Return the files of a pattern that no shell has expanded; any other word, and one without match, as it is."""
+    """Return the files that a quoted pattern matches; without a match, or for any other word, the word itself."""
     if not glob.has_magic(word) or _look(os.path.lexists, word):
         return [word]
     return sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207 - absolute patterns too
 
 
 def is_clip(name: str) -> bool:
-    """Tell whether a file is a video by its name."""
+    """Return whether a file has the extension of a video."""
     from emotify.pictures.finding import is_clip_name
 
     return is_clip_name(name)
 
 
 def _refuse_stream(word: str) -> None:
-    """Raise UsageError for a camera, a stream, or a clip that is elsewhere; a file of such a name is a file."""
+    """Raise UsageError for a camera, a stream, or the address of a clip, unless a file has that name."""
     if not (_CAMERA.fullmatch(word) or _STREAM.match(word) or _ADDRESS.match(word)):
         return
     if _look(os.path.isfile, word) or _look(os.path.isdir, word):
         return
     shown = printable(word)
     if _CAMERA.fullmatch(word):
-        msg = f"{shown}: cameras are not read; record a clip with the system's camera program, and name its file"
+        msg = f"{shown}: cameras are not supported; record a clip with another program, and name its file"
         raise UsageError(msg)
     if _STREAM.match(word):
-        msg = f"{shown}: streams are not read; save a part as a clip first: ffmpeg -i {shown} -t 60 clip.mp4"
+        msg = f"{shown}: streams are not supported; save a part as a clip first: ffmpeg -i {shown} -t 60 clip.mp4"
         raise UsageError(msg)
     if _ADDRESS.match(word) and (is_clip(word) or word.endswith((".m3u8", ".mpd"))):
-        msg = f"{shown}: nothing is fetched from addresses; download the clip, then name its file"
+        msg = f"{shown}: emotify downloads nothing; download the clip, then name its file"
         raise UsageError(msg)

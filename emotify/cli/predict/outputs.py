@@ -1,4 +1,4 @@
-"""The files that predict writes besides what it shows."""
+"""The output files of predict."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from emotify.prediction.outputs.lines import LinesWriter
     from emotify.prediction.results import PictureResult
 
-_ENOUGH_SIDE: Final = 640  # pixels, of a picture for its thumbnail alone
-_MOST_THREADS: Final = 4  # that hold pictures of full size, up to 150 MB each
+_ENOUGH_SIDE: Final = 640  # pixels of the longer side, enough for a thumbnail
+_MOST_THREADS: Final = 4  # each may hold a picture of full size, up to 150 MB
 
 
 class ResultWithThumbnail(NamedTuple):
-    """A result, and its picture made small if that is wanted."""
+    """A result, its thumbnail if wanted, and whether its annotated copy was saved."""
 
     result: PictureResult
     thumbnail: bytes | None = None
-    changed: bool = False  # the file is no longer the picture that was read
-    saved: bool = False  # its annotated copy was
-    kept: bool = False  # a file was there already in the place of its annotated copy
+    changed: bool = False  # the file could not be read again
+    saved: bool = False  # the annotated copy was written
+    kept: bool = False  # an annotated copy existed already and was kept
 
 
 Sink = Callable[[ResultWithThumbnail], object]
@@ -55,7 +55,7 @@ Sink = Callable[[ResultWithThumbnail], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Which files are wanted. Raises UsageError for options that cannot be meant together."""
+    """The wanted output files. Raises UsageError for options that conflict."""
 
     lines: Path | None = None
     append: bool = False
@@ -75,32 +75,32 @@ class Outputs:
         )
         for name, given, other, path in needed:
             if given and path is None:
-                msg = f"{name} is about the file of {other}; name that too"
+                msg = f"{name} needs {other}; add that"
                 raise UsageError(msg)
         if len(self.printed) > 1:
-            msg = f"{' and '.join(self.printed)} cannot both go to standard output; name a file for one of them"
+            msg = f"{' and '.join(self.printed)} cannot both be written to standard output; name a file for one of them"
             raise UsageError(msg)
         if self.printed == ["--parquet"] and sys.stdout.isatty():
-            msg = "--parquet -: the rows are no text for a terminal; send them to a file or a program"
+            msg = "--parquet -: Parquet is binary and a terminal cannot show it; redirect it to a file or a program"
             raise UsageError(msg)
         files = [os.path.realpath(path) for path in self.files]
         if len(set(files)) < len(files):
-            msg = f"two outputs have the same name, {printable(max(files, key=files.count))}; name two files"
+            msg = f"two outputs have the same name, {printable(max(files, key=files.count))}; name different files"
             raise UsageError(msg)
 
     @property
     def printed(self) -> list[str]:
-        """The options of files that are standard output, which then shows nothing else."""
+        """The options whose output goes to standard output, where nothing else is then printed."""
         named = {**self.tables, **({"report": self.report} if self.report else {})}
         return [option(name) for name, path in named.items() if is_standard_output(path)]
 
     @property
     def files(self) -> list[Path]:
-        """The files that are wanted, each of its own format."""
+        """The paths of the wanted output files."""
         return [path for path in (self.lines, *self.tables.values(), self.report) if path]
 
     def check(self) -> None:
-        """Raise WriteError when something is in the way, before any work; UnavailableError when pyarrow is missing."""
+        """Raise WriteError before any work if a file cannot be written; UnavailableError if pyarrow is missing."""
         for path in self.files:
             if not (self.append if path == self.lines else is_standard_output(path)):
                 check_output(path, overwrite=self.force)
@@ -115,7 +115,7 @@ class Outputs:
 
     @contextmanager
     def open(self, inputs: Inputs, *, model: str, meaning: str, threads: int, timeout: float) -> Iterator[Opened]:
-        """Open all files; they are whole when the block ends, and all but the lines are gone if it fails."""
+        """Open all files. They are complete when the block ends; if it fails, only the file of --jsonl-file stays."""
         opened = Opened(self, inputs, threads, timeout)
         with ExitStack() as stack:
             if self.annotate is not None:
@@ -144,7 +144,7 @@ class Outputs:
 
     @contextmanager
     def _clips_sink(self, folder: Path, opened: Opened) -> Iterator[Sink]:
-        """Give what writes annotated copies of clips; it loads nothing before there is one."""
+        """Yield the writer of annotated clips, which loads PyAV only when there is a clip."""
         with ExitStack() as stack:
             copies: list[ClipCopies] = []
 
@@ -188,20 +188,20 @@ class Outputs:
 
 
 class _TableWriter(Protocol):
-    """Writes rows to an open file."""
+    """A writer of rows to an open file."""
 
     def write(self, result: PictureResult) -> None:
         """Write the rows of one picture."""
 
     def close(self) -> None:
-        """Write what is left; the file stays open."""
+        """Write the remaining rows; the file stays open."""
 
     def abandon(self) -> None:
-        """Leave the file as it is, after an error."""
+        """Write nothing more, after an error."""
 
 
 def _table_writer(name: str) -> Callable[..., _TableWriter]:
-    """Return the class that an option of rows declares. It takes the open file, and top; for csv also raw."""
+    """Return the writer class that an option declares. It takes the open file and `top`; that of --csv also `raw`."""
     module, _, kind = TABLES[name].partition(":")
     writer: Callable[..., _TableWriter] = getattr(importlib.import_module(module), kind)
     return writer
@@ -209,7 +209,7 @@ def _table_writer(name: str) -> Callable[..., _TableWriter]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Give the file to write, or standard output in its place."""
+    """Yield the open output file, or standard output for `-`."""
     if not is_standard_output(path):
         with atomic_write(path) as file:
             yield file
@@ -220,7 +220,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _Printed(io.RawIOBase):
-    """Standard output as a file that can tell how much was written, which a pipe cannot, and that is not closed."""
+    """Standard output as a file with a position, which a pipe lacks, and which is never closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -243,7 +243,7 @@ class _Printed(io.RawIOBase):
 
 
 def _naming(path: Path, sink: Sink) -> Sink:
-    """Let a sink's errors name its own file: around it are those of the others too."""
+    """Let the errors of a writer name its own file, as several files are open at once."""
 
     def write(seen: ResultWithThumbnail) -> None:
         with explain_write_errors(path):
@@ -254,38 +254,38 @@ def _naming(path: Path, sink: Sink) -> Sink:
 
 @dataclass
 class Opened:
-    """The files while they are written."""
+    """The output files while they are open."""
 
     outputs: Outputs
     inputs: Inputs
     threads: int
-    timeout: float  # seconds that one picture may be waited for; 0 for ever
+    timeout: float  # seconds to wait for one picture; 0 for ever
     sinks: list[Sink] = field(default_factory=list)
-    changed: int = 0  # pictures that could not be read again to be drawn
-    copies: int = 0  # annotated pictures that were saved
-    clips: int = 0  # annotated clips
-    kept: int = 0  # files that were there already in the place of annotated copies
+    changed: int = 0  # pictures that could not be read again
+    copies: int = 0  # annotated pictures that were written
+    clips: int = 0  # annotated clips that were written
+    kept: int = 0  # annotated copies that existed already and were kept
     lines: LinesWriter | None = None
     _copied: dict[PurePath, Path] = field(default_factory=dict)  # place of an annotated copy -> picture
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to write but what is shown."""
+        """Whether any file is written."""
         return bool(self.sinks or self.outputs.annotate)
 
     @property
     def done(self) -> set[str]:
-        """The paths of pictures that are not to be predicted again."""
+        """The paths of pictures that an earlier command has done."""
         return self.lines.done if self.lines is not None else set()
 
     def written(self) -> Iterator[str]:
-        """Yield what was written, and where: a sentence for each option that writes."""
+        """Yield one line per output option: the files that were written, and where."""
         outputs = self.outputs
         for path in (outputs.lines, *outputs.tables.values()):
             if path is not None and not is_standard_output(path):
                 yield printable(path)
         if outputs.report is not None and not is_standard_output(outputs.report):
-            hint = "" if outputs.thumbnails else "; it has boxes alone, --thumbnails puts small pictures into it"
+            hint = "" if outputs.thumbnails else "; it shows boxes only, --thumbnails adds small pictures"
             yield f"{printable(outputs.report)}{hint}"
         if outputs.annotate is not None:
             kinds = [amount(self.copies, "annotated picture")] if self.copies or not self.clips else []
@@ -293,10 +293,9 @@ class Opened:
             yield f"{' and '.join(kinds)} to {printable(outputs.annotate)}"
 
     def reread(self, results: Iterator[PictureResult]) -> Iterator[ResultWithThumbnail]:
-        """Yield each result with its thumbnail, if there is to be one, and save its annotated copy, in threads.
+        """Yield each result with its thumbnail if wanted, and save annotated copies, in threads.
 
-        The pictures are read once more: until its faces are known nobody knows what to draw, and they are too large
-        to be kept until then.
+        This reads the pictures again: they are too large to keep until their faces are known.
         """
         if not (self.outputs.thumbnails or self.outputs.annotate):
             yield from map(ResultWithThumbnail, results)
@@ -322,7 +321,7 @@ class Opened:
     def _see(self, result: PictureResult) -> ResultWithThumbnail:
         from emotify.pictures.memory import Share
 
-        if not result.ok or result.time is not None:  # clips have outputs of their own
+        if not result.ok or result.time is not None:  # clips have other writers
             return ResultWithThumbnail(result)
         with Share() as share:
             return self._see_picture(result, share)
@@ -333,7 +332,7 @@ class Opened:
         folder = self.outputs.annotate
         enough = None if folder else _ENOUGH_SIDE
         picture = read_picture(self.inputs.source(result.path), enough_side=enough, share=share)
-        if isinstance(picture, Failure):  # what was found in it before still stands
+        if isinstance(picture, Failure):  # the result of the first reading stays
             return ResultWithThumbnail(result, changed=True)
         saved = folder is not None and self._save_copy(result, picture.image, folder)
         kept = folder is not None and not saved
@@ -344,14 +343,14 @@ class Opened:
         return ResultWithThumbnail(result, thumbnail(picture.image), kept=kept, saved=saved)
 
     def _save_copy(self, result: PictureResult, image: Image, folder: Path) -> bool:
-        """Save the annotated copy; return False where --append finds a file in its place, and leaves it."""
+        """Save the annotated copy. Return False if --append keeps an existing file instead."""
         from emotify.prediction.annotated import draw_faces
         from emotify.prediction.outputs.copies import copy_path, save_copy
 
         self.inputs.check_elsewhere(result.path, folder, "--annotate")
         place = place_below(result.path, self.inputs.base)
         if self._copied.setdefault(place, result.path) is not result.path:
-            return True  # named twice
+            return True  # the same picture was named twice
         path = copy_path(folder, place)
         if self.outputs.append and not self.outputs.force and os.path.lexists(path):
             return False
@@ -360,13 +359,13 @@ class Opened:
 
 
 def place_below(path: Path, base: Path) -> PurePath:
-    """Return where a picture lies below `base`, or below the root of its drive if it lies elsewhere."""
+    """Return the path of a picture relative to `base`, or to the root of its drive if it is outside `base`."""
     absolute = Path(os.path.normpath(path.absolute()))
     return absolute.relative_to(base if absolute.is_relative_to(base) else absolute.anchor)
 
 
 def shown_place(path: Path, base: Path) -> str:
-    """Return a picture's path, with slashes, for a page for others: it tells nothing of what lies above `base`."""
+    """Return a picture's path relative to `base`, with slashes, for a page that is passed on; else its name alone."""
     absolute = Path(os.path.normpath(path.absolute()))
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is none
     inside = absolute.is_relative_to(base) and not (home.is_relative_to(base) and home != base)

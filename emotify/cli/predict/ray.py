@@ -1,4 +1,4 @@
-"""`emotify predict --engine ray`: what its options can be, and the job that they make."""
+"""`emotify predict --engine ray`: checks its options and runs the job."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _NOT_WITH_RAY: Final = ("jsonl", "jsonl_file", *_TABLES, "report", "annotate", "
 
 
 def check_ray_options(inputs: Inputs, wanted: PredictSettings, *, json: bool) -> None:
-    """Raise UsageError for what `--engine ray` cannot do, UnavailableError where Ray is not installed."""
+    """Raise UsageError for options that `--engine ray` does not support, UnavailableError if Ray is not installed."""
     parquet = wanted.parquet
     if parquet is None or is_standard_output(Path(parquet)):
-        msg = "--engine ray writes a folder of Parquet files; name it with --parquet OUT"
+        msg = "--engine ray writes a folder of Parquet files; name the folder with --parquet OUT"
         raise UsageError(msg)
     given = [option(name) for name in _NOT_WITH_RAY if getattr(wanted, name)]
     if given := [*(["--json"] if json else []), *given]:
-        msg = f"--engine ray writes --parquet OUT alone; leave out {', '.join(given)}"
+        msg = f"--engine ray writes only --parquet OUT; leave out {', '.join(given)}"
         raise UsageError(msg)
     if STDIN in (*inputs.words, inputs.files_from):
-        msg = "--engine ray reads no standard input, which other processes do not have; name files, folders or a list"
+        msg = "--engine ray cannot read standard input, as its workers do not have it; name files, folders or a list"
         raise UsageError(msg)
     from emotify.engines.filesystems import is_address, open_filesystem
     from emotify.engines.ray_job import require_ray
@@ -50,12 +50,12 @@ def check_ray_options(inputs: Inputs, wanted: PredictSettings, *, json: bool) ->
 
 
 def check_ray_machine(threads: int, device: str) -> None:
-    """Raise UsageError for threads and devices that are Ray's to give."""
+    """Raise UsageError for threads and devices that Ray assigns itself."""
     if threads > 1:
-        msg = "--threads: with --engine ray each worker has one thread; --actors N says how many workers there are"
+        msg = "--threads: with --engine ray each worker has one thread; set the number of workers with --actors N"
         raise UsageError(msg)
     if device not in {"auto", "cpu", "cuda"}:
-        msg = f"--device {device}: Ray gives each worker its GPU; take --device cuda"
+        msg = f"--device {device}: Ray assigns the GPUs to its workers; use --device cuda"
         raise UsageError(msg)
 
 
@@ -63,13 +63,13 @@ def predict_with_ray(
     job: Job, predictor: Predictor, inputs: Inputs, tally: Tally, summary: Summary, messages: Messages,
     wanted: PredictSettings, *, force: bool, device: str,
 ) -> None:  # fmt: skip
-    """Run the job, and count into `inputs`, `tally` and `summary` what became of it."""
+    """Run the job, and add its counts to `inputs`, `tally` and `summary`."""
     from emotify.engines.listing import add_passed_over
     from emotify.engines.output import Output
     from emotify.engines.ray_job import run
 
     output = Output(job.output, job.run)
-    go_on = f"go on with the same command{'' if wanted.append else ' and --append'}"
+    go_on = f"resume with the same command{'' if wanted.append else ' and --append'}"
     with output.begin(_settings(job, predictor), append=wanted.append, overwrite=force), hint_on_interrupt(go_on):
         outcomes = run(job, output, actors=wanted.actors, device=device)
         for outcome in with_progress(outcomes, messages, pictures=lambda outcome: outcome.summary.pictures):
@@ -83,13 +83,13 @@ def predict_with_ray(
 
 
 def make_job(inputs: Inputs, output: str, options: Mapping[str, Any], *, top: int, summary: Summary) -> Job:
-    """Return the job; `options` are what Predictor takes. Its files are named so that every process finds them."""
+    """Return the job. options: arguments of Predictor. Paths become absolute, so that every process finds the files."""
     from emotify.engines.listing import Sources
     from emotify.engines.ray_worker import Job
     from emotify.opening import Kind, packaged_models, resolve
 
     model = resolve(options["model"], takes=(Kind.FILE,))
-    inside = packaged_models().get(model.given) == model.path  # elsewhere it lies in another place
+    inside = packaged_models().get(model.given) == model.path  # its path differs between machines, its name does not
     files = {"model": model.given if inside else str(model.path.absolute())}
     if options["face_model"]:
         files["face_model"] = str(Path(options["face_model"]).absolute())
@@ -107,7 +107,7 @@ def make_job(inputs: Inputs, output: str, options: Mapping[str, Any], *, top: in
 
 
 def _settings(job: Job, predictor: Predictor) -> dict[str, Any]:
-    """Return what rows depend on: two jobs that differ in it do not write into one folder."""
+    """Return the settings that rows depend on. Jobs with different settings cannot share an output folder."""
     from emotify.files import file_sha256
     from emotify.opening import Kind, resolve
 

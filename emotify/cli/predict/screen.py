@@ -1,4 +1,4 @@
-"""What predict shows: rows on a terminal, a line a picture in a pipe, or JSON."""
+"""What predict prints: a table on a terminal, one line per picture in a pipe, or JSON."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ _FAILURES_SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class FinalSummary:
-    """What is known when all pictures are done."""
+    """The totals after all pictures are done."""
 
     summary: Summary
     scores: Scores | None
     seconds: float
     model: str
-    head: Head  # that answered
-    passed_over: dict[str, int]  # what walks through folders left, by kind
+    head: Head  # the head that answered
+    passed_over: dict[str, int]  # skipped files by kind
 
 
 class Screen(Protocol):
-    """Shows each result as it comes, and the rest at the end."""
+    """Prints each result at once, and the totals at the end."""
 
     def show(self, result: PictureResult) -> None: ...
     def finish(self, ending: FinalSummary) -> None: ...
 
 
 def open_screen(messages: Messages, *, json: bool, jsonl: bool, top: int, used: bool) -> Screen:
-    """Return what shows results where and how they are wanted; `used`: a file goes to standard output."""
+    """Return the screen for the wanted format. used: an output file is written to standard output."""
     if used:
         return NoScreen(messages)
     if json:
@@ -56,12 +56,12 @@ def open_screen(messages: Messages, *, json: bool, jsonl: bool, top: int, used: 
 
 @dataclass
 class NoScreen:
-    """Prints nothing on stdout, where a file goes."""
+    """Prints no results, as an output file is written to stdout."""
 
     messages: Messages
 
     def show(self, result: PictureResult) -> None:
-        """Leave it to the file."""
+        """Print nothing."""
 
     def finish(self, ending: FinalSummary) -> None:
         if ending.scores is not None:
@@ -71,7 +71,7 @@ class NoScreen:
 
 @dataclass
 class JsonLinesScreen:
-    """Prints one line of JSON a picture."""
+    """Prints one line of JSON per picture."""
 
     messages: Messages
     top: int
@@ -87,7 +87,7 @@ class JsonLinesScreen:
 
 @dataclass
 class DocumentScreen:
-    """Keeps all results, about a kilobyte a picture, and prints one JSON document."""
+    """Keeps all results, about 1 kB per picture, and prints one JSON document at the end."""
 
     top: int
     kept: list[PictureResult] = field(default_factory=list)
@@ -121,7 +121,7 @@ class DocumentScreen:
 
 @dataclass
 class LinesScreen:
-    """Prints one line a picture, tab-separated: its path, then label, probability and box of each face."""
+    """Prints one tab-separated line per picture: its path, then label, probability and box of each face."""
 
     messages: Messages
     top: int
@@ -139,7 +139,7 @@ class LinesScreen:
 
     def _cells(self, face: FaceResult) -> tuple[str, str, str]:
         best = face.ranked(max(self.top, 1))
-        labels = [face.label, *(name for name, _ in best[1:])]  # which is "uncertain" at times
+        labels = [face.label, *(name for name, _ in best[1:])]  # may be "uncertain"
         shares = (f"{share:.3f}" for _, share in best)
         return ",".join(labels), ",".join(shares), ",".join(f"{edge:.0f}" for edge in face.box)
 
@@ -150,7 +150,7 @@ class LinesScreen:
 
 @dataclass
 class TableScreen:
-    """Shows a row a face as they come, of the first pictures, and what all of them come to."""
+    """Prints one row per face for the first pictures, and a summary of all pictures at the end."""
 
     messages: Messages
     top: int
@@ -177,7 +177,7 @@ class TableScreen:
 
         if self.left_out:
             self.messages.notice(
-                f"{amount(self.left_out, 'more picture')}; --jsonl, --csv FILE or --report FILE has all of them"
+                f"{amount(self.left_out, 'more picture')} not shown; --jsonl, --csv FILE or --report FILE has all"
             )
         self.messages.out.print()
         if ending.summary.faces:
@@ -187,18 +187,18 @@ class TableScreen:
 
 
 def order_sentence(summary: Summary) -> str:
-    """Say what the numbers that folders are named by were taken for."""
-    return f"folders that are numbers were taken for classes: {describe_order(summary.order, summary.numbers)}"
+    """Return a sentence with the class that each numbered folder was read as."""
+    return f"numbered folders were read as classes: {describe_order(summary.order, summary.numbers)}"
 
 
 def truth_line(scores: Scores) -> str:
-    """Say how often the model agrees with the folders' names."""
+    """Return a line with the accuracy against the folders' names and its 95% interval."""
     low, high = scores.accuracy_ci95
     return f"accuracy against the folders' names: {scores.accuracy:.2%} of {scores.n} ({low:.1%} to {high:.1%})"
 
 
 def _show_truth(scores: Scores | None, messages: Messages, *, aside: bool = False) -> None:
-    """Show accuracy and confusion matrix, `aside` on stderr, where no row of a pipe ends up."""
+    """Print accuracy and confusion matrix on stdout, or with `aside` on stderr, where they do not mix with rows."""
     if scores is None or (aside and messages.quiet):
         return
     from emotify.reports.tables import class_table, confusion_table
@@ -212,10 +212,10 @@ def _show_truth(scores: Scores | None, messages: Messages, *, aside: bool = Fals
 
 
 def _print_counts(ending: FinalSummary, messages: Messages, *, expressions: bool = True) -> None:
-    """Say how many pictures, faces and, unless a table has them, expressions there were, and how long it took."""
+    """Print the numbers of pictures and faces, the time, and the expressions unless a table shows them."""
     summary, seconds = ending.summary, ending.seconds
     if summary.with_frames:
-        messages.notice(f"{summary.with_frames:,} with several frames: only the first of each was read")
+        messages.notice(f"{amount(summary.with_frames, 'picture')} with several frames; only the first frame was read")
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.expressions.most_common() if expressions)
     without = f"; {summary.without_face:,} without a face" if summary.without_face else ""
     pictures = summary.pictures - summary.frames
@@ -236,9 +236,9 @@ def with_progress(
     *,
     total: int | None = None,
 ) -> Iterator[Result]:
-    """Show how many pictures and frames are done: below the rows on a terminal, else on stderr every so often.
+    """Show the number of finished pictures: below the rows on a terminal, else on stderr from time to time.
 
-    pictures: how many a result is about. total: how many there are, where that is known.
+    pictures: the number of pictures of a result. total: the number of all pictures, if known.
     """
     if messages.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
         with working(messages, "predicting", total=total, noun="picture") as work:
@@ -246,7 +246,7 @@ def with_progress(
                 yield result
                 work.advance(pictures(result))
         return
-    # On stdout, where the rows go: two consoles on one terminal would write over each other.
+    # On stdout, like the rows: two consoles on one terminal would overwrite each other.
     work = Work("predicting", total, "picture")
     with progress_bar(work, messages.out) as progress:
         task = progress.add_task(work.what, total=total)
