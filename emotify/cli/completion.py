@@ -28,12 +28,12 @@ def network_names() -> list[str]:
 
 
 def file_models() -> list[str]:
-    """Return the packaged models and the exported files in runs/."""
+    """Return the built-in models and the exported files in runs/."""
     return [*packaged_models(), *map(str, exports(RUNS))]
 
 
 def any_models() -> list[str]:
-    """Return all values of MODEL: packaged models, ensembles, finished runs and exported files."""
+    """Return all values of MODEL: built-in models, ensembles, finished runs and exported files."""
     return [*packaged_models(), *map(str, [*ensembles(RUNS), *finished_runs(RUNS), *exports(RUNS)])]
 
 

@@ -45,7 +45,7 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="MODEL",
-            help="Runs, ensembles, .onnx files, or the packaged models default and fast. Default: all of runs/.",
+            help="Runs, ensembles, .onnx files, or the built-in models default and fast. Default: all of runs/.",
             show_default=False,
             autocompletion=offering(any_models),
         ),
@@ -95,7 +95,7 @@ def evaluate(
     Examples:
       emotify evaluate                                  every finished run and ensemble in runs/
       emotify evaluate runs/20260131-120000-cnn-s0-1a2b --split test
-      emotify evaluate default fast                     the packaged models
+      emotify evaluate default fast                     the built-in models
       emotify evaluate default --head labels            the labels head against both truths
       emotify evaluate model.onnx --views mirror --json
       emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts

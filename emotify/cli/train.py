@@ -79,7 +79,7 @@ def train(
       emotify train --model cnn --augment --seed 1     another member for an ensemble
       emotify train --model resnet18 --recipe best     on a GPU
       emotify train --model small --augment --distill runs/20260131-130000-ensemble-5e6f
-      emotify train --model cnn --augment --distill fast      learn from the packaged model, too
+      emotify train --model cnn --augment --distill fast      learn from the built-in model, too
       torchrun --nproc-per-node 2 -m emotify train --model resnet18 --recipe best
       emotify train --data my/ --augment --start-from fast    fine-tune it on your faces
       emotify train --model face-resnet --pretrained --augment    fine-tune a face recogniser

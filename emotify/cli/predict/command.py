@@ -227,7 +227,7 @@ def _predictor_options(wanted: PredictSettings, device: str, messages: Messages)
 
 
 def _find_model(given: str | None, messages: Messages) -> str | Path | None:
-    """Return the model to use, None for the packaged default; print which one if the user named none."""
+    """Return the model to use, None for the built-in default; print which one if the user named none."""
     if given is not None:
         return given
     if os.environ.get("EMOTIFY_MODEL"):
@@ -236,7 +236,7 @@ def _find_model(given: str | None, messages: Messages) -> str | Path | None:
     if found := exports(RUNS):
         messages.notice(f"model: the newest export in {RUNS}/, {found[-1]}")
         return found[-1]
-    messages.notice("model: default, packaged with emotify")
+    messages.notice("model: default, built in")
     return None
 
 

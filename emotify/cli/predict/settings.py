@@ -22,7 +22,7 @@ class PredictSettings:
 
     model: str | None = declare(
         None,
-        "An .onnx file, or a packaged model: default or fast. Default: $EMOTIFY_MODEL, else the newest export in "
+        "An .onnx file, or a built-in model: default or fast. Default: $EMOTIFY_MODEL, else the newest export in "
         "runs/, else default.",
         metavar="MODEL",
     )
