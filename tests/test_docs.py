@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emotify import Predictor
+from emotify.opening import packaged_models
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -103,3 +110,18 @@ def test_names_of_tests_are_words():
     for path in Path(__file__).parent.rglob("*.py"):
         for line in re.findall(r"^def test_[a-z]\d+_.*|^ *\x22{3}[A-Z]\d{1,2}[:,] .*", path.read_text(), re.MULTILINE):
             raise AssertionError(f"{path.name}: {line}")
+
+
+def test_the_recipe_for_an_onnx_file_answers_as_predict(tmp_path, monkeypatch, capsys):
+    """Its box is that of the sample; the square and the grey around it are those of `emotify predict`."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(packaged_models()["default"], "model.onnx")
+    shutil.copy(DOCS.parent / "samples" / "happy.jpg", "photo.jpg")
+    recipe = re.search(r"```python\n(import json.+?)```", (DOCS / "formats.md").read_text(), re.DOTALL)
+    assert recipe is not None
+    names: dict[str, Any] = {}
+    exec(recipe[1], names)
+    (face,) = Predictor().predict("photo.jpg").faces
+    assert face.box == pytest.approx([names[edge] for edge in ("x0", "y0", "x1", "y1")], abs=0.1)
+    assert list(face.probabilities) == pytest.approx(names["probabilities"][0].tolist(), abs=0.02)
+    assert capsys.readouterr().out == f"{face.label} {face.probability:.0%}\n"
