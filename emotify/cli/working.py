@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from emotify.cli.console import Messages
 from emotify.words import amount
@@ -95,12 +95,14 @@ def progress_bar(work: Work, console: Console) -> Progress:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     what = TextColumn("{task.description}", markup=False)
+    # Rich would take over sys.stdout, and show what libraries print while it is switched off.
+    bar_options: dict[str, Any] = {"console": console, "transient": True, "redirect_stdout": False}
     if work.total is None:
         count = TextColumn("{task.completed:,}" if work.noun == "picture" else "")
-        return Progress(SpinnerColumn(), what, count, TimeElapsedColumn(), console=console, transient=True)
+        return Progress(SpinnerColumn(), what, count, TimeElapsedColumn(), **bar_options)
     bar, count = BarColumn(bar_width=24), TextColumn("{task.completed:,}/{task.total:,}")
     left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    return Progress(SpinnerColumn(), what, bar, count, *left, console=console, transient=True)
+    return Progress(SpinnerColumn(), what, bar, count, *left, **bar_options)
 
 
 def clock(seconds: float) -> str:
