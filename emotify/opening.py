@@ -55,6 +55,9 @@ def resolve(given: str | os.PathLike[str], *, takes: Collection[Kind] = ANY) -> 
         kind, path = Kind.FILE, packaged[text]
     else:
         problem = "is none" if os.path.exists(path) else "is not there"  # noqa: PTH110
+        if os.path.isdir(path) and any(path.glob("*/run.json")):  # noqa: PTH112
+            msg = f"no model: {printable(text)} is a folder of runs; name one of them, or all: {printable(path / '*')}"
+            raise ModelError(msg)
         msg = f"no model: {printable(text)} {problem}; name {_listed(takes)}"
         raise ModelError(msg)
     if kind not in takes:

@@ -16,6 +16,8 @@ from emotify.files import make_folder, printable, read_json, write_json
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint.safetensors"  # the weights, in the folder of a finished run
+SYNTHETIC = "synthetic"  # the name of the drawn data, in --data and in run.json
+ENSEMBLE = "ensemble.json"  # in the folder of an ensemble
 STATE = "state.safetensors"  # all that going on needs, in the folder of an unfinished one
 
 
@@ -101,6 +103,29 @@ def ensembles(parent: Path) -> list[Path]:
 def exports(parent: Path) -> list[Path]:
     """Return the .onnx files in `parent` and its folders, oldest first."""
     return _oldest_first([*parent.glob("*.onnx"), *parent.glob("*/*.onnx")])
+
+
+def data_of(folder: Path) -> set[str]:
+    """Return the names of the data that a run, or the runs of an ensemble, were trained on; none where unknown."""
+    try:
+        if (folder / ENSEMBLE).exists():
+            members = read_json(folder / ENSEMBLE)["members"]
+            return {name for member in members for name in data_of(folder / member["run"])}
+        return {str(read_json(folder / "run.json")["data"]["name"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def better_member(folder: Path) -> Path | None:
+    """Return the best member of an ensemble that is worse than it on `valid`; None for any other model."""
+    try:
+        document = read_json(folder / ENSEMBLE)
+        if not document["worse_than_best_member"]:
+            return None
+        diversity = document["diversity"]
+        return Path(os.path.normpath(folder / str(diversity["runs"][int(diversity["best_member"])])))
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
 
 
 def _holding(parent: Path, name: str) -> list[Path]:

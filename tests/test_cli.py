@@ -743,7 +743,12 @@ def test_values_of_another_type_are_refused(words, tmp_path):
         (["train", "--momentum", "1"], "--momentum cannot be 1.0; it is above 0 and below 1"),
         (["predict", "x", "--top", "9"], "--top cannot be 9; it is at most 7"),
         (["train", "--bogus"], "no such option: --bogus"),
-        (["predcit"], "no such command 'predcit'. Did you mean 'predict'?"),
+        (["predcit"], "no such command 'predcit'; did you mean 'predict'?"),
+        (["predict", "x", "--csv"], "option '--csv' requires an argument; see emotify"),
+        (["ensemble", "--excel"], "no such option: --excel; see "),
+        (["predict", "x", "--csv", "x.xlsx"], "--csv x.xlsx: this option writes a .csv file; name it so"),
+        (["predict", "x", "--report", "x.pdf"], "--report x.pdf: this option writes a .html file; name it so"),
+        (["predict", "x", "--parquet", "x.csv"], "--parquet x.csv: this option writes a .parquet file; name it so"),
     ],
 )
 def test_every_wrong_option_is_one_line_in_the_same_form(words, told):
@@ -779,3 +784,37 @@ def test_tta_is_the_older_name_of_views_mirror(tmp_path):
     for command in ("evaluate", "export"):
         assert "--tta" not in invoke(command, "-h").stdout
         assert "no such option" not in runner.invoke(app, [command, str(tmp_path / "no"), "--tta"]).stderr
+
+
+def test_a_model_trained_on_drawn_faces_is_named_as_such(runs, onnx_file, tmp_path, monkeypatch):
+    """`predict` takes the newest export by default; who has tried training on drawn faces is warned."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "a"
+    shutil.copytree(runs[0], run)
+    shutil.copy(onnx_file, run / "model.onnx")
+    Image.new("L", (48, 48), 128).save("face.png")
+    warning = "that model was trained on drawn faces; for photographs use the built-in one: --model default"
+    assert warning not in invoke("predict", "face.png").stderr
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["name"] = "synthetic"
+    (run / "run.json").write_text(json.dumps(record))
+    assert warning in invoke("predict", "face.png").stderr
+    assert warning not in invoke("predict", "face.png", "--model", run / "model.onnx").stderr
+    folder = tmp_path / "runs" / "b"
+    folder.mkdir()
+    shutil.move(run / "model.onnx", folder / "model.onnx")
+    (folder / "ensemble.json").write_text(json.dumps({"members": [{"run": "../a"}]}))
+    assert warning in invoke("predict", "face.png").stderr
+
+
+def test_the_folder_of_all_runs_is_no_model(runs):
+    result = invoke("evaluate", runs[0].parent, code=5)
+    assert f"{runs[0].parent} is a folder of runs; name one of them, or all: {runs[0].parent}/*" in result.stderr
+
+
+def test_evaluate_says_what_comes_next(runs, ensemble, tiny_csv):
+    """Several runs can be combined, one run or ensemble exported; a file is the end."""
+    data = ("--data", tiny_csv)
+    assert f"next: emotify ensemble {runs[0]} {runs[1]} --data {tiny_csv}" in invoke("evaluate", *runs, *data).stderr
+    assert f"next: emotify export {ensemble} --data {tiny_csv}" in invoke("evaluate", ensemble, *data).stderr
+    assert "next:" not in invoke("evaluate", "fast", *data).stderr

@@ -55,14 +55,12 @@ def ensemble(
     seed: Annotated[
         int,
         typer.Option(
-            "--seed", metavar="N", min=0, help="Seed of the cross-validation folds and of greedy's bootstrap samples."
+            "--seed", metavar="N", min=0, help="Seed of the cross-validation folds and of greedy's bootstraps."
         ),
     ] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="The ensemble's folder. Default: a new one in runs/.", show_default=False
-        ),
+        typer.Option("--out", metavar="DIR", help="The new folder. Default: one in runs/.", show_default=False),
     ] = None,
     device: Device = "auto",
     threads: Threads = 0,

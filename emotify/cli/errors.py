@@ -88,9 +88,14 @@ def _wording_usage() -> Iterator[None]:
         yield
     except _WrongUsage as error:
         message = str(error.format_message()).removesuffix(".")
-        if error.ctx is None or not message or "\n" in message:  # there are no arguments: Typer shows the help
+        if not message or "\n" in message:  # there are no arguments: Typer shows the help
             raise
-        msg = f"{message[:1].lower()}{message[1:]}; see {error.ctx.command_path} --help"
+        message, _, near = message.removesuffix("?").partition("Did you mean ")
+        message = message.partition(" (Possible options")[0].rstrip(" .")
+        hint = (
+            f"; did you mean {near}?" if near else f"; see {error.ctx.command_path if error.ctx else 'emotify'} --help"
+        )
+        msg = f"{message[:1].lower()}{message[1:]}{hint}"
         raise UsageError(msg) from None
 
 

@@ -10,7 +10,7 @@ import typer
 
 from emotify.choices import Split as SplitName
 from emotify.cli.completion import any_models, offering
-from emotify.cli.console import Messages, print_json
+from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, load_dataset
 from emotify.cli.models import open_classifiers, recipe_names, runs_and_ensembles
 from emotify.cli.options import (
@@ -28,6 +28,7 @@ from emotify.cli.options import (
 from emotify.cli.working import CountingClassifier, working
 from emotify.errors import GateError, InputError, UsageError
 from emotify.files import check_folder, check_temporary_folder, printable
+from emotify.opening import Kind, resolve
 
 if TYPE_CHECKING:
     from emotify.choices import Head
@@ -66,10 +67,7 @@ def evaluate(
         typer.Option("--report", metavar="DIR", help="Write a page, DIR/index.html, with figures as PNG and SVG."),
     ] = None,
     with_images: Annotated[
-        bool,
-        typer.Option(
-            "--with-images", help="Show faces in the report: the most confident mistakes and others. Default: none."
-        ),
+        bool, typer.Option("--with-images", help="Show faces in the report, such as the most confident mistakes.")
     ] = False,
     force: Force = False,
     device: Device = "auto",
@@ -117,17 +115,42 @@ def evaluate(
     else:
         _show(leaderboard, messages)
     if report is not None:
-        from emotify.reports.evaluation_page import write_report
-
-        images, name = dataset.splits[split], Path(dataset.source).name
-        with working(messages, "writing the report"):
-            page = write_report(
-                report, leaderboard, images, diversity, data=name, with_images=with_images, overwrite=force
-            )
-        hint = "" if with_images else "; it shows no faces, --with-images adds some"
-        messages.notice(f"wrote {printable(page)}{hint}")
+        _write_report(report, leaderboard, diversity, dataset, messages, with_images=with_images, overwrite=force)
+    if next_one := _next(paths, data):
+        messages.notice(f"next: {next_one}")
     if min_accuracy is not None:
         _check_accuracy(leaderboard.results[0].scores.accuracy, min_accuracy, split)
+
+
+def _write_report(
+    folder: Path,
+    leaderboard: Leaderboard,
+    diversity: Diversity | None,
+    dataset: Dataset,
+    messages: Messages,
+    *,
+    with_images: bool,
+    overwrite: bool,
+) -> None:
+    from emotify.reports.evaluation_page import write_report
+
+    images, name = dataset.splits[leaderboard.results[0].split], Path(dataset.source).name
+    with working(messages, "writing the report"):
+        page = write_report(
+            folder, leaderboard, images, diversity, data=name, with_images=with_images, overwrite=overwrite
+        )
+    hint = "" if with_images else "; it shows no faces, --with-images adds some"
+    messages.notice(f"wrote {printable(page)}{hint}")
+
+
+def _next(paths: Sequence[Path], data: ClassifiedData) -> str:
+    """Return the command that follows: ensemble for several runs, export for one; nothing for other models."""
+    kinds = {resolve(path).kind for path in paths}
+    if kinds == {Kind.RUN} and len(paths) > 1:
+        return next_command("ensemble", *paths, data=data.data, classes=data.class_words)
+    if len(paths) == 1 and kinds <= {Kind.RUN, Kind.ENSEMBLE}:
+        return next_command("export", *paths, data=data.data, classes=data.class_words)
+    return ""
 
 
 def _check_accuracy(best: float, least: float, split: SplitName) -> None:

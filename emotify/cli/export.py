@@ -27,7 +27,7 @@ from emotify.cli.working import working
 from emotify.errors import InputError, ModelError, UsageError
 from emotify.files import check_temporary_folder, is_same_file, printable
 from emotify.opening import Kind, resolve
-from emotify.runs import RUNS, ensembles, finished_runs
+from emotify.runs import RUNS, better_member, ensembles, finished_runs
 
 # Photographs have other class frequencies than FER-2013. This power maximises the sum of accuracy and balanced accuracy
 # against FER+'s majority on valid; the mean accuracy on photographs from elsewhere is largest there, too.
@@ -57,9 +57,7 @@ def export(
     ] = None,
     precision: Annotated[
         FilePrecision,
-        typer.Option(
-            "--precision", help="Number format of the weights. fp16 halves the file; int8 is smallest and fastest."
-        ),
+        typer.Option("--precision", help="Format of the weights. fp16 halves the file; int8 is smallest and fastest."),
     ] = "fp32",
     tta: Tta = False,
     views: Views = None,
@@ -144,7 +142,8 @@ def _document(result: Export) -> dict[str, object]:
 
 def _tell(result: Export, messages: Messages) -> None:
     """Print how the file differs from PyTorch, and the next command."""
-    kind = "images, including drawn ones" if result.drawn_images else "valid images"
+    kind = "valid images" if not result.drawn_images else "images, including drawn ones"
+    kind = "drawn faces" if result.drawn_images == result.images else kind
     size = f"{result.bytes / 1e6:.2f} MB"
     messages.notice(f"{size}; differs from PyTorch by at most {result.difference:.1e} on {result.images} {kind}")
     if result.folded_gates:
@@ -209,9 +208,16 @@ def _crowd_pooling(
 def _newest(messages: Messages) -> Path:
     found = ensembles(RUNS) or finished_runs(RUNS)
     if not found:
-        msg = f"no ensemble and no finished run in {RUNS}/; make one with: emotify train"
+        msg = (
+            f"no ensemble and no finished run in {RUNS}/; make one with: emotify train; or export the built-in model: "
+            "emotify export default --out model.onnx"
+        )
         raise ModelError(msg)
     messages.notice(f"using the newest: {found[-1]}")
+    if better := better_member(found[-1]):
+        messages.error(
+            f"on valid this ensemble is worse than its best member; to export that: {next_command('export', better)}"
+        )
     return found[-1]
 
 

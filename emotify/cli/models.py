@@ -11,7 +11,7 @@ from emotify.cli.console import Messages
 from emotify.errors import ModelError, UsageError, list_mistakes
 from emotify.machine import available_cpus
 from emotify.opening import Kind, resolve
-from emotify.runs import RUNS, ensembles, finished_runs, read_whole_run
+from emotify.runs import ENSEMBLE, RUNS, ensembles, finished_runs, read_whole_run
 
 if TYPE_CHECKING:
     from emotify.evaluation.classifier import Classifier
@@ -59,7 +59,13 @@ def map_models(paths: Sequence[Path], function: Callable[[Path], Found]) -> list
 def runs_and_ensembles(given: Sequence[Path] | None, messages: Messages, *, with_ensembles: bool) -> list[Path]:
     """Return the given models. Without any, print and return every finished run (and ensemble) in runs/."""
     if given:
-        return list(given)
+        several = list(given)
+        if with_ensembles or len(several) == 1:
+            return several
+        models = [path for path in several if not (path / ENSEMBLE).exists()]
+        if models and (ensembles_left := [path.name for path in several if path not in models]):
+            messages.error(f"ensembles are no members, and are left out: {', '.join(ensembles_left)}")
+        return models or several
     found = finished_runs(RUNS) + (ensembles(RUNS) if with_ensembles else [])
     kinds = "run or ensemble" if with_ensembles else "run"
     if not found:

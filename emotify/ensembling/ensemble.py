@@ -18,8 +18,8 @@ from emotify.errors import ModelError, list_mistakes
 from emotify.evaluation.classifier import Answers, Classifier, pool_answers
 from emotify.files import file_sha256, printable, read_json, write_json
 from emotify.runs import CHECKPOINT
+from emotify.runs import ENSEMBLE as FILE
 
-FILE = "ensemble.json"
 SCHEMA = 2  # 1 had no methods but the mean, and its readers take no notice of weights
 _AGAIN = "combine again with: emotify ensemble"
 
@@ -66,6 +66,7 @@ def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) 
         "methods": [trial.document() for trial in combination.trials.values()],
         "diversity": {"runs": [member["run"] for member in known], **combination.diversity.document()},
         "conclusion": combination.conclusion,
+        "worse_than_best_member": combination.worse_in(),
     }
     write_json(folder / FILE, document)
 

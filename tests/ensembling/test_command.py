@@ -152,3 +152,27 @@ def test_a_pooling_that_cannot_be_meant_is_refused(changes, ensemble, tiny_csv, 
 def test_a_method_that_is_none_is_named_with_those_there_are(runs):
     text = invoke("ensemble", *runs, "--method", "vote", code=2).stderr
     assert "'vote': there are mean, probabilities, weighted, greedy" in text
+
+
+def test_a_pattern_of_runs_may_match_ensembles(runs, ensemble, tiny_csv, tmp_path):
+    """They are left out, aloud; named alone, one is refused."""
+    result = invoke("ensemble", *runs, ensemble, "--data", tiny_csv, "--out", tmp_path / "e")
+    assert f"ensembles are no members, and are left out: {ensemble.name}" in result.stderr
+    assert len(json.loads((tmp_path / "e" / "ensemble.json").read_text())["members"]) == 2
+    assert "is an ensemble; name a run" in invoke("ensemble", ensemble, "--data", tiny_csv, code=5).stderr
+
+
+def test_export_warns_of_an_ensemble_that_is_worse_than_a_member(runs, ensemble, tmp_path, monkeypatch):
+    """Only where export chooses the ensemble itself, as the newest."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    diversity = {"runs": list(map(str, runs)), "best_member": 1}
+    worse = ["NLL (1.0 against 0.9)"]
+    copied(ensemble, tmp_path / "runs" / "both", diversity=diversity, worse_than_best_member=worse)
+    result = invoke("export", "--out", "a.onnx")
+    assert (
+        f"on valid this ensemble is worse than its best member; to export that: emotify export {runs[1]}"
+        in result.stderr
+    )
+    copied(ensemble, tmp_path / "runs" / "newer", diversity=diversity, worse_than_best_member=[])
+    assert "is worse than its best member" not in invoke("export", "--out", "b.onnx").stderr

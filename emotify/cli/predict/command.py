@@ -29,7 +29,7 @@ from emotify.cli.predict.settings import TABLES, PredictSettings
 from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_order
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
 from emotify.files import is_standard_output, printable
-from emotify.runs import RUNS, exports
+from emotify.runs import RUNS, SYNTHETIC, data_of, exports
 from emotify.stopping import unwinding
 from emotify.words import amount
 
@@ -235,6 +235,10 @@ def _find_model(given: str | None, messages: Messages) -> str | Path | None:
         return os.environ["EMOTIFY_MODEL"]
     if found := exports(RUNS):
         messages.notice(f"model: the newest export in {RUNS}/, {found[-1]}")
+        if SYNTHETIC in data_of(found[-1].parent):
+            messages.error(
+                "that model was trained on drawn faces; for photographs use the built-in one: --model default"
+            )
         return found[-1]
     messages.notice("model: default, built in")
     return None

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 _ENOUGH_SIDE: Final = 640  # pixels of the longer side, enough for a thumbnail
 _MOST_THREADS: Final = 4  # each may hold a picture of full size, up to 150 MB
+_PAGE_ENDINGS: Final = (".html", ".htm")
+_LINES_ENDINGS: Final = (".jsonl", ".ndjson", ".json")
+_ENDINGS: Final = {*_PAGE_ENDINGS, *_LINES_ENDINGS, ".csv", ".parquet", ".xlsx", ".xls", ".ods", ".pdf"}
 
 
 class ResultWithThumbnail(NamedTuple):
@@ -83,10 +86,21 @@ class Outputs:
         if self.printed == ["--parquet"] and sys.stdout.isatty():
             msg = "--parquet -: Parquet is binary and a terminal cannot show it; redirect it to a file or a program"
             raise UsageError(msg)
+        self._check_endings()
         files = [os.path.realpath(path) for path in self.files]
         if len(set(files)) < len(files):
             msg = f"two outputs have the same name, {printable(max(files, key=files.count))}; name different files"
             raise UsageError(msg)
+
+    def _check_endings(self) -> None:
+        """Raise UsageError for a name that another program would open as something else."""
+        wanted = {"--jsonl-file": (self.lines, _LINES_ENDINGS), "--report": (self.report, _PAGE_ENDINGS)}
+        wanted |= {option(name): (path, (f".{name}",)) for name, path in self.tables.items()}
+        for name, (path, endings) in wanted.items():
+            ending = "" if path is None else path.suffix.casefold()
+            if ending in _ENDINGS and ending not in endings:
+                msg = f"{name} {printable(str(path))}: this option writes a {endings[0]} file; name it so"
+                raise UsageError(msg)
 
     @property
     def printed(self) -> list[str]:
