@@ -408,7 +408,7 @@ def test_the_models_inside_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
     first = invoke("evaluate", "fast", "--data", tiny_csv, "--json").stdout
     results = json.loads(invoke("evaluate", "fast", packaged_models()["fast"], "--data", tiny_csv, "--json").stdout)
     assert results["results"][0] == results["results"][1]
-    assert "fast is exported already" in invoke("export", "fast", "--onnx", "--data", tiny_csv, code=2).stderr
+    assert "fast is an exported file already" in invoke("export", "fast", "--onnx", "--data", tiny_csv, code=2).stderr
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fast").mkdir()
     assert invoke("evaluate", "fast", "--data", tiny_csv, "--json").stdout == first
@@ -423,7 +423,7 @@ def test_export_says_what_the_file_costs(ensemble, tiny_csv, tmp_path):
     document = json.loads(result.stdout)
     assert document["drawn_images"] == 280
     assert document["valid_torch"]["n"] == document["valid"]["n"]
-    assert "points from torch" in result.stderr
+    assert "points from PyTorch" in result.stderr
     bare = json.loads(invoke("export", ensemble, "--json", "--data", tiny_csv, "--out", tmp_path / "b.onnx").stdout)
     assert bare["valid"]["nll"] == pytest.approx(bare["valid_torch"]["nll"], abs=1e-4)
 
@@ -521,7 +521,7 @@ def test_frames_that_were_not_read_are_told(onnx_file, tmp_path):
     result = invoke("predict", tmp_path, "--model", onnx_file, "--jsonl", "--csv", tmp_path / "a.csv")
     document = json.loads(result.stdout)
     assert (document["frames"], document["note"]) == (3, "only the first of its 3 frames was read")
-    assert "1 with several frames" in result.stderr
+    assert "1 picture with several frames" in result.stderr
     assert document["note"] in (tmp_path / "a.csv").read_text()
 
 

@@ -61,10 +61,3 @@ def test_evaluate_and_ensemble_show_tables_that_fit(on_terminal, runs, tiny_csv,
         assert "fnn-s0-" in text
         tables = [line for line in text.splitlines() if line.startswith(" ")]
         assert max(len(line.rstrip()) for line in tables) <= 92
-
-
-def test_export_shows_nothing_of_what_torch_prints(on_terminal, ensemble, tmp_path):
-    """Also while a bar is shown, for which Rich takes over standard output."""
-    text = on_terminal("export", ensemble, "--out", tmp_path / "a.onnx")
-    assert "drawn faces" in text
-    assert "[torch.onnx]" not in text

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import signal
 import sys
 import time
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from emotify.cli import app, working
 from emotify.cli.console import Messages
-from emotify.cli.working import CountingClassifier, Work, clock
+from emotify.cli.working import CountingClassifier, Work, clock, progress_bar
 from emotify.onnx_runtime.classifier import open_session
 
 
@@ -93,3 +96,10 @@ def test_an_interrupt_while_data_is_read_says_how_to_start_again(tmp_path):
     assert shown.exit_code == 130
     assert "interrupted; no step was trained yet; start again with the same command" in shown.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_bar_leaves_standard_output_switched_off():
+    """`export` switches it off while torch prints its steps; Rich would put itself in its place, and show them."""
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with contextlib.redirect_stdout(None), progress_bar(Work("exporting", 3), console):
+        assert sys.stdout is None

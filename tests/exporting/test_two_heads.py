@@ -200,7 +200,7 @@ def test_what_has_no_crowd_head_is_told(tiny_csv, tmp_path, monkeypatch):
     data = with_votes(tiny_csv, tmp_path)
     both = run(*words, "--data", data, "--seed", "1").stdout.strip()
     told = run("ensemble", alone, both, "--data", data, "--out", "pool")
-    assert "the ensemble has no crowd head: 1 member has none" in told.stderr
+    assert "the ensemble has no crowd head: 1 member without one" in told.stderr
     assert EMOTIONS[0] in run("evaluate", "pool", "--data", data).stdout
 
 

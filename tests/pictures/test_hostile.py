@@ -246,7 +246,7 @@ def test_links_that_lead_back_are_told_once(small_model, png, tmp_path):
     followed = predict(tmp_path, "--model", small_model, "--jsonl", "--follow-links")
     assert len(followed.stdout.splitlines()) == 2
     assert "links" not in followed.stderr
-    assert followed.stderr.count("2 folders were reached more than once") == 1
+    assert followed.stderr.count("2 folders were found more than once") == 1
 
 
 def test_what_is_named_twice_is_answered_twice(small_model, png, tmp_path):
@@ -288,7 +288,7 @@ def test_what_a_walk_passes_over_is_told_and_counted(small_model, png, tmp_path)
     assert document["summary"]["passed_over"] == {"files": 2, "links": 1, "folders": 3}
     told = predict(tmp_path, "--model", small_model, "--jsonl").stderr.splitlines()
     assert "1 other file ignored" in told
-    assert any(line.startswith("1 video clip inside folders was left out") for line in told)
+    assert any(line.startswith("1 video clip inside folders was skipped") for line in told)
     assert "1 link inside folders was not followed; --follow-links follows links" in told
     assert "folders of other programs were skipped: 2 @eaDir, 1 lost+found" in told
     assert "1 picture, 1 face: " in told[-1]

@@ -154,7 +154,7 @@ def test_force_keeps_the_old_lines_until_there_are_new_ones(class_folder, tmp_pa
 def test_the_folder_of_the_pictures_is_not_that_of_their_copies(option, class_folder, monkeypatch):
     """Exit 2 that says so, and not that there are no pictures."""
     monkeypatch.chdir(class_folder / "sad")
-    assert "error: . is where" in predict(".", option, ".", "--force", code=2).stderr
+    assert "error: . is an output folder" in predict(".", option, ".", "--force", code=2).stderr
     assert sorted(path.name for path in Path().iterdir()) == ["0.png", "1.png"]
 
 

@@ -73,7 +73,7 @@ def test_truth_folders_takes_codes_names_and_numbers_and_says_their_order(albums
     folder = albums(happy="2", sad="5", fear="AF")
     result = predict(folder, "--truth", "folders", "--quiet")
     told = "numbered folders were read as classes: 2 fear, 5 surprise"
-    assert f"{told}; --class-order says another" in result.stderr
+    assert f"{told}; change it with --class-order" in result.stderr
     found = document(folder, "--truth", "folders")
     assert supports(found["truth"]) == {"fear": 4, "surprise": 2}
     assert found["class_order"] == told

@@ -327,9 +327,9 @@ def _report_skipped(inputs: Inputs, tally: Tally, messages: Messages) -> None:
     for line in _skipped_files(tally):
         messages.notice(line)
     if inputs.skipped:
-        messages.notice(f"{amount(inputs.skipped, 'picture')} skipped, as {_were(inputs.skipped)} done before")
+        messages.notice(f"{amount(inputs.skipped, 'picture')} {_were(inputs.skipped)} done before")
     if inputs.other_shards:
-        messages.notice(f"{amount(inputs.other_shards, 'picture')} skipped, as outside shard {inputs.shard}")
+        messages.notice(f"{amount(inputs.other_shards, 'picture')} outside shard {inputs.shard}")
 
 
 def _doubt(summary: Summary, *, order_given: bool) -> str | None:
