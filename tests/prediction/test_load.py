@@ -53,7 +53,7 @@ def measured(*words: object) -> tuple[list[str], int, float]:
     begun = time.perf_counter()
     command = [sys.executable, "-c", code, "predict", *map(str, words), "--jsonl", "-q"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
-    return shown.stdout.splitlines(), int(shown.stderr.split()[1]), time.perf_counter() - begun
+    return shown.stdout.splitlines(), int(shown.stderr.partition("VmHWM:")[2].split()[0]), time.perf_counter() - begun
 
 
 def test_memory_does_not_grow_with_the_folder(sources, small_model, tmp_path):
