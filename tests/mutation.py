@@ -1,0 +1,188 @@
+"""Change emotify a little at many places, and count the changes that no test notices.
+
+`python tests/mutation.py` takes a sample of the files below that guard what users keep; `just mutants` does the same.
+Each change is made in a copy of the repository, in which the tests of that file then run until one of them fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+REPO: Final = Path(__file__).parent.parent
+_OUTPUTS: Final = ["tests/prediction/test_outputs.py", "tests/prediction/test_broken_outputs.py"]
+_RUNS: Final = ["tests/training/test_loop.py", "tests/training/test_foreign_runs.py", "tests/test_hardening.py"]
+_MODELS: Final = ["tests/onnx_runtime/test_cost.py", "tests/onnx_runtime/test_safety.py"]
+# The tests of each file, the quickest first.
+TARGETS: Final = {
+    "emotify/files.py": ["tests/test_files.py", "tests/test_hardening.py", *_OUTPUTS],
+    "emotify/pictures/reading.py": ["tests/pictures/test_reading.py", "tests/pictures/test_hostile.py"],
+    "emotify/prediction/outputs/lines.py": _OUTPUTS,
+    "emotify/prediction/outputs/table.py": _OUTPUTS,
+    "emotify/prediction/outputs/parquet.py": _OUTPUTS,
+    "emotify/prediction/outputs/copies.py": ["tests/prediction/test_annotated.py"],
+    "emotify/prediction/outputs/clips.py": ["tests/prediction/test_video.py"],
+    "emotify/onnx_runtime/safety.py": _MODELS[::-1],
+    "emotify/onnx_runtime/cost.py": _MODELS,
+    "emotify/training/checkpoint.py": _RUNS,
+    "emotify/training/run_folder.py": _RUNS,
+}
+_SWAPS: Final[dict[type[ast.AST], tuple[type[ast.AST], ...]]] = {
+    ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,), ast.NotIn: (ast.In,), ast.And: (ast.Or,), ast.Or: (ast.And,),
+    ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.Add,), ast.Div: (ast.Mult,), ast.FloorDiv: (ast.Mult,),
+    ast.Mod: (ast.Mult,), ast.Pow: (ast.Mult,), ast.BitOr: (ast.BitAnd,), ast.BitAnd: (ast.BitOr,),
+    ast.Break: (ast.Continue,), ast.Continue: (ast.Break,),
+}  # fmt: skip
+_NO_CODE: Final = {"annotation", "returns", "decorator_list"}
+_ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "EMOTIFY_FUZZ": "20", "EMOTIFY_LOAD": "200"}
+
+
+class Mutant(NamedTuple):
+    """A file with one change, and where and what that is."""
+
+    line: int
+    change: str
+    source: str
+
+
+def changed(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what can stand in the place of a node and means something else."""
+    for other in _SWAPS.get(type(node), ()):
+        yield other()
+    match node:
+        case ast.Constant(value=bool() as value):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int() | float() as value):
+            yield ast.Constant(value + 1)
+        case ast.Constant(value=str() as value) if value and " " not in value:  # a key, a mode or a status
+            yield ast.Constant(value + "x")
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield operand
+        case ast.Expr(value=ast.Call()) | ast.AugAssign() | ast.Raise():
+            yield ast.Pass()
+        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
+            yield ast.Return(ast.Constant(None))
+        case ast.If() | ast.While() | ast.IfExp() if not isinstance(node.test, ast.Compare | ast.UnaryOp):
+            negated = {**dict(ast.iter_fields(node)), "test": ast.UnaryOp(ast.Not(), node.test)}
+            yield type(node)(**negated)
+
+
+def _is_elsewhere(node: ast.AST) -> bool:
+    """Tell what never runs here, or says nothing: other systems, imports of types, texts for people."""
+    if isinstance(node, ast.If):
+        return any(word in ast.unparse(node.test) for word in ("win32", "TYPE_CHECKING"))
+    return isinstance(node, ast.JoinedStr) or "__all__" in ast.unparse(node)[:7]
+
+
+def mutants(tree: ast.Module) -> list[Mutant]:
+    """Return every changed version of a module."""
+    found: list[Mutant] = []
+
+    def walk(parent: ast.AST, line: int) -> None:
+        for field, value in ast.iter_fields(parent):
+            if field in _NO_CODE:
+                continue
+            for place, child in enumerate(value if isinstance(value, list) else [value]):
+                if not isinstance(child, ast.AST) or _is_elsewhere(child):
+                    continue
+                here = getattr(child, "lineno", line)
+                for new in changed(child):
+                    _put(parent, field, place, new)
+                    change = f"{_shown(child)} -> {_shown(new)}"
+                    found.append(Mutant(here, change, ast.unparse(ast.fix_missing_locations(tree))))
+                    _put(parent, field, place, child)
+                walk(child, here)
+
+    walk(tree, 1)
+    return found
+
+
+def _put(parent: ast.AST, field: str, place: int, node: ast.AST) -> None:
+    value = getattr(parent, field)
+    if isinstance(value, list):
+        value[place] = node
+    else:
+        setattr(parent, field, node)
+
+
+def _shown(node: ast.AST) -> str:
+    text = ast.unparse(node).partition("\n")[0] if isinstance(node, ast.stmt | ast.expr) else type(node).__name__
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
+def run_tests(copy: Path, tests: Sequence[str], limit: float | None = None) -> tuple[str, float]:
+    """Run tests in a copy of the repository; return how that ended, as `passed`, and the seconds."""
+    words = ["-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests]
+    environment = {"EMOTIFY_SHARED": str(REPO.parent / "shared"), **os.environ, **_ENVIRONMENT, "PYTHONPATH": str(copy)}
+    begun = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, *words],
+        cwd=copy,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return "took too long", time.monotonic() - begun
+    return {0: "passed", 1: "failed", 2: "failed"}.get(code, f"ended with {code}"), time.monotonic() - begun
+
+
+def measure(copy: Path, name: str, sample: Sequence[Mutant]) -> list[Mutant]:
+    """Return the mutants of a file that no test kills."""
+    how, seconds = run_tests(copy, TARGETS[name])
+    if how != "passed":
+        sys.exit(f"the tests of {name} end with '{how}' before anything is changed; mend them first")
+    path, lived = copy / name, []
+    source = path.read_bytes()
+    for mutant in sample:
+        path.write_text(mutant.source, encoding="utf-8")
+        if run_tests(copy, TARGETS[name], limit=2 * seconds + 30)[0] == "passed":
+            lived.append(mutant)
+            print(f"{name}:{mutant.line}: {mutant.change}", flush=True)
+    path.write_bytes(source)
+    return lived
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", help="of those that have tests here; all of them")
+    parser.add_argument("--number", type=int, default=12, help="of mutants of each file; 0 for all (12)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
+    options = parser.parse_args()
+    os.nice(10)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, in the tests too
+    rows: list[tuple[str, int, int, int]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, stdout=-1, check=True)
+        subprocess.run(["cp", "--parents", *files.stdout.decode().split("\0")[:-1], str(copy)], cwd=REPO, check=True)
+        for name in options.files or TARGETS:
+            everything = mutants(ast.parse((copy / name).read_text(encoding="utf-8")))
+            number = min(options.number or len(everything), len(everything))
+            lived = measure(copy, name, random.Random(f"{options.seed} {name}").sample(everything, number))
+            rows.append((name, len(everything), number, number - len(lived)))
+    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows), sum(row[3] for row in rows)))
+    print(f"\n{'file':40} {'mutants':>8} {'tried':>6} {'killed':>6} {'score':>6}")
+    for name, there, tried, killed in rows:
+        print(f"{name:40} {there:8} {tried:6} {killed:6} {killed / tried:6.0%}")
+
+
+if __name__ == "__main__":
+    main()
