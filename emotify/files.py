@@ -310,7 +310,9 @@ def explain_write_errors(path: Path, *, again: str = "run the command again") ->
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno == errno.EDQUOT:
+            reason = f"your quota on that disk is used up; free some space and {again}"
+        elif error.errno == errno.ENOSPC:
             reason = f"the disk is full ({_free_space(path)} free); free some space and {again}"
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             reason = "no permission to write there; choose another place, or change the permissions"

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +109,14 @@ def stuck_folder(path: Path) -> Iterator[None]:
     finally:
         os.close(fuse)
         libc.umount2(bytes(path), 2)  # MNT_DETACH
+
+
+def under_strace(*words: object, program: Sequence[str] = EMOTIFY) -> list[str]:
+    """Return the words that run a program under strace, which sees its system calls or makes them fail."""
+    strace = ["strace", "-f", "-qq", *map(str, words)]
+    if not shutil.which("strace") or subprocess.run([*strace, "true"], capture_output=True).returncode:
+        pytest.skip("strace is missing, or may not trace here")
+    return [*strace, *program]
 
 
 @contextlib.contextmanager

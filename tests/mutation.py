@@ -27,6 +27,7 @@ _MODELS: Final = ["tests/onnx_runtime/test_cost.py", "tests/onnx_runtime/test_sa
 TARGETS: Final = {
     "emotify/files.py": ["tests/test_files.py", "tests/test_hardening.py", *_OUTPUTS],
     "emotify/pictures/reading.py": ["tests/pictures/test_reading.py", "tests/pictures/test_hostile.py"],
+    "emotify/pictures/decoding.py": ["tests/pictures"],
     "emotify/prediction/outputs/lines.py": _OUTPUTS,
     "emotify/prediction/outputs/table.py": _OUTPUTS,
     "emotify/prediction/outputs/parquet.py": _OUTPUTS,

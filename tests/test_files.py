@@ -32,6 +32,17 @@ def test_what_is_no_json_is_a_value_error(content, tmp_path):
         read_json(path)
 
 
+def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path):
+    """Unless its target may be replaced: then that is made, and the link stays."""
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to(target)
+    with pytest.raises(WriteError, match="already exists"):
+        write_bytes(link, b"new", overwrite=False)
+    assert not target.exists()
+    write_bytes(link, b"new")
+    assert (link.is_symlink(), target.read_bytes()) == (True, b"new")
+
+
 def test_a_name_as_long_as_a_system_allows_can_be_written(tmp_path):
     """255 bytes, though far fewer characters."""
     path = tmp_path / ("\U0001f600" * 63 + ".md")

@@ -101,6 +101,18 @@ def test_a_link_in_the_place_of_a_file_half_written_is_not_followed(tmp_path, mo
     assert victim.read_text() == "mine"
 
 
+def test_a_file_in_the_place_of_a_file_half_written_is_not_touched(tmp_path, monkeypatch):
+    """Even where chance gives two the same name."""
+    files.write_bytes(tmp_path / "first", b"")  # what was left here by others would be removed now, and not again
+    monkeypatch.setattr(os, "urandom", bytes)
+    other = tmp_path / f".emotify.{'00' * 4}.tmp"
+    other.write_text("mine")
+    with pytest.raises(WriteError, match=r"model\.onnx"):
+        files.write_bytes(tmp_path / "model.onnx", b"new")
+    assert other.read_text() == "mine"
+    assert not (tmp_path / "model.onnx").exists()
+
+
 FUNCTIONS = {"eval", "exec"}
 METHODS = {"extract", "extractall", "system", "popen", "register_custom_ops_library"}
 # What the processes of one Ray job hand each other in memory, where Ray itself pickles; nothing is read from a file.

@@ -85,6 +85,21 @@ def test_also_in_and_nearly_in_by_hand():
     assert nearly_in(images, others).tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize(("correlation", "near"), [(0.5, False), (0.85, False), (0.95, True)])
+def test_images_are_near_from_a_correlation_of_nine_tenths(correlation, near):
+    """Of their pixels: blocks of pixels, which are compared first, are nearly the same in all of these."""
+    generator = np.random.default_rng(0)
+    smooth = np.asarray(Image.fromarray(generator.normal(size=(6, 6))).resize((48, 48), Image.Resampling.BICUBIC))
+    noise = np.tile([[1.0, -1.0], [-1.0, 1.0]], (24, 24))  # of which blocks see nothing
+    images = [
+        np.rint(128 + 30 * (share * smooth / smooth.std() + np.sqrt(1 - share**2) * noise))
+        .clip(0, 255)
+        .astype(np.uint8)
+        for share in (1.0, correlation)
+    ]
+    assert nearly_in(images[1][None, None], images[0][None, None]).tolist() == [near]
+
+
 @pytest.mark.slow
 def test_what_is_known_of_fer2013_is_found(shared, tmp_path):
     """The counts that the data's own description gives."""

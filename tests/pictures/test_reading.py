@@ -30,6 +30,7 @@ from typer.testing import CliRunner
 from emotify.cli import app
 from emotify.detection.detector import Search
 from emotify.pictures.reading import MAX_BYTES, Failure, Picture, read_picture
+from tests.faults import command
 from tests.pictures.making import chunk, drawing, encode, failure, pixels, read
 
 FUZZ_ROUNDS = int(os.environ.get("EMOTIFY_FUZZ", "2000"))  # mutations of each format
@@ -129,6 +130,28 @@ def test_a_bomb_is_refused_before_it_is_decoded():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert failure(bomb).status == "too_large"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the memory of a process")
+def test_memory_that_ends_is_no_damage_of_the_picture(tmp_path):
+    """A picture of 49 megapixels, for which a process may take 60 MB more: as a file, and as an image of Pillow's."""
+    (tmp_path / "small.png").write_bytes(png(48, 48))
+    (tmp_path / "large.png").write_bytes(png(7000, 7000))
+    program = """
+import resource, sys
+from PIL import Image
+from emotify.pictures.reading import read_picture
+small, large = sys.argv[1:]
+read_picture(small), read_picture(Image.open(small))
+image = Image.open(large)
+with open("/proc/self/statm") as file:
+    taken = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 60_000_000,) * 2)
+for source in (large, image):
+    print(read_picture(source).status)
+"""
+    ended = command(tmp_path / "small.png", tmp_path / "large.png", program=[sys.executable, "-c", program])
+    assert ended.stdout.split() == ["memory"] * 2, ended.stderr
 
 
 def test_a_file_beyond_the_limit_is_not_read(tmp_path):

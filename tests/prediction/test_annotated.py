@@ -121,6 +121,19 @@ def test_copies_overwrite_nothing(class_folder, tmp_path):
     assert "link" in predict(picture, "--annotate", tmp_path / "link", code=6).stderr
 
 
+def test_a_link_that_leads_nowhere_stays_in_the_place_of_a_copy(class_folder, tmp_path):
+    """Nothing is written where it leads; with --append it counts as a copy that is there."""
+    happy, copies = class_folder / "happy", tmp_path / "copies"
+    copies.mkdir()
+    (copies / "0.png").symlink_to(tmp_path / "nowhere")
+    lines = tmp_path / "lines.jsonl"
+    predict(happy, "--annotate", copies, "--jsonl-file", lines, "--append")
+    assert (copies / "1.png").exists()
+    predict(happy / "0.png", "--annotate", copies, code=6)
+    assert (copies / "0.png").is_symlink()
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_picture_that_is_named_twice_has_one_copy(class_folder, tmp_path):
     """Both have their row."""
     picture = class_folder / "happy" / "0.png"

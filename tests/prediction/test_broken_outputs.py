@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from emotify.prediction.outputs.table import CsvWriter
 from emotify.prediction.results import PictureResult
-from tests.faults import Ended, command, ending, small_disk, started, stuck_file
+from tests.faults import EMOTIFY, Ended, command, ending, small_disk, started, stuck_file, under_strace
 
 
 @pytest.fixture
@@ -141,6 +142,65 @@ def test_the_next_run_removes_what_a_killed_one_left(pictures, tmp_path):
         assert predict(pictures / "0.png", "--csv", tmp_path / "c.csv").code == 0
         assert left() == living
     assert mine.exists()
+
+
+def renames(calls: Path, written: Path) -> list[tuple[bool, bool, Path]]:
+    """Return of each rename below `written` whether its source was synced before and its folder after, and its target.
+
+    calls: what strace saw.
+    """
+    # 123 rename("SOURCE", "TARGET") = 0, or 123 fsync(3</PATH>) = 0
+    called = [
+        [Path(name) for name in re.findall(r'["<](/[^">]+)[">]', line)]
+        for line in calls.read_text().splitlines()
+        if str(written) in line
+    ]
+    return [
+        ([paths[0]] in called[:place], [paths[1].parent] in called[place:], paths[1])
+        for place, paths in enumerate(called)
+        if len(paths) == 2
+    ]
+
+
+def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(pictures, small_model, tmp_path):
+    """Else a power cut may leave an empty file, or forget the rename. For one file, and for a folder of files."""
+    out, calls = tmp_path / "out", tmp_path / "calls"
+    out.mkdir()
+    program = under_strace("-y", "-o", calls, "-e", "trace=fsync,rename,renameat,renameat2")
+    words = ["predict", "--faces", "whole", pictures / "0.png", "--model", small_model, "--csv", out / "faces.csv"]
+    assert command(*words, program=program).code == 0
+    assert renames(calls, out) == [(True, True, out / "faces.csv")]
+
+    write = "import sys; from pathlib import Path; from emotify.files import write_folder\n"
+    write += "write_folder(Path(sys.argv[1]), {'index.html': b'page', 'scores.json': b'{}'})"
+    program = [*program[: -len(EMOTIFY)], EMOTIFY[0], "-c", write]
+    assert command(out / "report", program=program).code == 0
+    found = renames(calls, out)
+    assert [target.name for _, _, target in found] == ["index.html", "scores.json", "report"]
+    assert all(before and after for before, after, _ in found), found
+
+
+def test_a_used_up_quota_is_told_as_one(pictures, tmp_path):
+    """Exit 6: for a file, for lines, and for more on standard output than its buffer holds. The disk has room."""
+    faces, lines, stdout = (tmp_path / name for name in ("faces.csv", "lines.jsonl", "stdout"))
+    words = ["predict", "--faces", "whole", pictures / "0.png"]
+    fail = ["-o", os.devnull, "-e", "trace=fsync,write", "-e"]
+    shell = ["sh", "-c", f'exec "$@" > {stdout}', "sh"]
+    for more, program, told in (
+        (["--csv", faces], under_strace(*fail, "inject=fsync:error=EDQUOT"), "run the command again"),
+        (["--jsonl-file", lines], under_strace(*fail, "inject=write:error=EDQUOT", "-P", lines), "and --append"),
+        (
+            [*[pictures / "1.png"] * 40, "--jsonl"],
+            [*shell, *under_strace(*fail, "inject=write:error=EDQUOT", "-P", stdout)],
+            "standard output",
+        ),
+    ):
+        ended = command(*words, *more, program=program)
+        assert ended.code == 6, ended.stderr
+        assert "quota" in ended.stderr
+        assert told in ended.stderr
+        assert "MB free" not in ended.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "stdout"}
 
 
 def test_lines_that_are_deleted_while_they_are_written_are_told(pictures, tmp_path):

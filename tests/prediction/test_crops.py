@@ -115,6 +115,13 @@ def test_auto_takes_tight_crops_whole_and_photographs_apart():
     assert find_faces(photograph, "auto", lambda: lambda _: []) == []
 
 
+def test_faces_are_left_out_below_the_smallest_that_is_sought():
+    """A face of just that size stays."""
+    boxes = [Box(0, 0, side, side, 0.9) for side in (24.5, 24.0, 23.5)]
+    faces = find_faces(picture_of(slope(64, 64)), "detect", lambda: lambda _: boxes, Search(min_face=24))
+    assert [face.box[2] for face in faces] == [24.5, 24]
+
+
 def test_reported_boxes_stay_in_the_picture():
     """What the classifier sees is still framed by the detector's own box."""
     picture, box = picture_of(slope(600, 400)), Box(-20, 300, 120, 440, 0.8)

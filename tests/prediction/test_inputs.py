@@ -190,6 +190,10 @@ def test_a_pattern_in_quotes_is_expanded(class_folder, small_model, tmp_path):
     odd = tmp_path / "[01].png"
     odd.write_bytes(happy[0].read_bytes())
     assert paths(odd) == [odd]
+    (tmp_path / "0.png").write_bytes(odd.read_bytes())
+    odd.unlink()
+    odd.symlink_to(tmp_path / "nowhere")
+    assert paths(odd) == [odd]  # a link that leads nowhere is a name, too
     assert paths(tmp_path / "*.gif") == [tmp_path / "*.gif"]  # with a status
 
 
