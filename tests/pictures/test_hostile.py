@@ -20,8 +20,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotify.cli import app
-from emotify.cli.console import print_json_line
+from emotify.cli.console import Talk, print_error, print_json_line, print_wait
+from emotify.cli.predict.screen import LinesScreen
 from emotify.pictures.reading import Failure, read_picture
+from emotify.prediction.results import PictureResult
 
 ROOT = Path(__file__).parents[2]
 # Colours, a new title, the clipboard, a link, C1 controls as characters and as a byte, overwriting, turning around,
@@ -162,6 +164,19 @@ def test_a_name_with_a_newline_is_one_line_of_json(capsys):
     for number in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="JSON"):
             print_json_line({"probability": number})
+
+
+def test_what_a_terminal_obeys_is_escaped_whoever_prints_it(capsys):
+    """In the cells of lines, and in all that is told on stderr: what a library says may come from a file."""
+    talk = Talk(quiet=False, verbose=True)
+    LinesScreen(talk, top=0).show(PictureResult(Path("a\x1b[31m.png"), "corrupt", "read\x1b[2J\rto \u202e here"))
+    for tell in (talk.error, talk.notice, talk.detail, print_error):
+        tell("two\x1b[2J\x9b\nlines\x07")
+    print_wait("reading", "a\x1b[31m", 10)
+    shown = capsys.readouterr()
+    assert unwanted(shown.out) == unwanted(shown.err) == []
+    assert shown.out == "a\\x1b[31m.png\tcorrupt\t\tread\\x1b[2J\\x0dto \\u202e here\n"
+    assert shown.err.count("two\\x1b[2J\\x9b\nlines\\x07\n") == 4
 
 
 def test_files_exchanged_while_they_are_opened_never_hang(png, tmp_path):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from emotify.errors import WriteError
+from emotify.prediction.outputs.lines import lines_file
 from emotify.prediction.outputs.table import CsvWriter
 from emotify.prediction.results import PictureResult
 from tests.faults import EMOTIFY, Ended, command, ending, small_disk, started, stuck_file, under_strace
@@ -190,17 +192,26 @@ def test_a_used_up_quota_is_told_as_one(pictures, tmp_path):
         (["--csv", faces], under_strace(*fail, "inject=fsync:error=EDQUOT"), "run the command again"),
         (["--jsonl-file", lines], under_strace(*fail, "inject=write:error=EDQUOT", "-P", lines), "and --append"),
         (
-            [*[pictures / "1.png"] * 40, "--jsonl"],
+            [*[pictures / "1.png"] * 40, "--json"],
             [*shell, *under_strace(*fail, "inject=write:error=EDQUOT", "-P", stdout)],
             "standard output",
         ),
     ):
-        ended = command(*words, *more, program=program)
+        ended = command(*words, *more, program=program, cwd=tmp_path)
         assert ended.code == 6, ended.stderr
         assert "quota" in ended.stderr
         assert told in ended.stderr
         assert "MB free" not in ended.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "stdout"}
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "stdout"}  # and no log of a bug
+
+
+def test_lines_do_not_replace_a_file_that_was_made_meanwhile(tmp_path):
+    """By another program, after the command looked for one."""
+    path = tmp_path / "out.jsonl"
+    path.write_text("mine")
+    with pytest.raises(WriteError, match="already exists"), lines_file(path):
+        pass
+    assert path.read_text() == "mine"
 
 
 def test_lines_that_are_deleted_while_they_are_written_are_told(pictures, tmp_path):
