@@ -25,7 +25,7 @@ _RUNS: Final = ["tests/training/test_loop.py", "tests/training/test_foreign_runs
 _MODELS: Final = ["tests/onnx_runtime/test_cost.py", "tests/onnx_runtime/test_safety.py"]
 # The tests of each file, the quickest first.
 TARGETS: Final = {
-    "emotify/files.py": ["tests/test_files.py", "tests/test_hardening.py", *_OUTPUTS],
+    "emotify/files.py": ["tests/test_files.py", *_OUTPUTS[::-1], "tests/test_hardening.py"],
     "emotify/pictures/reading.py": ["tests/pictures/test_reading.py", "tests/pictures/test_hostile.py"],
     "emotify/pictures/decoding.py": ["tests/pictures"],
     "emotify/prediction/outputs/lines.py": _OUTPUTS,
@@ -84,6 +84,8 @@ def _is_elsewhere(node: ast.AST) -> bool:
     """Tell what never runs here, or says nothing: other systems, imports of types, texts for people."""
     if isinstance(node, ast.If):
         return any(word in ast.unparse(node.test) for word in ("win32", "TYPE_CHECKING"))
+    if isinstance(node, ast.Subscript):
+        return ast.unparse(node.value) == "Literal"
     return isinstance(node, ast.JoinedStr) or "__all__" in ast.unparse(node)[:7]
 
 
@@ -155,9 +157,13 @@ def measure(copy: Path, name: str, sample: Sequence[Mutant]) -> list[Mutant]:
         path.write_text(mutant.source, encoding="utf-8")
         if run_tests(copy, TARGETS[name], limit=2 * seconds + 30)[0] == "passed":
             lived.append(mutant)
-            print(f"{name}:{mutant.line}: {mutant.change}", flush=True)
+            print(f"  lives: {name}:{mutant.line}: {mutant.change}", flush=True)
     path.write_bytes(source)
     return lived
+
+
+def _row(name: str, there: int, tried: int, killed: int) -> str:
+    return f"{name:40} {there:8} {tried:6} {killed:6} {killed / tried:6.0%}"
 
 
 def main() -> None:
@@ -169,7 +175,8 @@ def main() -> None:
     os.nice(10)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, in the tests too
-    rows: list[tuple[str, int, int, int]] = []
+    rows: list[tuple[int, int, int]] = []
+    print(f"{'file':40} {'mutants':>8} {'tried':>6} {'killed':>6} {'score':>6}")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, stdout=-1, check=True)
@@ -178,11 +185,9 @@ def main() -> None:
             everything = mutants(ast.parse((copy / name).read_text(encoding="utf-8")))
             number = min(options.number or len(everything), len(everything))
             lived = measure(copy, name, random.Random(f"{options.seed} {name}").sample(everything, number))
-            rows.append((name, len(everything), number, number - len(lived)))
-    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows), sum(row[3] for row in rows)))
-    print(f"\n{'file':40} {'mutants':>8} {'tried':>6} {'killed':>6} {'score':>6}")
-    for name, there, tried, killed in rows:
-        print(f"{name:40} {there:8} {tried:6} {killed:6} {killed / tried:6.0%}")
+            rows.append((len(everything), number, number - len(lived)))
+            print(_row(name, *rows[-1]), flush=True)
+    print(_row("all", sum(row[0] for row in rows), sum(row[1] for row in rows), sum(row[2] for row in rows)))
 
 
 if __name__ == "__main__":

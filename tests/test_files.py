@@ -10,8 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from emotify.errors import WriteError
-from emotify.files import atomic_write, locked, look_at_output, printable, read_json, write_bytes
+from emotify.errors import UsageError, WriteError
+from emotify.files import (
+    atomic_write,
+    check_folder,
+    check_output,
+    locked,
+    look_at_output,
+    printable,
+    read_json,
+    safe_stem,
+    write_bytes,
+    write_folder,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -68,7 +79,7 @@ def test_the_folder_that_is_written_into_is_the_one_that_is_asked():
     program = """
 import os, sys
 from pathlib import Path
-from emotify.errors import WriteError
+from emotify.errors import UsageError, WriteError
 from emotify.files import check_folder, check_output
 if os.geteuid() == 0:
     os.setuid(65534)
@@ -90,6 +101,84 @@ for check, path in ((check_folder, ours), (check_output, ours / "a"), (check_fol
         shown = subprocess.run(command, capture_output=True, text=True, check=True)
         ours.parent.chmod(0o755)
     assert shown.stdout.split() == ["fine"] * 3 + ["shut"] * 3
+
+
+EXISTS, LINK, FILE, FOLDER = "already exists", "is a link", "is a file", "is a folder or a device"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "file_forced", "folder", "folder_extended", "folder_forced"),
+    [
+        ("nothing", "", "", "", "", ""),
+        ("file", EXISTS, "", FILE, FILE, FILE),
+        ("folder", FOLDER, FOLDER, EXISTS, "", ""),
+        ("link to file", EXISTS, "", LINK, LINK, FILE),
+        ("link to folder", FOLDER, FOLDER, LINK, LINK, ""),
+        ("link to nothing", EXISTS, "", LINK, LINK, ""),
+    ],
+)
+def test_what_is_in_the_place_of_an_output(name, file, file_forced, folder, folder_extended, folder_forced, tmp_path):
+    """Each answer for a file, a file with --force, and a folder, that may be added to, or with --force."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for target in ("file", "folder", "nothing"):
+        (tmp_path / f"link to {target}").symlink_to(tmp_path / target)
+
+    def answer(check, **options) -> str:
+        try:
+            check(tmp_path / name, **options)
+        except WriteError as error:
+            return str(error)
+        return ""
+
+    for told, said in (
+        (file, answer(check_output, overwrite=False)),
+        (file_forced, answer(check_output, overwrite=True)),
+        (folder, answer(check_folder, overwrite=False)),
+        (folder_extended, answer(check_folder, overwrite=False, extend=True)),
+        (folder_forced, answer(check_folder, overwrite=True)),
+    ):
+        assert told in said
+        assert bool(told) == bool(said)
+    for check in (check_output, check_folder):
+        with pytest.raises(UsageError, match="standard output"):
+            check(Path("-"), overwrite=True)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    """Where one cannot be written none are; with `overwrite` files are replaced, and others stay."""
+    page = tmp_path / "new" / "page"
+    with pytest.raises(WriteError):
+        write_folder(page, {"a": b"1", "no/b": b"2"})
+    assert list(page.parent.iterdir()) == []
+    write_folder(page, {"a": b"1", "b": b"2"})
+    with pytest.raises(WriteError, match=EXISTS):
+        write_folder(page, {"a": b"3"})
+    write_folder(page, {"a": b"3"}, overwrite=True)
+    assert {path.name: path.read_bytes() for path in page.iterdir()} == {"a": b"3", "b": b"2"}
+    assert [path.name for path in page.parent.iterdir()] == ["page"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked on Windows")
+def test_a_folder_that_is_being_written_is_not_taken_for_one_of_the_dead(tmp_path):
+    """Another process that writes beside it removes what killed ones left, and no more."""
+    write = "import sys; from pathlib import Path; from emotify.files import write_bytes; "
+    write += "write_bytes(Path(sys.argv[1]), b'')"
+
+    class Meanwhile(dict[str, bytes]):
+        def items(self):
+            subprocess.run([sys.executable, "-c", write, tmp_path / "other"], check=True)
+            return super().items()
+
+    (tmp_path / ".emotify.00000000.tmp").mkdir()
+    write_folder(tmp_path / "page", Meanwhile(a=b"1"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "page"]
+
+
+def test_names_that_are_safe_on_any_system():
+    """Letters of any script stay; what is hidden, an option or too long does not."""
+    assert safe_stem("Zoë 表情/a_b-c.1?") == "Zoë_表情_a_b-c.1_"
+    assert (safe_stem(".-x"), safe_stem(""), safe_stem("x" * 80)) == ("x", "_", "x" * 50)
 
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")

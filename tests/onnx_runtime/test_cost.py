@@ -58,6 +58,8 @@ CASES: list[tuple[str, list[np.ndarray | None], dict[str, Any]]] = [
     ("GatherND", [P, np.zeros((2, 2), np.int64)], {}),
     ("GatherElements", [numbers(2, 3), np.zeros((2, 2), np.int64)], {"axis": 1}),
     ("Squeeze", [P, ints(0)], {}),
+    ("Squeeze", [P, ints(-4)], {}),
+    ("Squeeze", [P], {}),
     ("Unsqueeze", [P, ints(-1, 0)], {}),
     ("Expand", [numbers(3, 1), ints(2, 1, 5)], {}),
     ("Tile", [numbers(3, 2), ints(2, 4)], {}),

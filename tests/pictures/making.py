@@ -49,7 +49,7 @@ def pixels(content: bytes | Path) -> np.ndarray:
     return np.asarray(read(content).image.convert("RGB")).astype(int)
 
 
-def failure(content: bytes | Path | io.BytesIO) -> Failure:
+def failure(content: bytes | Path | io.BytesIO | np.ndarray) -> Failure:
     result = read_picture(content)
     assert isinstance(result, Failure), result
     assert result.message

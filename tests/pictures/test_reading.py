@@ -113,6 +113,24 @@ def test_what_cannot_be_read_has_a_status_and_says_what_to_do(content, status, w
     assert words in result.message
 
 
+@pytest.mark.parametrize("shape", [(0, 48), (48, 0)])
+def test_an_array_without_pixels_is_corrupt(shape):
+    """As a file without width or height is."""
+    result = failure(np.zeros(shape, np.uint8))
+    assert result.status == "corrupt"
+    assert f"{shape[1]}x{shape[0]}" in result.message
+
+
+def test_what_libtiff_says_of_a_damaged_picture_is_told():
+    """Pillow says no more than "decoder error -2"."""
+    buffer = io.BytesIO()
+    drawing(64, 48).save(buffer, "TIFF", compression="tiff_lzw")
+    content = bytearray(buffer.getvalue())
+    content[48:148] = bytes(range(100, 200))
+    result = failure(bytes(content))
+    assert (result.status, "decoder error" in result.message) == ("corrupt", False)
+
+
 def test_the_command_gives_each_its_status(small_model, tmp_path):
     """All of them in one folder, and one good picture: exit 3, a line each, and the good one is answered."""
     contents = {f"{number:02}.png": content for number, (content, _, _) in enumerate(BROKEN.values())}
