@@ -41,3 +41,7 @@ coverage *paths:
     -{{ bin }}/python -m coverage run -m pytest {{ paths }}
     {{ bin }}/python -m coverage combine -q
     {{ bin }}/python -m coverage report
+
+# Change emotify a little at many places, and count the changes that no test notices: just mutants --number 12 FILES
+mutants *options:
+    {{ bin }}/python tests/mutation.py {{ options }}

@@ -280,6 +280,25 @@ def test_what_emotify_ships_is_allowed():
         check_model(path.read_bytes(), name=path.name)
 
 
+def test_notes_in_a_model_are_allowed(changed_model: Model):
+    """Texts that other tools leave on a model, its graph, nodes, weights and inputs; onnxruntime passes over them."""
+
+    def note(model: ModelProto) -> None:
+        graph = model.graph
+        for part in (model, graph, graph.node[0], graph.initializer[0], graph.input[0], graph.output[0]):
+            part.doc_string = "a note"
+            part.metadata_props.add(key="tool", value="1.0")
+
+    check_model(changed_model(note).read_bytes(), name="noted.onnx")
+
+
+@pytest.mark.parametrize("lacking", [1, 3])
+def test_a_model_whose_end_is_missing_is_refused_before_it_is_loaded(lacking, small_model):
+    """Its last field says that it is longer."""
+    with pytest.raises(ModelError, match="only a part of one"):
+        check_model(small_model.read_bytes()[:-lacking], name="cut.onnx")
+
+
 def test_the_reader_reads_what_onnx_reads():
     """Every node's operator, and the size of every tensor, of the largest model there is."""
     path = packaged_models()["default"]
