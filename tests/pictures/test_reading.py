@@ -395,12 +395,29 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(tmp_path / "s.png"))
-        for path in (tmp_path / "pipe.png", tmp_path / "s.png", tmp_path, Path("/dev/zero"), Path("/dev/null")):
+        kinds = {tmp_path / "pipe.png": "pipe", tmp_path / "s.png": "socket", tmp_path: "folder"}
+        for path, kind in {**kinds, Path("/dev/zero"): "device", Path("/dev/null"): "device"}.items():
             start = time.monotonic()
-            assert failure(path).status == "not_regular", path
+            result = failure(path)
             assert time.monotonic() - start < 0.1
+            assert (result.status, result.message.partition(",")[0]) == ("not_regular", f"a {kind}"), path
     finally:
         listener.close()
+
+
+def test_a_process_that_may_open_no_more_files_is_short_of_memory(tmp_path):
+    """Which is no fault of the picture."""
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        result = failure(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert result.status == "memory"
+    assert "files" in result.message
+    assert read(path).width == 64
 
 
 def test_files_that_say_they_are_empty_are_read_all_the_same():
