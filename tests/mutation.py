@@ -24,7 +24,7 @@ _OUTPUTS: Final = [
     *("tests/prediction/test_outputs.py", "tests/prediction/test_broken_outputs.py"),
     "-k not export and not explains and not explanations and not what_was_written",  # the slow ones
 ]
-_RUNS: Final = ["tests/training/test_loop.py", "tests/training/test_foreign_runs.py", "tests/test_hardening.py"]
+_RUNS: Final = [f"tests/training/test_{name}.py" for name in ("crowd", "foreign_runs", "device", "loop")]
 _MODELS: Final = ["tests/onnx_runtime/test_cost.py", "tests/onnx_runtime/test_safety.py"]
 # The tests of each file, the quickest first.
 TARGETS: Final = {
