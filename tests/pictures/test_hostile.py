@@ -20,7 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotify.cli import app
-from emotify.cli.console import Talk, print_error, print_json_line, print_wait
+from emotify.cli.console import Messages, print_error, print_json_line, print_wait
 from emotify.cli.predict.screen import LinesScreen
 from emotify.pictures.reading import Failure, read_picture
 from emotify.prediction.results import PictureResult
@@ -168,9 +168,9 @@ def test_a_name_with_a_newline_is_one_line_of_json(capsys):
 
 def test_what_a_terminal_obeys_is_escaped_whoever_prints_it(capsys):
     """In the cells of lines, and in all that is told on stderr: what a library says may come from a file."""
-    talk = Talk(quiet=False, verbose=True)
-    LinesScreen(talk, top=0).show(PictureResult(Path("a\x1b[31m.png"), "corrupt", "read\x1b[2J\rto \u202e here"))
-    for tell in (talk.error, talk.notice, talk.detail, print_error):
+    messages = Messages(quiet=False, verbose=True)
+    LinesScreen(messages, top=0).show(PictureResult(Path("a\x1b[31m.png"), "corrupt", "read\x1b[2J\rto \u202e here"))
+    for tell in (messages.error, messages.notice, messages.detail, print_error):
         tell("two\x1b[2J\x9b\nlines\x07")
     print_wait("reading", "a\x1b[31m", 10)
     shown = capsys.readouterr()
