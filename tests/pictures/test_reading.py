@@ -348,6 +348,7 @@ def test_what_is_not_there_is_not_found(tmp_path):
     (tmp_path / "itself.png").symlink_to(tmp_path / "itself.png")
     missing = {
         tmp_path / "none.png": "check the path",
+        tmp_path / "100%.png": "check the path",
         tmp_path / "dangling.png": "link",
         tmp_path / "itself.png": "link",
         tmp_path / ("n" * 300): "check the path",
