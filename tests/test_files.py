@@ -175,6 +175,20 @@ def test_a_folder_that_is_being_written_is_not_taken_for_one_of_the_dead(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "page"]
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="open files are counted in /dev/fd")
+def test_what_was_written_is_closed(tmp_path):
+    """Files, folders, locks, and what killed processes left."""
+    before = len(os.listdir("/dev/fd"))
+    (tmp_path / ".emotify.00000000.tmp").mkdir()
+    write_folder(tmp_path / "page", {"a": b"1"})
+    (tmp_path / "page" / ".emotify.00000000.tmp").touch()
+    write_bytes(tmp_path / "page" / "b", b"2")
+    with locked(tmp_path / "lock"):
+        pass
+    assert len(os.listdir("/dev/fd")) == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "lock", "page"]
+
+
 def test_names_that_are_safe_on_any_system():
     """Letters of any script stay; what is hidden, an option or too long does not."""
     assert safe_stem("Zoë 表情/a_b-c.1?") == "Zoë_表情_a_b-c.1_"
