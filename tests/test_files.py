@@ -178,14 +178,14 @@ def test_a_folder_that_is_being_written_is_not_taken_for_one_of_the_dead(tmp_pat
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="open files are counted in /dev/fd")
 def test_what_was_written_is_closed(tmp_path):
     """Files, folders, locks, and what killed processes left."""
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     (tmp_path / ".emotify.00000000.tmp").mkdir()
     write_folder(tmp_path / "page", {"a": b"1"})
     (tmp_path / "page" / ".emotify.00000000.tmp").touch()
     write_bytes(tmp_path / "page" / "b", b"2")
     with locked(tmp_path / "lock"):
         pass
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(list(Path("/dev/fd").iterdir())) == before
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "lock", "page"]
 
 
