@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from emotify.files import (
     atomic_write,
     check_folder,
     check_output,
+    explain_write_errors,
     locked,
     look_at_output,
     printable,
@@ -187,6 +189,21 @@ def test_what_was_written_is_closed(tmp_path):
         pass
     assert len(list(Path("/dev/fd").iterdir())) == before
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "lock", "page"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.EACCES, "no permission"), (errno.EPERM, "no permission"), (errno.EROFS, "no permission"),
+        (errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EIO, os.strerror(errno.EIO)),
+    ],
+)  # fmt: skip
+def test_why_something_cannot_be_written_is_told(code, words, tmp_path):
+    """And what, and what to do about it."""
+    with pytest.raises(WriteError) as caught, explain_write_errors(tmp_path / "a"):
+        raise OSError(code, os.strerror(code))
+    assert str(caught.value).startswith(f"cannot write {tmp_path / 'a'}: ")
+    assert words in str(caught.value)
 
 
 def test_names_that_are_safe_on_any_system():

@@ -380,3 +380,15 @@ def test_another_last_digit_of_the_same_number_is_damage(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"0.30000000000000004", b"0.30000000000000006"))
     with pytest.raises(ModelError, match="does not match its digest"):
         load_tensors(path)
+
+
+@pytest.mark.parametrize("changes", [(b'"first"', b'"other"'), (b"[2,3]", b"[3,2]"), (b'"F32"', b'"I32"')])
+def test_other_names_shapes_and_kinds_of_the_same_bytes_are_damage(changes, tmp_path):
+    """The digest is also of what the header says of the weights."""
+    path = tmp_path / "some.safetensors"
+    save_tensors(path, {"first": torch.zeros(2, 3)}, {})
+    content = path.read_bytes()
+    assert content.count(changes[0]) == 1
+    path.write_bytes(content.replace(*changes))
+    with pytest.raises(ModelError, match="does not match its digest"):
+        load_tensors(path)
