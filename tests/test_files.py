@@ -22,6 +22,7 @@ from emotify.files import (
     printable,
     read_json,
     safe_stem,
+    take_lock,
     write_bytes,
     write_folder,
 )
@@ -189,6 +190,16 @@ def test_what_was_written_is_closed(tmp_path):
         pass
     assert len(list(Path("/dev/fd").iterdir())) == before
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "lock", "page"]
+
+
+def test_a_lock_file_of_any_bytes_is_told_as_held(tmp_path):
+    """What is in it is not always the number of a process."""
+    path = tmp_path / ".lock"
+    path.write_bytes(b"\xff")
+    with path.open("rb") as file:
+        take_lock(file.fileno())
+        with pytest.raises(WriteError, match="is in use by process"), locked(path):
+            pass
 
 
 @pytest.mark.parametrize(
