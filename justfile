@@ -2,6 +2,9 @@
 
 venv := ".venv"
 bin := venv / "bin"
+tools := ".venv-tools/bin"
+lock_options := "--universal --python-version 3.11 --generate-hashes --only-binary :all: -c constraints.txt --no-annotate --no-header"
+predicting := "typer rich numpy pillow onnxruntime jinja2"
 
 # List these recipes.
 default:
@@ -45,3 +48,18 @@ coverage *paths:
 # Change emotify a little at many places, and count the changes that no test notices: just mutants --number 12 FILES
 mutants *options:
     {{ bin }}/python tests/mutation.py {{ options }}
+
+# Write the locks anew: the versions of constraints.txt, with the SHA-256 of each file on PyPI for every platform.
+lock: tools
+    {{ tools }}/uv pip compile -q {{ lock_options }} --extra heic --extra parquet --extra video -o requirements.lock pyproject.toml
+    printf '%s\n' {{ predicting }} | {{ tools }}/uv pip compile -q {{ lock_options }} -o requirements-predict.lock -
+
+# Write what is installed in .venv as a bill of materials (CycloneDX JSON): each package, its version and licence.
+sbom file="sbom.json": tools
+    {{ tools }}/cyclonedx-py environment --output-reproducible -o {{ file }} {{ bin }}/python
+
+# What makes locks and bills of materials, beside .venv, so that it is no part of them.
+[private]
+tools:
+    python3 -m venv .venv-tools
+    {{ tools }}/pip install -q uv==0.13.9 cyclonedx-bom==7.5.0

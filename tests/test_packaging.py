@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import REPO
 
@@ -29,7 +34,7 @@ def source_files() -> list[str]:
 @pytest.fixture(scope="module")
 def release(tmp_path_factory) -> Path:
     """A folder with the source distribution, and the wheel that is built from it."""
-    source, unpacked, out = (tmp_path_factory.mktemp(name) for name in ("source", "unpacked", "out"))
+    source, unpacked, out = (Path(tmp_path_factory.mktemp(name)) for name in ("source", "unpacked", "out"))
     for name in source_files():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPO / name, source / name)
@@ -73,3 +78,49 @@ def test_the_wheel_has_the_package_and_its_licences_alone(release):
         "licenses/emotify/assets/faces/NOTICE",
     }
     assert "License-Expression: MIT AND Apache-2.0" in notes
+
+
+def versions(text: str) -> dict[str, str]:
+    """Of lines like `name==version`: the version of each name."""
+    return {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-predict.lock"])
+def test_a_lock_has_the_tested_versions_each_with_its_hashes(lock):
+    """`just lock` was run since constraints.txt changed, and nothing in it can be exchanged."""
+    text = (REPO / lock).read_text()
+    tested, locked = versions((REPO / "constraints.txt").read_text()), versions(text)
+    assert {name: locked[name] for name in locked.keys() & tested.keys()} == {
+        name: tested[name] for name in locked.keys() & tested.keys()
+    }
+    packages = re.split(r"\n(?=\S)", text.strip())
+    assert len(packages) == len(locked) > 15
+    for package in packages:
+        first, *hashes = package.replace(" \\", "").splitlines()
+        assert hashes, first
+        assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in hashes), first
+
+
+def test_the_locks_have_what_emotify_needs():
+    """All that pyproject.toml names but Ray and the tools; the six packages that predicting needs."""
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["heic"], *extras["parquet"], *extras["video"]]
+    locked = versions((REPO / "requirements.lock").read_text())
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
+    predicting = versions((REPO / "requirements-predict.lock").read_text())
+    assert {"typer", "rich", "numpy", "pillow", "onnxruntime", "jinja2"} <= predicting.keys()
+    assert "torch" not in predicting
+
+
+def test_the_card_names_the_licence_of_every_model_inside():
+    """Each .onnx file of the package stands there; the NOTICE of the face detector is about the file that is there."""
+    assets = REPO / "emotify" / "assets"
+    card = (assets / "MODEL_CARD.md").read_text().partition("## Licences")[2]
+    models = sorted(assets.rglob("*.onnx"))
+    assert len(models) == 3
+    for model in models:
+        assert re.search(rf"^\|.*`{model.name}`.*\| (MIT|Apache-2.0),", card, re.MULTILINE), model
+    detector = assets / "faces" / "blazeface_full_range.onnx"
+    assert hashlib.sha256(detector.read_bytes()).hexdigest() in (assets / "faces" / "NOTICE").read_text()
