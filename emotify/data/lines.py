@@ -13,6 +13,7 @@ from emotify.files import printable
 
 MAX_LINE = 1 << 16  # bytes; an image's line takes at most 9,300
 _HEAD = 4096  # bytes in which a header ends
+_MOST_BAD = 100_000  # lines: a packed file of a few kB can have millions, FER-2013 has 35,887
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Row = TypeVar("Row")
@@ -24,7 +25,7 @@ def parse_rows(
     """Yield what `parse` makes of the fields of each row, which it gets in the order of `columns`.
 
     A row that `parse` refuses with a ValueError is left out; after the last row, one InputError tells the first of
-    them and how many there are. `name` is what it calls the file.
+    them and how many there are; at 100,000 it does not look further. `name` is what it calls the file.
     """
     lines = _read_lines(stream, name)
     header = _read_header(lines)
@@ -42,6 +43,8 @@ def parse_rows(
             bad_count += 1
             if len(bad) < SHOWN:
                 bad.append(f"line {number}: {error}")
+            if bad_count == _MOST_BAD:
+                raise InputError(list_mistakes(name, bad, count=bad_count, noun="bad lines or more")) from None
         else:
             yield row
     if bad:

@@ -147,7 +147,11 @@ class Output:
         before = None
         for path, coded in zip(table["path"].to_pylist(), table["path_b64"].to_pylist(), strict=True):
             if (path, coded) != before:  # one row a face
-                yield path.encode() if coded is None else base64.b64decode(coded)
+                try:
+                    yield path.encode() if coded is None else base64.b64decode(coded)
+                except (AttributeError, TypeError, ValueError):
+                    msg = f"{printable(part)} has rows that emotify did not write; delete it, to have it made again"
+                    raise InputError(msg) from None
             before = path, coded
 
     @contextlib.contextmanager

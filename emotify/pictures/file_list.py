@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from emotify.errors import InputError, list_mistakes
+from emotify.errors import SHOWN, InputError, list_mistakes
 from emotify.pictures.finding import path_as_given
 from emotify.waiting import waiting_for
 
@@ -27,8 +27,13 @@ def read_names(file: IO[bytes], *, null: bool = False) -> Iterator[Path]:
         path = _read(number, name, null=null)
         if isinstance(path, str):
             others = (_read(*each, null=null) for each in names)
-            mistakes = [path, *(other for other in others if isinstance(other, str))]
-            raise InputError(list_mistakes("--files-from", mistakes))
+            first, count = [path], 1
+            for other in others:
+                if isinstance(other, str):
+                    count += 1
+                    if count <= SHOWN:
+                        first.append(other)
+            raise InputError(list_mistakes("--files-from", first, count=count))
         if path is not None:
             yield path
 

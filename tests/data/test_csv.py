@@ -150,6 +150,12 @@ def test_the_first_five_wrong_lines_are_shown_and_all_are_counted(path, rows, to
     assert [line.split(":")[0].strip() for line in lines[1:]] == [f"line {number}" for number in range(4, 9)]
 
 
+def test_a_file_of_very_many_wrong_lines_is_not_read_to_its_end(path):
+    """A packed file of a few kB can hold millions of them."""
+    content = b"emotion,pixels,Usage\n" + b"0,0,Training\n" * 300_000
+    assert refusal(path, content).split("\n")[0] == f"{path}: 100,000 bad lines or more, the first 5:"
+
+
 @pytest.mark.parametrize("column", ["emotion", "pixels", "Usage"])
 def test_a_missing_column_is_named_with_those_that_are_there(path, content, column):
     message = refusal(path, content.replace(column.encode(), b"other", 1))

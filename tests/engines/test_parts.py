@@ -218,3 +218,11 @@ def test_a_summary_of_parts_is_that_of_all(class_folder, small_model, tmp_path):
     assert merged.has_truth
     assert len(merged.truth()[1]) == 2 * len(EMOTIONS)
     assert Path(str(results[0].path)).exists()
+
+
+@pytest.mark.parametrize(("path", "coded"), [(1, None), (None, None), (b"a", None), ("a", "abc")])
+def test_a_part_with_rows_of_others_is_told(path, coded, tmp_path):
+    """A Parquet file whose paths are no texts is none that emotify wrote."""
+    pq.write_table(pa.table({"path": [path], "path_b64": [coded]}), tmp_path / "part-0.parquet")
+    with pytest.raises(InputError, match=r"part-0.parquet has rows that emotify did not write"):
+        Output(str(tmp_path), "run").done()

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,18 @@ def test_the_first_five_lines_that_are_no_names_are_told_and_their_number():
     assert told[0] == "--files-from: 7 mistakes, the first 5:"
     assert told[1] == "  line 2 holds a NUL; say -0 if the names end in it"
     assert len(told) == 6
+
+
+def test_lines_that_are_no_names_are_counted_in_little_memory():
+    """However many there are, the texts of five are kept."""
+    content = io.BytesIO(b"\0\n" * 300_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="300,000 mistakes"):
+            list(read_names(content))
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_files_from_takes_pictures_and_folders_from_a_list(class_folder, tmp_path):
