@@ -82,10 +82,10 @@ def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> En
         members = [(folder / member["run"], str(member["sha256"])) for member in document["members"]]
         pooling = _read_pooling(document)
         crowd = _read_crowd_pooling(document, pooling)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        mistakes = [text for run, digest in members if (text := _find_mistake(run / CHECKPOINT, digest))]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         msg = f"{printable(path)} is damaged or of a form this version does not know; {_AGAIN}"
         raise ModelError(msg) from error
-    mistakes = [text for run, digest in members if (text := _find_mistake(run / CHECKPOINT, digest))]
     if mistakes:
         raise ModelError(f"{list_mistakes('', mistakes, noun='members are gone or changed')}; {_AGAIN}")
     return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), pooling, crowd)

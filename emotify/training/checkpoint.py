@@ -78,14 +78,14 @@ def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     if document.get("classes") != list(EMOTIONS):
         msg = f"{printable(path)} has other classes: {document.get('classes')!r}; expected {', '.join(EMOTIONS)}"
         raise ModelError(msg)
-    network = build_network(name, crowd="crowd" in document.get("heads", ()))
     try:
+        network = build_network(name, crowd="crowd" in document.get("heads", ()))
         network.load_state_dict(tensors)
-    except RuntimeError as error:
+        prior = document.get("crowd_prior")
+        network.crowd_prior = None if prior is None else tuple(map(float, prior))
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         msg = f"{printable(path)} does not fit this version's {name}; train it again"
         raise ModelError(msg) from error
-    prior = document.get("crowd_prior")
-    network.crowd_prior = None if prior is None else tuple(map(float, prior))
     return network.eval(), document
 
 

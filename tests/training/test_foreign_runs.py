@@ -13,7 +13,10 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.data import read_dataset
-from emotify.training.checkpoint import load_tensors, save_tensors
+from emotify.ensembling.ensemble import open_ensemble
+from emotify.errors import ModelError
+from emotify.training.checkpoint import load_checkpoint, load_tensors, save_tensors
+from emotify.training.classifier import open_run
 from emotify.training.config import TrainConfig
 from tests.training.short_runs import train
 
@@ -84,6 +87,32 @@ def test_a_state_of_any_form_is_exit_5_or_does_no_harm(name, stopped, toy_csv, t
         save_tensors(folder / "state.safetensors", tensors, changed)
         fits = name in {"teacher_sha256", "measured"} or (name == "history" and other in ([], {}))
         check_told(resume(folder, toy_csv), codes={0, 5, 7} if fits or name == "step" else {5})
+
+
+@pytest.mark.parametrize(("name", "other"), [("heads", 3), ("heads", [[]]), ("crowd_prior", "text"), ("crowd_prior", 3),
+                                             ("crowd_prior", [None]), ("crowd_prior", [10**400])])  # fmt: skip
+def test_a_checkpoint_of_any_form_is_told_or_does_no_harm(name, other, runs, tmp_path):
+    """With a digest that is right, as of a file that was made on purpose."""
+    tensors, document = load_tensors(runs[0] / "checkpoint.safetensors")
+    save_tensors(tmp_path / "checkpoint.safetensors", tensors, {**document, name: other})
+    if (name, other) == ("heads", [[]]):
+        load_checkpoint(tmp_path / "checkpoint.safetensors")
+        return
+    with pytest.raises(ModelError, match="does not fit this version's fnn"):
+        load_checkpoint(tmp_path / "checkpoint.safetensors")
+
+
+@pytest.mark.parametrize("change", [{"temperature": 10**400}, {"run": "x" * 5000}, {"run": "\0"}])
+def test_an_ensemble_of_any_form_is_told(change, ensemble, tmp_path):
+    """Numbers and names of members that cannot be."""
+    document = json.loads((ensemble / "ensemble.json").read_text())
+    if "run" in change:
+        document["members"][0] |= change
+    else:
+        document |= change
+    (tmp_path / "ensemble.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match=r"is damaged|are gone|no checkpoint"):
+        open_ensemble(tmp_path, open_run)
 
 
 @pytest.mark.parametrize("change", ["missing", "other shape", "other type", "more"])
