@@ -63,3 +63,7 @@ sbom file="sbom.json": tools
 tools:
     python3 -m venv .venv-tools
     {{ tools }}/pip install -q uv==0.13.9 cyclonedx-bom==7.5.0
+
+# Fuzz one target, or all, for so many seconds each: just fuzz pictures 3600. Inputs with faults are kept in fuzz/.
+fuzz target="all" seconds="60":
+    {{ bin }}/python -m tests.fuzzing.fuzz {{ target }} {{ seconds }}

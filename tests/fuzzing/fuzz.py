@@ -1,0 +1,196 @@
+"""Change kept inputs by chance, and look for those that a reader has no proper answer to.
+
+    python -m tests.fuzzing.fuzz pictures 3600 [--seed N] [--out FOLDER]
+
+Each target runs in a process of its own, so that a crash or a hang is found too, and its input is kept. There is no
+measuring of coverage, since most of what is fuzzed runs in C: an input that has an answer which no input had before is
+changed further. The same seed gives the same inputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import hashlib
+import json
+import multiprocessing
+import re
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import IO
+
+from emotify.errors import EmotifyError
+from tests.fuzzing.mutations import LARGEST
+from tests.fuzzing.targets import TARGETS, seeds
+
+_HANGS = 30  # seconds more than its limit, after which a process is ended
+_MOST_KEPT = 2000  # inputs to change further
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run of a target came to."""
+
+    inputs: int
+    read: int  # of the inputs: those that were no error
+    answers: int  # that differ
+    faults: dict[str, str]  # what went wrong -> the file of the input
+
+    def __str__(self) -> str:
+        faults = "".join(f"\n  {what}: {path}" for what, path in self.faults.items())
+        counts = f"{self.inputs:,} inputs, {self.read:,} of them read, {self.answers:,} different answers"
+        return f"{counts}, {len(self.faults)} faults{faults}"
+
+
+def fuzz(name: str, seconds: float, *, seed: int, out: Path) -> Report:
+    """Fuzz a target in a process of its own; inputs with faults are written into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        process = multiprocessing.get_context("fork").Process(target=_work, args=(name, seconds, seed, out, folder))
+        process.start()
+        process.join()
+        if (folder / "report.json").exists():
+            return Report(**json.loads((folder / "report.json").read_text()))
+        content, said = (
+            (folder / part).read_bytes() if (folder / part).exists() else b"" for part in ("current", "said")
+        )
+        what = "hangs" if b"Timeout" in said else f"the process ends with {process.exitcode}"
+        return Report(0, 0, 0, {f"{what} {said.decode()[:3000]}": str(_keep(content, name, out))})
+
+
+def _work(name: str, seconds: float, seed: int, out: Path, folder: Path) -> None:
+    with (folder / "said").open("wb") as said:
+        faulthandler.enable(said)
+        report = _Inside(name, seed, out, folder, said).run(seconds)
+    (folder / "report.json").write_text(json.dumps(vars(report)))
+
+
+def _keep(content: bytes, name: str, out: Path) -> Path:
+    path = out / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}"
+    path.write_bytes(content)
+    return path
+
+
+class _Inside:
+    """The process of a target."""
+
+    def __init__(self, name: str, seed: int, out: Path, folder: Path, said: IO[bytes]) -> None:
+        self.said = said
+        self.name, self.target, self.out, self.folder = name, TARGETS[name], out, folder
+        self.seeds, self.chance = seeds(name), Random(seed)
+        self.answers: set[str] = set()
+        self.faults: dict[str, str] = {}
+        self.inputs = self.read = 0
+
+    def run(self, seconds: float) -> Report:
+        warnings.simplefilter("error")
+        for content in self.seeds:
+            self.try_input(content)
+        self.before = _peak()
+        size = resource.getrlimit(resource.RLIMIT_AS)[1]
+        most = _size() + (self.target.megabytes + 4096) * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (most if size < 0 else min(most, size), size))
+        end = time.monotonic() + seconds
+        for content in self._changed():
+            self.try_input(content, bounded=True)
+            if time.monotonic() > end:
+                break
+        return Report(self.inputs, self.read, len(self.answers), self.faults)
+
+    def _changed(self) -> Iterator[bytes]:
+        kept = list(self.seeds)
+        while True:
+            before = len(self.answers)
+            content = self.target.change(self.chance.choice(kept), self.chance, self.seeds)[:LARGEST]
+            yield content
+            if len(self.answers) > before:
+                kept = [*kept[-_MOST_KEPT:], content]
+
+    def try_input(self, content: bytes, *, bounded: bool = False) -> None:
+        """Give an input to the target, and note an answer that is new, or a fault."""
+        (self.folder / "current").write_bytes(content)
+        work = self.folder / "work"
+        work.mkdir()
+        self.inputs += 1
+        faulthandler.dump_traceback_later(self.target.seconds + _HANGS, exit=True, file=self.said)
+        start = time.process_time()
+        try:
+            self.answers.add(_without_numbers(self._answer(content, work)))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is a fault
+            self._fault(_describe(error), content)
+        faulthandler.cancel_dump_traceback_later()
+        took = time.process_time() - start
+        if bounded and took > self.target.seconds:
+            self._fault(f"takes {took:.0f} s", content)
+        if bounded and (more := (_peak() - self.before) >> 20) > self.target.megabytes:
+            self.before = _peak()
+            self._fault(f"takes {more} MB", content)
+        shutil.rmtree(work)
+
+    def _answer(self, content: bytes, work: Path) -> str:
+        try:
+            answer = str(self.target.read(content, work))
+        except EmotifyError as error:
+            _check_told(str(error))
+            return f"{type(error).__name__}: {str(error).replace(str(work), '')}"
+        self.read += 1
+        return answer
+
+    def _fault(self, what: str, content: bytes) -> None:
+        if what not in self.faults:
+            self.faults[what] = str(_keep(content, self.name, self.out))
+
+
+def _check_told(text: str) -> None:
+    """An error is a line, or a heading with a few lines below it, and paints no terminal."""
+    lines = text.split("\n  ")
+    assert all(line.isprintable() and line for line in lines), f"an error of more than a line: {text}"
+    assert len(lines) <= 10, f"an error of many lines: {text}"
+
+
+def _without_numbers(answer: str) -> str:
+    return re.sub(r"\d+|'[^']*'", "0", answer)[:200]
+
+
+def _describe(error: BaseException) -> str:
+    """Say what was raised, and where in emotify, so that each fault is told once."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "emotify" in Path(frame.filename).parts] or frames
+    place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}"
+    return f"{type(error).__name__} at {place}: {re.sub(r'[0-9]+', '0', str(error))[:100]!r}"
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _size() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="a target, or `all`")
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--out", type=Path, default=Path("fuzz"), help="where inputs with faults are kept")
+    given = parser.parse_args()
+    reports = {}
+    for name in TARGETS if given.name == "all" else [given.name]:
+        reports[name] = fuzz(name, given.seconds, seed=given.seed, out=given.out)
+        print(f"{name}: {reports[name]}", flush=True)
+    sys.exit(any(report.faults for report in reports.values()))
+
+
+if __name__ == "__main__":
+    main()

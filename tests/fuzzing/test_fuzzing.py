@@ -1,0 +1,66 @@
+"""Each target of `fuzz.py`, for a few seconds: $EMOTIFY_FUZZ_SECONDS each, or 4."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPO
+from tests.fuzzing.targets import CORPUS, TARGETS, Target, seeds
+
+SECONDS = float(os.environ.get("EMOTIFY_FUZZ_SECONDS", "4"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory) -> dict[str, str]:
+    """What fuzzing all targets in one process, which starts one for each, tells of each."""
+    out = tmp_path_factory.mktemp("faults")
+    words = [sys.executable, "-m", "tests.fuzzing.fuzz", "all", str(SECONDS), "--seed", "1", "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+    limit = 120 + len(TARGETS) * (SECONDS + 60)
+    done = subprocess.run(words, cwd=REPO, env=environment, capture_output=True, text=True, check=False, timeout=limit)
+    told = dict(re.findall(r"^([a-z-]+): (.*(?:\n  .*)*)$", done.stdout, re.MULTILINE))
+    assert told.keys() == TARGETS.keys(), done.stderr
+    return told
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_changed_inputs_have_a_proper_answer(name, reports):
+    """Never an exception that is no error of emotify, a crash, a wait, or more memory than is said."""
+    print(f"{name}: {reports[name]}")
+    inputs, read = re.match(r"([\d,]+) inputs, ([\d,]+) of them read", reports[name]).groups()  # type: ignore[union-attr]
+    assert reports[name].endswith(" 0 faults"), reports[name]
+    assert int(inputs.replace(",", "")) > len(seeds(name))
+    assert int(read.replace(",", "")) > 0  # else nothing behind the first check is reached
+
+
+def test_a_fault_is_found(tmp_path, monkeypatch):
+    """Of three kinds: an exception, a process that ends, too much memory."""
+    from tests.fuzzing import fuzz
+
+    def fail(content: bytes, folder: Path) -> str:
+        if b"raise" in content:
+            raise ValueError("no error of emotify")
+        if b"end" in content:
+            os.abort()
+        return str(len(bytearray(content.startswith(b"large") * 200 * 2**20)))
+
+    for content, told in ((b"raise", "ValueError at test_fuzzing.py"), (b"end", "the process ends with -6")):
+        monkeypatch.setitem(TARGETS, "bad", Target(fail, lambda *_, content=content: content, 5, 50))
+        monkeypatch.setattr(fuzz, "seeds", lambda _: [b"good"])
+        faults = fuzz.fuzz("bad", 1, seed=0, out=tmp_path).faults
+        assert [what for what in faults if what.startswith(told)], faults
+        assert [Path(path).read_bytes() for path in faults.values()] == [content]
+    monkeypatch.setitem(TARGETS, "bad", Target(fail, lambda *_: b"large", 5, 50))
+    assert [what for what in fuzz.fuzz("bad", 1, seed=0, out=tmp_path).faults if " MB" in what]
+
+
+def test_the_kept_inputs_are_small():
+    assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < 300_000
