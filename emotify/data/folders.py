@@ -112,7 +112,7 @@ def _check_splits(inside: Sequence[Path], splits: dict[str, Split], findings: Fi
         elif (other := first.setdefault(splits[path.name], path)) is not path:
             split = splits[path.name]
             findings.mistakes.append(
-                f"{printable(path)} is a second folder for {split}, beside {other.name}; take one away"
+                f"{printable(path)} is a second folder for {split}, beside {printable(other.name)}; take one away"
             )
     renamed = [f"{printable(path.name)} as {split}" for split, path in first.items() if not is_plain(path.name)]
     if renamed:

@@ -122,6 +122,14 @@ def test_two_folders_for_one_split_are_refused(folder, fill):
     assert "second folder for train" in refusal(folder)
 
 
+def test_the_name_of_another_folder_for_a_split_does_not_paint_the_terminal(tmp_path):
+    """Control characters in it are escaped."""
+    for name in ("\x18train", "train"):
+        (tmp_path / name / "happy").mkdir(parents=True)
+    assert refusal(tmp_path).isascii()
+    assert "beside \\x18train; take one away" in refusal(tmp_path)
+
+
 def test_images_in_deeper_folders_are_read(folder, noise):
     (folder / "test" / "sad" / "more" / "still").mkdir(parents=True)
     noise().save(folder / "test" / "sad" / "more" / "still" / "x.png")
