@@ -2,13 +2,13 @@
 
 import os
 
-TYPE_CHECKING = False  # that of typing, which takes a while to load
+TYPE_CHECKING = False  # not imported from typing, which is slow to load
 if TYPE_CHECKING:
     from emotify.pictures.finding import find_pictures
     from emotify.prediction.predictor import Predictor
     from emotify.prediction.results import FaceResult, PictureResult
 
-# Before anything can import onnxruntime, also torch's exporter and worker processes; whatever it was set to before.
+# Set before anything imports onnxruntime, torch's exporter and worker processes included. It replaces the user's value.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
@@ -23,7 +23,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> object:
-    # Only what is used is loaded, and when it is: `emotify --help` must not wait for NumPy.
+    # Import a name at its first use, because `emotify --help` must not wait for NumPy.
     if name in _PLACES:
         from importlib import import_module
 

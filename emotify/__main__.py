@@ -1,10 +1,10 @@
-"""The `emotify` command, and `python -m emotify`."""
+"""The entry point of the `emotify` command and of `python -m emotify`."""
 
 from emotify import stopping
 
 
 def main() -> None:
-    """Run the command line. A signal can come while it is loaded, so what takes these comes first."""
+    """Run the command line. Install the signal handlers first, because a signal can arrive while modules load."""
     stopping.listen()
     from emotify import cli
 

@@ -1,4 +1,4 @@
-"""The named choices that options, functions and files share: each is declared here and nowhere else."""
+"""The named choices that options, functions and files share. Each choice is declared only here."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Literal, TypeAlias, get_args
 from emotify.errors import UsageError
 from emotify.files import printable
 
-Views: TypeAlias = Literal["one", "mirror", "ten"]  # variants of an image whose answers are averaged
-Faces: TypeAlias = Literal["auto", "detect", "whole"]  # where the faces of a picture are
-Engine: TypeAlias = Literal["local", "ray"]  # what spreads the pictures over processes
-Truth: TypeAlias = Literal["auto", "folders", "none"]  # whether folders name the expressions of their pictures
+Views: TypeAlias = Literal["one", "mirror", "ten"]  # test-time variants of an image, averaged
+Faces: TypeAlias = Literal["auto", "detect", "whole"]  # how to find the faces in a picture
+Engine: TypeAlias = Literal["local", "ray"]  # how to spread the pictures over processes
+Truth: TypeAlias = Literal["auto", "folders", "none"]  # whether folder names are the true expressions
 FilePrecision: TypeAlias = Literal["fp32", "fp16", "int8"]  # of the weights in an .onnx file
-Recipe: TypeAlias = Literal["fast", "standard", "best"]  # training options that go together
+Recipe: TypeAlias = Literal["fast", "standard", "best"]  # a set of training options
 Optimizer: TypeAlias = Literal["sgd", "muon"]
 Schedule: TypeAlias = Literal["cosine", "linear"]  # how the learning rate falls
-Precision: TypeAlias = Literal["auto", "fp32", "bf16"]  # the arithmetic of a training
-Layout: TypeAlias = Literal["auto", "channels_last", "contiguous"]  # of tensors in memory
+Precision: TypeAlias = Literal["auto", "fp32", "bf16"]  # arithmetic of training
+Layout: TypeAlias = Literal["auto", "channels_last", "contiguous"]  # memory layout of tensors
 Compile: TypeAlias = Literal["auto", "on", "off"]  # whether torch.compile is used
 
 
 class Split(StrEnum):
-    """`train` fits weights, `valid` chooses everything, `test` is reported and never chosen on."""
+    """A part of a data set: `train` fits weights, `valid` selects, `test` is only reported, never selected on."""
 
     TRAIN = "train"
     VALID = "valid"
@@ -30,21 +30,21 @@ class Split(StrEnum):
 
 
 class Head(StrEnum):
-    """Which question an answer is to: FER-2013's label, or what most people would say."""
+    """The output of a model: `labels` predicts FER-2013's label, `crowd` what annotators would say."""
 
     LABELS = "labels"
     CROWD = "crowd"
 
     @property
     def meaning(self) -> str:
-        """What a probability says, in a sentence for the user."""
+        """What a probability means, in a sentence for the user."""
         if self is Head.CROWD:
-            return "70 % means: of ten people, about seven would name this expression."
-        return "70 % means: of ten such faces, FER-2013 would label about seven so."
+            return "70 % means: about seven of ten people would name this expression."
+        return "70 % means: FER-2013 would give this label to about seven of ten such faces."
 
 
 class Method(StrEnum):
-    """Ways to weigh the members of an ensemble."""
+    """Ways to weight the members of an ensemble."""
 
     MEAN = "mean"  # equal weights, of log-probabilities
     PROBABILITIES = "probabilities"  # equal weights, of probabilities
@@ -53,19 +53,19 @@ class Method(StrEnum):
 
 
 def names_of(kind: Any) -> tuple[str, ...]:  # noqa: ANN401 - a Literal has no type of its own
-    """Return the names of a StrEnum or a Literal; none for any other type."""
+    """Return the names of a StrEnum or a Literal; an empty tuple for any other type."""
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return tuple(kind)
     return tuple(name for name in get_args(kind) if isinstance(name, str))
 
 
 def choose(kind: Any, name: object, *, option: str) -> Any:  # noqa: ANN401
-    """Return the choice of that name, a StrEnum's member or a Literal's text.
+    """Return the choice called `name`: a member of a StrEnum, or the text of a Literal.
 
-    Raises UsageError that names the option and what it takes, in the one wording for all options.
+    Raises UsageError that names the option and its choices. All options share this wording.
     """
     names = names_of(kind)
     if not isinstance(name, str) or name not in names:
-        msg = f"{option} {printable(str(name)[:80])!r}: there are {', '.join(names)}"
+        msg = f"{option} {printable(str(name)[:80])!r}: choose from {', '.join(names)}"
         raise UsageError(msg)
     return kind(name) if isinstance(kind, type) else name

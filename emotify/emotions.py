@@ -1,4 +1,4 @@
-"""The seven expressions, their order, the spellings that mean them, and the numbers that data sets give them."""
+"""The seven expressions: their order, their spellings, and their numbers in known data sets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-# FER-2013's classes 0..6. Everything that holds seven numbers holds them in this order.
+# FER-2013's classes 0..6. Every array of seven classes has this order.
 EMOTIONS: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 _WORDS: Final = {
@@ -23,7 +23,7 @@ _CODES: Final = {"angry": ("an",), "disgust": ("di",), "fear": ("fe", "af"), "ha
 _UNMISTAKABLE: Final = {word: EMOTIONS.index(emotion) for emotion, words in _WORDS.items() for word in words}
 _INDEX: Final = _UNMISTAKABLE | {code: EMOTIONS.index(emotion) for emotion, codes in _CODES.items() for code in codes}
 
-# Classes of other data sets that are none of the seven.
+# Classes of other data sets that are not among the seven.
 _OTHERS: Final = {
     **dict.fromkeys(("contempt", "contemptuous"), "contempt"),
     **{name: name for name in ("none", "uncertain", "unknown")},
@@ -31,7 +31,7 @@ _OTHERS: Final = {
 }
 
 FER2013: Final = "fer2013"
-# What the numbers of a data set mean. They are told apart by nothing that the numbers themselves say.
+# The class of each number in a data set. The numbers alone do not show which data set they belong to.
 CLASS_ORDERS: Final[Mapping[str, Mapping[int, str]]] = {
     FER2013: dict(enumerate(EMOTIONS)),
     "affectnet": dict(
@@ -50,32 +50,32 @@ CLASS_ORDERS: Final[Mapping[str, Mapping[int, str]]] = {
 
 
 def emotion_index(name: str) -> int | None:
-    """Return the class (0..6) that a word or a code such as `AN` means, or None.
+    """Return the class (0..6) of a word or of a code such as `AN`, or None when it is unknown.
 
-    Case and surrounding white space do not matter, and an ordering prefix such as `0_angry` or `3-happy` is ignored.
+    Ignores case, surrounding white space, and a number before the word, as in `0_angry` or `3-happy`.
     """
     return _INDEX.get(_word(name))
 
 
 def unmistakable_index(name: str) -> int | None:
-    """Return the class (0..6) that a word means which is hardly anything else: no code, and no `joy`, a given name."""
+    """Return the class (0..6) of an unambiguous word, or None. Codes are ambiguous, and so is `joy`, a given name."""
     return _UNMISTAKABLE.get(_word(name))
 
 
 def class_number(name: str) -> int | None:
-    """Return the number that the name of a class is, or None; years and dates are no such numbers."""
+    """Return the name of a class as a number, or None. A class number has one or two digits, unlike a year."""
     name = name.strip()
     return int(name) if len(name) <= 2 and name.isascii() and name.isdigit() else None
 
 
 def class_name(name: str) -> str | None:
-    """Return the expression that a word means, or the class of other data sets (`contempt`, `unknown`), or None."""
+    """Return the expression of a word, or a class of other data sets (`contempt`, `unknown`), or None."""
     index = emotion_index(name)
     return _OTHERS.get(_word(name)) if index is None else EMOTIONS[index]
 
 
 def suggest_emotion(name: str) -> str | None:
-    """Return the expression whose spelling is nearest to `name`, or None when none is near."""
+    """Return the expression with the spelling closest to `name`, or None when no spelling is close."""
     from difflib import get_close_matches
 
     near = get_close_matches(name.strip().casefold(), _INDEX, n=1, cutoff=0.6)
@@ -83,9 +83,9 @@ def suggest_emotion(name: str) -> str | None:
 
 
 def parse_class_order(text: str) -> Mapping[int, str]:
-    """Return what numbers mean in an order: the name of one of CLASS_ORDERS, or classes with commas between.
+    """Return the class of each number. `text` is a name in CLASS_ORDERS, or a list of classes with commas.
 
-    Classes are counted from 0, or have their numbers: `1=surprise,2=fear`. Raises ValueError.
+    A list counts from 0, unless it gives the numbers: `1=surprise,2=fear`. Raises ValueError for any other text.
     """
     name = re.sub(r"[\W_]", "", text.casefold().replace("+", "plus"))
     if name in CLASS_ORDERS:
@@ -97,7 +97,7 @@ def parse_class_order(text: str) -> Mapping[int, str]:
         meaning = class_name(word)
         if key is None or meaning is None or key in order or "," not in text:
             msg = (
-                f"{text[:80]!r} is no order of classes; there are {', '.join(CLASS_ORDERS)}, and lists as "
+                f"{text[:80]!r} is not a class order; choose from {', '.join(CLASS_ORDERS)}, or write a list such as "
                 "neutral,happy,sad or 1=surprise,2=fear"
             )
             raise ValueError(msg)
@@ -106,14 +106,14 @@ def parse_class_order(text: str) -> Mapping[int, str]:
 
 
 def describe_order(order: Mapping[int, str], numbers: Collection[int] | None = None) -> str:
-    """Return `0 angry, 1 disgust` for an order, or for some of its numbers."""
+    """Return an order as text, such as `0 angry, 1 disgust`. With `numbers`, list only these numbers."""
     return ", ".join(f"{number} {order[number]}" for number in sorted(order if numbers is None else numbers))
 
 
 def doubt_numbers(numbers: Collection[int]) -> str | None:
-    """Say what numbers of classes are, that they cannot be taken for FER-2013's; None where they can.
+    """Return why class numbers are probably not FER-2013's, or None when they can be.
 
-    Those of FER-2013 are 0 to 6. Numbers that begin at 1 are more likely another data set's.
+    FER-2013's numbers are 0 to 6. Numbers that start at 1 more likely belong to another data set.
     """
     if max(numbers) < len(EMOTIONS) and (0 in numbers or 1 not in numbers):
         return None
@@ -122,12 +122,12 @@ def doubt_numbers(numbers: Collection[int]) -> str | None:
     found = f"{smallest} to {largest}" if together else ", ".join(map(str, sorted(numbers)))
     if smallest == 0 or largest > max(CLASS_ORDERS["rafdb"]):
         return (
-            f"the numbers {found}, which go beyond FER-2013's 0 to 6; AffectNet, FER+ and CK+ have more, each in an "
-            "order of its own: name it with --class-order affectnet, ferplus or ckplus"
+            f"the numbers {found}, but FER-2013 has only 0 to 6; AffectNet, FER+ and CK+ have more classes, each in "
+            "its own order: add --class-order affectnet, ferplus or ckplus"
         )
     return (
-        f"the numbers {found}, which do not begin at 0 as FER-2013's do; RAF-DB counts from 1 "
-        f"({describe_order(CLASS_ORDERS['rafdb'])}): if these are RAF-DB's, add --class-order rafdb"
+        f"the numbers {found}, but FER-2013's start at 0; RAF-DB counts from 1 "
+        f"({describe_order(CLASS_ORDERS['rafdb'])}): if this is RAF-DB, add --class-order rafdb"
     )
 
 

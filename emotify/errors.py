@@ -1,4 +1,4 @@
-"""What a user can mend: one line that says what, where and what to do, and the exit code that goes with it."""
+"""Errors that a user can fix. Each has one line (what, where, what to do) and an exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
-SHOWN: Final = 5  # of many mistakes, how many are told
+SHOWN: Final = 5  # how many of many mistakes an error lists
 
 
 class ExitCode(IntEnum):
@@ -26,19 +26,19 @@ class ExitCode(IntEnum):
 
 
 class EmotifyError(Exception):
-    """An error the user can mend. Its text is shown as it is; everything else is a bug and keeps its traceback."""
+    """An error that the user can fix. The user sees only its text. Other exceptions are bugs and keep their traceback."""
 
     exit_code = ExitCode.BUG
 
 
 class UsageError(EmotifyError):
-    """An option or a configuration value that cannot be meant."""
+    """A wrong option or configuration value."""
 
     exit_code = ExitCode.USAGE
 
 
 class InputError(EmotifyError):
-    """Data or pictures that are missing, or not what they should be."""
+    """Data or pictures that are missing, damaged or unsuitable."""
 
     exit_code = ExitCode.INPUT
 
@@ -50,27 +50,27 @@ class ModelError(EmotifyError):
 
 
 class WriteError(EmotifyError):
-    """Something that cannot be written: it exists, is locked, read-only, or the disk is full."""
+    """A file or folder that cannot be written: it exists, is locked or read-only, or the disk is full."""
 
     exit_code = ExitCode.WRITE
 
 
 class GateError(EmotifyError):
-    """A check that was asked for, or that guards an export, and failed."""
+    """A check that failed: one that the user requested, or one that guards an export."""
 
     exit_code = ExitCode.GATE
 
 
 class UnavailableError(EmotifyError):
-    """A device or an optional package that is not there."""
+    """A device or an optional package that is missing."""
 
     exit_code = ExitCode.UNAVAILABLE
 
 
 def list_mistakes(what: str, mistakes: Sequence[str], *, count: int | None = None, noun: str = "mistakes") -> str:
-    """Return the text of an error about `what`: one mistake on its line, of several the first five and their number.
+    """Return the text of an error about `what`. One mistake takes one line; of several, list the number and first five.
 
-    count: of all mistakes, where `mistakes` has only the first of them.
+    count: the number of all mistakes, when `mistakes` holds only the first ones.
     """
     count = len(mistakes) if count is None else count
     start = f"{what}: " if what else ""

@@ -1,4 +1,4 @@
-"""Atomic writes, locks, digests, and foreign text made safe to print."""
+"""Atomic writes, file locks, file digests, and escaping of foreign text for the terminal."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from typing import IO, Any, Final
 from emotify.errors import UsageError, WriteError
 from emotify.stopping import unwinding
 
-_STRAY: Final = re.compile(r"\.emotify\.[0-9a-f]{8}\.tmp")
+_TEMPORARY: Final = re.compile(r"\.emotify\.[0-9a-f]{8}\.tmp")
 _ATTEMPTS: Final = 100
 
 
 def printable(text: str | os.PathLike[str]) -> str:
     r"""Return `text` with control, bidirectional and undecodable characters escaped as `\x1b`, `\u202e`, `\udce9`.
 
-    The one place that makes file names, metadata and other foreign text safe for a terminal. What Rich reads as
-    markup is not touched: print the result without markup.
+    This makes file names, metadata and other foreign text safe for a terminal. It keeps Rich's markup characters, so
+    print the result without markup.
     """
     text = os.fspath(text)
     if text.isascii() and text.isprintable():
@@ -48,18 +48,18 @@ def _escape(character: str) -> str:
 
 
 def safe_stem(text: str) -> str:
-    """Return the letters, digits, `.`, `-` and `_` of a text, to name a file by on any system."""
+    """Return a text as a file name for any system: characters other than letters, digits and `.-_` become `_`."""
     kept = "".join(character if character.isalnum() or character in "._-" else "_" for character in text)
     return kept.lstrip(".-")[:50] or "_"
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
-    """Give a binary file that becomes `path` when the block ends without an error, and vanishes otherwise.
+    """Open a binary file that replaces `path` when the block ends without an error. After an error, remove the file.
 
-    The file is made beside `path` under a random name, exclusively and without following links; it is synced before it
-    takes its place. Where `path` is a link, it stays one and the file that it leads to is replaced. A file that is
-    replaced keeps its permissions. Raises WriteError naming the path.
+    The file is created beside `path` under a random name, exclusively and without following links. It is synced to
+    the disk before it is renamed. When `path` is a link, the link stays and its target is replaced. A replaced file
+    keeps its permissions. Raises WriteError that names the path.
     """
     with unwinding(), _atomic_write(path, overwrite=overwrite) as file:
         yield file
@@ -67,14 +67,14 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _atomic_write(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    if not overwrite and os.path.lexists(path):  # a link that leads nowhere is something, too
+    if not overwrite and os.path.lexists(path):  # a broken link counts as existing
         raise exists_error(path)
     named, path = path, Path(os.path.realpath(path)) if path.is_symlink() else path
-    _remove_strays_of_the_dead(path.parent)
+    _remove_abandoned_files(path.parent)
     with explain_write_errors(named):
         temporary, descriptor = _make_temporary(path)
     try:
-        with explain_write_errors(named), os.fdopen(descriptor, "wb") as file:  # closing writes too
+        with explain_write_errors(named), os.fdopen(descriptor, "wb") as file:  # closing the file writes, too
             yield file
             file.flush()
             _keep_permissions(file.fileno(), path)
@@ -82,19 +82,19 @@ def _atomic_write(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
         with explain_write_errors(named):
             temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):  # what went wrong first is what is told
+        with contextlib.suppress(OSError):  # report the first error, not this one
             temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
 
 def _keep_permissions(descriptor: int, path: Path) -> None:
-    with contextlib.suppress(OSError, AttributeError):  # there is no such file; or no fchmod, on Windows
+    with contextlib.suppress(OSError, AttributeError):  # the file is new, or Windows has no fchmod
         os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
 
 
 def is_standard_output(path: Path) -> bool:
-    """Tell whether a file to write is standard output: `-`, or a name of what that is, such as /dev/stdout."""
+    """Return whether an output path is standard output: `-`, or a name of the same file, such as /dev/stdout."""
     if str(path) == "-":
         return True
     try:
@@ -104,19 +104,19 @@ def is_standard_output(path: Path) -> bool:
 
 
 def _make_temporary(path: Path) -> tuple[Path, int]:
-    """Make a file beside `path` that is locked while it is open, so that it can be told from those of the dead."""
+    """Create a file beside `path` that stays locked while it is open. Files of killed processes are unlocked."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     for _ in range(_ATTEMPTS):
         temporary = _temporary(path)
         descriptor = os.open(temporary, flags, 0o666)
         if sys.platform == "win32":
-            break  # files that are open cannot be removed there
+            break  # Windows does not remove open files
         try:
             take_lock(descriptor)
-        except BlockingIOError:  # another process looks whether its owner is dead, and is about to remove it
+        except BlockingIOError:  # another process took the file for an abandoned one and is about to remove it
             os.close(descriptor)
             continue
-        except OSError:  # no locks on this file system; nobody removes it then
+        except OSError:  # the file system has no locks, so no process removes the file
             break
         if os.fstat(descriptor).st_nlink:
             break
@@ -125,17 +125,17 @@ def _make_temporary(path: Path) -> tuple[Path, int]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _remove_strays_of_the_dead(folder: Path) -> None:
-    """Remove what `atomic_write` and `write_folder` of killed processes left in a folder, once for each folder."""
+def _remove_abandoned_files(folder: Path) -> None:
+    """Remove temporary files and folders that killed processes left in `folder`. The cache makes this run once."""
     if sys.platform == "win32":
         return
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # what writing there meets is told by itself
-        for path in [Path(entry.path) for entry in entries if _STRAY.fullmatch(entry.name)]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # writing there reports its own errors
+        for path in [Path(entry.path) for entry in entries if _TEMPORARY.fullmatch(entry.name)]:
             with contextlib.suppress(OSError):
-                _remove_if_dead(path)
+                _remove_if_abandoned(path)
 
 
-def _remove_if_dead(path: Path) -> None:
+def _remove_if_abandoned(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         take_lock(descriptor)
@@ -148,9 +148,9 @@ def _remove_if_dead(path: Path) -> None:
 
 
 def remove_strays(folder: Path) -> None:
-    """Remove the unfinished files of `atomic_write` in `folder`, where nobody is writing. Raises WriteError.
+    """Remove the unfinished files of `atomic_write` in `folder`. No process may be writing there. Raises WriteError.
 
-    Only a process that was killed leaves them.
+    Only a killed process leaves such files.
     """
     for path in folder.glob(f".emotify.{'[0-9a-f]' * 8}.tmp"):
         with explain_write_errors(path):
@@ -164,15 +164,15 @@ def write_bytes(path: Path, content: bytes, *, overwrite: bool = True) -> None:
 
 
 def write_folder(path: Path, contents: Mapping[str, bytes], *, overwrite: bool = False) -> None:
-    """Write a folder of files, by name, that appears whole or not at all. Raises WriteError.
+    """Write files (name -> content) to a new folder, either all files or none. Raises WriteError.
 
-    With `overwrite` it may exist: files of these names are replaced, each of them atomically, and others left alone.
+    With `overwrite`, the folder may exist. Then each file is replaced atomically, and other files stay.
     """
     check_folder(path, overwrite=overwrite)
     path = path.resolve()
     make_folder(path.parent, exist_ok=True)
     temporary = _temporary(path)
-    _remove_strays_of_the_dead(path.parent)
+    _remove_abandoned_files(path.parent)
     with unwinding(), contextlib.ExitStack() as stack:
         try:
             make_folder(temporary)
@@ -193,7 +193,7 @@ def write_folder(path: Path, contents: Mapping[str, bytes], *, overwrite: bool =
 @contextlib.contextmanager
 def _locked_folder(folder: Path) -> Iterator[None]:
     descriptor = -1
-    with contextlib.suppress(OSError):  # no locks there, or Windows, where folders cannot be opened
+    with contextlib.suppress(OSError):  # the file system has no locks, or Windows cannot open folders
         descriptor = os.open(folder, os.O_RDONLY)
         take_lock(descriptor)
     try:
@@ -204,12 +204,12 @@ def _locked_folder(folder: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, document: object) -> None:
-    """Write `document` to `path` atomically as indented JSON; NaN and infinities are refused with ValueError."""
+    """Write `document` to `path` atomically as indented JSON. Raises ValueError for NaN and infinities."""
     write_bytes(path, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - a JSON document is anything
-    """Read a JSON document. Raises OSError, or ValueError when it is no JSON."""
+    """Read a JSON document. Raises OSError, or ValueError when the file is not JSON."""
     return parse_json(path.read_bytes())
 
 
@@ -217,9 +217,9 @@ def parse_json(
     content: str | bytes,
     object_from: Callable[[list[tuple[str, Any]]], object] | None = None,
 ) -> Any:  # noqa: ANN401 - a JSON document is anything
-    """Return the document in `content`. Raises ValueError when it is no JSON, or nested deeper than Python can read.
+    """Return the document in `content`. Raises ValueError when it is not JSON, or nested too deeply for Python.
 
-    object_from: makes an object of its keys and values, which else become a dict.
+    object_from: builds each object from its (key, value) pairs; by default a dict.
     """
     try:
         return json.loads(content, object_pairs_hook=object_from)
@@ -233,16 +233,15 @@ def exists_error(path: Path) -> WriteError:
 
 
 def check_folder(path: Path, *, overwrite: bool, extend: bool = False) -> None:
-    """Raise WriteError when `path` exists and may not be written into, is no folder or a link, or cannot be made.
+    """Raise WriteError when `path` is not a folder that may be written to or created. Raise UsageError for `-`.
 
-    And UsageError for `-`, as for a file.
-
-    extend: files may be added to a folder that exists; overwrite: and replaced, where a link leads to, too.
+    extend: allow a folder that exists; files may only be added.
+    overwrite: allow a folder that exists or a link to a folder; files may also be replaced.
     """
     _check_named(path)
     status = look_at_output(path)
     if path.is_symlink() and not overwrite:
-        raise WriteError(f"{printable(path)} is a link; name the folder that it leads to, or say --force")
+        raise WriteError(f"{printable(path)} is a link; name its target folder, or add --force")
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise WriteError(f"cannot write {printable(path)}: it is a file; name a folder")
     if status is not None and not (overwrite or extend):
@@ -254,9 +253,9 @@ def not_a_file_error(path: Path) -> WriteError:
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Raise WriteError when `path` exists and may not be replaced, is no file, or cannot be written.
+    """Raise WriteError when `path` exists and may not be replaced, is not a file, or cannot be written.
 
-    And UsageError for `-`, which must not become a file of that name.
+    Raise UsageError for `-`, which must not become a file called `-`.
     """
     _check_named(path)
     status = look_at_output(path)
@@ -268,12 +267,12 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 def _check_named(path: Path) -> None:
     if str(path) == "-":
-        msg = "- is standard output, which this cannot be written to; name a place"
+        msg = "- means standard output, which cannot be used here; name a file or folder"
         raise UsageError(msg)
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Tell whether two names are of one file that is there."""
+    """Return whether two paths name the same existing file."""
     try:
         return one.samefile(other)
     except OSError:
@@ -281,9 +280,9 @@ def is_same_file(one: Path, other: Path) -> bool:
 
 
 def look_at_output(path: Path) -> os.stat_result | None:
-    """Return what is at `path`, None for nothing. Raises WriteError when that cannot be told, or nothing be put there.
+    """Return the status of `path`, or None when it does not exist. Call this before long work, to fail early.
 
-    To ask before any work what would else fail after it.
+    Raises WriteError when `path` cannot be examined, or nothing can be written there.
     """
     with explain_write_errors(path):
         try:
@@ -292,7 +291,7 @@ def look_at_output(path: Path) -> os.stat_result | None:
             status = None
         place = path.absolute()
         folder = next((folder for folder in (place, *place.parents) if folder.is_dir()), None)
-        if folder is None:  # a drive that is not there
+        if folder is None:  # a missing drive
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -301,9 +300,9 @@ def look_at_output(path: Path) -> os.stat_result | None:
 
 @contextlib.contextmanager
 def explain_write_errors(path: Path, *, again: str = "run the command again") -> Iterator[None]:
-    """Turn an OSError inside the block into a WriteError that says what is wrong with `path`.
+    """Turn an OSError in the block into a WriteError that explains what is wrong with `path`.
 
-    again: what to do once the disk has room.
+    again: advice for a full disk, after "free some space and".
     """
     try:
         yield
@@ -340,14 +339,14 @@ def file_sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; the lock is gone with its process, however that ends.
+    """Hold the lock file `path` during the block. The system releases the lock when the process ends.
 
-    Raises WriteError with the holder's process id when another process holds it.
+    Raises WriteError with the other process's id when another process holds the lock.
     """
     with contextlib.ExitStack() as stack:
-        with explain_write_errors(path):  # and not errors of the block: they are about other files
+        with explain_write_errors(path):  # errors of the block are about other files, so it is outside
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            file = stack.enter_context(os.fdopen(descriptor, "r+b", buffering=0))  # closing has nothing left to write
+            file = stack.enter_context(os.fdopen(descriptor, "r+b", buffering=0))  # closing writes nothing
             try:
                 take_lock(file.fileno())
             except (BlockingIOError, PermissionError):
@@ -360,11 +359,11 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def take_lock(descriptor: int) -> None:
-    """Lock an open file for this process. Raises BlockingIOError or PermissionError when another has it."""
+    """Lock an open file for this process. Raises BlockingIOError or PermissionError when another process holds it."""
     if sys.platform == "win32":
         import msvcrt
 
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a byte nobody reads: locked bytes cannot be read on Windows
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # Windows cannot read locked bytes, so lock one past the end
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)
     else:
@@ -374,11 +373,11 @@ def take_lock(descriptor: int) -> None:
 
 
 def check_temporary_folder() -> None:
-    """Raise WriteError where no folder for temporary files can be written, before any work: libraries want one."""
+    """Raise WriteError when no folder for temporary files is writable. Libraries need one, so check before any work."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
-        msg = "no folder for temporary files can be written, such as /tmp; name one that can in the variable TMPDIR"
+        msg = "no folder for temporary files, such as /tmp, is writable; set the variable TMPDIR to a writable folder"
         raise WriteError(msg) from error
 
 
@@ -390,7 +389,7 @@ def _free_space(path: Path) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Without this a power cut may forget the rename; folders cannot be opened on Windows.
+    # Without this, a power cut may undo the rename. Windows cannot open folders.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -400,5 +399,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    """Return a random hidden name beside `path`, of few bytes however long and foreign its own name is."""
+    """Return a random hidden path beside `path`. Its name is short, even when the name of `path` is long."""
     return path.with_name(f".emotify.{os.urandom(4).hex()}.tmp")

@@ -1,4 +1,4 @@
-"""The machine: how many CPUs there are to use, what they are, and what --device can be."""
+"""The computer: its usable CPUs, the model of its CPU, and the valid names of --device."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _CGROUPS = Path("/sys/fs/cgroup")
 def available_cpus() -> int:
     """Return how many CPUs this process may use.
 
-    Fewer than there are under taskset, in a container with a quota, or where OMP_NUM_THREADS says so.
+    taskset, the CPU quota of a container and OMP_NUM_THREADS can lower the number.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list is for nested threads
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # nested threads use a list
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = [int(wanted)] if wanted.isdecimal() and int(wanted) else []
     return max(1, math.ceil(min([count, *limits, *_quotas(Path("/proc/self/cgroup"), _CGROUPS)])))
 
 
 def describe_cpu() -> str:
-    """Return the model of the CPU and, on x86, whether it multiplies 8 bits exactly by itself (VNNI)."""
+    """Return the model of the CPU. On Linux on x86, also report whether it multiplies 8-bit integers exactly (VNNI)."""
     try:
         lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
     except OSError:
@@ -40,7 +40,7 @@ def describe_cpu() -> str:
 
 
 def _quotas(membership: Path, cgroups: Path) -> Iterator[float]:
-    """Yield the CPUs that Linux lets each control group of this process have, where it limits them (cgroups(7))."""
+    """Yield the CPU limit of each Linux control group of this process that has one (cgroups(7))."""
     try:
         groups = [line.split(":", 2) for line in membership.read_text().splitlines()]
     except OSError:
@@ -49,7 +49,7 @@ def _quotas(membership: Path, cgroups: Path) -> Iterator[float]:
         folder = cgroups if not controllers else cgroups / controllers
         if controllers and "cpu" not in controllers.split(","):
             continue
-        below = folder / place.lstrip("/")  # not there in a container that sees its own group as the root
+        below = folder / place.lstrip("/")  # missing in a container whose own group is the root
         for group in {folder, below, *(parent for parent in below.parents if folder in parent.parents)}:
             yield from _quota(group)
 
@@ -63,11 +63,11 @@ def _quota(group: Path) -> Iterator[float]:
         if quota not in {"max", "-1"}:
             yield int(quota) / int(period)
     except (OSError, ValueError):
-        return  # no such limit, or not in a form that is known
+        return  # no limit, or one in an unknown format
 
 
 def check_device_name(device: str) -> None:
-    """Raise UsageError for a device that is none anywhere, whatever there is here."""
+    """Raise UsageError for a name that no device has. Does not check whether the device exists."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        msg = f"--device {device!r:.80}: there are auto, cpu, cuda, cuda:1"
+        msg = f"--device {device!r:.80}: choose from auto, cpu, cuda, or a number such as cuda:1"
         raise UsageError(msg)

@@ -1,4 +1,4 @@
-"""What MODEL can name: a run, an ensemble, an .onnx file, or a model inside the package. It is resolved here alone."""
+"""Resolve MODEL: a run, an ensemble, an .onnx file, or a model inside the package. No other module does this."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PACKAGED: Final = {"default": "model.onnx", "fast": "fast.onnx"}
 
 
 class Kind(StrEnum):
-    """The kinds of models, as errors name them."""
+    """The kinds of models. Each value is the kind's name in error messages."""
 
     RUN = "a run"
     ENSEMBLE = "an ensemble"
@@ -29,7 +29,7 @@ ANY: Final = tuple(Kind)
 
 @dataclass(frozen=True)
 class Model:
-    """What a MODEL is, and where."""
+    """A resolved MODEL: its kind and its path."""
 
     given: str  # as the user named it
     kind: Kind
@@ -37,14 +37,14 @@ class Model:
 
 
 def resolve(given: str | os.PathLike[str], *, takes: Collection[Kind] = ANY) -> Model:
-    """Find out what a MODEL is. A model in the current folder comes before the one inside that has its name.
+    """Find the kind and path of a MODEL. A file or folder wins over a model inside the package with the same name.
 
-    takes: the kinds that are wanted. Raises ModelError, which says what can be named, for anything else. An .onnx file
-    is not opened.
+    takes: the kinds to accept. Raises ModelError, which lists these kinds, for anything else. Does not open .onnx
+    files.
     """
     text = os.fspath(given)
     path, packaged = Path(text), packaged_models()
-    # os.path.exists: Path.exists() raises where it may not look.
+    # Path.exists() raises when a folder is not readable, and os.path.exists() does not.
     if os.path.exists(path / "ensemble.json"):  # noqa: PTH110
         kind = Kind.ENSEMBLE
     elif os.path.exists(path / "run.json"):  # noqa: PTH110
@@ -54,11 +54,11 @@ def resolve(given: str | os.PathLike[str], *, takes: Collection[Kind] = ANY) -> 
     elif text in packaged:
         kind, path = Kind.FILE, packaged[text]
     else:
-        problem = "is none" if os.path.exists(path) else "is not there"  # noqa: PTH110
+        problem = "is not a model" if os.path.exists(path) else "does not exist"  # noqa: PTH110
         if os.path.isdir(path) and any(path.glob("*/run.json")):  # noqa: PTH112
-            msg = f"no model: {printable(text)} is a folder of runs; name one of them, or all: {printable(path / '*')}"
+            msg = f"{printable(text)} is a folder of runs; name one run, or all: {printable(path / '*')}"
             raise ModelError(msg)
-        msg = f"no model: {printable(text)} {problem}; name {_listed(takes)}"
+        msg = f"{printable(text)} {problem}; name {_listed(takes)}"
         raise ModelError(msg)
     if kind not in takes:
         msg = f"{printable(text)} is {kind}; name {_listed(takes)}"
@@ -67,13 +67,13 @@ def resolve(given: str | os.PathLike[str], *, takes: Collection[Kind] = ANY) -> 
 
 
 def packaged_models() -> dict[str, Path]:
-    """Return the models inside the package: name -> file."""
+    """Return the models inside the package, as name -> file."""
     files = {name: ASSETS / file for name, file in _PACKAGED.items()}
     return {name: path for name, path in files.items() if path.exists()}
 
 
 def _listed(takes: Collection[Kind]) -> str:
-    """Return what can be named, in words."""
+    """Return what the user can name, in words."""
     packaged = list(packaged_models()) if Kind.FILE in takes else []
     *first, last = [*(str(kind) for kind in Kind if kind in takes), *packaged]
     return f"{', '.join(first)} or {last}" if first else last

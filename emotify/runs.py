@@ -1,4 +1,4 @@
-"""Run folders and ensemble folders: what is in them, and finding the newest."""
+"""Run folders and ensemble folders: their content, and lists of them by age."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from emotify.files import make_folder, printable, read_json, write_json
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint.safetensors"  # the weights, in the folder of a finished run
-SYNTHETIC = "synthetic"  # the name of the drawn data, in --data and in run.json
-ENSEMBLE = "ensemble.json"  # in the folder of an ensemble
-STATE = "state.safetensors"  # all that going on needs, in the folder of an unfinished one
+SYNTHETIC = "synthetic"  # the name of the drawn faces, for --data and in run.json
+ENSEMBLE = "ensemble.json"  # in an ensemble folder
+STATE = "state.safetensors"  # all that --resume needs, in the folder of an unfinished run
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Run:
 
 
 def new_folder(parent: Path, label: str) -> Path:
-    """Make `parent`/<UTC time>-<label>-<4 hex> and return it; two made in one second differ. Raises WriteError."""
+    """Create and return the folder `parent`/<UTC time>-<label>-<4 random hex digits>. Raises WriteError."""
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     folder = parent / f"{time}-{label}-{os.urandom(2).hex()}"
     make_folder(folder)
@@ -42,24 +42,24 @@ def new_folder(parent: Path, label: str) -> Path:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run folder. Raises ModelError when it is none."""
+    """Read a run folder. Raises ModelError when `folder` is not a run."""
     try:
         record = read_json(folder / "run.json")
-        json.dumps(record, allow_nan=False)  # what is read must be what can be written again
+        json.dumps(record, allow_nan=False)  # NaN could not be written again
     except (OSError, ValueError) as error:
         msg = f"{printable(folder)} is not a run: it has no readable run.json"
         raise ModelError(msg) from error
     if not isinstance(record, dict) or record.get("schema") != 1:
-        msg = f"{printable(folder)}: run.json is not of a form this version knows"
+        msg = f"{printable(folder)}: run.json has an unknown format; use the version of emotify that wrote it"
         raise ModelError(msg)
     return Run(folder, record)
 
 
 def read_whole_run(folder: Path) -> Run:
-    """Read a run folder whose run.json holds all that training goes on with. Raises ModelError when it does not."""
+    """Read a run folder to resume training. Raises ModelError when run.json lacks an entry that resuming needs."""
     run = read_run(folder)
     if wrong := [name for name, fits in _FORM.items() if not fits(run.record.get(name))]:
-        msg = f"{printable(folder)}: run.json has no proper {', '.join(wrong)}; put the file back, or train again"
+        msg = f"{printable(folder)}: run.json has no valid {', '.join(wrong)}; restore the file, or train again"
         raise ModelError(msg)
     return run
 
@@ -72,7 +72,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-# What training goes on with, and what it must be: it writes all of it but what may be missing.
+# The entries of run.json that resuming needs, and a check of each. Only entries that accept None may be missing.
 _FORM: Final[dict[str, Callable[[object], bool]]] = {
     "status": lambda value: isinstance(value, str),
     "versions": _are_texts,
@@ -84,14 +84,14 @@ _FORM: Final[dict[str, Callable[[object], bool]]] = {
 
 
 def update_record(folder: Path, **changes: object) -> None:
-    """Write `changes` into run.json."""
+    """Change entries of run.json, or create the file."""
     path = folder / "run.json"
     record = read_json(path) if path.exists() else {"schema": 1}
     write_json(path, {**record, **changes})
 
 
 def finished_runs(parent: Path) -> list[Path]:
-    """Return the folders of finished runs in `parent`, oldest first; what is not readable as a run is passed over."""
+    """Return the folders of finished runs in `parent`, oldest first. Skip folders that are not readable runs."""
     return [folder for folder in _holding(parent, "run.json") if _is_finished(folder)]
 
 
@@ -101,7 +101,7 @@ def ensembles(parent: Path) -> list[Path]:
 
 
 def exports(parent: Path) -> list[Path]:
-    """Return the .onnx files in `parent` and its folders, oldest first."""
+    """Return the .onnx files in `parent` and one level below, oldest first."""
     return _oldest_first([*parent.glob("*.onnx"), *parent.glob("*/*.onnx")])
 
 

@@ -7,20 +7,20 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
-LARGEST_FLOAT: Final = sys.float_info.max  # a whole number of a JSON file can be larger
-OUTPUT: Final = "Output"  # a heading of the help, the last one of each command
-MACHINE: Final = "Machine"  # a heading of the help, under which the machine decides what is left to it
+LARGEST_FLOAT: Final = sys.float_info.max  # an integer in a JSON file can be larger
+OUTPUT: Final = "Output"  # the last heading of each command's help
+MACHINE: Final = "Machine"  # a heading of the help; the computer decides the options that the user does not set
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the help and the checks say of an option; values lie within its bounds."""
+    """The declaration of an option: its help texts and its bounds."""
 
     help: str
-    heading: str | None = None  # of the help; None: among those that everybody uses
-    metavar: str | None = None  # what stands for the value in the help
+    heading: str | None = None  # of the help; None: the heading of common options
+    metavar: str | None = None  # placeholder of the value in the help
     also: str | None = None  # another name on the command line
-    writer: str | None = None  # module:class that writes the option's file, one row a face
+    writer: str | None = None  # module:class that writes the option's file, one row per face
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
@@ -28,14 +28,14 @@ class Setting:
 
     @property
     def bounds(self) -> str:
-        """The bounds in words."""
+        """The bounds in words, such as `at least 0 and below 1`."""
         named = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
         return " and ".join(
             f"{words} {bound:g}" for words, bound in named.items() if bound not in (None, LARGEST_FLOAT)
         )
 
     def allows(self, value: float) -> bool:
-        """Whether a number lies within the bounds; NaN lies within none."""
+        """Return whether a number lies within the bounds. NaN is outside of any bound."""
         return (
             (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
@@ -50,7 +50,7 @@ def declare(default: Any, help: str, heading: str | None = None, **more: Any) ->
 
 
 def setting(field: dataclasses.Field[Any]) -> Setting:
-    """Return what a field declares."""
+    """Return the Setting of a field."""
     declared: Setting = field.metadata["setting"]
     return declared
 

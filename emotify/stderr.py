@@ -1,4 +1,4 @@
-"""Keep lines off stderr that libraries cannot be told not to write."""
+"""Remove lines from stderr that libraries always write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emotify.stopping import noting_errors
 
 @contextlib.contextmanager
 def without_lines(marker: bytes) -> Iterator[None]:
-    """Hold back stderr while the block runs, then write what is there but for the lines that hold `marker`."""
+    """Buffer stderr during the block, then write its lines, except those that contain `marker`."""
     try:
         kept = os.memfd_create("stderr")
         stderr = os.dup(2)
@@ -33,9 +33,9 @@ def without_lines(marker: bytes) -> Iterator[None]:
 
 
 def drop_leak_reports() -> None:
-    """Close stderr to what is written after Python's own end, if Triton is loaded; to be called by `atexit`.
+    """Discard all that is written to stderr after Python has ended, if Triton is loaded. Register it with `atexit`.
 
-    PyTorch for CUDA loads Triton, whose bindings (nanobind) then list all that they hold as leaked.
+    PyTorch for CUDA loads Triton. At exit, Triton's bindings (nanobind) list all of their objects as leaked.
     """
     if "triton" not in sys.modules:
         return

@@ -1,15 +1,15 @@
-"""What Ctrl-C and SIGTERM do to a command, from its first moment to its last, and inside native code.
+"""Handlers of Ctrl-C and SIGTERM, from the start of a command to its end, also in native code.
 
-A signal ends the command at once, unless something half done has to be taken away first (`unwinding`). Then it raises
-Interrupted. A second one ends the process whatever it does: Python runs its handlers between two of its own
-instructions alone, so the system is told to end the process by itself.
+A signal ends the command at once. Inside `unwinding`, it raises Interrupted instead, so that unfinished files are
+removed first. A second signal always ends the process. Python runs its handlers only between its own instructions, so
+the operating system's default action ends the process then.
 """
 
 import os
 import signal
 import sys
 
-# What threading is made of: a signal may come while that is loaded.
+# Not from `threading`, because a signal may arrive while that module loads.
 from _thread import allocate_lock, interrupt_main, start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,21 +18,21 @@ from types import FrameType
 
 from emotify.errors import ExitCode
 
-TYPE_CHECKING = False  # that of typing, which takes a while to load
+TYPE_CHECKING = False  # not imported from typing, which is slow to load
 if TYPE_CHECKING:
     from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-# Where in C's `struct sigaction` the flags are, on systems of 64 bits, and the flag that makes a handler run once.
+# On 64-bit systems: the offset of the flags in C's `struct sigaction`, and the flag that makes a handler run once.
 _RUN_ONCE = {"linux": (136, 0x80000000), "darwin": (12, 0x4)}
 
 Handler = Callable[[int, FrameType | None], object]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the command, after what could be saved was saved."""
+    """A signal interrupted the command. The command saves what it can before it ends."""
 
     def __init__(self, message: str, exit_code: ExitCode = ExitCode.INTERRUPTED) -> None:
         super().__init__(message)
@@ -41,14 +41,14 @@ class Interrupted(KeyboardInterrupt):
 
 class _State:
     lock = allocate_lock()
-    unwinding = 0  # blocks, of all threads, that have something to take away
-    received: signal.Signals | None = None  # the first
-    lost = False  # its exception ended where it could not be passed on
-    stderr = 2  # the descriptor to tell it on
+    unwinding = 0  # number of `unwinding` blocks that run now, in all threads
+    received: signal.Signals | None = None  # the first signal
+    lost = False  # the exception was raised where Python discards exceptions
+    stderr = 2  # the descriptor to which `_end` writes
 
 
 def listen() -> None:
-    """Take over Ctrl-C and SIGTERM for this process, unless it was started to ignore them."""
+    """Handle Ctrl-C and SIGTERM in this process, unless it was started to ignore them."""
     for number in _SIGNALS:
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
             set_handler(number, _stop)
@@ -56,17 +56,17 @@ def listen() -> None:
 
 
 def leave_to_system() -> None:
-    """End at a signal without a word from now on: everything is done, and Python takes itself apart."""
+    """Restore the system's default action, which ends the process silently. Call this when all work is done."""
     for number in _SIGNALS:
         if signal.getsignal(number) is _stop:
             signal.signal(number, signal.SIG_DFL)
 
 
 def set_handler(number: int, handler: Handler, *, second_ends: bool = True) -> object:
-    """Let `handler` run at a signal of this number, and return what did until now.
+    """Install `handler` for a signal, and return the previous handler.
 
-    second_ends: the system ends the process at the second one. It does not on Windows, nor process 1, as the first one
-    of a container is: a handler ends these itself when it is called again.
+    second_ends: let the system end the process at the second signal. This does not work on Windows, nor for process 1,
+    the first process of a container. There, a handler must end the process itself when it is called again.
     """
     before = signal.signal(number, handler)
     if second_ends and os.getpid() != 1 and sys.platform in _RUN_ONCE:
@@ -75,7 +75,7 @@ def set_handler(number: int, handler: Handler, *, second_ends: bool = True) -> o
 
 
 def restore_handler(number: int, handler: object) -> None:
-    """Undo `set_handler`, which returned `handler`."""
+    """Undo `set_handler`. `handler` is the previous handler, which `set_handler` returned."""
     if handler is _stop:
         set_handler(number, _stop)
     else:
@@ -88,7 +88,7 @@ def _run_once(number: int) -> None:
 
         action = (ctypes.c_uint32 * 64)()
         libc = ctypes.CDLL(None)
-    except (ImportError, OSError):  # Python without libffi: the second signal waits for native code there
+    except (ImportError, OSError):  # Python without libffi; then the second signal waits for native code to return
         return
     place, flag = _RUN_ONCE[sys.platform]
     if ctypes.sizeof(ctypes.c_void_p) == 8 and libc.sigaction(number, None, action) == 0:
@@ -98,7 +98,7 @@ def _run_once(number: int) -> None:
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """Let a signal in this block raise Interrupted, so that what it leaves half done is taken away."""
+    """Let a signal in this block raise Interrupted, so that the block can remove unfinished files."""
     with _State.lock:
         _State.unwinding += 1
     try:
@@ -110,7 +110,7 @@ def unwinding() -> Iterator[None]:
 
 @contextmanager
 def noting_errors(descriptor: int) -> Iterator[None]:
-    """Tell of a signal on this descriptor, while that of stderr is used for something else."""
+    """Report a signal on this descriptor during the block, because stderr's own descriptor is redirected."""
     before, _State.stderr = _State.stderr, descriptor
     try:
         yield
@@ -119,9 +119,9 @@ def noting_errors(descriptor: int) -> Iterator[None]:
 
 
 def interruption() -> Interrupted | None:
-    """Return what the first signal raises, or None before one came.
+    """Return the Interrupted exception of the first signal, or None before any signal.
 
-    After a signal every error may be one that was made of it: some libraries turn what is raised in them into another.
+    After a signal, any error may be caused by it: some libraries turn an exception raised inside them into another one.
     """
     number = _State.received
     return None if number is None else Interrupted(_WORDS[number], _CODES[number])
@@ -139,26 +139,28 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 def _end(stopped: Interrupted, *, tell: bool = True) -> "NoReturn":
     try:
-        if tell:  # past Python's buffers, which may be in the middle of something
+        if tell:  # bypass Python's buffers, which may be half written
             os.write(_State.stderr, f"error: {stopped}\n".encode())
     finally:
         os._exit(stopped.exit_code)
 
 
 def watch_unresponsive_threads() -> Callable[[], None]:
-    """Return what is to be called now and then in this thread: it ends a process whose main thread hears no signal.
+    """Return a function that ends the process when its main thread does not react to a signal.
 
-    A thread that waits for a server that has gone is deaf until the server answers; the system keeps its signals.
+    Call the function regularly, in this thread. A main thread that waits for an unreachable file server does not
+    handle signals until the server answers, and the system keeps the signals pending.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         return lambda: None
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # in this thread: it sees what the main one has not taken
+    # Blocked in this thread only, to see the signals that the main thread has not handled.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     before: set[signal.Signals] = set()
 
     def look() -> None:
         nonlocal before
         kept = {number for number in signal.sigpending() if number in _CODES}
-        for number in kept & before:  # and not one that has just come
+        for number in kept & before:  # also pending at the last call, so not new
             _end(Interrupted(_WORDS[number], _CODES[number]))
         before = kept
 
@@ -166,10 +168,11 @@ def watch_unresponsive_threads() -> Callable[[], None]:
 
 
 def _pass_on(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Raise an interruption once more that was raised where nothing can be, as in a destructor."""
+    """Raise an interruption again when Python discarded it, for example in a destructor."""
     if isinstance(unraisable.exc_value, Interrupted) and _State.received is not None:
         _State.lost = True
-        start_new_thread(_interrupt_again, (_State.received,))  # later: here it would end in the same place
+        # Later and from another thread, because Python discards an exception raised here, too.
+        start_new_thread(_interrupt_again, (_State.received,))
     else:
         sys.__unraisablehook__(unraisable)
 

@@ -1,4 +1,4 @@
-"""What is being read in each thread: so that a command can say what it waits for."""
+"""Record what each thread waits for, so that a command can report a slow file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from emotify.stopping import watch_unresponsive_threads
 
 Task: TypeAlias = tuple[str, "str | os.PathLike[str]"]
 
-PATIENCE: Final = 10  # seconds until what takes so long is told, once more after four times as long, and so on
+PATIENCE: Final = 10  # seconds until the first report; the next ones come after 4, 16, ... times as long
 _current: dict[int, Task] = {}  # by thread
 
 
 @contextmanager
 def waiting_for(doing: str, what: str | os.PathLike[str]) -> Iterator[None]:
-    """Say what this thread does in the block, such as ("reading", path); it may take for ever."""
+    """Record what this thread does in the block, for example "reading" and a path. The block may never end."""
     thread = threading.get_ident()
     outer = _current.get(thread)
     _current[thread] = (doing, what)
@@ -32,15 +32,15 @@ def waiting_for(doing: str, what: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def is_anything_waited_for() -> bool:
-    """Whether a thread is in such a block."""
+    """Return whether any thread is in a `waiting_for` block."""
     return bool(_current)
 
 
 @contextmanager
 def reporting_waits(tell: Callable[[str, str | os.PathLike[str], int], object]) -> Iterator[None]:
-    """Tell (doing, what, seconds) of what takes long, from a thread of its own, until the block ends.
+    """Call `tell(doing, what, seconds)` for each slow `waiting_for` block, from a background thread.
 
-    Seconds are counted, not read from a clock: a process that was stopped for an hour has not waited for its disk.
+    The thread counts seconds and does not read a clock, because a process that was paused did not wait for its disk.
     """
     ended = threading.Event()
 

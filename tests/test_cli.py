@@ -144,7 +144,7 @@ def test_the_first_five_mistakes_of_a_configuration_are_told_and_their_number(ti
     assert "the key 'seed' is there twice" in lines[1]
     assert "unknown key 'epoch'; did you mean epochs?" in lines[2]
     assert "unknown key 'zzz'; known are model, augment" in lines[3]
-    assert "--class-order: 'x' is no order of classes" in lines[4]
+    assert "--class-order: 'x' is not a class order" in lines[4]
     assert "--blur cannot be 2" in lines[5]
     assert len(lines) == 6
 
@@ -571,7 +571,7 @@ def test_missing_things_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
     assert "--data synthetic" in invoke("train", code=4).stderr
     assert "emotify train" in invoke("evaluate", code=5).stderr
     assert "emotify train" in invoke("export", "--onnx", code=5).stderr
-    assert "typo is not there; name a run" in invoke("ensemble", "typo", code=5).stderr
+    assert "typo does not exist; name a run" in invoke("ensemble", "typo", code=5).stderr
     assert "cpu" in invoke("train", "--data", "synthetic", "--device", "cuda:99", code=8).stderr
     assert "cpu" in invoke("evaluate", onnx_file, "--data", "synthetic", "--device", "cuda:99", code=8).stderr
     for words in (["evaluate", onnx_file, "--split", "x"], ["predict", ".", "--faces", "x"], ["export", "--nope"]):
@@ -731,13 +731,13 @@ def test_values_of_another_type_are_refused(words, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["train", "--optimizer", "adam"], "--optimizer 'adam': there are sgd, muon"),
-        (["train", "--recipe", "slow"], "--recipe 'slow': there are fast, standard, best"),
-        (["evaluate", "--split", "holdout"], "--split 'holdout': there are train, valid, test"),
-        (["evaluate", "--views", "two"], "--views 'two': there are one, mirror, ten"),
-        (["ensemble", "--method", "vote"], "--method 'vote': there are mean, probabilities, weighted, greedy"),
-        (["export", "--precision", "int4"], "--precision 'int4': there are fp32, fp16, int8"),
-        (["predict", "x", "--head", "crwd"], "--head 'crwd': there are labels, crowd"),
+        (["train", "--optimizer", "adam"], "--optimizer 'adam': choose from sgd, muon"),
+        (["train", "--recipe", "slow"], "--recipe 'slow': choose from fast, standard, best"),
+        (["evaluate", "--split", "holdout"], "--split 'holdout': choose from train, valid, test"),
+        (["evaluate", "--views", "two"], "--views 'two': choose from one, mirror, ten"),
+        (["ensemble", "--method", "vote"], "--method 'vote': choose from mean, probabilities, weighted, greedy"),
+        (["export", "--precision", "int4"], "--precision 'int4': choose from fp32, fp16, int8"),
+        (["predict", "x", "--head", "crwd"], "--head 'crwd': choose from labels, crowd"),
         (["train", "--epochs", "x"], "--epochs takes a whole number, not 'x'"),
         (["train", "--warmup", "1"], "--warmup cannot be 1.0; it is at least 0 and below 1"),
         (["train", "--momentum", "1"], "--momentum cannot be 1.0; it is above 0 and below 1"),

@@ -46,9 +46,9 @@ def test_each_kind_is_recognised(folder, given, kind):
         (
             "nothing",
             tuple(Kind),
-            "no model: nothing is not there; name a run, an ensemble, an .onnx file, default or fast",
+            "nothing does not exist; name a run, an ensemble, an .onnx file, default or fast",
         ),
-        ("other", (Kind.RUN,), "no model: other is none; name a run"),
+        ("other", (Kind.RUN,), "other is not a model; name a run"),
         ("ensemble", (Kind.RUN, Kind.FILE), "ensemble is an ensemble; name a run, an .onnx file, default or fast"),
         ("fast", (Kind.RUN, Kind.ENSEMBLE), "fast is an .onnx file; name a run or an ensemble"),
     ],

@@ -151,7 +151,7 @@ def test_a_pooling_that_cannot_be_meant_is_refused(changes, ensemble, tiny_csv, 
 
 def test_a_method_that_is_none_is_named_with_those_there_are(runs):
     text = invoke("ensemble", *runs, "--method", "vote", code=2).stderr
-    assert "'vote': there are mean, probabilities, weighted, greedy" in text
+    assert "'vote': choose from mean, probabilities, weighted, greedy" in text
 
 
 def test_a_pattern_of_runs_may_match_ensembles(runs, ensemble, tiny_csv, tmp_path):

@@ -108,7 +108,7 @@ def test_predict_answers_with_the_head_that_is_asked(path, faces, members, tmp_p
     alone = export([members[0]], tmp_path / "one.onnx", pooling=Pooling((1.0,), 1.0)).path
     with pytest.raises(ModelError, match="has no crowd head"):
         Predictor(alone, head="crowd")
-    with pytest.raises(UsageError, match="there are labels, crowd"):
+    with pytest.raises(UsageError, match="choose from labels, crowd"):
         Predictor(path, head="people")
 
 

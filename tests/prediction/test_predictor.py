@@ -285,7 +285,7 @@ def test_models_inside_are_found_by_name(tmp_path, monkeypatch):
     """`--model default`; an unknown name lists what can be named."""
     monkeypatch.chdir(tmp_path)
     assert packaged_models()["default"] == resolve("default").path == ASSETS / "model.onnx"
-    told = "best is not there; name an .onnx file, default or fast"
+    told = "best does not exist; name an .onnx file, default or fast"
     with pytest.raises(ModelError, match=told):
         Predictor("best")
     shown = CliRunner().invoke(app, ["predict", ".", "--model", "best"])

@@ -52,9 +52,9 @@ def test_a_gpu_that_torch_has_no_kernels_for_is_not_taken(monkeypatch):
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:one", "cpu:0", ""])
 def test_a_device_that_is_none_anywhere_is_refused(name):
-    with pytest.raises(UsageError, match="there are auto, cpu, cuda, cuda:1"):
+    with pytest.raises(UsageError, match="choose from auto, cpu, cuda"):
         dataclasses.replace(CONFIG, device=name)
-    with pytest.raises(UsageError, match="there are auto, cpu, cuda, cuda:1"):
+    with pytest.raises(UsageError, match="choose from auto, cpu, cuda"):
         device.pick_device(name)
 
 
