@@ -1,4 +1,4 @@
-"""What is on disk -> LabelledImages: the challenge's csv, archives, folders of classes, and drawn faces."""
+"""Read labelled images: FER-2013's csv, archives of it, class folders, and synthetic faces."""
 
 from emotify.choices import Split
 from emotify.data.class_folders import ClassRules

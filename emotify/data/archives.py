@@ -1,4 +1,4 @@
-"""A csv inside a .zip, .tar.gz, .tar or .csv.gz, as a stream: nothing is ever written to the disk."""
+"""Read a csv in a .zip, .tar.gz, .tar or .csv.gz as a stream, without writing to the disk."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MAX_BYTES: Final = 2 << 30  # unpacked; FER-2013 has 0.3e9
-MAX_RATIO: Final = 400  # FER-2013 packs to a third, the same line again and again to a 200th
-MAX_MEMBERS: Final = 65_000  # a zip with more says 65,535, whatever their number
-_PEEK: Final = 4096  # bytes in which what a file is shows
-_SMALL: Final = 64 << 20  # so few bytes do no harm, whatever their ratio
-_ZIP_END: Final = 22 + 0xFFFF  # bytes of a zip's last record with the longest comment
+MAX_RATIO: Final = 400  # unpacked to packed size; FER-2013 has 3, one line repeated many times has 200
+MAX_MEMBERS: Final = 65_000  # a zip's member count stops at 65,535, which can also mean more
+_PEEK: Final = 4096  # bytes to recognize the format
+_SMALL: Final = 64 << 20  # bytes; less is harmless at any ratio
+_ZIP_END: Final = 22 + 0xFFFF  # bytes of a zip's last record with the longest possible comment
 CSV_NAMES: Final = ("fer2013.csv", "icml_face_data.csv")
 _DAMAGE: Final = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
@@ -39,10 +39,10 @@ Member = TypeVar("Member")
 
 @contextlib.contextmanager
 def open_csv(path: Path, columns: Sequence[str]) -> Iterator[io.BufferedReader]:
-    """Open a csv, or the one in an archive whose header has these columns (the challenge's own names first).
+    """Open a csv, or the csv in an archive whose header has these columns. FER-2013's own file names come first.
 
-    Raises InputError, also when reading the stream fails later. What a file is shows in its first bytes, not in its
-    name.
+    The first bytes of a file decide its format, not its name. Raises InputError, also in the block, when reading the
+    stream fails.
     """
     name = printable(path)
     try:
@@ -50,11 +50,13 @@ def open_csv(path: Path, columns: Sequence[str]) -> Iterator[io.BufferedReader]:
         with contextlib.closing(_members(path)) as members:
             yield next(stream for place, (_, stream) in enumerate(members) if place == chosen)
     except _DAMAGE as error:
-        raise InputError(f"{name} is damaged, or packed in a way that cannot be read: {error}") from error
+        raise InputError(
+            f"{name} is damaged, or its compression is unsupported: {error}; unpack it yourself"
+        ) from error
 
 
 def holds_csv(path: Path, columns: Sequence[str]) -> bool:
-    """Whether a file is, or an archive holds, a csv whose header has these columns. Raises OSError."""
+    """Return whether a file or archive has a csv with these columns in its header. Raises OSError."""
     try:
         with contextlib.closing(_members(path)) as members:
             return any(has_columns(stream, name, columns) for name, stream in members)
@@ -63,7 +65,7 @@ def holds_csv(path: Path, columns: Sequence[str]) -> bool:
 
 
 def _choose(path: Path, columns: Sequence[str]) -> int:
-    """Return which of the csv files in `path` to read."""
+    """Return the index of the csv file to read among those in `path`."""
     names, fitting = [], []
     with contextlib.closing(_members(path)) as members:
         for place, (name, stream) in enumerate(members):
@@ -75,8 +77,8 @@ def _choose(path: Path, columns: Sequence[str]) -> int:
     if fitting:
         return min(fitting)[1]
     if len(names) == 1:
-        return 0  # its reader says what is wrong with it
-    found = f"only {printable(', '.join(names[:5]))}" if names else "no csv; unpack it if it holds folders of images"
+        return 0  # its reader explains the problem
+    found = f"only {printable(', '.join(names[:5]))}" if names else "no csv; unpack it if it has folders of images"
     raise InputError(f"{printable(path)} has no csv with the columns {', '.join(columns)}: {found}")
 
 
@@ -86,7 +88,7 @@ def _rank(name: str) -> int:
 
 
 def _members(path: Path) -> Generator[tuple[str, io.BufferedReader], None, None]:
-    """Yield (name, stream) of each csv in an archive, or of the file itself; a stream is good until the next one."""
+    """Yield (name, stream) of each csv in an archive, or of the file itself. A stream is valid until the next one."""
     name = printable(path)
     with path.open("rb") as file:
         head = file.peek(_PEEK)
@@ -100,13 +102,13 @@ def _members(path: Path) -> Generator[tuple[str, io.BufferedReader], None, None]
         if stream.peek(512)[257:262] == b"ustar":
             yield from _tar_members(stream, name)
         elif stream is not file and (words := describe_foreign(stream.peek(_PEEK))):
-            raise InputError(f"{name} holds {words}")
+            raise InputError(f"{name} contains {words}")
         else:
             yield name, stream
 
 
 def _zip_members(file: IO[bytes], name: str) -> Iterator[tuple[str, io.BufferedReader]]:
-    # ZipFile would read the whole table of members, which may be huge, before it says how many there are.
+    # Check the number of members first, because ZipFile reads the whole table of members, which may be huge.
     file.seek(-min(os.fstat(file.fileno()).st_size, _ZIP_END), os.SEEK_END)
     _, signature, record = file.read().rpartition(b"PK\5\6")
     if signature and int.from_bytes(record[6:8], "little") > MAX_MEMBERS:
@@ -126,7 +128,7 @@ def _zip_members(file: IO[bytes], name: str) -> Iterator[tuple[str, io.BufferedR
 def _tar_members(file: IO[bytes], name: str) -> Iterator[tuple[str, io.BufferedReader]]:
     with tarfile.open(fileobj=file, mode="r|") as archive:
         for member in _counted(archive, name):
-            if _is_csv(member.name) and member.isreg():  # no link, no device
+            if _is_csv(member.name) and member.isreg():  # not a link or a device
                 stream = archive.extractfile(member)
                 assert isinstance(stream, io.BufferedReader)
                 yield member.name, stream
@@ -140,12 +142,12 @@ def _counted(members: Iterable[Member], name: str) -> Iterator[Member]:
 
 
 def _too_many_members(name: str) -> InputError:
-    return InputError(f"{name} has more than {MAX_MEMBERS:,} members; unpack it and give what it holds")
+    return InputError(f"{name} has more than {MAX_MEMBERS:,} members; unpack it and name the csv inside")
 
 
 def _is_csv(name: str) -> bool:
     basename = PurePosixPath(name).name
-    return basename.casefold().endswith(".csv") and not basename.startswith(".")  # ._x.csv is a Mac's, not a csv
+    return basename.casefold().endswith(".csv") and not basename.startswith(".")  # ._x.csv holds macOS metadata
 
 
 class _Readable(Protocol):
@@ -157,7 +159,7 @@ def _limited(stream: _Readable, name: str, packed_size: int) -> io.BufferedReade
 
 
 class _Limited(io.RawIOBase):
-    """A stream that refuses to become much larger than a data set, or than what it was unpacked from."""
+    """A stream that raises InputError when it unpacks to far more bytes than a data set or its packed size."""
 
     def __init__(self, stream: _Readable, name: str, packed_size: int) -> None:
         self._stream = stream
@@ -174,5 +176,5 @@ class _Limited(io.RawIOBase):
             view[: len(chunk)] = chunk
         self._count += len(chunk)
         if self._count > self._limit:
-            raise InputError(f"{self._name} unpacks to more than {self._limit:,} bytes, which no FER-2013 does")
+            raise InputError(f"{self._name} unpacks to more than {self._limit:,} bytes, too large for FER-2013")
         return len(chunk)

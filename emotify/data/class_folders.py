@@ -1,4 +1,4 @@
-"""What the names of class folders mean: words, or numbers in the order that an option, a list or FER-2013 gives."""
+"""Find the label of each class folder by its name: a word, or a number in a class order."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _NUMBER_LAST: Final = re.compile(r"(?P<word>\D+?)\s*[:=,;\s]\s*(?P<number>\d{1,2
 
 @dataclass(frozen=True)
 class ClassRules:
-    """What the user says of the classes. Raises UsageError for what is no order."""
+    """The user's options about classes. Raises UsageError when `order` is not a class order."""
 
-    order: str = ""  # of numbers: the name of one of CLASS_ORDERS, or a list of classes; "": not said
-    excluded: str = ""  # names of classes to leave out, with commas between
+    order: str = ""  # a name in CLASS_ORDERS, or a list of classes; "": not given
+    excluded: str = ""  # names of the classes to exclude, separated by commas
 
     def __post_init__(self) -> None:
         if self.order:
@@ -49,11 +49,11 @@ class ClassRules:
 
     @property
     def excluded_names(self) -> tuple[str, ...]:
-        """The names of the classes to leave out."""
+        """The names of the classes to exclude."""
         return tuple(name.strip() for name in self.excluded.split(",") if name.strip())
 
     def names_class(self, folder: str) -> bool:
-        """Whether a folder's name is that of a class: a word, a number in whatever order, or one to leave out."""
+        """Return whether a folder's name is that of a class: a known word, a class number, or an excluded name."""
         known = class_name(folder) is not None or class_number(folder) is not None
         return known or folder.casefold() in map(str.casefold, self.excluded_names)
 
@@ -61,15 +61,15 @@ class ClassRules:
 def read_labels(
     folders: Sequence[Path], top: Path, beside: Iterable[Path], rules: ClassRules, findings: Findings
 ) -> dict[str, int | None]:
-    """Return the label (0..6) that each class folder's name means, None where the class is left out.
+    """Return name -> label (0..6) for each class folder; None for an excluded class.
 
-    top: the folder of the data; in it and in those `beside` a list of the classes may lie. Names that mean no class are
-    added to the mistakes.
+    top: the folder of the data. It and the folders in `beside` may have a list of the classes. Adds unknown names to
+    the mistakes.
     """
     numbers = {number for path in folders if (number := class_number(path.name)) is not None}
     order = _find_order(numbers, top, beside, rules, findings) if numbers else {}
     if rules.order and not numbers:
-        findings.warnings.append("--class-order says nothing here: no class folder is a number.")
+        findings.warnings.append("--class-order has no effect: no class folder is a number.")
     labels: dict[str, int | None] = {}
     unused = list(rules.excluded_names)
     for path in folders:
@@ -81,9 +81,11 @@ def read_labels(
             unused = [word for word in unused if word not in excluding]
         elif meaning in EMOTIONS:
             labels[path.name] = EMOTIONS.index(meaning)
-        elif number is None or order:  # without an order all numbers are one mistake
+        elif number is None or order:  # without an order, one mistake covers all numbers
             findings.mistakes.append(f"{printable(path)} {_explain(path.name, meaning)}")
-    findings.warnings += [f"--exclude-classes {printable(word)}: there is no such class." for word in unused]
+    findings.warnings += [
+        f"--exclude-classes {printable(word)} has no effect: the data has no such class." for word in unused
+    ]
     return labels
 
 
@@ -94,50 +96,48 @@ def _names(word: str, folder: str, meaning: str | None) -> bool:
 def _explain(name: str, meaning: str | None) -> str:
     is_number = class_number(name) is not None
     if is_number and meaning is None:
-        return "is a number that the order of the classes does not have"
-    what = f"is {meaning}, which is none" if is_number else "is none"
+        return "is a number that the class order does not have"
+    what = f"is {meaning}, which is not one" if is_number else "is not one"
     nearest = None if meaning else suggest_emotion(name)
-    advice = f"did you mean {nearest}? Otherwise leave" if nearest else "leave"
+    advice = f"did you mean {nearest}? Otherwise exclude" if nearest else "exclude"
     option = f"--exclude-classes {printable(meaning or name)}"
-    return f"{what} of the classes {', '.join(EMOTIONS)}; {advice} it out with {option}"
+    return f"{what} of the classes {', '.join(EMOTIONS)}; {advice} it with {option}"
 
 
 def _find_order(
     numbers: Collection[int], top: Path, beside: Iterable[Path], rules: ClassRules, findings: Findings
 ) -> Mapping[int, str]:
-    """Return what the numbers mean, and say it; a mistake, and nothing, where that cannot be told."""
+    """Return the class of each number, and warn about it. Add a mistake and return {} when the order is unclear."""
     lists = [path for folder in dict.fromkeys([top, *beside]) for path in _lists_in(folder)]
     understood = [(path, order) for path in lists if (order := _read_list(path, numbers)) is not None]
-    aside = "; --class-order says another"
+    aside = "; use --class-order for another order"
     if rules.order:
         source, order, aside = f"the order of --class-order {rules.order}", parse_class_order(rules.order), ""
     elif understood:
         path, order = understood[0]
         if any(other != order for _, other in understood):
             findings.mistakes.append(
-                f"{printable(path)} and {printable(understood[-1][0])} give the classes different numbers; say which "
-                "with --class-order"
+                f"{printable(path)} and {printable(understood[-1][0])} give the classes different numbers; choose an "
+                "order with --class-order"
             )
             return {}
         source = f"the order of {printable(path)}"
     elif doubt := doubt_numbers(numbers):
-        findings.mistakes.append(f"{printable(top)}: its classes are {doubt}")
+        findings.mistakes.append(f"{printable(top)}: its class folders have {doubt}")
         return {}
     else:
         source, order = "FER-2013's order", CLASS_ORDERS[FER2013]
         if (named := _order_in_name(top)) is not None:
             aside = f"; the name of the data suggests --class-order {named}"
         if lists:
-            source += f", as {printable(lists[0])} is no list of classes that can be read"
+            source += f", because {printable(lists[0])} is not a readable list of classes"
     known = [number for number in numbers if number in order]
-    findings.warnings.append(
-        f"class folders that are numbers are read in {source}: {describe_order(order, known)}{aside}."
-    )
+    findings.warnings.append(f"class folders with numbers are read in {source}: {describe_order(order, known)}{aside}.")
     return order
 
 
 def _order_in_name(folder: Path) -> str | None:
-    """Return the order of the data set that a folder is named after, where it is not FER-2013's."""
+    """Return the class order of the data set in a folder's name, or None. FER-2013's order does not count."""
     name = re.sub(r"[\W_]", "", folder.absolute().name.casefold().replace("+", "plus"))
     return next((order for order in CLASS_ORDERS if order in name and order != FER2013), None)
 
@@ -148,9 +148,9 @@ def _lists_in(folder: Path) -> list[Path]:
 
 
 def _read_list(path: Path, numbers: Collection[int]) -> Mapping[int, str] | None:
-    """Return the classes in a list by their numbers, or None where it is none of classes that are known.
+    """Return number -> class of a list file, or None when it is not a list of known classes.
 
-    A list of words alone is counted from 0, or from 1 where the folders' numbers are those of all its lines.
+    A list without numbers counts from 0. It counts from 1 when `numbers` are exactly 1 to its length.
     """
     with path.open("rb") as file:
         content = file.read(_LARGEST_LIST + 1)
@@ -167,7 +167,7 @@ def _read_list(path: Path, numbers: Collection[int]) -> Mapping[int, str] | None
 
 
 def _items(text: str) -> list[tuple[int | None, str]]:
-    """Return the (number, word) of a list in lines or JSON; the number is None where the list has none."""
+    """Return (number, word) of each line or JSON item of a list. The number is None when the list has none."""
     try:
         document = parse_json(text)
     except ValueError:

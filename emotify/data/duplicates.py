@@ -1,4 +1,4 @@
-"""Images that are there more than once: FER-2013 has many, also across its splits, which flatters every score."""
+"""Find duplicate images. FER-2013 has many, also across its splits, which makes scores too high."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from emotify.words import amount
 UInt64Array: TypeAlias = NDArray[np.uint64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-# The correlation of two crops, sizes or watermarks of one picture: in FER-2013 nearly all pairs above are the same
-# picture (by eye), and below it ever fewer.
+# Correlation of two images with the same picture in another crop, size or watermark. In FER-2013, nearly all pairs
+# above this value show the same picture (checked by eye); below it, fewer and fewer do.
 NEAR: Final = 0.9
-_COARSE: Final = 6  # pixels a block: enough to find the nearest image, and 36 times fewer numbers to compare
-_TABLE: Final = 1 << 22  # correlations at once: few large products, as many small ones wait for BLAS's threads
+_COARSE: Final = 6  # side of a block in pixels; enough to find the nearest image, with 36 times fewer values
+_TABLE: Final = 1 << 22  # correlations per matrix product; many small products would wait for BLAS's threads
 
 
 def pixel_keys(images: UInt8Array) -> UInt64Array:
-    """Return a number for each image, (N,), that is the same only for the same pixels."""
+    """Return a hash of each image's pixels, uint64 (N,)."""
     digests = (hashlib.blake2b(image, digest_size=8).digest() for image in np.ascontiguousarray(images))
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
 def also_in(images: UInt8Array, others: UInt8Array) -> BoolArray:
-    """Return which of `images` (N,) are also among `others`, pixel for pixel."""
+    """Return a mask (N,) of the images that are also in `others`, pixel for pixel."""
     found: BoolArray = np.isin(pixel_keys(images), pixel_keys(others))
     return found
 
 
 def nearly_in(images: UInt8Array, others: UInt8Array) -> BoolArray:
-    """Return which of `images` (N,) look nearly the same as one of `others`: another crop of the picture, say."""
+    """Return a mask (N,) of the images that look nearly the same as one of `others`, such as another crop of it."""
     coarse, coarse_others = _standardize(images, _COARSE), _standardize(others, _COARSE)
     near = np.zeros(len(images), np.bool_)
     rows = max(1, _TABLE // len(others))
@@ -53,7 +53,7 @@ def nearly_in(images: UInt8Array, others: UInt8Array) -> BoolArray:
 
 
 def _standardize(images: UInt8Array, block: int) -> Float32Array:
-    """Return the sums of blocks of pixels (N, F) with mean 0 and length 1, whose products are correlations."""
+    """Return sums of pixel blocks (N, F), each row with mean 0 and norm 1. Products of rows are correlations."""
     rows = images.reshape(-1, block, IMAGE_SIZE).sum(axis=1, dtype=np.uint16)
     blocks = rows.reshape(-1, block).sum(axis=1, dtype=np.uint16)
     features: Float32Array = blocks.reshape(len(images), (IMAGE_SIZE // block) ** 2).astype(np.float32)
@@ -63,7 +63,7 @@ def _standardize(images: UInt8Array, block: int) -> Float32Array:
 
 
 def describe_duplicates(splits: Mapping[Split, LabelledImages]) -> list[str]:
-    """Return a sentence for each kind: repeated in train, with unlike labels, and of other splits in train."""
+    """Return sentences about images that train repeats, also with different labels, or shares with another split."""
     if Split.TRAIN not in splits:
         return []
     train = splits[Split.TRAIN]
@@ -71,10 +71,10 @@ def describe_duplicates(splits: Mapping[Split, LabelledImages]) -> list[str]:
     notes = []
     repeated = sizes[sizes > 1]
     if len(repeated):
-        notes.append(f"train has {amount(len(repeated), 'picture')} more than once, in {repeated.sum():,} images.")
+        notes.append(f"train has {amount(len(repeated), 'repeated picture')}, in {repeated.sum():,} images.")
     labels_of_groups = np.unique(group * len(EMOTIONS) + train.labels) // len(EMOTIONS)
     if conflicting := np.count_nonzero(np.bincount(labels_of_groups) > 1):
-        notes.append(f"train has {amount(conflicting, 'picture')} under more than one label.")
+        notes.append(f"train has {amount(conflicting, 'repeated picture')} with different labels.")
     for split in (Split.VALID, Split.TEST):
         if split not in splits:
             continue
@@ -82,16 +82,16 @@ def describe_duplicates(splits: Mapping[Split, LabelledImages]) -> list[str]:
         exact = also_in(images, train.images)
         if exact.any():
             found = amount(exact.sum(), "image")
-            notes.append(f"{split} has {found} ({exact.mean():.1%}) that train has too, pixel for pixel.")
+            notes.append(f"{split} shares {found} ({exact.mean():.1%}) with train, pixel for pixel.")
         near = nearly_in(images, train.images) & ~exact
         if near.any():
             found = amount(near.sum(), "other image")
-            notes.append(f"{split} has {found} ({near.mean():.1%}) nearly the same as one of train.")
+            notes.append(f"{split} has {found} ({near.mean():.1%}) nearly the same as an image of train.")
     return notes
 
 
 def drop_duplicates(splits: Mapping[Split, LabelledImages]) -> tuple[dict[Split, LabelledImages], list[str]]:
-    """Drop from train what is also, or nearly, in another split, and all but the first of what is repeated."""
+    """Remove from train images that are exactly or nearly in another split, and all repeats after the first image."""
     if Split.TRAIN not in splits:
         return dict(splits), []
     train = splits[Split.TRAIN]
@@ -102,5 +102,5 @@ def drop_duplicates(splits: Mapping[Split, LabelledImages]) -> tuple[dict[Split,
     repeated = ~leaked
     repeated[np.unique(pixel_keys(train.images), return_index=True)[1]] = False
     dropped = amount(np.count_nonzero(leaked | repeated), "image")
-    note = f"train lost {dropped}: {leaked.sum():,} for being (nearly) in another split, {repeated.sum():,} repeated."
+    note = f"removed {dropped} from train: {leaked.sum():,} (nearly) in another split, {repeated.sum():,} repeated."
     return {**splits, Split.TRAIN: train.take(~leaked & ~repeated)}, [note]

@@ -1,4 +1,4 @@
-"""FER+: ten people's votes for each image of FER-2013, in `fer2013new.csv`."""
+"""Read FER+'s votes: those of ten annotators for each image of FER-2013, in `fer2013new.csv`."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ VOTES: Final = (
     *("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"),
     *("unknown", "NF"),  # not an expression; NF: not a face
 )
-EXPRESSION_COLUMNS: Final = tuple(  # of the seven classes among VOTES, in the order of EMOTIONS
+EXPRESSION_COLUMNS: Final = tuple(  # places of the seven classes in VOTES, in the order of EMOTIONS
     next(column for column, name in enumerate(VOTES) if emotion_index(name) == index) for index in range(len(EMOTIONS))
 )
 _COLUMNS: Final = ("Usage", *VOTES)
 
 
 def add_votes(splits: Mapping[Split, LabelledImages], path: Path, findings: Findings) -> dict[Split, LabelledImages]:
-    """Return the splits with the votes in `path`, which go by the order of the images within each Usage.
+    """Return the splits with the votes in `path`. Within each Usage, the rows have the order of the images.
 
-    Raises InputError where their numbers differ.
+    Raises InputError when a split has another number of images than of rows. Adds notes to `findings`.
     """
     votes = _read_votes(path)
     mistakes = [
@@ -43,21 +43,22 @@ def add_votes(splits: Mapping[Split, LabelledImages], path: Path, findings: Find
         if len(votes[split]) != len(images)
     ]
     if mistakes:
-        raise InputError(f"{printable(path)} has {'; '.join(mistakes)}: they do not belong together")
+        raise InputError(f"{printable(path)} has {'; '.join(mistakes)}; use the FER+ file of this data")
     voted = {}
     for split, images in splits.items():
         voted[split] = dataclasses.replace(images, votes=votes[split])
         if voteless := np.count_nonzero(votes[split].sum(axis=1) == 0):
-            findings.notes.append(f"{split} has {amount(voteless, 'image')} without a vote in FER+, kept all the same.")
+            findings.notes.append(f"{split} keeps {amount(voteless, 'image')} without a vote in FER+.")
         if faceless := np.count_nonzero(votes[split].argmax(axis=1) >= VOTES.index("unknown")):
-            findings.notes.append(f"{split} has {amount(faceless, 'image')} of no expression or no face to FER+, kept.")
+            kept = amount(faceless, "image")
+            findings.notes.append(f"{split} keeps {kept} whose most frequent FER+ vote is unknown or no face.")
     return voted
 
 
 def vote_shares(votes: UInt8Array) -> Float32Array:
-    """Return the shares of an image's votes (N, 10), float32: the seven expressions' first, in the order of EMOTIONS.
+    """Return votes (N, 10) as shares (N, 10), float32. The first seven columns have the order of EMOTIONS.
 
-    Contempt, unknown and NF follow. All are 0 for an image without a vote.
+    Contempt, unknown and NF follow. A row without any vote is all 0.
     """
     others = [column for column in range(len(VOTES)) if column not in EXPRESSION_COLUMNS]
     return np.asarray(votes[:, [*EXPRESSION_COLUMNS, *others]] / np.maximum(votes.sum(1, keepdims=True), 1), np.float32)

@@ -1,4 +1,4 @@
-"""Folders of classes, `happy/*.jpg`, with or without folders of splits (`train/`, `test/`) above or below them."""
+"""Read class folders, `happy/*.jpg`, with or without split folders (`train/`, `test/`) above or below them."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2", 
 
 @dataclass
 class _Tree:
-    """Where the pictures of each class in each split lie."""
+    """The folders with the pictures of each class in each split."""
 
-    top: Path  # below folders that hold one folder each
-    classes: list[tuple[Split, Path, Path]] = field(default_factory=list)  # split, folder of the class, of its pictures
-    beside: list[Path] = field(default_factory=list)  # folders above the classes, whose own files have no class
+    top: Path  # the first folder that holds more than one folder
+    classes: list[tuple[Split, Path, Path]] = field(default_factory=list)  # split, class folder, folder of its pictures
+    beside: list[Path] = field(default_factory=list)  # folders above the class folders; files there have no class
 
 
 def read_folder(
     folder: Path, rules: ClassRules, findings: Findings, *, seed: int, scored: Split | None = None
 ) -> dict[Split, LabelledImages]:
-    """Read folders of images as 48x48 grey; what the user should know of it is added to `findings`.
+    """Read class folders as 48x48 grey images. Adds warnings and notes to `findings`.
 
-    `train/` without `valid/`, and a folder of classes that is not split at all, give a tenth of each class to valid.
-    Raises InputError, which tells the first five mistakes and their number.
+    Without `valid/`, 10 % of each class of train become valid. Class folders without splits count as train.
+    Raises InputError with the first five mistakes and their number.
     """
     tree = _find_classes(folder, rules, findings)
     folders = list(dict.fromkeys(path for _, path, _ in tree.classes))
@@ -60,13 +60,15 @@ def read_folder(
     if Split.TRAIN in splits and Split.VALID not in splits and len(splits[Split.TRAIN]):
         train, valid = hold_out(splits[Split.TRAIN], seed=seed)
         splits |= {Split.TRAIN: train, Split.VALID: valid}
-        told = findings.notes if scored in {None, Split.TEST} else findings.warnings
-        told.append(f"train gave {amount(len(valid), 'image')}, a tenth of each class, to valid (seed {seed}).")
+        messages = findings.notes if scored in {None, Split.TEST} else findings.warnings
+        messages.append(
+            f"valid is missing: {amount(len(valid), 'image')} of train, 10 % of each class, become valid (seed {seed})."
+        )
     return {split: splits[split] for split in Split if split in splits}
 
 
 def holds_classes(folder: Path, rules: ClassRules) -> bool:
-    """Whether there is a folder of a class or of a split in a folder."""
+    """Return whether a folder has a class folder or a split folder in it."""
     inside = _folders(_unwrap(folder, rules))
     return any(rules.names_class(path.name) for path in inside) or bool(split_folders(path.name for path in inside))
 
@@ -77,7 +79,7 @@ def _raise_mistakes(folder: Path, findings: Findings) -> None:
 
 
 def _find_classes(folder: Path, rules: ClassRules, findings: Findings) -> _Tree:
-    """Find the splits and classes, whichever of them is above the other."""
+    """Find the split folders and class folders. Either kind may be above the other."""
     tree = _Tree(_unwrap(folder, rules))
     inside = _folders(tree.top)
     tree.beside.append(tree.top)
@@ -101,18 +103,18 @@ def _find_classes(folder: Path, rules: ClassRules, findings: Findings) -> _Tree:
 
 
 def _check_splits(inside: Sequence[Path], splits: dict[str, Split], findings: Findings) -> None:
-    """Say what the folders side by side are read as, and which are not."""
+    """Warn about skipped folders and unusual names of splits. Add unclear and repeated names to the mistakes."""
     first: dict[Split, Path] = {}
     for path in inside:
         if path.name not in splits:
             if doubt := doubt_split(path.name, beside_splits=True):
                 findings.mistakes.append(f"{printable(path)} {doubt}")
             else:
-                findings.warnings.append(f"{printable(path)} was not read: it is none of train, valid and test.")
+                findings.warnings.append(f"skipped {printable(path)}: its name is not train, valid or test.")
         elif (other := first.setdefault(splits[path.name], path)) is not path:
             split = splits[path.name]
             findings.mistakes.append(
-                f"{printable(path)} is a second folder for {split}, beside {printable(other.name)}; take one away"
+                f"{printable(path)} is a second folder for {split}, beside {printable(other.name)}; remove one of them"
             )
     renamed = [f"{printable(path.name)} as {split}" for split, path in first.items() if not is_plain(path.name)]
     if renamed:
@@ -120,37 +122,38 @@ def _check_splits(inside: Sequence[Path], splits: dict[str, Split], findings: Fi
 
 
 def _add_split(split: Split, path: Path, tree: _Tree, rules: ClassRules, findings: Findings) -> None:
-    """Add the classes in the folder of a split."""
+    """Add the class folders in a split folder."""
     top = _unwrap(path, rules, within=split)
     tree.beside.append(top)
     inside = _folders(top)
     if not inside:
-        told = findings.warnings if split is Split.TEST else findings.mistakes  # that of a contest has no classes
-        told.append(f"{printable(path)} {_describe_no_classes(top)}")
+        # The test split of a contest has no class folders.
+        messages = findings.warnings if split is Split.TEST else findings.mistakes
+        messages.append(f"{printable(path)} {_describe_no_classes(top)}")
     for below in inside:
         if other := split_folders([below.name]).get(below.name):
-            findings.mistakes.append(f"{printable(below)} is a folder for {other} in one for {split}; take one away")
+            findings.mistakes.append(f"{printable(below)} is a folder for {other} inside one for {split}; remove one")
             continue
         for deeper in split_folders(child.name for child in _folders(below)):
             findings.mistakes.append(
-                f"{printable(below / deeper)} is the folder of a split inside {split}; take it away"
+                f"{printable(below / deeper)} is a split folder inside the one for {split}; remove it"
             )
         tree.classes.append((split, below, below))
 
 
 def _add_inverted(below: dict[Path, dict[str, Split]], tree: _Tree, findings: Findings) -> None:
-    """Add the classes that have their splits inside: `happy/train/`, `happy/test/`."""
+    """Add class folders that contain split folders: `happy/train/`, `happy/test/`."""
     for path, splits in below.items():
         if not splits:
-            findings.mistakes.append(f"{printable(path)} has no folders of splits in it, as those beside it have")
+            findings.mistakes.append(f"{printable(path)} has no split folders, unlike the folders beside it")
         _check_splits(_folders(path), splits, findings)
         tree.beside.append(path)
         tree.classes += [(split, path, path / name) for name, split in splits.items()]
-    findings.warnings.append("folders of splits lie below those of the classes, and are read as the splits.")
+    findings.warnings.append("split folders inside the class folders are read as the splits.")
 
 
 def _unwrap(folder: Path, rules: ClassRules, *, within: Split | None = None) -> Path:
-    """Return the folder that holds more than one folder, or one with a meaning: archives have their own around it."""
+    """Skip outer folders that hold only one folder, as in unpacked archives. Stop at the name of a class or split."""
     while len(inside := _folders(folder)) == 1 and _folders(inside[0]):
         name = inside[0].name
         again = within is not None and split_folders([name]).get(name) == within  # train/train/
@@ -161,7 +164,7 @@ def _unwrap(folder: Path, rules: ClassRules, *, within: Split | None = None) -> 
 
 
 def _describe_no_classes(folder: Path) -> str:
-    """Say what a folder holds that has no folders of classes."""
+    """Describe the content of a folder without class folders."""
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not _is_hidden(path.name)]
     packed = [printable(path.name) for path in files if path.suffix.casefold() in {*ARCHIVES, ".csv"}]
     loose = sum(_is_image(path) for path in files)
@@ -169,8 +172,8 @@ def _describe_no_classes(folder: Path) -> str:
         *([first_few(packed)] if packed else []),
         *([amount(loose, "image")] if loose else []),
     ]
-    holds = f"holds {' and '.join(found)}, but no folders of classes" if found else "holds no folders of classes"
-    return f"{holds}; expected happy/, sad/ and so on, or train/happy/, test/happy/"
+    content = f"has {' and '.join(found)}, but no class folders" if found else "has no class folders"
+    return f"{content}; expected happy/, sad/ and so on, or train/happy/, test/happy/"
 
 
 def _read_split(split: Split, tree: _Tree, labels: dict[str, int | None], findings: Findings) -> LabelledImages:
@@ -193,48 +196,46 @@ def _read_split(split: Split, tree: _Tree, labels: dict[str, int | None], findin
                 truth.append(label)
     images = read_images(paths)
     findings.warnings += [
-        f"{split}: {amount(count, 'image')} of {printable(name)} left out (--exclude-classes)."
+        f"{split}: excluded {amount(count, 'image')} of {printable(name)} (--exclude-classes)."
         for name, count in excluded.items()
     ]
     if others:
         number = amount(len(others), "file")
-        findings.warnings.append(f"{split}: {number} without a picture's name, not read: {_endings(others)}.")
+        findings.warnings.append(f"{split}: skipped {number} without a picture's extension: {_endings(others)}.")
     if links:
-        findings.warnings.append(f"{split}: {amount(links, 'link')} to folders inside the classes, not followed.")
+        findings.warnings.append(f"{split}: skipped {amount(links, 'link')} to folders inside the class folders.")
     if images.with_frames:
         number = amount(images.with_frames, "picture")
-        findings.warnings.append(f"{split}: {number} with several frames; only the first of each is read.")
+        findings.warnings.append(f"{split}: {number} with several frames; only the first frame of each is read.")
     _sort_unread(split, images.unread, findings)
     return LabelledImages(images.pixels, np.array(truth, np.int64)[images.read])
 
 
 def _sort_unread(split: Split, unread: Sequence[Unread], findings: Findings) -> None:
-    """Count the pictures in formats that are not read, by what is to be done about them; all others are mistakes."""
+    """Warn once per message about pictures in unsupported formats. Add all other unread pictures to the mistakes."""
     unsupported = [each for each in unread if each.failure.status == "unsupported"]
     for message, count in Counter(failure.message for _, failure in unsupported).items():
         first = next(path for path, failure in unsupported if failure.message == message)
-        findings.warnings.append(f"{split}: {amount(count, 'picture')} left out, {printable(first)} first: {message}.")
+        findings.warnings.append(f"{split}: skipped {amount(count, 'picture')}, first {printable(first)}: {message}.")
     findings.mistakes += [
         f"{printable(path)}: {failure.message}" for path, failure in unread if failure.status != "unsupported"
     ]
 
 
 def _endings(paths: Sequence[Path]) -> str:
-    """Return how often each ending is there, the most frequent first."""
-    counts = Counter(path.suffix.casefold() or "no ending" for path in paths).most_common(SHOWN)
+    """Return the five most frequent extensions with their counts, as text."""
+    counts = Counter(path.suffix.casefold() or "no extension" for path in paths).most_common(SHOWN)
     return ", ".join(f"{printable(ending)} {count:,}" for ending, count in counts)
 
 
 def _report_loose_files(folder: Path, findings: Findings) -> None:
-    """Say what lies beside the folders in `folder`, where it has no class: images and archives."""
+    """Warn about images and archives directly in `folder`, where they have no class."""
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not _is_hidden(path.name)]
     if loose := sum(_is_image(path) for path in files):
-        findings.warnings.append(
-            f"{printable(folder)} has {amount(loose, 'image')} outside the folders in it, not read."
-        )
+        findings.warnings.append(f"skipped {amount(loose, 'image')} in {printable(folder)}, outside its folders.")
     if packed := [printable(path.name) for path in files if path.suffix.casefold() in ARCHIVES]:
         findings.warnings.append(
-            f"{printable(folder)} has {amount(len(packed), 'archive')}, not read: {first_few(packed)}."
+            f"skipped {amount(len(packed), 'archive')} in {printable(folder)}: {first_few(packed)}."
         )
 
 
@@ -243,8 +244,8 @@ def _is_image(path: Path) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, and the links to folders, sorted, without the hidden ones."""
-    with os.scandir(folder) as entries:  # which tells folders without a look at each of many files
+    """Return the folders, and links to folders, in a folder: sorted, without hidden ones."""
+    with os.scandir(folder) as entries:  # knows which entries are folders without a stat of each file
         return sorted(Path(entry.path) for entry in entries if not _is_hidden(entry.name) and _is_folder(entry))
 
 
@@ -256,14 +257,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _files(folder: Path) -> tuple[list[Path], int]:
-    """Return the files in a folder and the folders in it, sorted, and how many links to folders were not followed.
+    """Return the files below a folder, sorted, and the number of links to folders, which are not followed.
 
-    Hidden files are passed over; links to files are files.
+    Skips hidden files and folders. Follows links to files.
     """
     found, links = [], 0
     for parent, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        links += sum(os.path.islink(os.path.join(parent, name)) for name in folders)  # noqa: PTH114, PTH118 - quicker
+        links += sum(os.path.islink(os.path.join(parent, name)) for name in folders)  # noqa: PTH114, PTH118 - faster
         found += [Path(parent, name) for name in sorted(files) if not _is_hidden(name)]
     return found, links
 

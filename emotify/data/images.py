@@ -1,4 +1,4 @@
-"""Picture files -> 48x48 grey images, as FER-2013 has them, with the reader that predict reads with."""
+"""Read picture files as 48x48 grey images like FER-2013's, with the same reader as `predict`."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from emotify.pictures.decoding import Failure
 from emotify.pictures.pixels import IMAGE_SIZE, cut_square, whole_square
 from emotify.pictures.reading import read_picture
 
-_ENOUGH_SIDE: Final = 2560  # pixels of the longer side; predict reads large JPEG files at the same size
+_ENOUGH_SIDE: Final = 2560  # pixels of the longer side; predict reads large JPEG files at this size, too
 
 
 class Unread(NamedTuple):
-    """A picture that could not be read, and why."""
+    """An unreadable picture and the reason."""
 
     path: Path
     failure: Failure
 
 
 class Images(NamedTuple):
-    """What became of N picture files."""
+    """The result of reading N picture files, M of them readable."""
 
-    pixels: UInt8Array  # (M, 1, 48, 48), of those that could be read
-    read: NDArray[np.bool_]  # (N,), which those are
+    pixels: UInt8Array  # (M, 1, 48, 48)
+    read: NDArray[np.bool_]  # (N,), True for readable files
     unread: list[Unread]
-    with_frames: int  # pictures of which only the first of several frames was read
+    with_frames: int  # pictures with several frames; only the first frame is read
 
 
 def read_images(paths: Sequence[Path]) -> Images:
-    """Read pictures, upright and grey, as predict sees a picture that it takes whole."""
+    """Read whole pictures as upright grey images, as `predict --faces whole` does."""
     images = np.empty((len(paths), 1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     read = np.ones(len(paths), np.bool_)
     unread = []

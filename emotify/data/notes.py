@@ -1,4 +1,4 @@
-"""What a reader noticed, in short sentences for the user."""
+"""Warnings, notes and mistakes of the data readers, in short sentences for the user."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from emotify.words import amount
 
 @dataclass
 class Findings:
-    """What a reader noticed, as whole sentences."""
+    """The messages that a reader collects."""
 
-    warnings: list[str] = field(default_factory=list)  # what was left out, or taken for what: told to everyone
-    notes: list[str] = field(default_factory=list)  # what else is odd
-    mistakes: list[str] = field(default_factory=list)  # what the data cannot be read with
+    warnings: list[str] = field(default_factory=list)  # skipped files and interpretations; always printed
+    notes: list[str] = field(default_factory=list)  # other peculiarities; printed with --verbose
+    mistakes: list[str] = field(default_factory=list)  # errors; the data cannot be used with any of them
 
 
 def first_few(names: Sequence[str]) -> str:
-    """Return names with commas between; of many, the first ones."""
+    """Join names with commas. Of more than five names, show the first five "and more"."""
     return f"{', '.join(names[:SHOWN])}{' and more' if len(names) > SHOWN else ''}"
 
 
 def describe_blanks(splits: Mapping[Split, LabelledImages]) -> list[str]:
-    """Return a sentence for each split that has images of one grey all over."""
+    """Return a sentence for each split with blank images: all pixels of such an image are equal."""
     notes = []
     for split, images in splits.items():
         pixels = images.images.reshape(len(images), -1)
@@ -39,7 +39,7 @@ def describe_blanks(splits: Mapping[Split, LabelledImages]) -> list[str]:
 
 
 def describe_absent_classes(splits: Mapping[Split, LabelledImages]) -> dict[Split, str]:
-    """Return a sentence for each split that has no image of some classes."""
+    """Return a sentence for each split that lacks some classes."""
     absent = {
         split: [emotion for emotion, count in zip(EMOTIONS, images.counts(), strict=True) if count == 0]
         for split, images in splits.items()

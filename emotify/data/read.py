@@ -1,4 +1,4 @@
-"""One door to every source: what `--data` may be, and where it is looked for when it is not given."""
+"""Read any data source: the values of `--data`, and the places to search without it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ DEFAULT_RULES: Final = ClassRules()
 _CSV_ENDINGS: Final = (".csv", ".zip", ".tar", ".gz", ".tgz")
 _USUAL_PLACES: Final = ("fer2013.csv", "data/fer2013.csv", "data/fer2013", "fer2013")
 _ADVICE: Final = (
-    "FER-2013 is to be had at https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-"
-    "recognition-challenge (as a csv) and https://www.kaggle.com/datasets/msambare/fer2013 (as folders); "
-    "name it with --data. To try emotify without it, on drawn faces: --data synthetic"
+    "Download FER-2013 from https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-"
+    "recognition-challenge (as a csv) or https://www.kaggle.com/datasets/msambare/fer2013 (as folders), and "
+    "name it with --data. To try emotify on drawn faces instead: --data synthetic"
 )
 
 
 def find_data(given: str | Path | None, *, environment: Mapping[str, str] = os.environ, folder: Path = Path()) -> str:
-    """Return where the data is: what was given, else $EMOTIFY_DATA, else the first usual place below `folder`."""
+    """Return the data source: `given`, else $EMOTIFY_DATA, else the first usual place below `folder` that exists.
+
+    Raises InputError when there is none.
+    """
     if given is not None:
         return str(given)
     if environment.get("EMOTIFY_DATA"):
@@ -46,13 +49,13 @@ def find_data(given: str | Path | None, *, environment: Mapping[str, str] = os.e
     for place in _USUAL_PLACES:
         if (folder / place).exists():
             return str(folder / place)
-    raise InputError(f"no data: none of {', '.join(_USUAL_PLACES)} is here. {_ADVICE}")
+    raise InputError(f"no data: none of {', '.join(_USUAL_PLACES)} exists here. {_ADVICE}")
 
 
 def find_ferplus(source: str, *, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Return where the votes for the challenge's csv `source` are: $EMOTIFY_FERPLUS, else fer2013new.csv beside it.
+    """Return the file with FER+'s votes for a csv `source`: $EMOTIFY_FERPLUS, else fer2013new.csv beside the csv.
 
-    None where there is no such file, and for data whose order is not the challenge's.
+    Return None when there is no such file, or when `source` does not have the order of FER-2013's csv.
     """
     path = Path(source)
     named = environment.get("EMOTIFY_FERPLUS")
@@ -61,14 +64,14 @@ def find_ferplus(source: str, *, environment: Mapping[str, str] = os.environ) ->
         return None
     try:
         return votes if path.is_file() or _csv_in(path, DEFAULT_RULES) else None
-    except OSError:  # reading the data tells it
+    except OSError:  # reading the data reports it
         return None
 
 
 def _csv_in(folder: Path, rules: ClassRules) -> Path | None:
-    """Return the challenge's csv in a folder; else, in a folder without folders of classes, the only file with one.
+    """Return FER-2013's csv in a folder: a file with a usual name, or the only file with FER-2013's columns.
 
-    Raises InputError where several files have one, and nothing says which is meant.
+    Files with other names count only in a folder without class folders. Raises InputError when several files qualify.
     """
     if not folder.is_dir():
         return None
@@ -95,13 +98,16 @@ def read_dataset(
     rules: ClassRules = DEFAULT_RULES,
     scored: Split | None = None,
 ) -> Dataset:
-    """Read a csv, an archive of one, folders of classes, or "synthetic", with notes on what is odd about it.
+    """Read a csv, an archive of a csv, class folders, or "synthetic", with notes and warnings.
 
-    `ferplus` adds the votes of FER+ to the challenge's csv. `seed` draws the faces of "synthetic", and the valid split
-    where folders have none. `dedupe` drops from train what is repeated, or also in another split.
-    `look_for_duplicates` notes what is there more than once, which takes about a third of the time. `rules` say what
-    folders named by numbers mean, and which classes to leave out. `scored`: the split that is scored and nothing else,
-    which may lack classes; without it train and valid must have all. Raises InputError, UsageError.
+    ferplus: the file of FER+'s votes, for FER-2013's csv.
+    seed: seed of the synthetic faces, and of the choice of valid images when folders have no valid split.
+    dedupe: remove from train repeated images and images that are (nearly) in another split.
+    look_for_duplicates: add notes about duplicates, which takes about a third of the time.
+    rules: the order of class folders with numbers, and the classes to exclude.
+    scored: the only split that is scored; it may lack classes. Without it, train and valid need all classes.
+
+    Raises InputError or UsageError.
     """
     findings = Findings()
     try:
@@ -131,27 +137,27 @@ def _read_source(
     synthetic = str(source) == SYNTHETIC
     table = None if synthetic else path if path.is_file() else _csv_in(path, rules)
     if ferplus and not table:
-        raise InputError("the votes of FER+ go by the order of the challenge's csv; give that as --data")
+        raise InputError("FER+'s votes have the order of FER-2013's csv; name that csv with --data")
     if table or synthetic:
         if rules.order:
-            raise UsageError("--class-order is about folders named by numbers; a csv has FER-2013's numbers")
+            raise UsageError("--class-order works only with class folders; remove it, as a csv has FER-2013's order")
         splits = _read_table(table, path, findings, ferplus) if table else _synthetic(seed)
         return _exclude(splits, rules, findings)
     if path.is_dir():
         return read_folder(path, rules, findings, seed=seed, scored=scored)
     if not path.exists() and (hint := explain_missing(str(source))):
-        raise InputError(f"{printable(str(source))} is not there: {hint}")
-    problem = "is neither a file nor a folder" if path.exists() else "is not there"
+        raise InputError(f"{printable(str(source))} does not exist: {hint}")
+    problem = "is neither a file nor a folder" if path.exists() else "does not exist"
     raise InputError(f"{printable(path)} {problem}. {_ADVICE}")
 
 
 def _read_table(table: Path, given: Path, findings: Findings, ferplus: Path | None) -> dict[Split, LabelledImages]:
-    """Read the csv `table`, which lies in the folder `given` or is it."""
+    """Read the csv `table`. The user named it, or the folder that holds it, as `given`."""
     if table != given:
         others = [printable(path.name) for path in sorted(given.iterdir()) if _is_other_data(path, table)]
         if others or table.name not in CSV_NAMES:
             findings.warnings.append(
-                f"{printable(table)} is read{f', and not {first_few(others)} beside it' if others else ''}."
+                f"read {printable(table)}{f', and skipped {first_few(others)} beside it' if others else ''}."
             )
     with open_csv(table, COLUMNS) as stream:
         splits = read_fer2013(stream, printable(table))
@@ -159,7 +165,7 @@ def _read_table(table: Path, given: Path, findings: Findings, ferplus: Path | No
 
 
 def _is_other_data(path: Path, table: Path) -> bool:
-    """Whether a path could have been meant as the data, too."""
+    """Return whether the user may have meant `path` as data, too."""
     if path.name.startswith(".") or path.name in {table.name, FERPLUS_NAME}:
         return False
     return path.is_dir() or path.suffix.casefold() in _CSV_ENDINGS
@@ -172,22 +178,22 @@ def _synthetic(seed: int) -> dict[Split, LabelledImages]:
 
 
 def _exclude(splits: dict[Split, LabelledImages], rules: ClassRules, findings: Findings) -> dict[Split, LabelledImages]:
-    """Leave out the images of the classes that the rules name."""
+    """Drop the images of the classes that the rules exclude."""
     for name in rules.excluded_names:
         label = EMOTIONS.index(meaning) if (meaning := class_name(name)) in EMOTIONS else None
         count = sum(int(images.counts()[label]) for images in splits.values()) if label is not None else 0
         if not count:
-            findings.warnings.append(f"--exclude-classes {printable(name)}: there is no such class.")
+            findings.warnings.append(f"--exclude-classes {printable(name)} has no effect: the data has no such class.")
             continue
-        findings.warnings.append(f"{amount(count, 'image')} of {meaning} left out (--exclude-classes).")
+        findings.warnings.append(f"excluded {amount(count, 'image')} of {meaning} (--exclude-classes).")
         splits = {split: images.take(images.labels != label) for split, images in splits.items()}
     return splits
 
 
 def _require_classes(splits: Mapping[Split, LabelledImages], source: str | Path, scored: Split | None) -> None:
-    """Refuse what cannot be trained or chosen on, nor scored, and show how many images each class has.
+    """Raise InputError, with the number of images per class, when a split has too few classes.
 
-    scored: the one split that is scored; without it train and valid need all classes, and test needs two.
+    scored: the split to score, which needs two classes. Without it, train and valid need all classes, test needs two.
     """
     counts = {split: images.counts() for split, images in splits.items()} or {Split.TRAIN: np.zeros(len(EMOTIONS), int)}
     needed = {Split.TRAIN: len(EMOTIONS), Split.VALID: len(EMOTIONS), Split.TEST: 2} if scored is None else {scored: 2}

@@ -1,4 +1,4 @@
-"""Which split a folder's name means: `train`, and also `train_set`, `FER2013Train`, `PublicTest` or `holdout`."""
+"""Recognize a split by its folder's name: `train`, but also `train_set`, `FER2013Train`, `PublicTest`, `holdout`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PLAIN: Final = {
     **dict.fromkeys(("test", "testing", "privatetest"), Split.TEST),
 }
 _WORDS: Final = _PLAIN | {"dev": Split.VALID, "holdout": Split.TEST}
-_UNCLEAR: Final = frozenset(("eval", "evaluation"))  # valid to some, test to others
-# What may stand beside the name of a split without making it another thing, as `results` or `old` would.
+_UNCLEAR: Final = frozenset(("eval", "evaluation"))  # valid in some data sets, test in others
+# Words that do not change the meaning of a split's name. `results` or `old` would change it.
 _FILLERS: Final = (
     *(
         "set",
@@ -41,9 +41,9 @@ _ENDINGS: Final = ("dataset", "sets", "set", "data", "images", "imgs", "split") 
 
 
 def split_folders(names: Iterable[str]) -> dict[str, Split]:
-    """Return the split of each of the names, of folders side by side, that is the name of one.
+    """Return name -> split for the split folders among the names of folders side by side.
 
-    A word that is not understood, as in `mine_train`, is accepted where all of them have it: it is the data set's name.
+    An unknown word, as in `mine_train`, is accepted when all split folders have it: it is the data set's name.
     """
     found = {name: meaning for name in names if (meaning := _read(name)) is not None}
     rests = {rest for _, rest in found.values()}
@@ -52,14 +52,14 @@ def split_folders(names: Iterable[str]) -> dict[str, Split]:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name says nothing but the split."""
+    """Return whether a name is only the name of a split."""
     return name.casefold() in _PLAIN
 
 
 def doubt_split(name: str, *, beside_splits: bool) -> str | None:
-    """Say what a folder's name, which is that of no split, may have been meant for; None where it is something else.
+    """Return why a folder may be a split with an unclear name, or None when it is clearly something else.
 
-    beside_splits: others beside it are splits, so that a further word tells another thing: `test_results`.
+    beside_splits: there are split folders beside it, so a name with an extra word, as `test_results`, is no split.
     """
     if _UNCLEAR & set(_words(name)):
         return "may be valid or test; rename it to one of them"
@@ -67,12 +67,12 @@ def doubt_split(name: str, *, beside_splits: bool) -> str | None:
     if meaning is not None and not beside_splits:
         return f"may be the {meaning[0]} split, or something else; rename it to {meaning[0]}"
     if nearest := get_close_matches(name.casefold(), _PLAIN, n=1):
-        return f"is none of train, valid and test; did you mean {nearest[0]}?"
+        return f"is not train, valid or test; did you mean {nearest[0]}?"
     return None
 
 
 def _read(name: str) -> tuple[Split, str] | None:
-    """Return the split that a name means, and what else is in it."""
+    """Return the split in a name, and the name's unknown words. None without exactly one split."""
     words = _words(name)
     meant = {_WORDS[word] for word in words if word in _WORDS}
     if len(meant) != 1:

@@ -1,4 +1,4 @@
-"""A part of the images held out: of each class its share, the same images for the same seed, whoever asks."""
+"""Hold out a share of each class. The same seed always selects the same images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ SHARE = 0.1
 
 
 def hold_out(images: LabelledImages, *, seed: int, share: float = SHARE) -> tuple[LabelledImages, LabelledImages]:
-    """Return (kept, held out). Images with the same pixels stay together, and a class keeps at least one of them."""
+    """Return (kept, held out); `share` is in 0..1. Images with equal pixels go to the same part.
+
+    Each class keeps at least one group of equal images.
+    """
     held_out = _choose(images, seed=seed, share=share)
     return images.take(~held_out), images.take(held_out)
 
@@ -22,7 +25,7 @@ def _choose(images: LabelledImages, *, seed: int, share: float) -> BoolArray:
     keys, first, group, sizes = np.unique(
         pixel_keys(images.images), return_index=True, return_inverse=True, return_counts=True
     )
-    # An image's turn depends on its pixels and the seed alone: not on the order of the files, nor on NumPy's version.
+    # The order depends only on pixels and seed, not on the order of the files or on NumPy's version.
     salt = f"{seed}:".encode()
     turns = np.argsort([hashlib.blake2b(salt + key.tobytes()).digest() for key in keys.astype("<u8")])
     group_labels = images.labels[first]

@@ -1,4 +1,4 @@
-"""Labelled images in memory: the one form that every reader makes and everything else takes."""
+"""Labelled images in memory. Every reader returns this form, and all other code takes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emotify.pictures.pixels import IMAGE_SIZE
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Grey faces with their classes, and the crowd's votes where FER+ is there."""
+    """Grey faces with their labels, and with FER+'s votes if available."""
 
     images: UInt8Array  # (N, 1, 48, 48)
     labels: Int64Array  # (N,), 0..6
@@ -36,7 +36,7 @@ class LabelledImages:
         return len(self.labels)
 
     def take(self, rows: Int64Array | NDArray[np.bool_]) -> LabelledImages:
-        """Return the images that `rows` (indices, or a mask) selects."""
+        """Return the images that `rows`, indices or a boolean mask, select."""
         votes = None if self.votes is None else self.votes[rows]
         return LabelledImages(self.images[rows], self.labels[rows], votes)
 
@@ -45,31 +45,31 @@ class LabelledImages:
         return np.bincount(self.labels, minlength=len(EMOTIONS)).astype(np.int64)
 
     def sha256(self) -> str:
-        """Return a digest of pixels and labels; votes do not count."""
+        """Return the SHA-256 of the pixels and labels, without the votes."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
     def votes_sha256(self) -> str:
-        """Return a digest of the votes, which must be there."""
+        """Return the SHA-256 of the votes, which must not be None."""
         assert self.votes is not None
         return hashlib.sha256(np.ascontiguousarray(self.votes).data).hexdigest()
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The splits that a source holds, and what a reader noticed while reading it."""
+    """The splits of a data source, with the reader's notes and warnings."""
 
     source: str
     splits: Mapping[Split, LabelledImages]
     notes: tuple[str, ...] = field(default=())  # whole sentences, for the user
-    warnings: tuple[str, ...] = field(default=())  # of what was left out, and of what was taken for what: always told
+    warnings: tuple[str, ...] = field(default=())  # about skipped files and interpretations; always printed
 
     def document(self) -> dict[str, Any]:
-        """Return what `--json` says of the data."""
+        """Return the source and the warnings for `--json`."""
         return {"source": self.source, "warnings": list(self.warnings)}
 
     @property
     def has_votes(self) -> bool:
-        """Whether the splits have the votes of FER+."""
+        """Return whether any split has FER+'s votes."""
         return any(images.votes is not None for images in self.splits.values())

@@ -96,7 +96,7 @@ def test_an_archive_without_the_csv_names_what_it_has(untouched):
 
 
 def test_an_archive_of_image_folders_is_to_be_unpacked(untouched):
-    with pytest.raises(InputError, match="unpack it if it holds folders of images"):
+    with pytest.raises(InputError, match="unpack it if it has folders of images"):
         read_dataset(make_zip(untouched / "fer.zip", [("train/happy/1.png", b"")]))
 
 

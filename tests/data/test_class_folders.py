@@ -83,14 +83,14 @@ def test_numbers_beyond_6_are_refused_whatever_is_left_out(numbered, numbers):
 def test_an_order_with_contempt_needs_it_left_out(numbered, order):
     folder = numbered(*range(8))
     number = next(number for number, name in CLASS_ORDERS[order].items() if name == "contempt")
-    assert f"{number} is contempt, which is none of the classes" in refusal(folder, order=order)
+    assert f"{number} is contempt, which is not one of the classes" in refusal(folder, order=order)
     found, warnings = counts(folder, order=order, excluded="contempt")
     assert found == {name: number + 1 for number, name in CLASS_ORDERS[order].items() if name in EMOTIONS}
-    assert f"test: {number + 1} images of {number} left out (--exclude-classes)." in warnings
+    assert f"test: excluded {number + 1} images of {number} (--exclude-classes)." in warnings
 
 
 def test_a_number_that_the_order_does_not_have_is_refused(numbered):
-    assert "8 is a number that the order of the classes does not have" in refusal(numbered(1, 2, 8), order="rafdb")
+    assert "8 is a number that the class order does not have" in refusal(numbered(1, 2, 8), order="rafdb")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_list_that_is_not_understood_is_said(numbered, content):
     (folder / "labels.txt").write_text(content)
     found, warnings = counts(folder)
     assert found["angry"] == 1
-    assert "labels.txt is no list of classes that can be read" in warnings[0]
+    assert "labels.txt is not a readable list of classes" in warnings[0]
 
 
 def test_lists_that_differ_are_refused(numbered):
@@ -156,9 +156,9 @@ def test_classes_that_are_none_of_the_seven_can_be_left_out(tmp_path, fill):
     found, warnings = counts(folder, excluded="contempt, tired")
     assert found == dict.fromkeys(EMOTIONS, 2)
     assert set(warnings) == {
-        "test: 2 images of 7_contempt left out (--exclude-classes).",
-        "test: 2 images of Contempt left out (--exclude-classes).",
-        "test: 2 images of tired left out (--exclude-classes).",
+        "test: excluded 2 images of 7_contempt (--exclude-classes).",
+        "test: excluded 2 images of Contempt (--exclude-classes).",
+        "test: excluded 2 images of tired (--exclude-classes).",
     }
 
 
@@ -166,16 +166,18 @@ def test_one_of_the_seven_can_be_left_out_too(tmp_path, fill, path):
     folder = fill(tmp_path / "set" / "test", each=2).parent
     found, warnings = counts(folder, excluded="neutral")
     assert found == dict.fromkeys(EMOTIONS[:6], 2)
-    assert warnings == ("test: 2 images of neutral left out (--exclude-classes).", "test has no image of neutral.")
+    assert warnings == ("test: excluded 2 images of neutral (--exclude-classes).", "test has no image of neutral.")
     found, warnings = counts(path, excluded="sadness")
     assert "sad" not in found
-    assert warnings[0] == "6 images of sad left out (--exclude-classes)."
+    assert warnings[0] == "excluded 6 images of sad (--exclude-classes)."
 
 
 def test_leaving_out_what_is_not_there_is_said(tmp_path, fill, path):
     folder = fill(tmp_path / "set" / "test", each=2).parent
     for source in (folder, path):
-        assert counts(source, excluded="contempt")[1] == ("--exclude-classes contempt: there is no such class.",)
+        assert counts(source, excluded="contempt")[1] == (
+            "--exclude-classes contempt has no effect: the data has no such class.",
+        )
 
 
 def test_a_split_of_fewer_classes_is_scored_and_the_missing_ones_are_said(tmp_path, fill):
@@ -198,11 +200,11 @@ def test_the_codes_of_kdef_are_known(tmp_path, fill):
 
 def test_an_order_that_no_folder_needs_is_said(tmp_path, fill):
     folder = fill(tmp_path / "set" / "test", each=1).parent
-    assert counts(folder, order="rafdb")[1] == ("--class-order says nothing here: no class folder is a number.",)
+    assert counts(folder, order="rafdb")[1] == ("--class-order has no effect: no class folder is a number.",)
 
 
 def test_an_order_for_a_csv_is_refused(path):
-    with pytest.raises(UsageError, match="--class-order is about folders named by numbers"):
+    with pytest.raises(UsageError, match="--class-order works only with class folders"):
         counts(path, order="affectnet")
     evaluate("--data", path, "--class-order", "nonsense", code=2)
 

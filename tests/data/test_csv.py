@@ -242,7 +242,7 @@ def test_a_number_of_very_many_digits_is_refused(path, rows, to_csv, digits, mes
 
 
 def test_a_path_that_is_not_there_says_where_the_data_is_to_be_had(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.csv is not there.*kaggle.*--data synthetic"):
+    with pytest.raises(InputError, match=r"nowhere\.csv does not exist.*kaggle.*--data synthetic"):
         read_dataset(tmp_path / "nowhere.csv")
 
 

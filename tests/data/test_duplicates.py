@@ -30,8 +30,8 @@ def copy(row, **changes):
 def test_images_of_other_splits_in_train_are_counted(rows, read):
     rows += [copy(rows[0], usage="PrivateTest"), copy(rows[1], usage="PrivateTest"), copy(rows[2], usage="PublicTest")]
     assert read(rows).notes == (
-        "valid has 1 image (6.7%) that train has too, pixel for pixel.",
-        "test has 2 images (12.5%) that train has too, pixel for pixel.",
+        "valid shares 1 image (6.7%) with train, pixel for pixel.",
+        "test shares 2 images (12.5%) with train, pixel for pixel.",
     )
 
 
@@ -45,7 +45,7 @@ def test_nearly_the_same_images_are_counted_and_dropped(rows, read):
     rows = [copy(row, pixels=text(np.asarray(picture))) for row, picture in zip(rows, pictures, strict=True)]
     tighter = pictures[0].resize((48, 48), box=(1, 1, 47, 47))
     rows.append(copy(rows[0], usage="PrivateTest", pixels=text(np.asarray(tighter) // 2 + 20)))
-    assert read(rows).notes == ("test has 1 other image (6.7%) nearly the same as one of train.",)
+    assert read(rows).notes == ("test has 1 other image (6.7%) nearly the same as an image of train.",)
     assert len(read(rows, dedupe=True).splits[Split.TRAIN]) == 13
 
 
@@ -62,7 +62,7 @@ def test_dedupe_drops_from_train_what_is_elsewhere_or_repeated(rows, read):
     np.testing.assert_array_equal(train.images, [row.image for row in rows[1:14]])
     assert train.labels.tolist() == [int(row.emotion) for row in rows[1:14]]
     assert len(dataset.splits[Split.TEST]) == 15
-    assert dataset.notes[-1] == "train lost 4 images: 2 for being (nearly) in another split, 2 repeated."
+    assert dataset.notes[-1] == "removed 4 images from train: 2 (nearly) in another split, 2 repeated."
 
 
 def test_dedupe_changes_nothing_where_nothing_is_repeated(rows, read):
@@ -72,8 +72,8 @@ def test_dedupe_changes_nothing_where_nothing_is_repeated(rows, read):
 def test_identical_pixels_with_unlike_labels_are_counted(rows, read):
     rows += [copy(rows[0]), copy(rows[1], emotion="5"), copy(rows[1], emotion="6"), copy(rows[2])]
     assert read(rows).notes == (
-        "train has 3 pictures more than once, in 7 images.",
-        "train has 1 picture under more than one label.",
+        "train has 3 repeated pictures, in 7 images.",
+        "train has 1 repeated picture with different labels.",
     )
 
 
@@ -109,9 +109,9 @@ def test_what_is_known_of_fer2013_is_found(shared, tmp_path):
     assert dataset.splits[Split.TRAIN].counts().tolist() == [3995, 436, 4096, 7215, 4831, 3171, 4965]
     assert dataset.splits[Split.VALID].counts().tolist() == [467, 56, 496, 895, 653, 415, 607]
     assert dataset.notes[:3] == (
-        "train has 1,033 pictures more than once, in 2,265 images.",
-        "train has 38 pictures under more than one label.",
-        "valid has 281 images (7.8%) that train has too, pixel for pixel.",
+        "train has 1,033 repeated pictures, in 2,265 images.",
+        "train has 38 repeated pictures with different labels.",
+        "valid shares 281 images (7.8%) with train, pixel for pixel.",
     )
 
 

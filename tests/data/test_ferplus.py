@@ -61,7 +61,7 @@ def test_another_number_of_rows_is_refused(path, ferplus, votes, count):
 
 def test_every_split_with_another_number_of_rows_is_told(path, ferplus, votes):
     rewrite(ferplus, votes[1:-1])
-    with pytest.raises(InputError, match=r"13 rows for train, .* 14 images; 13 rows for test, .* 14 images: they do"):
+    with pytest.raises(InputError, match=r"13 rows for train, .* 14 images; 13 rows for test, .* 14 images; use"):
         read_dataset(path, ferplus=ferplus)
 
 
@@ -89,8 +89,8 @@ def test_images_without_votes_or_without_a_face_are_kept_and_counted(path, ferpl
     dataset = read_dataset(path, ferplus=ferplus)
     assert len(dataset.splits[Split.TRAIN]) == 14
     assert dataset.notes == (
-        "train has 1 image without a vote in FER+, kept all the same.",
-        "train has 2 images of no expression or no face to FER+, kept.",
+        "train keeps 1 image without a vote in FER+.",
+        "train keeps 2 images whose most frequent FER+ vote is unknown or no face.",
     )
 
 
@@ -109,7 +109,7 @@ def test_a_file_that_is_not_ferplus_is_refused(path):
 
 def test_votes_need_the_challenges_csv(ferplus):
     """What is drawn, or in folders, does not have the order that the votes go by."""
-    with pytest.raises(InputError, match="the order of the challenge's csv"):
+    with pytest.raises(InputError, match="the order of FER-2013's csv"):
         read_dataset("synthetic", ferplus=ferplus)
 
 

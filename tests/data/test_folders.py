@@ -35,7 +35,7 @@ def sizes(dataset):
 def test_train_and_test_are_read_and_a_tenth_of_each_class_becomes_valid(folder):
     dataset = read_dataset(folder)
     assert sizes(dataset) == {"train": [9] * 7, "valid": [1] * 7, "test": [2] * 7}
-    assert dataset.notes == ("train gave 7 images, a tenth of each class, to valid (seed 0).",)
+    assert dataset.notes == ("valid is missing: 7 images of train, 10 % of each class, become valid (seed 0).",)
 
 
 def test_pixels_and_labels_come_in_the_order_of_the_names(tmp_path, fill):
@@ -57,7 +57,7 @@ def test_one_folder_of_classes_gives_train_and_valid(tmp_path, fill):
 
 
 def test_that_a_tenth_of_the_images_is_scored_is_said(tmp_path, fill):
-    told = "train gave 14 images, a tenth of each class, to valid (seed 0)."
+    told = "valid is missing: 14 images of train, 10 % of each class, become valid (seed 0)."
     folder = fill(tmp_path / "mine", each=20)
     assert read_dataset(folder, scored=Split.VALID).warnings == (told,)
     assert read_dataset(folder).notes == (told,)
@@ -95,7 +95,7 @@ def test_two_spellings_of_one_class_are_one_class(folder, fill):
     ("name", "advice"),
     [
         ("hapy", "did you mean happy?"),
-        ("contempt", "leave it out with --exclude-classes contempt"),
+        ("contempt", "exclude it with --exclude-classes contempt"),
         ("tired", "leave it"),
     ],
 )
@@ -108,7 +108,7 @@ def test_an_unknown_class_is_refused_with_a_suggestion(folder, fill, name, advic
 
 def test_a_folder_beside_the_splits_is_not_read_and_this_is_said(folder, fill):
     fill(folder / "runs", ["whatever"], each=1)
-    assert f"{folder / 'runs'} was not read: it is none of train, valid and test." in read_dataset(folder).warnings
+    assert f"skipped {folder / 'runs'}: its name is not train, valid or test." in read_dataset(folder).warnings
 
 
 def test_a_split_that_is_misspelt_is_refused(folder, fill):
@@ -154,7 +154,7 @@ def test_a_class_with_one_image_is_refused(folder):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    assert "holds no folders of classes" in refusal(tmp_path)
+    assert "has no class folders" in refusal(tmp_path)
 
 
 def test_hidden_files_are_skipped_and_others_that_are_no_images_are_noted(folder):
@@ -167,7 +167,7 @@ def test_hidden_files_are_skipped_and_others_that_are_no_images_are_noted(folder
     (folder / "test" / "sad" / "list.txt").write_text("x")
     (folder / "test" / "sad" / "notes").write_text("x")
     (warning,) = read_dataset(folder).warnings
-    assert warning == "test: 2 files without a picture's name, not read: .txt 1, no ending 1."
+    assert warning == "test: skipped 2 files without a picture's extension: .txt 1, no extension 1."
 
 
 def test_images_without_a_class_are_noted(folder):
@@ -175,7 +175,7 @@ def test_images_without_a_class_are_noted(folder):
         shutil.copy(folder / "test" / "sad" / "0.png", place / "loose.png")
     warnings = read_dataset(folder).warnings
     for place in (folder / "test", folder):
-        assert f"{place} has 1 image outside the folders in it, not read." in warnings
+        assert f"skipped 1 image in {place}, outside its folders." in warnings
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
@@ -234,14 +234,14 @@ def test_pictures_in_a_format_that_is_not_read_are_left_out_and_counted(folder, 
     dataset = read_dataset(folder)
     assert sizes(dataset)["test"] == [2, 2, 2, 1, 1, 2, 2]
     first = folder / "test" / "happy" / name
-    assert dataset.warnings == (f"test: 2 pictures left out, {first} first: {why}.",)
+    assert dataset.warnings == (f"test: skipped 2 pictures, first {first}: {why}.",)
 
 
 def test_pictures_of_several_frames_are_counted(folder, noise):
     noise().save(folder / "test" / "sad" / "x.gif", save_all=True, append_images=[noise(), noise()])
     dataset = read_dataset(folder)
     assert sizes(dataset)["test"] == [2, 2, 2, 2, 3, 2, 2]
-    assert dataset.warnings == ("test: 1 picture with several frames; only the first of each is read.",)
+    assert dataset.warnings == ("test: 1 picture with several frames; only the first frame of each is read.",)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is not None, reason="HEIC can be read here")
@@ -249,7 +249,7 @@ def test_heic_pictures_without_their_extra_are_counted_with_the_package_that_the
     (folder / "test" / "happy" / "1.png").unlink()
     (folder / "test" / "happy" / "1.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
     (warning,) = read_dataset(folder).warnings
-    assert "1 picture left out" in warning
+    assert "skipped 1 picture" in warning
     assert "HEIC needs" in warning
 
 
@@ -259,8 +259,8 @@ def test_pictures_that_are_left_out_of_a_score_are_told_with_quiet_and_in_json(f
     result = CliRunner().invoke(app, words)
     document = json.loads(result.stdout)
     assert document["results"][0]["n"] == 13
-    assert "1 picture left out" in result.stderr
-    assert "1 picture left out" in document["data"]["warnings"][0]
+    assert "skipped 1 picture" in result.stderr
+    assert "skipped 1 picture" in document["data"]["warnings"][0]
 
 
 def test_the_first_five_pictures_that_cannot_be_read_are_told_and_their_number(folder):
@@ -274,7 +274,7 @@ def test_the_first_five_pictures_that_cannot_be_read_are_told_and_their_number(f
 
 def test_a_name_that_would_command_the_terminal_is_escaped(folder, fill):
     fill(folder / "train", ["\x1b[2J"], each=1)
-    assert r"\x1b[2J is none of the classes" in refusal(folder)
+    assert r"\x1b[2J is not one of the classes" in refusal(folder)
 
 
 def save_first_sad(folder, picture, name="0.png", **options):
@@ -372,6 +372,6 @@ def test_identical_images_stay_on_one_side(tmp_path, fill, noise, seed):
         for copy in ("happy/a", "happy/b", "happy/c", "sad/d"):
             picture.save(folder / f"{copy}{_}.png")
     dataset = read_dataset(folder, seed=seed)
-    assert not any("that train has too" in note for note in dataset.notes)
+    assert not any("with train, pixel for pixel" in note for note in dataset.notes)
     assert dataset.splits[Split.VALID].counts().min() > 0
     assert sum(map(len, dataset.splits.values())) == 7 * 12 + 20

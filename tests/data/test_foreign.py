@@ -64,7 +64,7 @@ def workbook() -> bytes:
         (b"%PDF-1.7\n", "a PDF file"),
         (picture("PNG"), "a picture (PNG); name a folder"),
         (picture("JPEG"), "a picture (JPEG); name a folder"),
-        (bytes(range(256)) * 9, "line 1: no column emotion, pixels, Usage; it is no text, as a csv is"),
+        (bytes(range(256)) * 9, "line 1: no column emotion, pixels, Usage; it is not a text file, so not a csv"),
         (b"emotion;pixels;Usage\n0;1 2;Training\n", "its columns are separated by semicolons; save it with commas"),
         (b"emotion\tpixels\tUsage\n0\t1 2\tTraining\n", "its columns are separated by tabs; save it with commas"),
     ],
@@ -87,28 +87,26 @@ def test_votes_that_are_no_csv_are_told_as_what_they_are(path, tmp_path):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("https://www.kaggle.com/fer2013.zip", "it is an address; download the file and name it"),
-        ("s3://bucket/fer2013.csv", "it is an address"),
-        ("data/*.csv", "the pattern was not expanded, as nothing matches it; name one file or folder"),
-        ("fer{1,2}", "the pattern was not expanded"),
+        ("https://www.kaggle.com/fer2013.zip", "it is a URL; download the file and name it"),
+        ("s3://bucket/fer2013.csv", "it is a URL"),
+        ("data/*.csv", "nothing matches the pattern; name one file or folder"),
+        ("fer{1,2}", "nothing matches the pattern"),
         ("~nobody/fer2013.csv", "the shell did not replace ~"),
         ("$DATA/fer2013.csv", "the shell did not replace the variable"),
         ("%USERPROFILE%", "the shell did not replace the variable"),
         ("C:\\data\\fer2013.csv", "it looks like a Windows path"),
-        ("fer2014.csv", "FER-2013 is to be had at"),
+        ("fer2014.csv", "Download FER-2013 from"),
     ],
 )
 def test_a_name_that_is_no_files_is_told_as_what_it_may_be(tmp_path, monkeypatch, name, told):
     monkeypatch.chdir(tmp_path)
     message = refusal(name)
-    assert message.startswith(f"{name} is not there")
+    assert message.startswith(f"{name} does not exist")
     assert told in message
 
 
 def test_an_address_of_votes_is_told(path):
-    assert "it is an address; download the file and name it" in refusal(
-        path, ferplus=Path("https://x.org/fer2013new.csv")
-    )
+    assert "it is a URL; download the file and name it" in refusal(path, ferplus=Path("https://x.org/fer2013new.csv"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
@@ -154,5 +152,5 @@ def test_the_command_tells_it_in_one_line(tmp_path):
     assert result.exit_code == 4
     assert (
         result.stderr.splitlines()[-1]
-        == f"error: {tmp_path / 'fer.7z'} is a 7z archive; unpack it and name what it holds"
+        == f"error: {tmp_path / 'fer.7z'} is a 7z archive; unpack it and name the file or folder inside"
     )

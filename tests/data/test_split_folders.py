@@ -64,7 +64,7 @@ def test_what_is_beside_splits_with_another_word_is_no_split(tmp_path, fill):
         fill(tmp_path / "set" / name, each=each)
     dataset = read_dataset(tmp_path / "set")
     assert sizes(dataset) == EXPECTED
-    assert f"{tmp_path / 'set' / 'test_results'} was not read" in dataset.warnings[0]
+    assert f"skipped {tmp_path / 'set' / 'test_results'}" in dataset.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_splits_below_the_classes_are_splits(tmp_path, fill, names, classes):
             fill(tmp_path / "set" / name, [split], each=each)
     dataset = read_dataset(tmp_path / "set")
     assert sizes(dataset) == EXPECTED
-    assert "folders of splits lie below those of the classes, and are read as the splits." in dataset.warnings
+    assert "split folders inside the class folders are read as the splits." in dataset.warnings
 
 
 def test_images_beside_splits_below_a_class_are_counted(tmp_path, fill):
@@ -100,13 +100,13 @@ def test_images_beside_splits_below_a_class_are_counted(tmp_path, fill):
         fill(tmp_path / "set" / name, ["train", "val"], each=2)
     shutil.copy(tmp_path / "set" / "sad" / "val" / "0.png", tmp_path / "set" / "sad")
     warnings = read_dataset(tmp_path / "set").warnings
-    assert f"{tmp_path / 'set' / 'sad'} has 1 image outside the folders in it, not read." in warnings
+    assert f"skipped 1 image in {tmp_path / 'set' / 'sad'}, outside its folders." in warnings
 
 
 def test_splits_below_some_classes_alone_are_refused(tmp_path, fill):
     fill(tmp_path / "set", each=2)
     fill(tmp_path / "set" / "sad", ["train", "test"], each=2)
-    assert "happy has no folders of splits in it, as those beside it have" in refusal(tmp_path / "set")
+    assert "happy has no split folders, unlike the folders beside it" in refusal(tmp_path / "set")
 
 
 @pytest.mark.parametrize("place", ["train/happy/test", "train/test/happy"])
@@ -115,7 +115,7 @@ def test_a_split_inside_another_is_refused(tmp_path, fill, place):
     fill(tmp_path / "set" / "train", each=2)
     fill(tmp_path / "set" / place, ["more"], each=2)
     assert str(tmp_path / "set" / "train") in refusal(tmp_path / "set")
-    assert "inside train" in refusal(tmp_path / "set") or "in one for train" in refusal(tmp_path / "set")
+    assert "inside train" in refusal(tmp_path / "set") or "inside one for train" in refusal(tmp_path / "set")
 
 
 @pytest.mark.parametrize("within", ["images", "train", "48x48"])
@@ -129,7 +129,7 @@ def test_a_folder_around_the_classes_of_a_split_does_not_matter(tmp_path, fill, 
 def test_a_split_without_classes_is_refused_and_not_made_of_another(tmp_path, fill):
     fill(tmp_path / "set" / "train", each=2)
     (tmp_path / "set" / "valid").mkdir()
-    assert f"{tmp_path / 'set' / 'valid'} holds no folders of classes" in refusal(tmp_path / "set")
+    assert f"{tmp_path / 'set' / 'valid'} has no class folders" in refusal(tmp_path / "set")
 
 
 def test_a_test_split_whose_images_have_no_classes_is_said(tmp_path, fill):
@@ -138,7 +138,7 @@ def test_a_test_split_whose_images_have_no_classes_is_said(tmp_path, fill):
     fill(tmp_path / "set", ["test"], each=3)
     dataset = read_dataset(tmp_path / "set")
     assert list(dataset.splits) == [Split.TRAIN, Split.VALID]
-    assert "test holds 3 images, but no folders of classes; expected" in dataset.warnings[0]
+    assert "test has 3 images, but no class folders; expected" in dataset.warnings[0]
 
 
 def test_a_link_to_itself_is_no_folder(tmp_path, fill):
@@ -152,7 +152,7 @@ def test_archives_beside_the_folders_are_named(tmp_path, fill):
     for name in ("more.zip", "raw.7z", "fer2013.tar.gz"):
         (tmp_path / "set" / name).write_bytes(b"PK")
     warnings = read_dataset(tmp_path / "set").warnings
-    assert warnings == (f"{tmp_path / 'set'} has 3 archives, not read: fer2013.tar.gz, more.zip, raw.7z.",)
+    assert warnings == (f"skipped 3 archives in {tmp_path / 'set'}: fer2013.tar.gz, more.zip, raw.7z.",)
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
@@ -170,7 +170,7 @@ def test_an_archive_of_the_csv_alone_in_a_folder_is_read(tmp_path, content, kind
     (tmp_path / "test.csv").write_text("pixels\n1 2 3\n")
     dataset = read_dataset(tmp_path)
     assert {split: len(images) for split, images in dataset.splits.items()} == dict.fromkeys(Split, 14)
-    assert dataset.warnings[0].endswith(f"{kind} is read, and not test.csv, train.csv beside it.")
+    assert dataset.warnings[0].endswith(f"{kind}, and skipped test.csv, train.csv beside it.")
 
 
 def test_a_csv_of_any_name_alone_in_a_folder_is_read(tmp_path, content):
@@ -188,16 +188,16 @@ def test_several_files_with_the_columns_are_refused_by_name(tmp_path, content):
 
 def test_folders_beside_the_csv_are_said_not_to_be_read(tmp_path, fill, path):
     fill(tmp_path / "train", each=1)
-    assert read_dataset(tmp_path).warnings == (f"{path} is read, and not train beside it.",)
+    assert read_dataset(tmp_path).warnings == (f"read {path}, and skipped train beside it.",)
 
 
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (["a.png", "b.jpg"], "holds 2 images, but no folders of classes"),
-        (["images.zip", "labels.csv"], "holds images.zip, labels.csv, but no folders of classes"),
-        (["a.png", "b.rar"], "holds b.rar and 1 image, but no folders of classes"),
-        ([], "holds no folders of classes; expected happy/, sad/ and so on, or train/happy/"),
+        (["a.png", "b.jpg"], "has 2 images, but no class folders"),
+        (["images.zip", "labels.csv"], "has images.zip, labels.csv, but no class folders"),
+        (["a.png", "b.rar"], "has b.rar and 1 image, but no class folders"),
+        ([], "has no class folders; expected happy/, sad/ and so on, or train/happy/"),
     ],
 )
 def test_what_a_folder_without_classes_holds_is_named(tmp_path, names, told):
@@ -216,7 +216,7 @@ def test_links_to_files_are_read_and_links_to_folders_counted(tmp_path, fill):
     (tmp_path / "set" / "sad" / "more").symlink_to(store / "sad")
     dataset = read_dataset(tmp_path / "set")
     assert sum(map(len, dataset.splits.values())) == 12 * 7
-    assert dataset.warnings == ("train: 1 link to folders inside the classes, not followed.",)
+    assert dataset.warnings == ("train: skipped 1 link to folders inside the class folders.",)
 
 
 def test_links_that_lead_nowhere_are_told_the_first_five_and_their_number(tmp_path, fill):

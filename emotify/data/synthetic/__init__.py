@@ -1,4 +1,4 @@
-"""Faces drawn by formula: a data set to try the tool with, and pictures to show it on."""
+"""Faces drawn by formulas: a data set to try emotify, and pictures for examples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Face", "draw_faces", "draw_scene", "prototype", "sample_faces", "syn
 
 
 def synthetic_splits(*, seed: int = 0, counts: tuple[int, int, int] = (4200, 700, 700)) -> dict[Split, LabelledImages]:
-    """Return splits of about `counts` drawn faces, balanced over the seven expressions, no person in two of them."""
+    """Return train, valid and test with about `counts` drawn faces. Classes are balanced; splits share no person."""
     generators = np.random.default_rng(seed).spawn(len(counts))
     return {
         split: _draw_split(count // len(EMOTIONS), generator)

@@ -1,4 +1,4 @@
-"""Faces -> pixels: the camera, the layers in their order, the light, the grain."""
+"""Draw faces as pixels: framing, order of the layers, light and grain."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from emotify.pictures.pixels import IMAGE_SIZE
 # FER-2013's framing: of 48 pixels, the eyes are at 18.7 and the mouth at 36.0.
 FRAME = 18.1  # cm
 EYE_LINE = 18.7 / 48 * FRAME
-BATCH_PIXELS = 1 << 15  # what a core's cache holds of one array
+BATCH_PIXELS = 1 << 15  # pixels of an array that fit into the cache of a CPU core
 
 
 def draw_faces(
     faces: Face, *, size: int = IMAGE_SIZE, colour: bool = False, generator: np.random.Generator | None = None
 ) -> UInt8Array:
-    """Draw faces (N,) as FER-2013 frames them, (N, 1, size, size), or (N, 3, size, size) in colour.
+    """Draw faces (N,) in FER-2013's framing: uint8 (N, 1, size, size), or (N, 3, size, size) in colour.
 
-    The grain of the picture comes from `generator`; without one there is none.
+    generator: draws the grain of the pictures; without it, they have no grain.
     """
     count, batch = len(faces), max(1, BATCH_PIXELS // size**2)
     pictures = np.empty((count, 3 if colour else 1, size, size), dtype=np.uint8)
@@ -43,7 +43,7 @@ def draw_faces(
 def draw_scene(
     faces: Face, *, width: int = 800, height: int = 450, generator: np.random.Generator | None = None
 ) -> UInt8Array:
-    """Draw faces side by side on one soft background, as a colour photograph (height, width, 3) would show them."""
+    """Draw faces side by side on one soft background, as a colour picture, uint8 (height, width, 3)."""
     count, pixel = len(faces), 34.0 / height
     x = ((np.arange(width, dtype=np.float32) + 0.5 - width / 2) * np.float32(pixel))[None, None, :]
     y = ((np.arange(height, dtype=np.float32) + 0.5 - 0.42 * height) * np.float32(pixel))[None, :, None]
@@ -64,7 +64,7 @@ def _to_uint8(picture: Array) -> UInt8Array:
 
 
 def _draw_heads(face: Face, x: Array, y: Array, pixel: float, *, grey: bool) -> tuple[Array, Array]:
-    """Return lit heads (C, N, H, W), black where there is none, and their cover (N, H, W)."""
+    """Return lit heads (C, N, H, W), with black background, and their cover (N, H, W) in 0..1."""
     view, paint = look(face, x, y, pixel), Paint(face, grey=grey)
     layers = Layers.blank(len(paint.skin), view.x.shape)
 
@@ -87,7 +87,7 @@ def _draw_heads(face: Face, x: Array, y: Array, pixel: float, *, grey: bool) -> 
 
 
 def _light(layers: Layers, face: Face) -> Array:
-    """Return how bright each surface is: a sky, a lamp, and the shadows, 1 for a face lit from the front."""
+    """Return the brightness from ambient light, a lamp and shadows: about 1 for a face lit from the front."""
     side, height = 1.1 * face.light_side, 0.9 * face.light_height
     upright = 1 / np.sqrt(1 + layers.slope_x**2 + layers.slope_y**2)
     towards = (layers.slope_x * side - layers.slope_y * height + 1) * upright / np.sqrt(1 + side**2 + height**2)
@@ -101,7 +101,7 @@ def _light(layers: Layers, face: Face) -> Array:
 
 
 def _backdrop(face: Face, x: Array, y: Array, *, grey: bool) -> Array:
-    """Return a blurred room: two broad gradients and a lighter place."""
+    """Return a blurred room as background: two broad gradients."""
     phase = 30 * face.texture
     room = 0.18 * np.sin(0.11 * x + phase) * np.cos(0.13 * y + 2 * phase)
     window: Array = 1 + room + 0.10 * np.sin(0.31 * x + 0.2 * y + phase)

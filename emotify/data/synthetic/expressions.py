@@ -1,4 +1,4 @@
-"""The seven expressions as muscle actions, and people who make them."""
+"""The seven expressions as FACS action units, and random people who show them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ACTION_UNITS: Final = {
     43: "lid_droop",
     64: "gaze_y",
 }
-# Each expression has a few ways to be made, the plainest first, in FACS's notation: A is a trace, E the maximum.
+# Variants of each expression, the typical one first, in FACS notation: intensity A is a trace, E the maximum.
 EXPRESSIONS: Final = {
     "angry": (
         "4E 5C 7C 15C 17C 24E",
@@ -64,17 +64,17 @@ EXPRESSIONS: Final = {
 
 
 def actions(code: str) -> dict[str, float]:
-    """Return how strongly each muscle acts in an expression such as "6D 12E", 0.2 for A to 1 for E."""
+    """Return the intensity of each muscle action in a FACS code such as "6D 12E": 0.2 for A to 1 for E."""
     return {ACTION_UNITS[int(unit[:-1])]: (1 + "ABCDE".index(unit[-1])) / 5 for unit in code.split()}
 
 
 def prototype(emotion: str, *, way: int = 0, intensity: float = 1.0) -> Face:
-    """Return an ordinary face that makes an expression in one of its ways."""
+    """Return a default face that shows an expression; `way` is the index of its variant."""
     return Face(**{name: intensity * action for name, action in actions(EXPRESSIONS[emotion][way]).items()})
 
 
 def sample_faces(labels: Int64Array, *, generator: np.random.Generator) -> Face:
-    """Return people (N,) who make the expressions `labels` (N,), each in their own way, strength, pose and light."""
+    """Return random people (N,) who show the expressions `labels` (N,), in a random variant, intensity, pose, light."""
     return Face(**_sample_actions(labels, generator), **_sample_people(len(labels), generator))
 
 

@@ -1,4 +1,4 @@
-"""What there is to say about a drawn face: who it is, what its muscles do, how it is lit and pictured."""
+"""The parameters of a drawn face: identity, muscles, pose, light and picture."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Number: TypeAlias = float | Array
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """One face when its parameters are numbers; many at once when they are arrays (N,).
+    """One face when the parameters are numbers, or N faces when they are arrays (N,).
 
-    Muscles are FACS action units, 0 at rest to 1 fully contracted (a little more still draws). Lengths are
-    centimetres on an adult's face, angles degrees.
+    Muscles are FACS action units, from 0 (at rest) to 1 (fully contracted); values slightly above 1 also work. Lengths
+    are centimetres on an adult's face. Angles are degrees.
     """
 
     # Brows, lids and nose
@@ -66,8 +66,8 @@ class Face:
     hair_length: Number = 0.0  # 0..18, down from the eyes
     parting: Number = 0.0  # -1..1
     beard: Number = 0.0  # 0..1
-    age: Number = 0.2  # 0..1: how deep lines go
-    texture: Number = 0.0  # 0..1, where skin, hair and background have their irregularities
+    age: Number = 0.2  # 0..1: depth of the facial lines
+    texture: Number = 0.0  # 0..1: position of the irregularities in skin, hair and background
     # Light and picture
     light_side: Number = 0.0  # -1..1, from the picture's left or right
     light_height: Number = 0.4  # -0.5..1, from below or above
@@ -82,16 +82,16 @@ class Face:
 
     @classmethod
     def stack(cls, faces: Sequence[Face]) -> Face:
-        """Return faces that were described one by one, or group by group, as one group."""
+        """Return one Face with all faces of several Face objects, in order."""
         groups = [face.take(slice(None)) for face in faces]
         return cls(**{name: np.concatenate([getattr(group, name) for group in groups]) for name in cls._names()})
 
     def __len__(self) -> int:
-        """How many faces these are."""
+        """Return the number of faces."""
         return int(np.broadcast(*self._columns()).size)
 
     def take(self, rows: Int64Array | slice) -> Face:
-        """Return the faces that `rows` selects."""
+        """Return the faces that `rows`, indices or a slice, select."""
         count = len(self)
         return self._map(lambda column: np.broadcast_to(column, count)[rows])
 

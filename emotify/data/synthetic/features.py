@@ -1,4 +1,4 @@
-"""Brows, eyes, nose and mouth, and what the muscles do to them."""
+"""Draw brows, eyes, nose and mouth, as the muscles move them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOUTH = 6.55  # cm below the eyes
 
 
 def draw_brows(layers: Layers, view: View, face: Face, paint: Paint) -> None:
-    """Strokes through an inner end, an arch and an outer end, each moved by its muscles."""
+    """Draw each brow as a stroke through its inner end, arch and outer end. Muscles move these points."""
     stronger = 1 + face.asymmetry * view.side
     up_inner = face.inner_brow_raise * stronger
     up_outer = face.outer_brow_raise * stronger
@@ -36,7 +36,7 @@ def draw_brows(layers: Layers, view: View, face: Face, paint: Paint) -> None:
 
 
 def draw_eyes(layers: Layers, view: View, face: Face, paint: Paint) -> None:
-    """Eyeball, iris and highlight between two lids, with lashes, crease and bag."""
+    """Draw eyeball, iris and highlight between two lids, with lashes, crease and bag."""
     tight = np.minimum(face.lid_tighten + 0.6 * face.nose_wrinkle + 0.15 * face.brow_lower, 1)
     upper = 0.56 + 0.40 * face.lid_raise - 0.22 * tight - 0.42 * face.lid_droop - 0.1 * face.cheek_raise
     lower = 0.46 + 0.10 * face.lid_raise - 0.24 * tight - 0.22 * face.cheek_raise
@@ -72,7 +72,7 @@ def draw_eyes(layers: Layers, view: View, face: Face, paint: Paint) -> None:
 
 
 def draw_nose(layers: Layers, view: View, face: Face, paint: Paint) -> None:
-    """Bridge, tip, wings and nostrils; wrinkles across it."""
+    """Draw bridge, tip, wings, nostrils and wrinkles of the nose."""
     fold, side, width = view.fold, view.side, face.nose_width
     v = view.v + 0.35 * face.nose_wrinkle
     layers.swell(0.65, fold, v - 1.4, 1.0 * width, 2.5, side)
@@ -91,11 +91,11 @@ def draw_nose(layers: Layers, view: View, face: Face, paint: Paint) -> None:
 
 @dataclass(frozen=True)
 class Lips:
-    """The curves of a mouth: how far below the eyes each is, (N, H, W)."""
+    """The curves of a mouth, as distances below the eyes in cm, (N, H, W)."""
 
     t: Array  # 0 at the midline, 1 at the corners
-    bow: Array  # how open a full opening is, 1 at the midline to 0 at the corners
-    corners: Array  # the distance from the nearer corner across, cm
+    bow: Array  # relative height of the opening, 1 at the midline to 0 at the corners
+    corners: Array  # horizontal distance from the nearer corner, cm
     upper: Array  # the upper lip's upper edge
     top: Array  # its lower edge
     line: Array  # where closed lips meet
@@ -106,14 +106,14 @@ class Lips:
 
 
 def shape_lips(view: View, face: Face) -> Lips:
-    """Let the muscles of the mouth pull the curves of its lips."""
+    """Compute the curves of the lips from the muscles of the mouth."""
     stronger = 1 + face.asymmetry * view.side
     pull, depress = face.lip_corner_pull * stronger, face.lip_corner_depress * stronger
     jaw, part = face.jaw_drop, face.lips_part
     half = 2.5 + 0.7 * face.lip_corner_pull + 0.6 * face.lip_stretch - 0.8 * face.lip_pucker
     half = half - 0.5 * jaw * (1 - face.lip_corner_pull)
     t = np.abs(view.u) / half
-    # The opening's outline: a lens, rounder as the jaw drops, squarer as the lips are stretched.
+    # Outline of the opening: a lens. A dropped jaw makes it rounder, and stretched lips make it squarer.
     arc = np.maximum(1 - t * t, 0)
     bow = mix(arc, np.sqrt(arc), np.minimum(jaw, 1))
     bow = mix(bow, arc * (2 - arc), np.clip(face.lip_stretch + face.upper_lip_raise - pull, 0, 1))
@@ -144,7 +144,7 @@ def shape_lips(view: View, face: Face) -> Lips:
 
 
 def draw_mouth(layers: Layers, view: View, face: Face, paint: Paint) -> None:
-    """Lips around a dark opening with teeth and tongue."""
+    """Draw lips around a dark opening with teeth and tongue."""
     lips = shape_lips(view, face)
     sides = step(1.02 - lips.t, 0.08)
     below_top, above_low = step(view.v - lips.top, view.pixel), step(lips.low - view.v, view.pixel)
@@ -162,7 +162,7 @@ def draw_mouth(layers: Layers, view: View, face: Face, paint: Paint) -> None:
 
 
 def draw_teeth(layers: Layers, view: View, face: Face, paint: Paint, *, lips: Lips, inside: Array) -> None:
-    """What an open mouth shows: throat, tongue and two rows of teeth."""
+    """Draw the inside of an open mouth: throat, tongue and two rows of teeth."""
     layers.put(paint.throat, inside, 0.0, 0.0)
     tongue = bump(lips.t, (view.v - lips.low + 0.1) / (0.25 + 0.7 * face.jaw_drop), 0.6, 1.0)
     layers.paint(paint.tongue, inside * 0.65 * tongue)

@@ -1,4 +1,4 @@
-"""Everything but the features: hair, neck and shoulders, the head's form, its folds and lines."""
+"""Draw all parts except the features: hair, neck and shoulders, the head with its folds and lines."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from emotify.data.synthetic.view import View
 HEAD_WIDTH = 7.2  # cm from the midline to the cheek
 CROWN = 11.0  # cm from the eyes up
 CHIN = 11.0  # cm from the eyes down
-JAW_DROP = 2.0  # cm that the chin goes down when the jaw does
+JAW_DROP = 2.0  # cm that a fully dropped jaw lowers the chin
 
 
 def chin_height(face: Face) -> Number:
-    """Return how far the chin is below the eyes."""
+    """Return the distance of the chin below the eyes, cm."""
     return CHIN * face.face_length + JAW_DROP * face.jaw_drop
 
 
 def head_edge(view: View, face: Face, hair: Number = 0.0) -> Array:
-    """Return how far inside the edge of the head a place is, the thickness of `hair` included."""
+    """Return the distance of each pixel inside the edge of the head, cm. `hair` is the thickness of hair to add, cm."""
     up = np.maximum(-view.y, 0) / (CROWN + hair)
     down = np.maximum(view.y, 0) / (chin_height(face) + hair)
     across = view.x / (HEAD_WIDTH * face.face_width + hair)
@@ -31,7 +31,7 @@ def head_edge(view: View, face: Face, hair: Number = 0.0) -> Array:
 
 
 def draw_back_hair(layers: Layers, view: View, face: Face, paint: Paint) -> None:
-    """The hair that hangs behind head and neck."""
+    """Draw the hair behind head and neck."""
     across = view.x / (HEAD_WIDTH * face.face_width + 1.5 + 0.03 * face.hair_length)
     up = np.maximum(-view.y, 0) / (CROWN + 1.2)
     ends = face.hair_length - view.y + 0.3 * np.sin(4 * view.x + 50 * face.texture)
@@ -42,7 +42,7 @@ def draw_back_hair(layers: Layers, view: View, face: Face, paint: Paint) -> None
 
 
 def draw_body(layers: Layers, view: View, face: Face, paint: Paint) -> None:
-    """Neck and shoulders, in the shadow of the chin."""
+    """Draw neck and shoulders, with the shadow of the chin."""
     chin = chin_height(face)
     across = np.abs(view.x)
     waist = np.maximum((view.y - chin - 0.8) / 3.2, -1)
@@ -56,7 +56,7 @@ def draw_body(layers: Layers, view: View, face: Face, paint: Paint) -> None:
 
 
 def draw_head(layers: Layers, view: View, face: Face, paint: Paint) -> None:
-    """Ears, then the bare head with its blemishes and blush."""
+    """Draw the ears, then the bare head with its blemishes and blush."""
     across = np.abs(view.x) - (HEAD_WIDTH + 0.1) * face.face_width
     ear = step(1 - np.hypot(across / 0.9, (view.y - 1.6) / 2.9), view.pixel + 0.1) * step(3 - face.hair_length, 1.0)
     layers.put(paint.skin, ear, 0.7 * np.sign(view.x), 0.0)
@@ -76,7 +76,7 @@ def draw_head(layers: Layers, view: View, face: Face, paint: Paint) -> None:
 
 
 def draw_form(layers: Layers, view: View, face: Face) -> None:
-    """Brow ridge, sockets, cheeks, muzzle and chin, and the fold between cheek and muzzle."""
+    """Shape brow ridge, eye sockets, cheeks, muzzle and chin, and the fold between cheek and muzzle."""
     fold, side, v = view.fold, view.side, view.v
     smile = face.lip_corner_pull
     cheek = 0.5 * face.cheek_raise + 0.5 * smile
@@ -89,7 +89,7 @@ def draw_form(layers: Layers, view: View, face: Face) -> None:
     layers.swell(-0.20, fold, v - chin + 1.8, 1.6, 0.6, side)
     layers.swell(-0.12 * face.chin_raise, fold, v - chin + 0.6, 1.2, 0.5, side)
 
-    # From the nose's wing to beside the mouth's corner: rounded by a smile, deep when nose and lip go up.
+    # The fold from the wing of the nose to the corner of the mouth. A smile rounds it; a raised nose or lip deepens it.
     along = np.clip((v - 3.9) / 4.0, 0, 1)
     line = 1.9 + along * (1.6 + 0.85 * smile + 0.5 * face.lip_stretch) + 0.7 * smile * along * (1 - along)
     depth = 0.10 + 0.25 * face.age + 0.5 * smile + 0.6 * face.nose_wrinkle + 0.4 * face.upper_lip_raise
@@ -99,7 +99,7 @@ def draw_form(layers: Layers, view: View, face: Face) -> None:
 
 
 def draw_lines(layers: Layers, view: View, face: Face) -> None:
-    """Lines across the forehead under raised brows, between lowered ones, and beside laughing eyes."""
+    """Draw lines on the forehead of raised brows, between lowered brows, and beside smiling eyes."""
     fold, v, soft = view.fold, view.v, view.pixel + 0.25
     raised = 0.5 * face.inner_brow_raise + 0.5 * face.outer_brow_raise
     for height in (3.8, 4.8, 5.7):
@@ -114,7 +114,7 @@ def draw_lines(layers: Layers, view: View, face: Face) -> None:
 
 
 def draw_beard(layers: Layers, view: View, face: Face, paint: Paint) -> None:
-    """Beard and moustache, or the shadow of them."""
+    """Draw beard and moustache, or stubble."""
     jaw = step(view.v - 5.2 - 2.2 * bump(view.fold - 3.4, 0.0, 1.6, 1.0) + 0.9 * step(view.fold - 5, 2.0), 2.2)
     lips = bump(view.fold, view.v - 6.9 - 0.9 * face.jaw_drop, 2.2, 0.8 + 1.0 * face.jaw_drop)
     fine = (
@@ -125,7 +125,7 @@ def draw_beard(layers: Layers, view: View, face: Face, paint: Paint) -> None:
 
 
 def draw_front_hair(layers: Layers, view: View, face: Face, paint: Paint) -> None:
-    """The hair above the forehead, along the temples and around the crown."""
+    """Draw the hair above the forehead, along the temples and around the crown."""
     phase = 40 * face.texture
     ragged = np.sin(1.7 * view.u + phase) + np.sin(4.1 * view.u + 2 * phase) + 0.6 * np.sin(9.7 * view.u + 3 * phase)
     arch = 0.085 * view.u * view.u * np.sqrt(np.abs(view.u / 6.6))
@@ -143,9 +143,9 @@ def draw_front_hair(layers: Layers, view: View, face: Face, paint: Paint) -> Non
 
 
 def strands(view: View, face: Face) -> Array:
-    """Return how light the hair is, about 1, in streaks along it and shining at the crown."""
+    """Return the lightness of the hair, about 1, with streaks along the strands and a shine at the crown."""
     phase = 60 * face.texture
-    fine = np.exp(-((4.0 * view.pixel) ** 2))  # too thin to be seen from afar
+    fine = np.exp(-((4.0 * view.pixel) ** 2))  # too thin to see at a low resolution
     across = 14 * view.u / (np.abs(view.v + 14) + 4) + 0.15 * np.sin(0.9 * view.v + phase)
     thick = np.sin(2.9 * across + phase) * np.sin(1.3 * across + 2 * phase)
     thin = np.sin(11.3 * across + 2 * np.sin(4.7 * across + phase)) + np.sin(23.9 * across + phase)

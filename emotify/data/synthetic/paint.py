@@ -1,4 +1,4 @@
-"""The colours of one picture, or their greys: a picture is linear in its colours, so grey is drawn with grey paint."""
+"""The colours of a picture, or their greys. A picture is linear in its colours, so grey paints give a grey picture."""
 
 from __future__ import annotations
 
