@@ -1,8 +1,7 @@
-"""Intervals from resampling the images (Efron 1979), by way of what the resamples are counted in.
+"""Bootstrap intervals over images (Efron 1979), computed from counts.
 
-A resample draws N of N images with replacement. How many of them fall into each of a few kinds, the cells of a
-confusion matrix say, is then multinomial: drawing those counts gives the same distribution as drawing the images, and
-costs next to nothing.
+A resample draws N of N images with replacement. The number of images in each category, such as a cell of a confusion
+matrix, is then multinomial. So drawing the counts has the same distribution as drawing the images, and is much faster.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ Interval: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class Intervals:
-    """Where 95 % of the resamples lie, from the 2.5th to the 97.5th percentile."""
+    """95 % intervals: the 2.5th to the 97.5th percentile of the resamples."""
 
     accuracy: Interval
     balanced_accuracy: Interval
     macro_f1: Interval
 
     def document(self) -> dict[str, Any]:
-        """Return the intervals as JSON has them."""
+        """Return the intervals for JSON."""
         return {"resamples": RESAMPLES, **{name: list(interval) for name, interval in vars(self).items()}}
 
 
 def bootstrap_confusion(confusion: Int64Array, *, resamples: int = RESAMPLES, seed: int = SEED) -> Intervals:
-    """Return the intervals of a confusion matrix (K, K), rows the truth, of at least one image."""
+    """Return the intervals for a confusion matrix (K, K) of at least one image. Rows are the truth."""
     drawn = _draw(confusion.ravel(), resamples, seed).reshape(resamples, *confusion.shape)
     hits = np.diagonal(drawn, axis1=1, axis2=2)
     support, predicted = drawn.sum(2), drawn.sum(1)
@@ -48,13 +47,16 @@ def bootstrap_confusion(confusion: Int64Array, *, resamples: int = RESAMPLES, se
 
 
 def bootstrap_difference(only_a: int, only_b: int, n: int, *, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
-    """Return the interval of the accuracy of a minus that of b, which alone are right on so many of n images."""
+    """Return the interval of the accuracy of a minus the accuracy of b, on n images.
+
+    only_a, only_b: the number of images on which only a, or only b, is right.
+    """
     drawn = _draw(np.array([only_a, only_b, n - only_a - only_b]), resamples, seed)
     return _middle((drawn[:, 0] - drawn[:, 1]) / n)
 
 
 def _draw(counts: Int64Array, resamples: int, seed: int) -> Int64Array:
-    """Return how many images of each kind (C,) are in each resample, (resamples, C)."""
+    """Draw resamples of category counts (C,): int64 (resamples, C)."""
     drawn = np.zeros((resamples, len(counts)), np.int64)
     kinds = np.flatnonzero(counts)
     n = int(counts.sum())

@@ -1,4 +1,4 @@
-"""What one temperature would do to a classifier's probabilities."""
+"""Scores of a classifier's probabilities after temperature scaling."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores after the logarithms are divided by a temperature fitted on `valid`; predictions stay what they are."""
+    """Scores after the log-probabilities are divided by a temperature fitted on `valid`. Predictions do not change."""
 
     temperature: float  # fitted on all of `valid`
-    cross_fitted: bool  # whether `valid` itself is scored: each fifth then has the temperature of the other four
+    cross_fitted: bool  # True when `valid` itself is scored: each of 5 folds has the temperature of the other folds
     nll: float
     brier: float
     ece: float
     ece_adaptive: float
-    probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), after
+    probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), after the temperature
 
     def document(self) -> dict[str, Any]:
-        """Return what the temperature does as JSON has it."""
+        """Return the temperature and the scores for JSON."""
         names = ("temperature", "cross_fitted", "nll", "brier", "ece", "ece_adaptive")
         return {name: getattr(self, name) for name in names}
 
@@ -40,10 +40,10 @@ class Calibration:
 def calibrate(
     probabilities: Float32Array, labels: Int64Array, valid: tuple[Float32Array, Int64Array] | None = None
 ) -> Calibration:
-    """Score probabilities (N, 7) after a temperature fitted on `valid` (its probabilities and labels).
+    """Score probabilities (N, 7) after a temperature fitted on `valid`, given as (probabilities, labels).
 
-    Without it these are `valid`, of at least FOLDS images: as a temperature flatters the images it was fitted on, each
-    fold is then given that of the others.
+    Without `valid`, the probabilities are those of `valid` itself, at least FOLDS images. Then each fold has the
+    temperature fitted on the other folds, because scores on the fitted images would be too good.
     """
     if valid is None:
         after, temperature = _cross_fitted(probabilities, labels), fit_temperature(probabilities, labels)
@@ -62,7 +62,7 @@ def calibrate(
 
 
 def _cross_fitted(probabilities: Float32Array, labels: Int64Array) -> Float32Array:
-    """Return probabilities (N, 7), each fold with the temperature of the other folds."""
+    """Return probabilities (N, 7) after temperature scaling, each fold with the temperature of the other folds."""
     folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
     after = np.empty_like(probabilities)
     for fold in range(FOLDS):

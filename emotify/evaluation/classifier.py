@@ -1,4 +1,4 @@
-"""What can be evaluated: a run, an ensemble or an .onnx file, all of them images in, answers out."""
+"""The interface of classifiers (runs, ensembles, .onnx files), and the average over test-time views."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emotify.choices import Head
 
 
 class View(NamedTuple):
-    """One way to look at an image: from `down` pixels lower and `right` pixels further right (-1..1), or mirrored."""
+    """A test-time variant of an image: shifted by `down` and `right` pixels (-1..1), and perhaps mirrored."""
 
     down: int
     right: int
@@ -27,7 +27,7 @@ VIEWS: Mapping[str, tuple[View, ...]] = MappingProxyType(
     {
         "one": (View(0, 0, mirrored=False),),
         "mirror": (View(0, 0, mirrored=False), View(0, 0, mirrored=True)),
-        # Five places and their mirror images: Krizhevsky et al. 2012, with one pixel of 48 for their 32 of 256.
+        # Five places and their mirror images (Krizhevsky et al. 2012). One pixel of 48 replaces their 32 of 256.
         "ten": tuple(View(*place, mirrored=mirrored) for mirrored in (False, True) for place in _PLACES),
     }
 )
@@ -35,23 +35,23 @@ VIEWS: Mapping[str, tuple[View, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Answers:
-    """What a classifier says of N images: the answers of its heads, float32 (N, 7) each, rows of sum 1."""
+    """The probabilities of N images from each head, float32 (N, 7), rows sum to 1."""
 
-    labels: Float32Array  # how probable each of FER-2013's labels is
-    crowd: Float32Array | None = None  # what share of people would name each expression; None without that head
+    labels: Float32Array  # probability of each FER-2013 label
+    crowd: Float32Array | None = None  # share of people who would name each expression; None without a crowd head
 
     @property
     def heads(self) -> tuple[Head, ...]:
-        """The heads that answer."""
+        """The heads that have probabilities."""
         return (Head.LABELS,) if self.crowd is None else (Head.LABELS, Head.CROWD)
 
     def of(self, head: Head) -> Float32Array | None:
-        """Return the answer (N, 7) of one head."""
+        """Return the probabilities (N, 7) of one head, or None without this head."""
         return self.crowd if head is Head.CROWD else self.labels
 
 
 class Classifier(Protocol):
-    """Anything with a name that answers images (N, 1, 48, 48)."""
+    """An object with a name that turns uint8 images (N, 1, 48, 48) into probabilities."""
 
     @property
     def name(self) -> str: ...
@@ -60,14 +60,14 @@ class Classifier(Protocol):
 
 
 class AveragedViews:
-    """A classifier that sees several views of an image, and answers with the mean of their log-probabilities."""
+    """A classifier that averages the log-probabilities of several views of each image."""
 
     def __init__(self, classifier: Classifier, views: str) -> None:
         self._classifier, self._views = classifier, VIEWS[views]
         self.name = classifier.name if views == "one" else f"{classifier.name} + {views}"
 
     def answers(self, images: UInt8Array) -> Answers:
-        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        """Return the probabilities of each head for uint8 images (N, 1, 48, 48)."""
         answers = [self._classifier.answers(_show(images, view)) for view in self._views]
         return answers[0] if len(answers) == 1 else pool_answers(answers, pool_probabilities)
 
@@ -77,9 +77,9 @@ def pool_answers(
     pool: Callable[[Float32Array], Float32Array],
     pool_crowd: Callable[[Float32Array], Float32Array] | None = None,
 ) -> Answers:
-    """Combine answers, each head by itself: `pool` turns (M, N, 7) into (N, 7), for the crowd `pool_crowd` where given.
+    """Combine M answers, separately for each head. `pool` turns (M, N, 7) into (N, 7).
 
-    There is a crowd's answer only where all have one.
+    pool_crowd: a different function for the crowd head. The result has a crowd head only if all answers have one.
     """
     crowds = [answer.crowd for answer in answers if answer.crowd is not None]
     crowd = (pool_crowd or pool)(np.stack(crowds)) if len(crowds) == len(answers) else None
@@ -94,19 +94,19 @@ def _show(images: UInt8Array, view: View) -> UInt8Array:
 
 
 def pool_probabilities(probabilities: Float32Array, weights: NDArray[np.float64] | None = None) -> Float32Array:
-    """Combine probabilities (M, N, 7) of M members or views: the mean of logarithms, normalised, (N, 7).
+    """Combine probabilities (M, N, 7) of M members or views into (N, 7): the normalised mean of log-probabilities.
 
-    weights: of the members, (M,); without them all count the same.
+    weights: the weights (M,) of the members; equal by default.
     """
     return softmax(np.average(logarithms(probabilities), axis=0, weights=weights))
 
 
 def logarithms(probabilities: Float32Array) -> Float32Array:
-    """Return the natural logarithms of probabilities, that of 0 as of the least normal float32, about -87."""
+    """Return the natural logarithms of probabilities. For 0, use the smallest normal float32; its log is about -87."""
     return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> Float32Array:
-    """Turn logarithms (N, 7), each row up to a constant, into probabilities (N, 7)."""
+    """Turn logits (N, 7) into probabilities (N, 7)."""
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(powers / powers.sum(1, keepdims=True), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Classifiers in, a leaderboard out."""
+"""Score classifiers on the same images, and rank them in a leaderboard."""
 
 from __future__ import annotations
 
@@ -30,37 +30,39 @@ TRUTH = "FER-2013 label"
 
 @dataclass(frozen=True)
 class Clean:
-    """Scores without the images whose pixels are in train, and what is left of nearly the same ones."""
+    """Scores without the images whose pixels are also in train."""
 
     scores: Scores
-    near_duplicates: int | None  # of these images, how many look nearly the same as one of train; None: not counted
-    accuracy_without_near: float | None  # without those as well; None when nothing is left
+    near_duplicates: (
+        int | None
+    )  # number of remaining images that are nearly the same as one of train; None: not counted
+    accuracy_without_near: float | None  # also without near duplicates; None when no image is left or not counted
 
     def document(self) -> dict[str, Any]:
-        """Return the scores as `evaluate --json` has them."""
+        """Return the scores for `evaluate --json`."""
         near = {"near_duplicates": self.near_duplicates, "accuracy_without_near": self.accuracy_without_near}
         return {**self.scores.document(), **near}
 
 
 @dataclass(frozen=True)
 class Result:
-    """One classifier on one split."""
+    """The result of one classifier on one split."""
 
     model: str
     split: Split
-    head: Head  # that is scored against FER-2013's labels
+    head: Head  # the head that is scored against FER-2013's labels
     scores: Scores
     intervals: Intervals
-    calibration: Calibration | None  # None without `valid`, or where it has next to no images
-    clean: Clean | None  # None when train is not there, is the split, or has all of its images
+    calibration: Calibration | None  # None without `valid`, or when it has fewer than 5 images
+    clean: Clean | None  # None when train is missing, is the scored split, or has all of its images
     crowd: Crowd | None  # None without FER+
     reliability: Reliability
     examples: Examples
-    probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), as that head answered
-    crowd_probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), of the head that `crowd` is about
+    probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), of `head`
+    crowd_probabilities: Float32Array = field(repr=False, compare=False)  # (N, 7), of the head that `crowd` scores
 
     def document(self) -> dict[str, Any]:
-        """Return the result as `evaluate --json` has it."""
+        """Return the result for `evaluate --json`."""
         return {
             "model": self.model,
             "split": self.split.value,
@@ -78,20 +80,20 @@ class Result:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Every classifier's result, the most accurate first, and every pair compared; so too for recipes over seeds."""
+    """All results, the most accurate first, with comparisons of all pairs; the same for recipes over seeds."""
 
     results: tuple[Result, ...]
     pairs: tuple[Comparison, ...]
-    crowd_pairs: tuple[Comparison, ...]  # of `by_crowd`, on the images that have a majority
+    crowd_pairs: tuple[Comparison, ...]  # pairs of `by_crowd`, on the images with a FER+ majority
     recipes: tuple[RecipeScores, ...]
     recipe_pairs: tuple[RecipeComparison, ...]
 
     def by_crowd(self) -> tuple[Result, ...]:
-        """Return the results by their agreement with the majority of FER+, the best first; none without votes."""
+        """Return the results with crowd scores, ordered by accuracy against FER+'s majority. Empty without votes."""
         return by_crowd(self.results)
 
     def document(self) -> dict[str, Any]:
-        """Return the leaderboard as `evaluate --json` prints it."""
+        """Return the leaderboard for `evaluate --json`."""
         return {
             "schema": 1,
             "results": [result.document() for result in self.results],
@@ -113,13 +115,16 @@ def evaluate(
     recipes: Sequence[str | None] = (),
     head: Head | None = None,
 ) -> Leaderboard:
-    """Score classifiers on the same images: against FER-2013's labels, and where there are votes against the crowd.
+    """Score classifiers on the same images, against FER-2013's labels and, if there are votes, against FER+'s.
 
-    head: that answers both questions; without it each question is answered by its own head, and where there is no
-    crowd's head by that of the labels. Raises ModelError for a classifier that lacks it.
-    valid: where temperatures are fitted when another split is scored. `in_train` and `near_train` (N,) mark the images
-    whose pixels are in train too, and those that look nearly the same as one of train. recipes: what each classifier is
-    called but for its seed (`emotify.training.recipes.distinguish`); those of one recipe are also scored together.
+    valid: the images to fit temperatures on when another split is scored.
+    in_train, near_train: masks (N,) of the images that are also in train, exactly or nearly.
+    recipes: the name of each classifier without its seed (see `emotify.training.recipes.distinguish`). Classifiers
+        with the same recipe are also scored together.
+    head: the head to score against both. Without it, the labels head is scored against the labels, and the crowd head
+        against the votes; a classifier without a crowd head uses its labels head for both.
+
+    Raises ModelError for a classifier without the requested head.
     """
     overlap = None if in_train is None else (in_train, near_train)
     results = [_evaluate_one(classifier, images, split, valid, overlap, head) for classifier in classifiers]
@@ -132,7 +137,7 @@ def evaluate(
 
 
 def by_crowd(results: Sequence[Result]) -> tuple[Result, ...]:
-    """Return the results that are scored against the crowd, by their accuracy there, the best first."""
+    """Return the results with crowd scores, ordered by their accuracy against FER+'s majority, the best first."""
     scored = [(result.crowd.scores.accuracy, result) for result in results if result.crowd is not None]
     return tuple(result for _, result in sorted(scored, key=lambda one: -one[0]))
 
@@ -180,7 +185,7 @@ def _evaluate_one(
 def _answer(classifier: Classifier, answers: Answers, head: Head) -> Float32Array:
     answer = answers.of(head)
     if answer is None:
-        msg = f"{printable(classifier.name)} has no crowd head; it was trained without FER+'s votes; take --head labels"
+        msg = f"{printable(classifier.name)} has no crowd head, as it was trained without FER+; use --head labels"
         raise ModelError(msg)
     return answer
 

@@ -1,4 +1,4 @@
-"""Which images are worth a look: where a classifier is surely wrong, and where it cannot tell."""
+"""Choose example images: confident mistakes, and images on which the classifier is unsure."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ COUNT = 24  # examples of each kind
 
 @dataclass(frozen=True)
 class Example:
-    """One image, and what was answered to it."""
+    """One image with its label and the classifier's answer."""
 
     row: int  # in the split, from 0
     label: str
-    shares: tuple[tuple[str, float], ...]  # the three likeliest expressions, and the label's where it is none of them
+    shares: tuple[tuple[str, float], ...]  # the three most probable expressions, and the label
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The images that tell most of a classifier; at most 24 of each kind."""
+    """Informative images: at most 24 of each kind."""
 
-    mistakes: tuple[Example, ...]  # wrong answers, the most confident first
-    ambiguous: tuple[Example, ...]  # the answers of highest entropy, the highest first
+    mistakes: tuple[Example, ...]  # wrong predictions, the most confident first
+    ambiguous: tuple[Example, ...]  # the images with the highest entropy, in decreasing order
 
     def document(self) -> dict[str, Any]:
-        """Return the examples as JSON has them."""
+        """Return the examples for JSON."""
         return {
             kind: [{"row": each.row, "label": each.label, "probabilities": dict(each.shares)} for each in examples]
             for kind, examples in (("mistakes", self.mistakes), ("ambiguous", self.ambiguous))
@@ -38,20 +38,20 @@ class Examples:
 
 
 def choose_examples(probabilities: Float32Array, labels: Int64Array) -> Examples:
-    """Choose examples by answers (N, 7) and labels (N,)."""
+    """Choose examples from probabilities (N, 7) and labels (N,)."""
     kinds = (confident_mistakes(probabilities, labels, COUNT), most_ambiguous(probabilities, COUNT))
     return Examples(*(tuple(_example(int(row), probabilities, labels) for row in rows) for rows in kinds))
 
 
 def confident_mistakes(probabilities: Float32Array, labels: Int64Array, count: int) -> Int64Array:
-    """Return the rows, at most `count`, of wrong answers, the most confident first."""
+    """Return at most `count` rows with wrong predictions, the most confident first."""
     wrong = np.flatnonzero(probabilities.argmax(1) != labels)
     order = np.argsort(-probabilities[wrong].max(1), kind="stable")
     return wrong[order][:count].astype(np.int64)
 
 
 def most_ambiguous(probabilities: Float32Array, count: int) -> Int64Array:
-    """Return the rows, at most `count`, whose probabilities have the highest entropy, the highest first."""
+    """Return the `count` rows whose probabilities have the highest entropy, in decreasing order."""
     shares = probabilities.astype(np.float64)
     entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum(1)
     return np.argsort(-entropy, kind="stable")[:count].astype(np.int64)

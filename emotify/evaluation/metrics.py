@@ -1,4 +1,4 @@
-"""Scores of a classifier, from its probabilities and the true labels."""
+"""Scores of a classifier from its probabilities and the labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Z95 = 1.959963984540054  # the normal distribution has 95 % between -_Z95 and _
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How one class fares: precision and recall in 0..1, 0 where there is nothing to divide by."""
+    """The scores of one class, in 0..1. A score is 0 when its denominator is 0."""
 
     precision: float
     recall: float
@@ -30,7 +30,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """What is known of a classifier on one split."""
+    """The scores of a classifier on one split."""
 
     n: int
     accuracy: float
@@ -40,13 +40,13 @@ class Scores:
     nll: float  # mean negative log-likelihood, nats
     brier: float  # mean squared distance to the one-hot label, 0..2 (Brier 1950)
     ece: float  # expected calibration error, equal-width bins (Naeini et al. 2015)
-    ece_adaptive: float  # the same over bins of equally many images (Nguyen & O'Connor 2015)
-    top2_accuracy: float  # share of images whose class is among the two most probable
+    ece_adaptive: float  # expected calibration error, bins of equally many images (Nguyen & O'Connor 2015)
+    top2_accuracy: float  # share of images whose label is among the two most probable classes
     per_class: dict[str, ClassScores]
     confusion: Int64Array  # (7, 7), rows are the truth
 
     def document(self) -> dict[str, Any]:
-        """Return the scores as `evaluate --json` has them."""
+        """Return the scores for `evaluate --json`."""
         return {
             "n": self.n,
             "accuracy": self.accuracy,
@@ -90,13 +90,13 @@ def score(probabilities: Float32Array, labels: Int64Array) -> Scores:
 
 
 def confusion_matrix(labels: Int64Array, predictions: Int64Array) -> Int64Array:
-    """Count labels (N,) and predictions (N,) in a matrix (7, 7), rows the labels."""
+    """Count labels (N,) and predictions (N,) in a matrix (7, 7). Rows are the labels."""
     count = len(EMOTIONS)
     return np.bincount(labels * count + predictions, minlength=count**2).reshape(count, count).astype(np.int64)
 
 
 def wilson_interval(right: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, `right` of `count` (Wilson 1927)."""
+    """Return the 95 % interval of the share `right` / `count` (Wilson 1927)."""
     square, share = _Z95**2, right / count
     centre = 2 * right + square
     reach = _Z95 * math.sqrt(square + 4 * right * (1 - share))
@@ -136,7 +136,7 @@ def top2_accuracy(probabilities: Float32Array, labels: Int64Array) -> float:
 
 
 def calibration_error(probabilities: Float32Array, labels: Int64Array, bins: int = CALIBRATION_BINS) -> float:
-    """Return the expected calibration error: the mean gap of confidence and accuracy over equal-width bins."""
+    """Return the expected calibration error over equal-width bins: the mean gap between confidence and accuracy."""
     return calibration_bins(probabilities, labels, bins=bins).error
 
 
@@ -147,7 +147,7 @@ def adaptive_calibration_error(probabilities: Float32Array, labels: Int64Array, 
 
 @dataclass(frozen=True)
 class CalibrationBins:
-    """Images binned by their confidence, rising; the numbers of an empty bin are 0."""
+    """Images in bins of increasing confidence. An empty bin has the values 0."""
 
     counts: Int64Array  # (bins,)
     confidence: Float64Array  # (bins,), mean
@@ -162,17 +162,20 @@ class CalibrationBins:
 def calibration_bins(
     probabilities: Float32Array, labels: Int64Array, *, bins: int = CALIBRATION_BINS, adaptive: bool = False
 ) -> CalibrationBins:
-    """Bin images by the confidence of probabilities (N, K): equally wide bins, or `adaptive`, with equally many."""
+    """Bin images by the confidence of probabilities (N, K): equal-width bins, or `adaptive` bins of equally many."""
     return bin_by_confidence(probabilities, probabilities.argmax(1) == labels, bins=bins, adaptive=adaptive)
 
 
 def bin_by_confidence(
     probabilities: Float32Array, agreed: NDArray[Any], *, bins: int = CALIBRATION_BINS, adaptive: bool = False
 ) -> CalibrationBins:
-    """Bin images by the confidence of probabilities (N, K); agreed: how far each answer is right, (N,) in 0..1."""
+    """Bin images by the confidence of probabilities (N, K).
+
+    agreed: how correct each prediction is, (N,) in 0..1; its mean in a bin becomes the bin's accuracy.
+    """
     confidence = probabilities.max(1).astype(np.float64)
     if adaptive:
-        # By place and not by quantile, whose last digit may tear apart images of the same confidence.
+        # By rank, because the rounding of a quantile could separate images of equal confidence.
         place = np.searchsorted(np.sort(confidence), confidence) * bins // len(confidence)
     else:
         place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)

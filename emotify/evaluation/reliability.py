@@ -1,4 +1,4 @@
-"""Whether a classifier is right as often as it says: confidence and accuracy, bin by bin."""
+"""Reliability of a classifier: accuracy against confidence, in bins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emotify.evaluation.metrics import calibration_bins, wilson_interval
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The images whose confidence lies in one bin, at least one of them."""
+    """The images whose confidence is in one bin; at least one."""
 
     count: int
     confidence: float  # mean
@@ -23,15 +23,15 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How confident answers are, and how often they are right."""
+    """The confidence and the accuracy of predictions."""
 
-    bins: tuple[ReliabilityBin, ...]  # of the answers as they are
-    calibrated_bins: tuple[ReliabilityBin, ...]  # after a temperature; none where none was fitted
-    right: Int64Array  # (20,), right answers with a confidence in each of 20 equal parts of 0..1
-    wrong: Int64Array  # (20,), wrong answers, alike
+    bins: tuple[ReliabilityBin, ...]  # before temperature scaling
+    calibrated_bins: tuple[ReliabilityBin, ...]  # after temperature scaling; empty without a temperature
+    right: Int64Array  # (20,), number of right predictions in each of 20 equal intervals of confidence
+    wrong: Int64Array  # (20,), number of wrong predictions in the same intervals
 
     def document(self) -> dict[str, Any]:
-        """Return the numbers as JSON has them."""
+        """Return the numbers for JSON."""
         return {
             "bins": [vars(part) for part in self.bins],
             "calibrated_bins": [vars(part) for part in self.calibrated_bins],
@@ -43,13 +43,13 @@ class Reliability:
 def measure_reliability(
     probabilities: Float32Array, labels: Int64Array, calibrated: Float32Array | None = None
 ) -> Reliability:
-    """Measure answers (N, 7) against labels (N,); calibrated: the same answers (N, 7) after a temperature."""
+    """Measure probabilities (N, 7) against labels (N,). calibrated: the probabilities (N, 7) after a temperature."""
     after = () if calibrated is None else reliability(calibrated, labels)
     return Reliability(reliability(probabilities, labels), after, *confidence_counts(probabilities, labels))
 
 
 def reliability(probabilities: Float32Array, labels: Int64Array) -> tuple[ReliabilityBin, ...]:
-    """Return those of 15 equally wide bins that hold images (DeGroot & Fienberg 1983)."""
+    """Return the non-empty bins of 15 equal-width bins (DeGroot & Fienberg 1983)."""
     bins = calibration_bins(probabilities, labels)
     filled = (row for row in zip(bins.counts, bins.confidence, bins.accuracy, strict=True) if row[0])
     return tuple(
@@ -63,7 +63,7 @@ def reliability(probabilities: Float32Array, labels: Int64Array) -> tuple[Reliab
 def confidence_counts(
     probabilities: Float32Array, labels: Int64Array, *, bins: int = 20
 ) -> tuple[Int64Array, Int64Array]:
-    """Return how many right and how many wrong answers have a confidence in each of `bins` equal parts of 0..1."""
+    """Count right and wrong predictions in each of `bins` equal intervals of confidence: two arrays (bins,)."""
     confidence = probabilities.max(1)
     right = probabilities.argmax(1) == labels
     counts = [np.histogram(confidence[rows], bins=bins, range=(0, 1))[0] for rows in (right, ~right)]

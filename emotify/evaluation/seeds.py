@@ -1,4 +1,4 @@
-"""Recipes over seeds: what a way of training comes to, and whether it is better than another or was only luckier."""
+"""Compare training recipes over several seeds, and test whether a difference could be chance."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from emotify.evaluation.significance import SIGNIFICANT, holm
 
 @dataclass(frozen=True)
 class RecipeScores:
-    """Trainings that differ in nothing but seed and machine, on the same images."""
+    """The accuracies of runs that differ only in seed and machine, on the same images."""
 
     recipe: str
-    accuracies: tuple[float, ...]  # one a seed
+    accuracies: tuple[float, ...]  # one per seed
     mean: float
-    deviation: float  # of the sample
+    deviation: float  # sample standard deviation
 
     def document(self) -> dict[str, Any]:
-        """Return the scores as JSON has them."""
+        """Return the scores for JSON."""
         return {**vars(self), "accuracies": list(self.accuracies)}
 
 
 @dataclass(frozen=True)
 class RecipeComparison:
-    """Two recipes on the same images, several seeds of each."""
+    """The comparison of two recipes on the same images, each with several seeds."""
 
     a: str
     b: str
     difference: float  # mean accuracy of a minus that of b
     difference_ci95: Interval
     p: float  # two-sided
-    p_holm: float  # corrected for how many pairs were compared
+    p_holm: float  # corrected for the number of compared pairs
 
     @property
     def better(self) -> str | None:
-        """The recipe that is better beyond chance; None when neither is."""
+        """The significantly better recipe, or None."""
         if self.p_holm >= SIGNIFICANT:
             return None
         return self.a if self.difference > 0 else self.b
 
     def document(self) -> dict[str, Any]:
-        """Return the comparison as JSON has it."""
+        """Return the comparison for JSON."""
         return {**vars(self), "difference_ci95": list(self.difference_ci95), "better": self.better}
 
 
 def compare_recipes(
     rights: Mapping[str, NDArray[np.bool_]],
 ) -> tuple[tuple[RecipeScores, ...], tuple[RecipeComparison, ...]]:
-    """Score recipes, the most accurate first, and compare every two of them.
+    """Score recipes, the most accurate first, and compare all pairs.
 
-    rights: by recipe, which images each of its seeds got right, (S, N) with S of two or more.
+    rights: recipe -> mask (S, N) of the images that each seed predicts correctly; S is at least 2.
     """
     scores = sorted((_score(recipe, right) for recipe, right in rights.items()), key=lambda one: -one.mean)
     pairs = [
@@ -75,16 +75,17 @@ def _score(recipe: str, right: NDArray[np.bool_]) -> RecipeScores:
 
 
 def _compare(a: str, right_a: NDArray[np.bool_], b: str, right_b: NDArray[np.bool_]) -> RecipeComparison:
-    """Compare with a t-test in which both other images and other seeds could have come; nothing is said of one image.
+    """Compare two recipes with a t-test over random images and random seeds. With one image, p is 1.
 
-    The variance of the difference is that over images of the seeds' mean, plus that over seeds of each recipe's
-    accuracy: clustering both ways as Cameron, Gelbach & Miller 2011 do (doi:10.1198/jbes.2010.07136), without taking
-    off what the two have in common, which errs on the side of caution. Degrees of freedom: Satterthwaite 1946.
+    The variance of the difference is a sum: the variance over images of the mean over seeds, plus each recipe's
+    variance of accuracy over seeds. This is two-way clustering (Cameron, Gelbach & Miller 2011,
+    doi:10.1198/jbes.2010.07136) without subtracting the common part, so the test is conservative. Degrees of freedom:
+    Satterthwaite 1946.
     """
     from scipy.stats import t
 
     images = right_a.mean(0) - right_b.mean(0)
-    if len(images) < 2 or (images == images[0]).all():  # nothing varies: there is no telling what else could have come
+    if len(images) < 2 or (images == images[0]).all():  # without variance, no test is possible
         return RecipeComparison(a, b, float(images.mean()), (-1.0, 1.0), 1.0, 1.0)
     parts = [(images.var(ddof=1) / len(images), len(images) - 1)]
     parts += [(right.mean(1).var(ddof=1) / len(right), len(right) - 1) for right in (right_a, right_b)]
@@ -97,7 +98,7 @@ def _compare(a: str, right_a: NDArray[np.bool_], b: str, right_b: NDArray[np.boo
 
 
 def group_by_recipe(recipes: Sequence[str | None], rights: Sequence[NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
-    """Return which images (S, N) the seeds of each recipe got right, for recipes of which there are several."""
+    """Return recipe -> mask (S, N) of correct predictions, for recipes with at least two seeds."""
     grouped: dict[str, list[NDArray[np.bool_]]] = {}
     for recipe, right in zip(recipes, rights, strict=True):
         if recipe is not None:

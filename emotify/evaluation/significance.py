@@ -1,4 +1,4 @@
-"""Whether one classifier is better than another, or was only luckier."""
+"""Compare classifiers, and test whether a difference could be chance."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two classifiers on the same images."""
+    """The comparison of two classifiers on the same images."""
 
     a: str
     b: str
     difference: float  # accuracy of a minus accuracy of b
     difference_ci95: Interval  # paired bootstrap over images
-    only_a: int  # images that a alone gets right
+    only_a: int  # number of images that only a predicts correctly
     only_b: int
     mcnemar_p: float  # two-sided, exact
-    mcnemar_p_holm: float  # corrected for how many pairs were compared; the same as above for one pair
+    mcnemar_p_holm: float  # corrected for the number of compared pairs; equals mcnemar_p for one pair
 
     @property
     def better(self) -> str | None:
-        """The one that is better beyond chance, by the test and by the interval; None when neither is."""
+        """The classifier that is significantly better by both test and interval, or None."""
         low, high = self.difference_ci95
         if self.mcnemar_p_holm >= SIGNIFICANT or low <= 0 <= high:
             return None
         return self.a if self.difference > 0 else self.b
 
     def document(self) -> dict[str, Any]:
-        """Return the comparison as JSON has it."""
+        """Return the comparison for JSON."""
         return {**vars(self), "difference_ci95": list(self.difference_ci95), "better": self.better}
 
 
 def compare(a: str, right_a: NDArray[np.bool_], b: str, right_b: NDArray[np.bool_]) -> Comparison:
-    """Compare two classifiers by which images (N,) each got right, with McNemar's exact test (McNemar 1947)."""
+    """Compare two classifiers by their masks (N,) of correct predictions, with McNemar's exact test (McNemar 1947)."""
     from scipy.stats import binomtest
 
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
@@ -52,14 +52,14 @@ def compare(a: str, right_a: NDArray[np.bool_], b: str, right_b: NDArray[np.bool
 
 
 def compare_all(rights: Sequence[tuple[str, NDArray[np.bool_]]]) -> tuple[Comparison, ...]:
-    """Compare every two of (name, right (N,)), with p-values corrected for all of them (Holm 1979)."""
+    """Compare all pairs of (name, mask (N,) of correct predictions), with corrected p-values (Holm 1979)."""
     pairs = [compare(*a, *b) for a, b in itertools.combinations(rights, 2)]
     corrected = holm([pair.mcnemar_p for pair in pairs])
     return tuple(replace(pair, mcnemar_p_holm=p) for pair, p in zip(pairs, corrected, strict=True))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values so corrected that the chance of any false finding among them stays what it was for one."""
+    """Return p-values with Holm's correction, which controls the chance of any false positive among them."""
     order = np.argsort(p_values, kind="stable")
     steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
     corrected = np.empty(len(order))

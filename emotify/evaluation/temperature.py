@@ -1,4 +1,4 @@
-"""One number that makes probabilities more or less sure, and leaves the answers as they are."""
+"""Temperature scaling: one number that makes probabilities more or less confident, without changing predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emotify.evaluation.metrics import cross_entropy, negative_log_likelihood
 
 
 def with_temperature(probabilities: Float32Array, temperature: float) -> Float32Array:
-    """Return softmax(log p / temperature) of probabilities (N, 7); above 1 it flattens them."""
+    """Return softmax(log p / temperature) of probabilities p (N, 7). A temperature above 1 flattens them."""
     return softmax(logarithms(probabilities) / temperature)
 
 
@@ -22,7 +22,7 @@ def fit_temperature(probabilities: Float32Array, labels: Int64Array) -> float:
 
 
 def fit_share_temperature(probabilities: Float32Array, shares: Float32Array) -> float:
-    """Return the temperature, in 0.05..20, with the lowest cross-entropy to shares of votes (N, 7)."""
+    """Return the temperature, in 0.05..20, with the lowest cross-entropy to vote shares (N, 7)."""
     return _lowest(lambda temperature: cross_entropy(with_temperature(probabilities, temperature), shares))
 
 
