@@ -56,7 +56,7 @@ def resolve(given: str | os.PathLike[str], *, takes: Collection[Kind] = ANY) -> 
     else:
         problem = "is not a model" if os.path.exists(path) else "does not exist"  # noqa: PTH110
         if os.path.isdir(path) and any(path.glob("*/run.json")):  # noqa: PTH112
-            msg = f"{printable(text)} is a folder of runs; name one run, or all: {printable(path / '*')}"
+            msg = f"{printable(text)} is a folder of runs; name one of them, or all: {printable(path / '*')}"
             raise ModelError(msg)
         msg = f"{printable(text)} {problem}; name {_listed(takes)}"
         raise ModelError(msg)

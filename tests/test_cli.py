@@ -160,7 +160,7 @@ def test_all_models_that_cannot_be_opened_are_told(runs, tiny_csv, tmp_path):
 def test_all_members_that_an_ensemble_lost_are_told(ensemble, runs, tiny_csv, tmp_path):
     shutil.copytree(ensemble, tmp_path / "ensembles" / "both")
     text = invoke("evaluate", tmp_path / "ensembles" / "both", "--data", tiny_csv, code=5).stderr
-    assert "2 members are gone or changed" in text
+    assert "2 members are missing or changed" in text
     assert all(run.name in text for run in runs)
 
 
@@ -374,7 +374,7 @@ def test_a_changed_member_is_refused(runs, tiny_csv, tmp_path):
     copies = [Path(shutil.copytree(run, tmp_path / run.name)) for run in runs]
     invoke("ensemble", *copies, "--data", tiny_csv, "--out", tmp_path / "e")
     shutil.copy(copies[1] / "checkpoint.safetensors", copies[0] / "checkpoint.safetensors")
-    assert "no longer what was combined" in invoke("evaluate", tmp_path / "e", "--data", tiny_csv, code=5).stderr
+    assert "of a member has changed" in invoke("evaluate", tmp_path / "e", "--data", tiny_csv, code=5).stderr
 
 
 def test_exported_file_scores_as_the_ensemble(onnx_file, ensemble, tiny_csv):

@@ -1,4 +1,4 @@
-"""What combining members on `valid` comes to: the method asked for, the others beside it, and what to make of it."""
+"""Combine members on `valid`: the requested method, all other methods for comparison, and a conclusion."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from emotify.evaluation.temperature import fit_share_temperature
 
 @dataclass(frozen=True)
 class CrowdCombination:
-    """The crowd's heads of the members, with the weights that the labels' heads have."""
+    """The combined crowd heads of the members, with the same weights as the labels heads."""
 
-    pooling: Pooling  # its temperature has the lowest cross-entropy to the shares of the votes
+    pooling: Pooling  # its temperature gives the lowest cross-entropy to the vote shares
     scores: Crowd
     member_scores: tuple[Crowd, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return what the crowd's heads come to as JSON has it."""
+        """Return the scores of the crowd heads for JSON."""
         members = [{"accuracy": one.scores.accuracy, "cross_entropy": one.cross_entropy} for one in self.member_scores]
         return {"temperature": self.pooling.temperature, "valid": self.scores.document(), "members": members}
 
 
 def fit_crowd_pooling(answers: Float32Array, votes: UInt8Array, pooling: Pooling) -> Pooling:
-    """Return `pooling` with the temperature that suits crowd answers (M, N, 7) and the shares of votes (N, 10)."""
+    """Return `pooling` with a temperature fitted to crowd answers (M, N, 7) and votes (N, 10)."""
     shares = crowd_shares(votes)
     voted = shares.sum(1) > 0
     raw = pooling.raw(answers)
@@ -43,9 +43,9 @@ def fit_crowd_pooling(answers: Float32Array, votes: UInt8Array, pooling: Pooling
 
 
 def combine_crowd(answers: Float32Array, votes: UInt8Array, pooling: Pooling) -> CrowdCombination | None:
-    """Combine members' crowd answers (M, N, 7) as `pooling` weighs them; votes: (N, 10) of `valid`.
+    """Combine members' crowd answers (M, N, 7) with the weights of `pooling`; votes (N, 10) are those of `valid`.
 
-    None where no image of `valid` has a majority.
+    Return None when no image of `valid` has a majority for one of the seven classes.
     """
     fitted = fit_crowd_pooling(answers, votes, pooling)
     scores = [one for answer in (fitted(answers), *answers) if (one := score_crowd(answer, votes)) is not None]
@@ -54,16 +54,16 @@ def combine_crowd(answers: Float32Array, votes: UInt8Array, pooling: Pooling) ->
 
 @dataclass(frozen=True)
 class Combination:
-    """Members combined on `valid`, and every other way of combining them."""
+    """Members combined on `valid`, with the results of all methods."""
 
-    method: Contender  # asked for
-    taken: Contender  # the same, but where fitted weights do not pay on images they were not fitted to
+    method: Contender  # the requested method
+    taken: Contender  # the used method: another one when fitted weights do not help on held-out images
     trials: Mapping[Contender, Trial]
     scores: Scores  # of the ensemble, calibrated
     member_scores: tuple[Scores, ...]
     diversity: Diversity
     conclusion: str
-    crowd: CrowdCombination | None = None  # where every member has a crowd head, and `valid` has votes
+    crowd: CrowdCombination | None = None  # None unless every member has a crowd head and `valid` has votes
 
     @property
     def pooling(self) -> Pooling:
@@ -71,11 +71,11 @@ class Combination:
 
     @property
     def cross_fitted(self) -> Headline:
-        """Of the ensemble, on images that its weights and temperature were not fitted to."""
+        """The scores of the ensemble on images that its weights and temperature were not fitted to."""
         return self.trials[self.taken].cross_fitted
 
     def worse_in(self) -> list[str]:
-        """Return in what the ensemble is worse on `valid` than its best member, which is calibrated alike."""
+        """Return the scores, as texts, in which the ensemble is worse on `valid` than its calibrated best member."""
         mine, best = self.scores, self.trials[BEST].fitted
         accuracy = f"accuracy ({mine.accuracy:.2%} against {best.accuracy:.2%})"
         nll = f"NLL ({mine.nll:.3f} against {best.nll:.3f})"
@@ -84,7 +84,7 @@ class Combination:
         ]
 
     def advice(self) -> Contender:
-        """Return the method with the lowest cross-fitted NLL of those as accurate as the best member."""
+        """Return the method with the lowest cross-fitted NLL among those at least as accurate as the best member."""
         floor = self.trials[BEST].cross_fitted.accuracy
         fine = [trial for trial in self.trials.values() if trial.cross_fitted.accuracy >= floor]
         return min(fine, key=lambda trial: trial.cross_fitted.nll).method
@@ -98,10 +98,10 @@ def combine(
     seed: int = 0,
     recipes: Recipes = (),
 ) -> Combination:
-    """Combine members' probabilities (M, N, 7) on `valid`, whose labels are (N,).
+    """Combine members' probabilities (M, N, 7) on `valid` with labels (N,).
 
-    Fitted weights are kept where their cross-fitted NLL is the lowest; else equal weights, or the best member alone,
-    are taken. seed: of the folds and of the bags of the greedy selection.
+    Fitted weights are used only if their cross-fitted NLL is the lowest. Otherwise, the ensemble uses equal weights or
+    only the best member. seed: for the folds and for the bags of the greedy selection.
     """
     methods = (*Method, BEST) if len(answers) > 1 else (method, BEST)
     trials = {each: attempt(each, answers, labels, seed=seed) for each in methods}
@@ -116,7 +116,7 @@ def combine(
 
 
 def identical_members(answers: Float32Array) -> dict[int, int]:
-    """Return, for each member of (M, N, 7) that answers exactly as an earlier one, that earlier one."""
+    """Return later -> earlier for members of answers (M, N, 7) that are exactly equal to an earlier member."""
     found: dict[int, int] = {}
     for later in range(1, len(answers)):
         for earlier in range(later):

@@ -1,4 +1,4 @@
-"""How much members differ, and what an ensemble gains from it."""
+"""Measure how much the members of an ensemble differ, and what the ensemble gains."""
 
 from __future__ import annotations
 
@@ -19,39 +19,42 @@ from emotify.evaluation.significance import compare
 
 @dataclass(frozen=True)
 class Marginal:
-    """What one member adds: the ensemble minus the same without it (other weights scaled, temperature fitted again)."""
+    """The contribution of one member: scores of the ensemble minus scores without this member.
 
-    accuracy: float  # positive: it helps
-    nll: float  # negative: it helps
+    Without it, the other weights are scaled to sum 1, and the temperature is fitted again.
+    """
+
+    accuracy: float  # positive when the member helps
+    nll: float  # negative when the member helps
     mcnemar_p: float
 
 
 @dataclass(frozen=True)
 class Diversity:
-    """What members share and do not share, on one split. M members, N images.
+    """Measures of how much M members differ on one split of N images.
 
-    NaN stands where a number has no meaning, as the correlation with a member that is never wrong.
+    A value is NaN where it is undefined, such as the error correlation with a member that is never wrong.
     """
 
     accuracies: NDArray[np.float64]  # (M,)
-    weights: NDArray[np.float64]  # (M,), 0 for members that were left out
+    weights: NDArray[np.float64]  # (M,), 0 for dropped members
     disagreement: NDArray[np.float64]  # (M, M), share of images on which two members' predictions differ
     double_fault: NDArray[np.float64]  # (M, M), share of images that two members both get wrong
-    same_mistake: NDArray[np.float64]  # (M, M), of those, the share to which both give the same wrong answer
-    q_statistic: NDArray[np.float64]  # (M, M), Yule's Q of being right, -1..1
-    error_correlation: NDArray[np.float64]  # (M, M), of being wrong, -1..1
+    same_mistake: NDArray[np.float64]  # (M, M), share of the double faults with the same wrong prediction
+    q_statistic: NDArray[np.float64]  # (M, M), Yule's Q of right predictions, -1..1
+    error_correlation: NDArray[np.float64]  # (M, M), Pearson correlation of wrong predictions, -1..1
     all_wrong: float  # share of images that every member gets wrong
     oracle_accuracy: float  # share of images that at least one member gets right
-    member_nll: float  # mean over members, weighted
-    pooled_nll: float  # of the pooled members, before the temperature
+    member_nll: float  # weighted mean over members
+    pooled_nll: float  # NLL of the pooled members, before the temperature
     divergence: float  # weighted mean of KL(pooled || member), nats
-    gain: float  # member_nll - pooled_nll; the divergence, exactly, where logarithms are pooled
+    gain: float  # member_nll - pooled_nll; equals the divergence when log-probabilities are pooled
     pooled_accuracy: float
-    cross_fitted: bool  # whether that accuracy, and its test below, are on images that the weights were not fitted to
+    cross_fitted: bool  # True when pooled_accuracy and mcnemar_p use images that the weights were not fitted to
     best_member: int
     best_accuracy: float
-    mcnemar_p: float  # pooled against the best member
-    marginal: tuple[Marginal | None, ...]  # a member; None where it was left out, or is alone
+    mcnemar_p: float  # pooled members against the best member
+    marginal: tuple[Marginal | None, ...]  # one per member; None when it was dropped, or is the only member
 
     @property
     def mean_disagreement(self) -> float:
@@ -70,7 +73,7 @@ class Diversity:
         return mean_of_pairs(self.q_statistic, alone=math.nan)
 
     def document(self) -> dict[str, Any]:
-        """Return the numbers as JSON has them."""
+        """Return the numbers for JSON."""
         pairs = ("disagreement", "double_fault", "same_mistake", "q_statistic", "error_correlation")
         means = {f"mean_{name}": mean_of_pairs(getattr(self, name), alone=math.nan) for name in pairs}
         marginal = [None if member is None else vars(member) for member in self.marginal]
@@ -84,12 +87,13 @@ def measure_diversity(
     *,
     held_out: Float32Array | None = None,
 ) -> Diversity:
-    """Measure members' probabilities (M, N, 7), pooled as `pooling` says (else equally), against labels (N,).
+    """Measure members' probabilities (M, N, 7) against labels (N,).
 
-    held_out: what the pool answers to images (N, 7) that it was not fitted to, which is what its accuracy is taken of;
-    weights that are not fitted do without.
-    Disagreement, double fault, Q and the correlation: Kuncheva & Whitaker 2003. The decomposition of the NLL holds for
-    the mean of log-probabilities: Krogh & Vedelsby 1995, Heskes 1998.
+    pooling: how the members are pooled; equal weights by default.
+    held_out: cross-fitted probabilities (N, 7) of the pooled members, for their accuracy. Only fitted weights need it.
+
+    Disagreement, double fault, Q and error correlation: Kuncheva & Whitaker 2003. The decomposition of the NLL holds
+    for the mean of log-probabilities: Krogh & Vedelsby 1995, Heskes 1998.
     """
     members = len(answers)
     pooling = pooling or Pooling((1 / members,) * members, 1.0)
@@ -129,33 +133,36 @@ def measure_diversity(
 
 
 def diversity_of(answers: Sequence[Float32Array], labels: Int64Array) -> Diversity | None:
-    """Return what classifiers with these answers, each (N, 7), share, equally weighted; None for one alone."""
+    """Return the diversity of classifiers with equal weights. Answers are (N, 7) each. None for a single classifier."""
     return measure_diversity(np.stack(answers), labels) if len(answers) > 1 else None
 
 
 def mean_of_pairs(matrix: NDArray[np.float64], *, alone: float) -> float:
-    """Return the mean over pairs of different members of a matrix (M, M), and `alone` where there is none."""
+    """Return the mean of a matrix (M, M) over pairs of different members, without NaN; `alone` without any pair."""
     pairs = matrix[np.triu_indices(len(matrix), k=1)]
     pairs = pairs[~np.isnan(pairs)]
     return float(pairs.mean()) if len(pairs) else alone
 
 
 def _q_statistic(both_right: NDArray[np.float64], both_wrong: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Yule's Q (M, M) of shares of images that two members both get right, and both wrong (Yule 1900)."""
+    """Return Yule's Q (M, M) from the shares of images that two members both get right, and both get wrong (Yule 1900).
+
+    both_right, both_wrong: (M, M).
+    """
     one_right = np.diag(both_right)[:, None] - both_right  # [i, j]: only i is right
     alike, unlike = both_right * both_wrong, one_right * one_right.T
     return _ratio(alike - unlike, alike + unlike)
 
 
 def _correlation(wrong: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Pearson correlation (M, M) of being wrong (M, N)."""
+    """Return the Pearson correlation (M, M) of wrong predictions (M, N)."""
     centred = wrong - wrong.mean(1, keepdims=True)
     spread = np.sqrt((centred**2).sum(1))
     return _ratio(centred @ centred.T, np.outer(spread, spread))
 
 
 def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return above / below, NaN where below is 0 but for rounding."""
+    """Return above / below, and NaN where `below` is 0 up to rounding."""
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 1e-12)
 
 

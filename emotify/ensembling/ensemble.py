@@ -1,4 +1,4 @@
-"""An ensemble folder: which runs it has, how much each counts, and what they answer together."""
+"""Save and open an ensemble folder: its member runs, their weights, and their combined answer."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from emotify.files import file_sha256, printable, read_json, write_json
 from emotify.runs import CHECKPOINT
 from emotify.runs import ENSEMBLE as FILE
 
-SCHEMA = 2  # 1 had no methods but the mean, and its readers take no notice of weights
+SCHEMA = 2  # schema 1 had only the method mean, and its readers ignore weights
 _AGAIN = "combine again with: emotify ensemble"
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Members that answer as one."""
+    """A classifier that combines its members."""
 
     name: str
     members: tuple[Classifier, ...]
     pooling: Pooling
-    crowd_pooling: Pooling | None = None  # None where a member has no crowd head
+    crowd_pooling: Pooling | None = None  # None when a member has no crowd head
 
     def answers(self, images: UInt8Array) -> Answers:
-        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        """Return the probabilities of each head for uint8 images (N, 1, 48, 48)."""
         return pool_answers([member.answers(images) for member in self.members], self.pooling, self.crowd_pooling)
 
 
 def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) -> None:
-    """Write ensemble.json into `folder`; runs are named relative to it, with the digest of their checkpoint.
+    """Write ensemble.json into `folder`, with the relative path and the checkpoint's SHA-256 of each run.
 
-    `runs` are those of the combination, in its order; those of weight 0 are no members.
+    runs: the runs of the combination, in its order. Runs with weight 0 are saved as dropped, not as members.
     """
     pooling = combination.pooling
     known = [
@@ -74,7 +74,7 @@ def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) 
 def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> Ensemble:
     """Open an ensemble folder, each member with `open_member`.
 
-    Raises ModelError when the folder is damaged, or a member is gone or no longer what was combined.
+    Raises ModelError when ensemble.json is damaged, or a member is missing or has changed since it was combined.
     """
     path = folder / FILE
     try:
@@ -84,15 +84,15 @@ def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> En
         crowd = _read_crowd_pooling(document, pooling)
         mistakes = [text for run, digest in members if (text := _find_mistake(run / CHECKPOINT, digest))]
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        msg = f"{printable(path)} is damaged or of a form this version does not know; {_AGAIN}"
+        msg = f"{printable(path)} is damaged or has an unknown format; {_AGAIN}"
         raise ModelError(msg) from error
     if mistakes:
-        raise ModelError(f"{list_mistakes('', mistakes, noun='members are gone or changed')}; {_AGAIN}")
+        raise ModelError(f"{list_mistakes('', mistakes, noun='members are missing or changed')}; {_AGAIN}")
     return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), pooling, crowd)
 
 
 def read_recipes(runs: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the config.json of each run, empty where there is none to read."""
+    """Return the config.json of each run, or an empty dict when it is not readable."""
     recipes = []
     for run in runs:
         try:
@@ -104,7 +104,7 @@ def read_recipes(runs: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _read_pooling(document: dict[str, Any]) -> Pooling:
-    """Return how an ensemble.json pools. Raises ValueError, KeyError or TypeError when it cannot be meant."""
+    """Return the pooling in an ensemble.json. Raises ValueError, KeyError or TypeError when it is invalid."""
     weights = tuple(float(member["weight"]) for member in document["members"])
     temperature = float(document["temperature"])
     method = Method(document["method"])
@@ -118,7 +118,7 @@ def _read_pooling(document: dict[str, Any]) -> Pooling:
 
 
 def _read_crowd_pooling(document: dict[str, Any], pooling: Pooling) -> Pooling | None:
-    """Return how an ensemble.json pools the crowd's heads: with the same weights, and a temperature of their own."""
+    """Return the pooling of the crowd heads in an ensemble.json: the same weights, but their own temperature."""
     crowd = document.get("crowd")
     if crowd is None:
         return None
@@ -129,7 +129,7 @@ def _read_crowd_pooling(document: dict[str, Any], pooling: Pooling) -> Pooling |
 
 
 def _relative(run: Path, folder: Path) -> str:
-    """Return the way from `folder` to `run`, so that both can be moved together."""
+    """Return the relative path from `folder` to `run`, so that the user can move both together."""
     run, folder = run.resolve(), folder.resolve()
     try:
         return PurePath(os.path.relpath(run, folder)).as_posix()
@@ -138,9 +138,9 @@ def _relative(run: Path, folder: Path) -> str:
 
 
 def _find_mistake(checkpoint: Path, digest: str) -> str | None:
-    """Say what is wrong with the checkpoint of a member; None where nothing is."""
+    """Return what is wrong with the checkpoint of a member, or None."""
     if not checkpoint.exists():
-        return f"no checkpoint at {printable(checkpoint)}, a member of the ensemble"
+        return f"{printable(checkpoint)} of a member is missing"
     if file_sha256(checkpoint) != digest:
-        return f"{printable(checkpoint)} is no longer what was combined"
+        return f"{printable(checkpoint)} of a member has changed"
     return None

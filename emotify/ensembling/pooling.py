@@ -1,4 +1,4 @@
-"""Members that answer as one: their weighted mean, the temperature after it, and for the crowd another prior."""
+"""Pool the probabilities of members: weighted mean, then temperature, and for crowd heads a change of the prior."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from emotify.evaluation.temperature import with_temperature
 
 @dataclass(frozen=True)
 class Pooling:
-    """How the probabilities of M members become those of one classifier."""
+    """The parameters that combine the probabilities of M members."""
 
-    weights: tuple[float, ...]  # of the members, at least 0, sum 1
-    temperature: float  # divides the pooled logarithms
-    linear: bool = False  # the mean of probabilities; else of their logarithms
+    weights: tuple[float, ...]  # (M,), at least 0, sum 1
+    temperature: float  # divides the pooled log-probabilities
+    linear: bool = False  # True: mean of probabilities; False: mean of log-probabilities
 
     def __call__(self, answers: Float32Array) -> Float32Array:
-        """Return probabilities (N, 7) of members' probabilities (M, N, 7)."""
+        """Combine members' probabilities (M, N, 7) into (N, 7)."""
         return with_temperature(self.raw(answers), self.temperature)
 
     def raw(self, answers: Float32Array) -> Float32Array:
-        """Return what the members answer together before the temperature."""
+        """Combine members' probabilities (M, N, 7) into (N, 7), without the temperature."""
         weights = np.asarray(self.weights)
         if self.linear:
             return np.tensordot(weights, answers, 1).astype(np.float32)
@@ -34,11 +34,11 @@ class Pooling:
 
 @dataclass(frozen=True)
 class CrowdPooling:
-    """How the crowd's heads of M members answer for other faces than those that they were trained on.
+    """Pooling of the crowd heads of M members, with a correction for the class frequencies of train.
 
-    After the temperature each probability is divided by how often people named that expression in train, to a power
-    between 0 (not at all) and 1 (as if all expressions were equally frequent): Saerens et al. 2002,
-    doi:10.1162/089976602753284446.
+    After the temperature, each probability is divided by prior ** prior_power, where the prior is the mean vote share
+    of the class in train. Power 0 changes nothing. Power 1 assumes that all expressions are equally frequent (Saerens
+    et al. 2002, doi:10.1162/089976602753284446).
     """
 
     pooling: Pooling
@@ -47,15 +47,15 @@ class CrowdPooling:
 
     @property
     def shift(self) -> tuple[float, ...]:
-        """What is added to the logarithms (7,)."""
+        """The values to add to the log-probabilities, (7,)."""
         return tuple(float(-self.prior_power * np.log(share)) for share in self.prior)
 
     def __call__(self, answers: Float32Array) -> Float32Array:
-        """Return probabilities (N, 7) of members' probabilities (M, N, 7)."""
+        """Combine members' probabilities (M, N, 7) into (N, 7)."""
         return softmax(logarithms(self.pooling(answers)) + np.array(self.shift, np.float32))
 
 
 def mean_prior(priors: list[tuple[float, ...]], weights: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the weighted geometric mean of members' priors (7,), of sum 1: pooled logarithms have that of theirs."""
+    """Return the weighted geometric mean of members' priors (7,), with sum 1. It fits the mean of log-probabilities."""
     powers = np.exp(np.average(np.log(np.array(priors)), axis=0, weights=weights))
     return tuple(float(share) for share in powers / powers.sum())

@@ -1,4 +1,4 @@
-"""How much each member counts. Every choice is made on `valid`, and judged on images it was not made on."""
+"""Choose the weights of members on `valid`, and score each choice on images that it was not fitted to."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from emotify.evaluation.temperature import fit_temperature
 
 FOLDS = 5
 BAGS = 20
-ROUNDS = 20  # members that a bag adds to those it begins with
-RIDGE = 0.01  # nats for a squared distance of 1 from equal weights
-SMALLEST_SHARE = 0.1  # of an equal weight; below it a member costs its whole time for next to nothing
+ROUNDS = 20  # members that each bag adds to its first ones
+RIDGE = 0.01  # penalty in nats for a squared distance of 1 from equal weights
+SMALLEST_SHARE = 0.1  # of an equal weight; a member below it costs its full time and adds almost nothing
 
 
 Contender = Method | Literal["best member"]
-BEST: Literal["best member"] = "best member"  # all weight to the most accurate: what an ensemble has to beat
-FITTED = (Method.WEIGHTED, Method.GREEDY)  # the methods whose weights are learnt
+BEST: Literal["best member"] = "best member"  # all weight on the most accurate member; an ensemble should beat it
+FITTED = (Method.WEIGHTED, Method.GREEDY)  # the methods that fit weights
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The two numbers by which ensembles are compared."""
+    """The two scores to compare ensembles by."""
 
     accuracy: float
     nll: float
@@ -37,40 +37,43 @@ class Headline:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a method came to."""
+    """The result of one method."""
 
     method: Contender
     pooling: Pooling
-    fitted: Headline  # on the images it was fitted to
-    held_out: Float32Array  # (N, 7), the same images, each answered by a fit to the other folds
-    cross_fitted: Headline  # of that
+    fitted: Headline  # scores on the images that the method was fitted to
+    held_out: Float32Array  # (N, 7), cross-fitted probabilities: each fold by a fit to the other folds
+    cross_fitted: Headline  # scores of held_out
 
     @property
     def members(self) -> int:
-        """How many members have a weight."""
+        """The number of members with a weight above 0."""
         return sum(weight > 0 for weight in self.pooling.weights)
 
     def document(self) -> dict[str, Any]:
-        """Return the trial as JSON has it."""
+        """Return the trial for JSON."""
         scores = {"valid": vars(self.fitted), "cross_fitted": vars(self.cross_fitted)}
         return {"method": self.method, "members": self.members, "weights": list(self.pooling.weights), **scores}
 
 
 def attempt(method: Contender, answers: Float32Array, labels: Int64Array, *, seed: int) -> Trial:
-    """Fit weights and temperature to members' probabilities (M, N, 7) and labels (N,), and score both ways."""
+    """Fit weights and temperature to members' probabilities (M, N, 7) and labels (N,).
+
+    Score the fit on the same images, and with cross-fitting over FOLDS folds.
+    """
     pooling = fit(method, answers, labels, seed=seed)
     held_out = np.empty(answers.shape[1:], np.float32)
     folds = _folds(labels, seed=seed)
     for fold in np.unique(folds):
         held = folds == fold
-        rest = ~held if not held.all() else held  # a single image is all there is
+        rest = ~held if not held.all() else held  # there is only one image
         fitted = fit(method, answers[:, rest], labels[rest], seed=seed)
         held_out[held] = fitted(answers[:, held])
     return Trial(method, pooling, _headline(pooling(answers), labels), held_out, _headline(held_out, labels))
 
 
 def fit(method: Contender, answers: Float32Array, labels: Int64Array, *, seed: int) -> Pooling:
-    """Return the weights that `method` gives members' probabilities (M, N, 7), and the temperature that suits them."""
+    """Fit the weights of `method` to members' probabilities (M, N, 7) and labels (N,), then fit the temperature."""
     if method is Method.WEIGHTED:
         weights = without_small(fit_weights(answers, labels))
     elif method is Method.GREEDY:
@@ -85,18 +88,18 @@ def fit(method: Contender, answers: Float32Array, labels: Int64Array, *, seed: i
 def with_weights(
     weights: NDArray[np.float64], answers: Float32Array, labels: Int64Array, *, linear: bool = False
 ) -> Pooling:
-    """Return the pooling of these weights (M,) with the temperature fitted."""
+    """Return a pooling with these weights (M,) and a fitted temperature."""
     shares = tuple(float(weight) for weight in weights)
     return Pooling(shares, fit_temperature(Pooling(shares, 1.0, linear).raw(answers), labels), linear)
 
 
 def fit_weights(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64]:
-    """Return the weights (M,), at least 0 and of sum 1, with the lowest NLL of the pool after its own temperature.
+    """Return the weights (M,), at least 0 with sum 1, that give the lowest NLL after the temperature.
 
-    Weights and temperature are found together: softmax(sum of v log p) with v >= 0 has weights v / sum(v) and
-    temperature 1 / sum(v), and its NLL is convex in v. Weights found at temperature 1 would reward members for their
-    confidence, which the temperature mends anyway. A small ridge draws v to equal weights, as in Breiman 1996 (Stacked
-    regressions) with the pull to the mean instead of zero, so that alike members share their weight.
+    Weights and temperature are fitted together: softmax(sum of v log p) with v >= 0 has weights v / sum(v) and
+    temperature 1 / sum(v), and its NLL is convex in v. Weights fitted at temperature 1 would prefer confident members,
+    although the temperature corrects confidence anyway. A small ridge penalty pulls v towards equal weights, so that
+    similar members share their weight. Breiman 1996 (Stacked regressions) does the same, but pulls towards zero.
     """
     from scipy.optimize import minimize
 
@@ -116,11 +119,12 @@ def fit_weights(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64
 
 
 def select_greedily(answers: Float32Array, labels: Int64Array, *, seed: int) -> NDArray[np.float64]:
-    """Return each member's share (M,) of what is selected with replacement (Caruana et al. 2004), over BAGS bags.
+    """Return weights (M,): how often greedy selection with replacement picks each member (Caruana et al. 2004).
 
-    Each bag starts with the best members by their NLL, as many as do best together, and adds the one that lowers the
-    NLL most, ROUNDS times. The bags are bootstraps of images and not, as in the paper, of its 2,000 members: halves of
-    a few members would force weight on weak ones. Pooled are log-probabilities, at the temperature that suits all.
+    The weights are the mean over BAGS bags. Each bag starts with the k members of lowest NLL, where k gives the lowest
+    pooled NLL. ROUNDS times, it adds the member that gives the lowest NLL, and it keeps the best selection. A bag is a
+    bootstrap of the images. The paper draws bags from its 2,000 members; with few members, this would force weight on
+    weak ones. The pooling uses log-probabilities, at the temperature fitted for equal weights.
     """
     generator = np.random.default_rng(seed)
     margins = (_margins(answers, labels) / fit(Method.MEAN, answers, labels, seed=seed).temperature).astype(np.float32)
@@ -130,13 +134,13 @@ def select_greedily(answers: Float32Array, labels: Int64Array, *, seed: int) -> 
 
 
 def without_small(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights (M,) with those below SMALLEST_SHARE of an equal one at 0, and the others of sum 1."""
+    """Set weights (M,) below SMALLEST_SHARE of an equal weight to 0, and scale the others to sum 1."""
     kept = np.where(weights < SMALLEST_SHARE / len(weights), 0.0, weights)
     return np.asarray(kept / kept.sum())
 
 
 def _selected(margins: Float32Array, counts: Int64Array) -> NDArray[np.float64]:
-    """Return the shares (M,) that one bag selects; an image counts as often as the bootstrap drew it."""
+    """Return the weights (M,) that one bag selects. `counts` (N,) is how often the bootstrap drew each image."""
     drawn = counts > 0
     margins, chances = margins[:, drawn], counts[drawn] / counts.sum()
 
@@ -160,7 +164,7 @@ def _selected(margins: Float32Array, counts: Int64Array) -> NDArray[np.float64]:
 
 
 def _margins(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64]:
-    """Return log p minus the log p of the true class, (M, N, 7): the NLL of a softmax of it is its logarithmic sum."""
+    """Return log p minus log p of the true class, (M, N, 7). The logsumexp of a row is the NLL of its softmax."""
     scores = logarithms(answers).astype(np.float64)
     return scores - scores[:, np.arange(len(labels)), labels][:, :, None]
 
@@ -168,7 +172,7 @@ def _margins(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64]:
 def _nll_and_softmax(
     scores: NDArray[np.floating[Any]],
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-    """Return of margins (..., N, 7) the NLL (..., N) and the softmax."""
+    """Return the NLL (..., N) and the softmax (..., N, 7) of margins (..., N, 7)."""
     largest = scores.max(-1, keepdims=True)
     powers = np.exp(scores - largest)
     total = powers.sum(-1, keepdims=True)
@@ -176,7 +180,7 @@ def _nll_and_softmax(
 
 
 def _folds(labels: Int64Array, *, seed: int) -> Int64Array:
-    """Return the fold (N,) of each image: classes spread evenly, otherwise by chance."""
+    """Return the fold (N,) of each image: random, with each class spread evenly over the folds."""
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
     folds = np.empty(len(labels), np.int64)
     folds[order] = np.arange(len(labels)) % FOLDS

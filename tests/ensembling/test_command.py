@@ -114,7 +114,7 @@ def test_a_run_given_twice_is_counted_once(runs, tiny_csv, tmp_path):
     """With a word on it; what is left here is one member, which the conclusion tells."""
     result = invoke("ensemble", runs[0], runs[0], "--data", tiny_csv, "--out", tmp_path / "e")
     assert "counted once" in result.stderr
-    assert "An ensemble of one" in result.stdout
+    assert "An ensemble of one run" in result.stdout
     assert len(json.loads((tmp_path / "e" / "ensemble.json").read_text())["members"]) == 1
 
 

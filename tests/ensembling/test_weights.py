@@ -78,7 +78,7 @@ def test_weights_that_do_not_pay_are_not_taken():
     alone = combine(answers, LABELS, method=Method.WEIGHTED)
     assert alone.taken is BEST
     assert alone.pooling.weights == (1.0, *[0.0] * 12)
-    assert alone.conclusion.startswith("The ensemble is #1 alone")
+    assert alone.conclusion.startswith("The ensemble is only #1")
     assert not alone.worse_in()
 
 
@@ -87,7 +87,7 @@ def test_a_mean_that_is_worse_than_its_best_member_says_so_and_why():
     combination = combine(UNEQUAL[:2], LABELS)
     assert combination.taken is Method.MEAN
     assert "accuracy" in combination.worse_in()[0]
-    assert "points weaker than the best member and has 50% of the vote" in combination.conclusion
+    assert "points weaker than the best member and has 50% of the weight" in combination.conclusion
     assert combination.advice() in (Method.WEIGHTED, Method.GREEDY, BEST)
 
 
@@ -156,9 +156,9 @@ def test_what_a_member_adds_is_what_is_lost_without_it():
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        ({"model": "cnn", "seed": 1, "threads": 4}, "differ in nothing but their seed"),
+        ({"model": "cnn", "seed": 1, "threads": 4}, "differ only in their seed"),
         ({"model": "fnn", "seed": 0, "threads": 1}, "differ in model"),
-        ({"model": "cnn", "seed": 1, "threads": 1, "mixup": 0.0}, "differ in nothing but their seed"),
+        ({"model": "cnn", "seed": 1, "threads": 1, "mixup": 0.0}, "differ only in their seed"),
         ({"model": "cnn", "seed": 0, "threads": 9}, "with the same seed"),
         ({}, "same answer)."),
     ],
