@@ -1,7 +1,7 @@
-"""What emotify takes from Matplotlib: the one place that imports it, so that it leaves nothing and prints nothing.
+"""Import Matplotlib without leaving files or printing messages. No other module imports it.
 
-Matplotlib keeps a list of the system's fonts below HOME, and says so while it makes it. The fonts that it brings are
-all that the figures need: Matplotlib 3.11 and later look for no others.
+Matplotlib saves a list of the system's fonts below HOME, and prints a message while it makes the list. The figures need
+only the fonts inside Matplotlib. Matplotlib 3.11 and later then search no others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from emotify.files import check_temporary_folder
 
 @contextmanager
 def _leaving_nothing() -> Iterator[None]:
-    """Let what is imported in the block keep its lists in a folder that is gone after it, and look for no fonts."""
+    """Give Matplotlib a temporary configuration folder during the block, and let it ignore the system's fonts."""
     logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
     check_temporary_folder()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -33,7 +33,7 @@ def _leaving_nothing() -> Iterator[None]:
 
 
 with _leaving_nothing():
-    from matplotlib import font_manager, rc_context  # noqa: F401 - the list of fonts is made as it is imported
+    from matplotlib import font_manager, rc_context  # noqa: F401 - the import makes the list of fonts
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one page that needs nothing else, and its figures as files."""
+"""Write the report of an evaluation: one self-contained HTML page, and its figures as files."""
 
 from __future__ import annotations
 
@@ -41,10 +41,14 @@ def write_report(
     with_images: bool,
     overwrite: bool,
 ) -> Path:
-    """Write index.html and the figures, as PNG and SVG, into `folder`, all or nothing, and return the page's path.
+    """Write index.html and the figures, as PNG and SVG, into `folder`. Return the path of the page.
 
-    images: those that were evaluated. data: what they are called, without a path. diversity: of the results, in their
-    order; None for one alone. Without `with_images` no face is in the report. Raises WriteError.
+    Either all files are written or none. Raises WriteError.
+
+    images: the evaluated images.
+    diversity: the diversity of the results, in their order; None for a single result.
+    data: the name of the data, without a path.
+    with_images: show example faces in the report.
     """
     files = report_files(leaderboard, images, diversity, data=data, with_images=with_images)
     write_folder(folder, files, overwrite=overwrite)
@@ -59,7 +63,7 @@ def report_files(
     data: str = "",
     with_images: bool,
 ) -> dict[str, bytes]:
-    """Return the report's files by name, the page last; the same evaluation gives the same bytes."""
+    """Return the files of the report as name -> content, the page last. The same evaluation gives the same bytes."""
     names = [short_name(result.model) for result in leaderboard.results]
     drawn = _draw(leaderboard, names, diversity)
     files = {
@@ -89,7 +93,7 @@ def _draw(leaderboard: Leaderboard, names: Sequence[str], diversity: Diversity |
 
 _INLINE: Final = {
     "reliability": "Accuracy over confidence, in bins",
-    "confidence": "How many right and wrong answers have which confidence",
+    "confidence": "Number of right and wrong predictions by confidence",
 }
 
 

@@ -1,4 +1,4 @@
-"""The picture of an explanation: a face, and what covering its parts does to the answer."""
+"""Draw an explanation: a face, and a heat map of how covering each part changes the probability."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from emotify.prediction.explanation import Explanation
 
 SIDE: Final = 480  # pixels of the enlarged face
-_FAINTEST: Final = 0.05  # a part that changes the probability by less stays pale
+_FAINTEST: Final = 0.05  # probability; if all changes are smaller, the map stays pale
 
 
 def draw_explanation(picture: npt.NDArray[np.uint8], explanation: Explanation, *, name: str) -> bytes:
-    """Return a PNG file: the enlarged face (SIDE, SIDE, 3), the same under its heat map, and what the colours mean."""
+    """Return a PNG file with the enlarged face (SIDE, SIDE, 3), the face under its heat map, and a legend.
+
+    picture: the enlarged face, uint8 RGB. name: the title of the heat map.
+    """
     reach = max(float(np.abs(explanation.drops).max()), _FAINTEST)
     with style():
         figure = new_figure(width=6.6, height=4.15)
@@ -41,9 +44,9 @@ def draw_explanation(picture: npt.NDArray[np.uint8], explanation: Explanation, *
 
 
 def _overlay(grey: npt.NDArray[np.uint8], shares: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """Colour a picture (S, S, 3) by shares (P, P) in -1..1 at P places that reach from edge to edge."""
+    """Colour a picture (S, S, 3) by shares (P, P) in -1..1. The P places reach from edge to edge."""
     places, side = len(shares), len(grey)
-    # The first and last places lie on the picture's edges, so half a cell of the map hangs over on each side.
+    # The first and last places are on the picture's edges, so half a cell of the map is outside on each side.
     box = (0.5, 0.5, places - 0.5, places - 0.5)
     small = Image.fromarray(shares.astype(np.float32))
     smooth = np.asarray(small.resize((side, side), Image.Resampling.BICUBIC, box=box)).clip(-1, 1)
@@ -51,21 +54,23 @@ def _overlay(grey: npt.NDArray[np.uint8], shares: npt.NDArray[np.floating]) -> n
 
 
 def _blend(grey: npt.NDArray[np.uint8], shares: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """Lay the colours of shares (H, W) in -1..1 over a picture (H, W, 3), the thicker the larger they are."""
+    """Blend the colours of shares (H, W) in -1..1 into a picture (H, W, 3). Larger shares are more opaque."""
     size = np.abs(shares)[..., None]
-    weight = 0.85 * size**2 * (3 - 2 * size)  # level at both ends: no edge shows where a share changes its sign
+    weight = (
+        0.85 * size**2 * (3 - 2 * size)
+    )  # slope 0 at both ends, so no edge is visible where a share changes its sign
     colours = _heat()((shares + 1) / 2)[..., :3] * 255
     return np.asarray(grey * (1 - weight) + colours * weight).round().astype(np.uint8)
 
 
 def _legend(axes: Axes, explanation: Explanation, *, reach: float) -> None:
-    """Draw the colours from what speaks against the label to what speaks for it, with the points that they mean."""
+    """Draw the colour scale from evidence against the label to evidence for it, with percentage points."""
     shares = np.linspace(-1, 1, 400)[None]
     axes.imshow(_blend(np.full((1, 400, 3), 200, np.uint8), shares), aspect="auto", extent=(-reach, reach, 0, 1))
     axes.set_yticks([])
-    against = f"speaks against {explanation.label}: +{100 * reach:.0f} points when covered"
-    decided = f"decided for {explanation.label}: −{100 * reach:.0f} points when covered"
-    axes.set_xticks((-reach, reach), [against, decided])
+    against = f"against {explanation.label}: +{100 * reach:.0f} points when covered"
+    supporting = f"for {explanation.label}: −{100 * reach:.0f} points when covered"
+    axes.set_xticks((-reach, reach), [against, supporting])
     left, right = axes.get_xticklabels()
     left.set_horizontalalignment("left")
     right.set_horizontalalignment("right")
@@ -75,7 +80,7 @@ def _legend(axes: Axes, explanation: Explanation, *, reach: float) -> None:
 
 
 def _heat() -> Colormap:
-    """Return blue for what speaks against an answer, and yellow to dark red for what it rests on."""
+    """Return the colour map: blue for evidence against an answer, yellow to dark red for evidence for it."""
     from emotify.reports.drawing import LinearSegmentedColormap
 
     blue, red = ("#0f2f86", "#2560d8", "#5fa0f5"), ("#ffc94d", "#f58a26", "#e0401a", "#a30d14")

@@ -1,4 +1,4 @@
-"""The figures of trainings, ensembles and evaluations, as PNG or SVG, and as SVG in the colours of a page."""
+"""Figures of trainings, ensembles and evaluations as PNG or SVG files, and as inline SVG for a page."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 TRAIN_COLOUR, VALID_COLOUR = "#8b8fa3", PALETTE["accent"]
 _INK, _QUIET = PALETTE["ink"], PALETTE["quiet"]
-_LARGEST_WITH_NUMBERS, _LARGEST_WITH_DECIMALS = 16, 8  # members in a heat map
-_PALE_BELOW = 0.3  # the deepest blue stands for no less disagreement than this, so that alike members look it
+_LARGEST_WITH_NUMBERS, _LARGEST_WITH_DECIMALS = 16, 8  # largest number of members in a heat map
+_PALE_BELOW = 0.3  # least disagreement of the deepest blue, so that similar members look similar
 _NAMES: Final = {colour: name for name, colour in PALETTE.items()}
 
 
@@ -64,12 +64,12 @@ def plot_history(epochs: Sequence[Mapping[str, float]], path: Path, *, title: st
 
 
 def plot_confusion(confusion: Int64Array, path: Path, *, title: str) -> None:
-    """Draw a confusion matrix (7, 7), rows the truth, coloured by the share of its row."""
+    """Draw a confusion matrix (7, 7), coloured by the share of the row, into a file. Rows are the truth."""
     save_figure(draw_confusion(confusion, title=title), path)
 
 
 def draw_confusion(confusion: Int64Array, *, title: str) -> Figure:
-    """Return a confusion matrix (7, 7), rows the truth, coloured by the share of its row."""
+    """Return a figure of a confusion matrix (7, 7), coloured by the share of the row. Rows are the truth."""
     figure = new_figure(width=5.6, height=5.0)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
@@ -89,12 +89,12 @@ def draw_confusion(confusion: Int64Array, *, title: str) -> Figure:
 
 
 def plot_disagreement(names: Sequence[str], diversity: Diversity, path: Path) -> None:
-    """Draw on which share of images each two members differ; see `draw_disagreement`."""
+    """Draw the disagreement of each pair of members into a file; see `draw_disagreement`."""
     save_figure(draw_disagreement(names, diversity), path)
 
 
 def draw_disagreement(names: Sequence[str], diversity: Diversity, *, split: str = "valid") -> Figure:
-    """Return a heat map (M, M) of how often members answer differently; each one's own accuracy on the diagonal."""
+    """Return a heat map (M, M) of the share of images on which members differ, with their accuracy on the diagonal."""
     count = len(names)
     side = count * float(np.interp(count, (2, 8, 16, 40), (1.0, 0.66, 0.5, 0.24)))  # inches
     size = float(np.interp(count, (2, 12, 40), (10, 9, 6.5)))  # points
@@ -102,7 +102,7 @@ def draw_disagreement(names: Sequence[str], diversity: Diversity, *, split: str 
     left = 0.2 + max(map(len, labels)) * size * 0.62 / 72
     width, height = max(left + side + 0.95, 3.6), side + 1.05
     figure = new_figure(width=width, height=height)
-    # Placed by hand: the constrained layout cuts the names beside an image of fixed aspect.
+    # Manual layout, because the constrained layout cuts the names beside an image of fixed aspect.
     figure.set_layout_engine("none")
     axes = figure.add_axes((left / width, 0.35 / height, side / width, side / height))
     off_diagonal = np.ma.masked_array(diversity.disagreement, np.eye(count, dtype=bool))
@@ -118,8 +118,10 @@ def draw_disagreement(names: Sequence[str], diversity: Diversity, *, split: str 
     axes.tick_params(which="both", length=0, labelcolor=_INK)
     axes.spines[:].set_visible(False)
     edge = 0.2 / width
-    figure.text(edge, 1 - 0.3 / height, "Images answered differently, %", fontsize=11, fontweight="bold", color=_INK)
-    note = f"on {split}; in grey a member's own accuracy" if count <= _LARGEST_WITH_NUMBERS else f"on {split}"
+    figure.text(
+        edge, 1 - 0.3 / height, "Images with different predictions, %", fontsize=11, fontweight="bold", color=_INK
+    )
+    note = f"on {split}; grey: a member's accuracy" if count <= _LARGEST_WITH_NUMBERS else f"on {split}"
     figure.text(edge, 1 - 0.52 / height, note, fontsize=8.5, color=_QUIET)
     bar = figure.add_axes(((left + side + 0.18) / width, 0.35 / height, 0.13 / width, side / height))
     figure.colorbar(image, cax=bar, format=lambda share, _: f"{100 * share:.0f}").outline.set_visible(False)
@@ -128,9 +130,9 @@ def draw_disagreement(names: Sequence[str], diversity: Diversity, *, split: str 
 
 
 def draw_reliability(bins: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin] = ()) -> Figure:
-    """Draw accuracy over confidence, bin by bin with its interval; on the diagonal a classifier keeps its word.
+    """Draw accuracy over confidence for each bin, with its interval. A calibrated classifier is on the diagonal.
 
-    `after` are the bins after a temperature.
+    after: the bins after temperature scaling.
     """
     with style():
         figure = new_figure(width=4.2, height=3.9)
@@ -138,9 +140,9 @@ def draw_reliability(bins: Sequence[ReliabilityBin], after: Sequence[Reliability
         axes.plot([0, 1], [0, 1], color=PALETTE["quiet"], linewidth=1, linestyle=(0, (4, 3)))
         low, high = zip(*(part.interval for part in bins), strict=True)
         axes.vlines([part.confidence for part in bins], low, high, color=PALETTE["soft"], linewidth=2.5)
-        _dots(axes, bins, label="as it answers", color=PALETTE["accent"], linewidth=0)
+        _dots(axes, bins, label="without temperature", color=PALETTE["accent"], linewidth=0)
         if after:
-            _dots(axes, after, label="after temperature", facecolor="none", edgecolor=PALETTE["warm"], linewidth=1.4)
+            _dots(axes, after, label="with temperature", facecolor="none", edgecolor=PALETTE["warm"], linewidth=1.4)
             axes.legend(frameon=False, loc="upper left", handletextpad=0.2, markerscale=0.8)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="Reliability")
         _per_cent(axes, x=True, y=True)
@@ -148,7 +150,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], after: Sequence[Reliability
 
 
 def draw_confidence(right: Int64Array, wrong: Int64Array) -> Figure:
-    """Draw how many right and wrong answers (B,) have a confidence in each of B equal parts of 0..1."""
+    """Draw the number of right and wrong predictions (B,) in B equal intervals of confidence."""
     with style():
         figure = new_figure(width=4.2, height=3.9)
         axes = figure.subplots()
@@ -184,7 +186,7 @@ def draw_classes(per_class: dict[str, ClassScores]) -> Figure:
 
 
 def draw_leaderboard(results: Sequence[Result], names: Sequence[str]) -> Figure:
-    """Draw each classifier's accuracy with its 95 % interval, in the order given."""
+    """Draw each classifier's accuracy with its 95 % interval, in the given order."""
     with style():
         figure = new_figure(width=6.4, height=0.9 + 0.34 * len(results))
         axes = figure.subplots()
@@ -203,8 +205,8 @@ def draw_leaderboard(results: Sequence[Result], names: Sequence[str]) -> Figure:
 
 
 def new_figure(*, width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches."""
-    # Figure and not pyplot: no global state, no window system.
+    """Return an empty figure; width and height are in inches."""
+    # Figure rather than pyplot, to have no global state and no window system.
     from emotify.reports.drawing import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=150)
@@ -212,7 +214,7 @@ def new_figure(*, width: float, height: float) -> Figure:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Give figures made in the block the house's fonts and colours, and take their texts as they are."""
+    """Apply emotify's fonts and colours to figures made in the block, without mathematics in their texts."""
     from emotify.reports.drawing import rc_context
 
     quiet, ink, line = PALETTE["quiet"], PALETTE["ink"], PALETTE["line"]
@@ -230,24 +232,24 @@ def style() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure, atomically, as what the path's ending says."""
+    """Write a figure atomically, in the format of the path's extension."""
     write_bytes(path, figure_bytes(figure, path.suffix.removeprefix(".")))
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """Return a figure as a `png` or `svg` file, the same bytes for the same picture."""
+    """Return a figure as a `png` or `svg` file. The same picture gives the same bytes."""
     from emotify.reports.drawing import rc_context
 
     buffer = io.BytesIO()
     names = ("Software",) if kind == "png" else ("Date", "Creator")
     with rc_context({"svg.hashsalt": "emotify", "svg.fonttype": "none"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in another script, which is drawn as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in another script is drawn as boxes
         figure.savefig(buffer, format=kind, metadata=dict.fromkeys(names))
     return buffer.getvalue()
 
 
 def inline_svg(name: str, content: bytes, *, label: str) -> Markup:
-    """Return a figure's SVG file as an svg element whose colours and font are the page's, and whose ids are its own."""
+    """Return a figure's SVG file as an svg element with the page's colours and font. Its ids start with `name`."""
     text = content.decode()
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)[0]
     body = text[text.index('<g id="figure_1">') : text.rindex("</svg>")]
@@ -273,7 +275,7 @@ def _write_cells(axes: Axes, diversity: Diversity, *, top: float, size: float) -
 
 
 def _heat() -> Colormap:
-    """Return pale to deep blue, and a light grey where there is nothing to show."""
+    """Return a colour map from pale to deep blue, with light grey for masked cells."""
     from emotify.reports.drawing import LinearSegmentedColormap
 
     heat = LinearSegmentedColormap.from_list("emotify", ("#eef3fd", "#bccdf1", "#7f9fe3", VALID_COLOUR))

@@ -1,4 +1,4 @@
-"""Names of models as they are shown."""
+"""Names of models and times, as reports show them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from emotify.files import printable
 
 
 def short_name(text: str) -> str:
-    """Return a model's name, printable, without the time that run folders begin with: it says little and is long."""
+    """Return a model's name, escaped, without the long time at the start of a run folder's name."""
     return re.sub(r"^\d{8}-\d{6}-", "", printable(text))
 
 
 def cut(name: str, length: int = 32) -> str:
-    """Return a name, no longer than `length`."""
+    """Return a name, cut to `length` characters."""
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""A page of pictures with their faces' boxes and expressions: one file, no script, nothing from elsewhere."""
+"""Write a page of pictures with the boxes and expressions of their faces: one HTML file without scripts or links."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from emotify.prediction.results import FaceResult, PictureResult
 
-SHOWN: Final = 5000  # pictures; browsers get slow with more
+SHOWN: Final = 5000  # pictures; browsers become slow with more
 _FAILURES_SHOWN: Final = 500
-_THUMBNAIL: Final = 320  # pixels, the longer side
+_THUMBNAIL: Final = 320  # pixels of the longer side
 _LABELS: Final = (*EMOTIONS, "uncertain")
 _STEPS: Final = (90, 70, 50)  # per cent
 
@@ -47,15 +47,15 @@ def thumbnail(image: Image) -> bytes:
 
 @dataclass
 class Gallery:
-    """Collects the cards of a page, on disk and not in memory; `top`: the expressions shown of each face."""
+    """The cards of a page, collected on disk rather than in memory. top: number of expressions to show per face."""
 
     cards: IO[bytes]
     top: int = 0
-    thumbnails: bool = False  # also small pictures of the faces of clips
+    thumbnails: bool = False  # also show small pictures of the faces in clips
     pictures: int = 0
-    read: int = 0  # pictures without a failure
+    read: int = 0  # readable pictures
     clips: int = 0
-    frames: int = 0  # of clips
+    frames: int = 0  # of all clips
     without_face: int = 0
     faces: Counter[str] = field(default_factory=Counter)  # label -> faces
     failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
@@ -65,7 +65,7 @@ class Gallery:
     _clip: Timeline | None = None
 
     def add(self, result: PictureResult, shown_path: str, small: bytes | None = None) -> None:
-        """Add a picture under the name `shown_path`, with its thumbnail if there is to be one."""
+        """Add a picture under the name `shown_path`. small: its thumbnail, a JPEG file, or None."""
         if self._clip is not None and (result.time is None or result.path != self._clip.path):
             self._end_clip()
         self.pictures += result.time is None
@@ -99,7 +99,7 @@ class Gallery:
     def write(self, file: IO[bytes], *, model: str, meaning: str, source: str = "") -> None:
         """Write the page.
 
-        model: the name of the one that was used. meaning: what its probabilities mean. source: what was predicted.
+        model: the name of the model. meaning: a sentence about its probabilities. source: the name of the input.
         """
         from emotify import __version__
 
@@ -126,9 +126,9 @@ _CARDS: Final = "<!-- cards -->"
 
 @contextmanager
 def new_gallery(folder: Path | None, *, top: int = 0, thumbnails: bool = False) -> Iterator[Gallery]:
-    """Give a gallery that keeps its cards in a file without a name, in the folder of the page: one disk to be full.
+    """Yield a gallery with a temporary file for its cards, in the folder of the page.
 
-    None: where the system keeps temporary files.
+    With both files on the same disk, only one disk can be full. None: use the system's folder for temporary files.
     """
     with tempfile.TemporaryFile(dir=folder) as cards:
         yield Gallery(cards, top, thumbnails)
@@ -169,7 +169,7 @@ def _face_values(result: PictureResult, face: FaceResult, number: int, top: int)
 
 
 def _rules() -> str:
-    """Return the style rules that filter: for every choice of expression and of confidence what is not to be seen."""
+    """Return the CSS rules of the filters: they hide cards for each choice of expression and confidence."""
     rules = []
     for label, step in product(("any", *_LABELS), ("any", *(f"c{step}" for step in _STEPS), "low")):
         if (label, step) == ("any", "any"):

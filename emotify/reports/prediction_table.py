@@ -1,4 +1,4 @@
-"""Predicted faces on a terminal: a row a face as they come, and what they come to."""
+"""Show predictions on a terminal: one row per face while they arrive, and a summary table."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ if TYPE_CHECKING:
 
 _GAP: Final = 2
 _LABEL, _BAR, _PER_CENT, _THEN = 10, 8, 5, 12  # columns
-_WHERE, _SIZE = 22, 9  # `1280x1280 at 1000,1000`, and `1280x1280`
+_WHERE, _SIZE = 22, 9  # columns of `1280x1280 at 1000,1000`, and of `1280x1280`
 _NAME_LEAST, _NAME_MOST = 8, 34
 _ROOM_FOR_WHERE, _ROOM_FOR_THEN = 96, 64
 _SUMMARY_BAR = 24
-_STRONG: Final = 0.7  # probability, from which on a label is bold
-_WEAK: Final = 0.5  # below which it is dim
+_STRONG: Final = 0.7  # lowest probability of a bold label
+_WEAK: Final = 0.5  # a label below this probability is dim
 
 
 @dataclass
 class FaceRows:
-    """Lays out results in columns that depend on the terminal's width alone, so that rows can be shown as they come.
+    """Layout of results in columns. It depends only on the terminal's width, so rows can be printed as they arrive.
 
-    Pictures are grouped by folder. `top`: the expressions of a face that are shown, each on a row; 0: the first, and
-    the second beside it. `plain`: nothing but ASCII, for terminals that know no more.
+    Pictures are grouped by folder.
+    top: the number of expressions to show per face, each on its own row. 0: the first, with the second beside it.
+    plain: use only ASCII characters, for terminals without Unicode.
     """
 
     width: int
@@ -54,13 +55,15 @@ class FaceRows:
         self._name = max(_NAME_LEAST, min(_NAME_MOST, room))
 
     def rows(self, result: PictureResult) -> Iterator[Text]:
-        """Yield the rows of one picture, with its folder's above them when it is another one."""
+        """Yield the rows of one picture. A row with its folder comes first when the folder changes."""
         yield from map(self._fit, self._rows(result))
 
     def _rows(self, result: PictureResult) -> Iterator[Text]:
         if self._folder is None:
             yield Text(self._heading(), style="dim")
-        folder = result.path.parent if result.time is None else result.path  # the frames of a clip are below its name
+        folder = (
+            result.path.parent if result.time is None else result.path
+        )  # the frames of a clip are grouped under its name
         if folder != self._folder:
             self._folder = folder
             shown = _folder_name(folder) if result.time is None else printable(folder)
@@ -82,7 +85,7 @@ class FaceRows:
             yield Text(" " * 2 * _GAP + f"only the first of its {result.frames} frames was read", style="dim")
 
     def _failure_rows(self, name: Text, result: PictureResult) -> Iterator[Text]:
-        """Yield why a picture could not be read, and what to do: never cut, below the name where it is long."""
+        """Yield the complete message of an unreadable picture: beside the name, or below it when it is too long."""
         begun = Text.assemble(name, " " * _GAP, (f"{result.status}:", "red"))
         message, indent = printable(result.message), " " * 2 * _GAP
         if begun.cell_len + 1 + cell_len(message) < self.width:
@@ -103,7 +106,7 @@ class FaceRows:
             label = face.label if rank == 0 and not self.top else expression
             colour = colour_of(label)
             row = Text.assemble(name if rank == 0 else " " * len(name))
-            # The bar has the colour: letters of one would not be read on every ground.
+            # Only the bar is coloured, because coloured letters are not readable on every background.
             row.append(self._cell(label, _LABEL), style=_strength(share) if rank == 0 and not face.uncertain else "")
             row.append(bar(share, _BAR, "" if label == UNCERTAIN else colour, plain=self.plain))
             row.append(self._cell(f"{share:{_PER_CENT}.0%}", _PER_CENT))
@@ -117,7 +120,7 @@ class FaceRows:
             yield row
 
     def _with_track(self, name: Text, track: int) -> Text:
-        """Put the number of a face at the end of the cell of its frame."""
+        """Put the number of a face at the end of the name's cell."""
         number = f"face {track}"
         return Text(name.plain[: len(name) - len(number) - _GAP] + number + " " * _GAP)
 
@@ -142,12 +145,12 @@ class FaceRows:
 
 
 def _strength(share: float) -> str:
-    """Return the style of a label: a weak answer looks weaker than a strong one."""
+    """Return the style of a label: bold for a high probability, dim for a low one."""
     return "bold" if share >= _STRONG else "" if share >= _WEAK else "dim"
 
 
 def shorten(text: str, width: int, *, tail: float = 0.5, mark: str = "…") -> str:
-    """Cut the middle out of a text wider than `width` columns; `tail` of what is left is its end."""
+    """Replace the middle of a text wider than `width` columns by `mark`. `tail` is the share of its end (0..1)."""
     if cell_len(text) <= width:
         return text
     end = int((width - 1) * tail)
@@ -155,20 +158,20 @@ def shorten(text: str, width: int, *, tail: float = 0.5, mark: str = "…") -> s
 
 
 def bar(share: float, width: int, colour: str, *, plain: bool = False) -> Text:
-    """Draw a share of 0..1 as a bar of `width` columns."""
+    """Return a bar of `width` columns for a share in 0..1."""
     filled = round(share * width)
     full, empty = ("#", ".") if plain else ("━", "─")
     return Text.assemble((full * filled, colour), (empty * (width - filled), "dim"))
 
 
 def summary_table(summary: Summary, *, caption: str, plain: bool = False) -> Table:
-    """Show how many faces show each expression, the most frequent first; the caption says what probabilities mean."""
+    """Return a table of the number of faces per expression, the most frequent first."""
     table = Table(title="By expression", box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
     table.add_column("expression", no_wrap=True)
     table.add_column("faces", justify="right", no_wrap=True)
     table.add_column("share", no_wrap=True)
     for label, count in summary.expressions.most_common():
-        # The colour of uncertain is for pictures: on a light terminal it would not be seen.
+        # The colour of uncertain is for pictures, and invisible on a light terminal.
         share, colour = count / summary.faces, "" if label == UNCERTAIN else colour_of(label)
         drawn = bar(share, _SUMMARY_BAR, colour, plain=plain).append(f" {share:4.0%}")
         table.add_row(label, f"{count:,}", drawn)
@@ -181,6 +184,6 @@ def _folder_name(folder: Path) -> str:
 
 
 def _second(face: FaceResult) -> str:
-    """Return what came second, or what came first where that was too uncertain to say."""
+    """Return the second expression with its probability, or the first one when the face is uncertain."""
     name, share = face.ranked(2)[0 if face.uncertain else 1]
     return f"{name} {share:.0%}"

@@ -1,4 +1,4 @@
-"""Tables for the terminal: readable at 80 columns, and without colour."""
+"""Tables for the terminal. They fit 80 columns, and are readable without colour."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _TEMPERED = {"nll": "NLL", "brier": "Brier score", "ece": "ECE, equal-width", "e
 _GAINS = ("points", "p", "NLL")
 _PAIR = ("differ", "both wrong", "same", "Q", "r")
 _RECALL_BAR = 20  # columns
-_MOST_PAIRS = 45  # that are shown
-_ENDS = 5  # of a long list, shown at its beginning and at its end
+_MOST_PAIRS = 45  # largest number of pairs to show
+_ENDS = 5  # rows to show at the start and at the end of a long list
 
 
 def models_table(networks: Sequence[NetworkSize]) -> Table:
-    """Show name, parameters, multiply-accumulates, pixels and description of each network."""
-    table = _table("Models", ("model", "parameters", "MACs"), ("it sees", "what it is"))
+    """Return a table of each network's name, parameters, multiply-accumulates, input size and description."""
+    table = _table("Models", ("model", "parameters", "MACs"), ("input", "description"))
     for network in networks:
         sizes = (f"{network.parameters / 1e6:.2f} M", f"{network.macs / 1e6:.1f} M")
         pixels = f"{network.input_size}x{network.input_size}{', equalised' if network.equalise else ''}"
@@ -46,27 +46,28 @@ def models_table(networks: Sequence[NetworkSize]) -> Table:
 
 
 def leaderboard_table(leaderboard: Leaderboard) -> Table:
-    """Show each classifier's headline scores, the most accurate first."""
+    """Return a table of each classifier's main scores, the most accurate first."""
     results = leaderboard.results
     split, n, clean = results[0].split, results[0].scores.n, results[0].clean
     numbers = ("accuracy", "95 % interval", "macro F1", "NLL", "ECE")
-    title = f"{_asked(results, [result.head for result in results])} FER-2013's labels: {split} split, {n:,} images"
+    start = _title_start(results, [result.head for result in results])
+    title = f"{start} FER-2013's labels: {split} split, {n:,} images"
     table = _table(title, ("model", *numbers) if clean is None else ("model", *numbers, "clean"))
     for number, result in enumerate(results, 1):
         cells = [] if result.clean is None else [f"{result.clean.scores.accuracy:.2%}"]
         table.add_row(Text(f"#{number} ").append(_name(result.model)), *_headline(result.scores), *cells)
     if clean is not None:
-        table.caption = f"clean: accuracy on the {clean.scores.n:,} images whose pixels are not in train"
+        table.caption = f"clean: accuracy on the {clean.scores.n:,} images that are not in train"
     return table
 
 
 def crowd_table(leaderboard: Leaderboard) -> Table:
-    """Show how each classifier agrees with FER+'s annotators, the most accurate first; one at least has votes."""
+    """Return a table of the scores against FER+'s votes, the most accurate first. At least one result needs votes."""
     results = leaderboard.by_crowd()
     crowds = [result.crowd for result in results if result.crowd is not None]
     first = crowds[0]
-    asked = _asked(results, [one.head for one in crowds])
-    title = f"{asked} FER+'s votes: {results[0].split} split, {first.scores.n:,} images"
+    start = _title_start(results, [one.head for one in crowds])
+    title = f"{start} FER+'s votes: {results[0].split} split, {first.scores.n:,} images"
     several = len({one.head for one in crowds}) > 1  # else the title names the head
     table = _table(
         title,
@@ -79,27 +80,27 @@ def crowd_table(leaderboard: Leaderboard) -> Table:
         head = [one.head] if several else []
         table.add_row(name, *head, *numbers, f"{one.cross_entropy:.3f}", f"{one.agreement.error:.3f}")
     table.caption = (
-        "majority: accuracy against the expression that most annotators named, by the filter of FER+'s authors; "
-        f"8 classes: with contempt, which is never answered, {first.n_with_contempt:,} images; CE: cross-entropy to "
-        f"the shares of the votes, at least {first.entropy:.3f}; gap: mean distance between the confidence and the "
-        "share of people who agree"
+        "majority: accuracy against the expression that most annotators named, on the images that FER+'s authors "
+        f"keep; 8 classes: the same with contempt, which no model predicts, {first.n_with_contempt:,} images; CE: "
+        f"cross-entropy to the vote shares, at least {first.entropy:.3f}; gap: mean difference between the "
+        "confidence and the share of people who agree"
     )
     return table
 
 
-def _asked(results: Sequence[Result], heads: Sequence[Head]) -> str:
-    """Return the beginning of a title: which head was asked, where all models answered with the same."""
+def _title_start(results: Sequence[Result], heads: Sequence[Head]) -> str:
+    """Return the start of a title. It names the head when all models use the same head."""
     one = f"head {heads[0]}, against" if len(set(heads)) == 1 else "against"
     return f"Leaderboard, {one}" if len(results) > 1 else one[0].upper() + one[1:]
 
 
 def pairs_table(leaderboard: Leaderboard) -> Table:
-    """Show for each pair of classifiers the difference in accuracy and whether it could be chance."""
+    """Return a table of the difference in accuracy of each pair of classifiers, with a significance test."""
     return _pairs("Differences in accuracy", leaderboard.results, leaderboard.pairs)
 
 
 def crowd_pairs_table(leaderboard: Leaderboard) -> Table:
-    """Show for each pair of classifiers the difference in accuracy against the majority of FER+."""
+    """Return a table of the difference in accuracy against FER+'s majority of each pair of classifiers."""
     return _pairs("Differences in accuracy against FER+'s majority", leaderboard.by_crowd(), leaderboard.crowd_pairs)
 
 
@@ -111,20 +112,20 @@ def _pairs(title: str, results: Sequence[Result], pairs: Sequence[Comparison]) -
 
 
 def recipes_table(leaderboard: Leaderboard) -> Table:
-    """Show what each recipe comes to over its seeds, the most accurate first."""
+    """Return a table of each recipe's accuracy over its seeds, the most accurate first."""
     table = _table("Over seeds", ("recipe", "runs", "accuracy", "deviation"), ("each",))
     for number, one in enumerate(leaderboard.recipes, 1):
         each = " ".join(f"{100 * accuracy:.2f}" for accuracy in one.accuracies)
         numbers = (str(len(one.accuracies)), f"{one.mean:.2%}", f"{100 * one.deviation:.2f}")
         table.add_row(Text(f"#{number} {printable(one.recipe)}"), *numbers, each)
     table.caption = (
-        "a recipe: runs that differ in nothing but seed and machine; options that all have alike are not named"
+        "recipe: runs that differ only in seed and machine; its name leaves out the options that all runs share"
     )
     return table
 
 
 def recipe_pairs_table(leaderboard: Leaderboard) -> Table:
-    """Show for each pair of recipes the difference in accuracy and whether it could be chance."""
+    """Return a table of the difference in accuracy of each pair of recipes, with a significance test."""
     rows = [(pair.difference, pair.difference_ci95, pair.p_holm, pair.better) for pair in leaderboard.recipe_pairs]
     table = _differences("Differences between recipes", len(leaderboard.recipes), rows)
     table.caption = f"interval and p: t-test over images and seeds{_pairs_note(len(rows))}"
@@ -132,17 +133,17 @@ def recipe_pairs_table(leaderboard: Leaderboard) -> Table:
 
 
 def _differences(title: str, count: int, rows: Sequence[tuple[float, Interval, float, str | None]]) -> Table:
-    """Show (difference, interval, p, better) of pairs of `count` things, which are in falling order.
+    """Return a table of (difference, interval, p, better) for all pairs of `count` things, the best thing first.
 
-    rows: of every pair. Of very many, those with the first alone are shown.
+    With too many pairs, show only the pairs with the first thing.
     """
     table = _table(title, ("pair", "points", "95 % interval", "p"), ("verdict",))
-    # Names may repeat, places do not; the pairs are in the order of the results.
+    # Places and not names, because names may repeat. The pairs have the order of the results.
     places = itertools.combinations(range(1, count + 1), 2)
     for (a, b), (difference, interval, p, better) in zip(places, rows, strict=True):
         if a > 1 and len(rows) > _MOST_PAIRS:
             break
-        verdict = Text("not told apart", style="dim") if better is None else Text(f"#{a} is better", style="green")
+        verdict = Text("could be chance", style="dim") if better is None else Text(f"#{a} is better", style="green")
         low, high = (100 * end for end in interval)
         table.add_row(f"#{a} - #{b}", f"{100 * difference:+.2f}", f"{low:+.2f} to {high:+.2f}", _p_value(p), verdict)
     return table
@@ -150,11 +151,11 @@ def _differences(title: str, count: int, rows: Sequence[tuple[float, Interval, f
 
 def _pairs_note(pairs: int) -> str:
     corrected = f", corrected for {pairs} pairs (Holm)" if pairs > 1 else ""
-    return corrected + (". The pairs without #1 are in --json" if pairs > _MOST_PAIRS else "")
+    return corrected + ("; --json has the pairs without #1" if pairs > _MOST_PAIRS else "")
 
 
 def scores_table(result: Result) -> Table:
-    """Show all of a classifier's scores: the interval where there is one, and what a temperature would change."""
+    """Return a table of all scores of a classifier, with intervals and the scores after temperature scaling."""
     scores, intervals, after = result.scores, result.intervals, result.calibration
     title = (
         f"{printable(result.model)}, head {result.head}, against FER-2013's labels: {scores.n:,} {result.split} images"
@@ -179,19 +180,19 @@ def scores_table(result: Result) -> Table:
 
 
 def _scores_notes(result: Result) -> list[str]:
-    notes = [f"interval: Wilson's for accuracy, of {RESAMPLES:,} resamples of the images for the others"]
+    notes = [f"interval: Wilson's for accuracy, else a bootstrap with {RESAMPLES:,} resamples of the images"]
     if (after := result.calibration) is not None:
-        folds = "; as it is valid that is scored, each fifth has that of the others"
+        folds = "; on valid itself, each of 5 folds uses the temperature of the others"
         fitted = f"temperature: {after.temperature:.3f}, fitted on valid"
         notes.append(fitted + folds if after.cross_fitted else fitted)
     if (clean := result.clean) is not None:
-        near = f"; {clean.near_duplicates:,} of these look nearly the same as one" if clean.near_duplicates else ""
-        notes.append(f"clean: the {clean.scores.n:,} images whose pixels are not in train{near}")
+        near = f"; {clean.near_duplicates:,} of them are nearly the same as one" if clean.near_duplicates else ""
+        notes.append(f"clean: the {clean.scores.n:,} images that are not in train{near}")
     return notes
 
 
 def class_table(scores: Scores, *, title: str, plain: bool = False) -> Table:
-    """Show precision, recall, F1 and support of each expression; `plain`: with nothing but ASCII."""
+    """Return a table of precision, recall, F1 and support of each expression. plain: use only ASCII characters."""
     table = _table(title, ("expression", "precision", "recall", "F1", "images"), ("recall",))
     for name, row in scores.per_class.items():
         bar = Text(("#" if plain else "━") * round(row.recall * _RECALL_BAR), style="blue")
@@ -200,7 +201,7 @@ def class_table(scores: Scores, *, title: str, plain: bool = False) -> Table:
 
 
 def confusion_table(confusion: Int64Array, *, title: str) -> Table:
-    """Show a confusion matrix (7, 7) as per cent of each true class, shaded by it, with the row's count."""
+    """Return a table of a confusion matrix (7, 7) in per cent of each true class, with the row's number of images."""
     table = _table(title, ("truth", *EMOTIONS, "images"))
     table.columns[0].min_width = None
     totals = confusion.sum(1)
@@ -211,12 +212,12 @@ def confusion_table(confusion: Int64Array, *, title: str) -> Table:
             for column, share in enumerate(shares)
         ]
         table.add_row(name, *cells, f"{totals[row]:,}")
-    table.caption = Text("rows: truth; columns: predicted, per cent of the row; [right]")
+    table.caption = Text("rows: truth; columns: prediction, in per cent of the row; [right]")
     return table
 
 
 def members_table(names: Sequence[str], combination: Combination) -> Table:
-    """Show each member's scores on `valid` and, last, the ensemble's."""
+    """Return a table of each member's scores on `valid` and, last, the ensemble's."""
     table = _table("Ensemble, on valid", ("member", "accuracy", "95 % interval", "macro F1", "NLL", "ECE"))
     for number, (name, scores) in enumerate(zip(names, combination.member_scores, strict=True), 1):
         table.add_row(Text(f"#{number} ").append(_name(name)), *_headline(scores))
@@ -225,17 +226,17 @@ def members_table(names: Sequence[str], combination: Combination) -> Table:
     diversity = combination.diversity
     table.caption = f"temperature {combination.pooling.temperature:.3f}, fitted on valid"
     if len(names) > 1:
-        what = "what pooling gains" if combination.pooling.linear else "their mean KL from the pool"
+        what = "gain of pooling" if combination.pooling.linear else "their mean KL from the pool"
         table.caption += (
-            f"; before it: NLL {diversity.pooled_nll:.3f} = members' mean {diversity.member_nll:.3f} - "
-            f"{what} {diversity.gain:.3f}. Every member is wrong on {diversity.all_wrong:.1%} of images; at least one "
+            f"; before temperature: NLL {diversity.pooled_nll:.3f} = mean of members {diversity.member_nll:.3f} - "
+            f"{what} {diversity.gain:.3f}. All members are wrong on {diversity.all_wrong:.1%} of images; at least one "
             f"is right on {diversity.oracle_accuracy:.1%}"
         )
     return table
 
 
 def crowd_members_table(names: Sequence[str], crowd: CrowdCombination) -> Table:
-    """Show how each member's crowd head and, last, the ensemble's agree with FER+'s annotators on `valid`."""
+    """Return a table of the crowd scores of each member and, last, of the ensemble on `valid`."""
     table = _table("Crowd heads, on valid", ("member", "majority", "95 % interval", "balanced", "CE"))
     rows = [
         (Text(f"#{number} ").append(_name(name)), one)
@@ -246,27 +247,27 @@ def crowd_members_table(names: Sequence[str], crowd: CrowdCombination) -> Table:
         numbers = (f"{scores.accuracy:.2%}", _range(scores.accuracy_ci95), f"{scores.balanced_accuracy:.2%}")
         table.add_row(name, *numbers, f"{one.cross_entropy:.3f}")
     table.caption = (
-        f"against FER+'s majority, {crowd.scores.scores.n:,} images; CE: cross-entropy to the shares of the votes; "
-        f"temperature {crowd.pooling.temperature:.3f}, fitted to them"
+        f"against FER+'s majority, {crowd.scores.scores.n:,} images; CE: cross-entropy to the vote shares; "
+        f"temperature {crowd.pooling.temperature:.3f}, fitted to the vote shares"
     )
     return table
 
 
 def methods_table(combination: Combination) -> Table:
-    """Show what each way of combining came to, on the images it was fitted to and on others."""
+    """Return a table of the scores of each method, on the images that it was fitted to and cross-fitted."""
     table = _table("Methods, on valid", ("method", "members", "accuracy", "NLL", "cross-fitted", "NLL"), ("",))
     for method, trial in combination.trials.items():
         fitted, crossed = trial.fitted, trial.cross_fitted
         taken = method is combination.taken
         numbers = (f"{fitted.accuracy:.2%}", f"{fitted.nll:.4f}", f"{crossed.accuracy:.2%}", f"{crossed.nll:.4f}")
-        mark = "taken" if taken else ""
+        mark = "used" if taken else ""
         table.add_row(Text(method, style="bold" if taken else ""), str(trial.members), *numbers, mark)
-    table.caption = "cross-fitted: each fifth of the images answered by what was fitted to the other four"
+    table.caption = "cross-fitted: each of 5 folds of the images is scored with a fit to the other folds"
     return table
 
 
 def gains_table(names: Sequence[str], diversity: Diversity) -> Table:
-    """Show each member's weight, and what the ensemble would lose without it."""
+    """Return a table of each member's weight, and of the ensemble's loss without this member."""
     table = _table("What each member adds", ("member", "weight", *_GAINS))
     for number, (name, weight, gain) in enumerate(zip(names, diversity.weights, diversity.marginal, strict=True), 1):
         numbers = ["-"] * len(_GAINS)
@@ -274,16 +275,16 @@ def gains_table(names: Sequence[str], diversity: Diversity) -> Table:
             numbers = [f"{100 * gain.accuracy:+.2f}", f"{gain.mcnemar_p:.2g}", f"{gain.nll:+.4f}"]
         share = f"{100 * weight:.1f} %" if weight else "dropped"
         table.add_row(Text(f"#{number} ").append(_name(name)), share, *numbers)
-    table.caption = "points of accuracy and NLL of the ensemble, less those without the member; p: McNemar's"
+    table.caption = "points (of accuracy) and NLL: the ensemble minus the ensemble without the member; p: McNemar's"
     return table
 
 
 def diversity_table(diversity: Diversity) -> Table:
-    """Show how much the members of each pair differ, the most alike first; of many pairs the ends."""
+    """Return a table of the differences of each pair, the most similar first. Of many pairs, show both ends."""
     correlation = diversity.error_correlation
     pairs = list(itertools.combinations(range(len(correlation)), 2))
     pairs.sort(key=lambda pair: -np.nan_to_num(correlation[pair], nan=-2))
-    table = _table("Pairs, on valid, the most alike first", ("pair", *_PAIR))
+    table = _table("Pairs, on valid, the most similar first", ("pair", *_PAIR))
     few = len(pairs) <= 2 * _ENDS
     for row, column in pairs if few else pairs[:_ENDS]:
         table.add_row(f"#{row + 1} #{column + 1}", *_pair_cells(diversity, (row, column)))
@@ -292,8 +293,8 @@ def diversity_table(diversity: Diversity) -> Table:
         for row, column in pairs[-_ENDS:]:
             table.add_row(f"#{row + 1} #{column + 1}", *_pair_cells(diversity, (row, column)))
     table.caption = (
-        "differ: % of images answered differently; both wrong: % of images; same: of those, % with the same wrong "
-        "answer; Q: Yule's; r: correlation of errors"
+        "differ: % of images with different predictions; both wrong: % of images; same: % of these with the same "
+        "wrong prediction; Q: Yule's; r: correlation of errors"
         + ("" if few else f"; all {len(pairs)} pairs are in ensemble.json")
     )
     return table
@@ -310,7 +311,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def _table(title: str | Text, numbers: Sequence[str], texts: Sequence[str] = ()) -> Table:
-    """Return an empty table: the first column is a name, the other `numbers` are flush right, `texts` left."""
+    """Return an empty table. The first of `numbers` is the name's column; the others align right, and `texts` left."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left", caption_justify="left")
     table.collapse_padding = True  # seven classes fit 80 columns
     table.add_column(numbers[0], justify="left", overflow="fold", min_width=12)
@@ -324,7 +325,7 @@ def _table(title: str | Text, numbers: Sequence[str], texts: Sequence[str] = ())
 def _share_cell(share: float, *, width: int, diagonal: bool) -> Text:
     per_cent = f"{100 * share:.0f}"
     text = f"[{per_cent}]" if diagonal else f"{per_cent} "
-    # More saturated, not darker: that reads the same on light and dark terminals, and the number needs no colour.
+    # More saturated rather than darker, which works on light and dark terminals. The number needs no colour.
     shade = ("", "#66717f", "#58789c", "#4377b5", "#2c70cd", "#0b62e6")[round(share * 5)]
     return Text(text.rjust(width), style=f"white on {shade}" if shade else "")
 

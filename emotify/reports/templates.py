@@ -1,4 +1,4 @@
-"""The pages' templates."""
+"""Load the HTML templates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def template(name: str) -> Template:
-    """Return the template of this name, which escapes whatever a name or a message may hold."""
+    """Return the template called `name`. It escapes HTML in names and messages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

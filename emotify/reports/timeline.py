@@ -1,4 +1,4 @@
-"""One clip on the page of predictions: which face showed which expression when."""
+"""The timeline of a clip on the page of predictions: the expressions of each face over time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from emotify.reports.names import clock
 if TYPE_CHECKING:
     from emotify.prediction.results import FaceResult, PictureResult
 
-TRACKS_SHOWN: Final = 40  # of a clip, those seen most often
-_BINS: Final = 600  # bars across: more cannot be told apart
+TRACKS_SHOWN: Final = 40  # faces of a clip to show: those in the most frames
+_BINS: Final = 600  # bars across; more would be too narrow to see
 _LABELS: Final = (*EMOTIONS, UNCERTAIN)
-_SIDE: Final = 72  # pixels of the picture of a face
-_MARGIN: Final = 0.25  # around its box, in parts of its sides
+_SIDE: Final = 72  # pixels of a face's picture
+_MARGIN: Final = 0.25  # around the box of a face, as a share of its side
 
 
 @dataclass
 class Track:
-    """What one face showed: nine bytes a frame."""
+    """The expressions of one face over time, in nine bytes per frame."""
 
     number: int
     times: array[float] = field(default_factory=lambda: array("f"))
@@ -39,7 +39,7 @@ class Track:
     best: tuple[float, float, tuple[float, float, float, float]] = (-1.0, 0.0, (0.0, 0.0, 0.0, 0.0))  # score, time, box
 
     def add(self, time: float, face: FaceResult) -> None:
-        """Take what the face shows in one frame."""
+        """Add the face's result of one frame."""
         self.times.append(time)
         self.labels.append(_LABELS.index(face.label))
         self.shares.append(face.probability)
@@ -59,7 +59,7 @@ class Timeline:
     tracks: dict[int, Track] = field(default_factory=dict)
 
     def add(self, result: PictureResult) -> None:
-        """Take the result of the next frame."""
+        """Add the result of the next frame."""
         self.frames += 1
         self.width, self.height, self.end = result.width, result.height, result.time or 0.0
         for face in result.faces:
@@ -67,7 +67,7 @@ class Timeline:
             self.tracks.setdefault(number, Track(number)).add(self.end, face)
 
     def values(self, *, faces: bool) -> dict[str, Any]:
-        """Return what the template shows; `faces`: with a small picture of each, for which the clip is read again."""
+        """Return the values for the template. faces: add a small picture of each face, which reads the clip again."""
         shown = sorted(self.tracks.values(), key=lambda track: -len(track.times))[:TRACKS_SHOWN]
         shown.sort(key=lambda track: track.number)
         pictures = self._pictures(shown) if faces else {}
@@ -104,7 +104,7 @@ class Timeline:
         }
 
     def _pictures(self, tracks: list[Track]) -> dict[int, bytes]:
-        """Cut the surest look of each face out of its frame, as JPEG; a frame that is gone has none."""
+        """Return track number -> JPEG of the face in its best frame, without the frames that are no longer readable."""
         from PIL import Image
 
         from emotify.prediction.video import frames_at
@@ -122,7 +122,7 @@ class Timeline:
 
 
 def _square(box: tuple[float, float, float, float], width: int, height: int) -> tuple[int, int, int, int]:
-    """Return a square around a box that lies in the picture, x0, y0, x1, y1."""
+    """Return a square (x0, y0, x1, y1) around a box, inside the picture."""
     x0, y0, x1, y1 = box
     side = round(min(max(x1 - x0, y1 - y0) * (1 + 2 * _MARGIN), width, height))
     left = round(min(max((x0 + x1 - side) / 2, 0), width - side))
@@ -131,7 +131,7 @@ def _square(box: tuple[float, float, float, float], width: int, height: int) -> 
 
 
 def _bars(track: Track, length: float, step: float) -> Iterator[dict[str, Any]]:
-    """Yield bars, in parts of 1000 of the width and 100 of the height: alike neighbours as one."""
+    """Yield bars for a drawing 1000 wide and 100 high. Merge neighbours with the same label and a similar height."""
     bins = min(_BINS, max(round(length / step), 1))
     places = [min(int((time + step * 1e-3) / length * bins), bins - 1) for time in track.times]
     merged: list[tuple[int, str, float]] = []
