@@ -52,14 +52,14 @@ def test_train_makes_one_run_folder(runs):
             assert image.width > 500
 
 
-def test_train_prints_the_folder_alone_on_stdout(tiny_csv, tmp_path):
+def test_train_prints_only_the_folder_on_stdout(tiny_csv, tmp_path):
     """Scripts can take stdout as the folder; the talk goes to stderr."""
     result = invoke("train", "--data", tiny_csv, "--model", "fnn", "--epochs", 1, "--batch-size", 32, "--out", tmp_path)
     assert Path(result.stdout.strip()).parent == tmp_path
     assert "next: emotify evaluate" in result.stderr
 
 
-def test_commands_to_go_on_with_can_be_pasted(monkeypatch):
+def test_suggested_commands_can_be_pasted(monkeypatch):
     """Quoted as the system's own shell wants it."""
     words = ("train", "--resume", r"my runs\a")
     assert next_command(*words) == r"emotify train --resume 'my runs\a'"
@@ -68,7 +68,7 @@ def test_commands_to_go_on_with_can_be_pasted(monkeypatch):
     assert next_command("predict", r"C:\R&D\a.onnx", "--jsonl") == r'emotify predict "C:\R&D\a.onnx" --jsonl'
 
 
-def test_train_takes_a_saved_configuration(runs, tiny_csv, tmp_path):
+def test_train_reads_a_saved_configuration(runs, tiny_csv, tmp_path):
     """config.json reads back, and an option beside it wins."""
     options = ("--data", tiny_csv, "--config", runs[0] / "config.json", "--seed", 7, "--out", tmp_path)
     folder = Path(invoke("train", *options).stdout.strip())
@@ -76,7 +76,7 @@ def test_train_takes_a_saved_configuration(runs, tiny_csv, tmp_path):
     assert after == {**before, "seed": 7}
 
 
-def test_train_without_an_epoch_measures_normalisation_alone(runs, tiny_csv, tmp_path):
+def test_zero_epochs_only_estimate_batch_norm_statistics(runs, tiny_csv, tmp_path):
     """Its folder can be used as any other; there is no history to draw."""
     options = ("--model", "fnn", "--start-from", runs[0], "--epochs", 0, "--batch-size", 32, "--out", tmp_path)
     folder = Path(invoke("train", "--data", tiny_csv, *options).stdout.strip())
@@ -104,7 +104,7 @@ def test_train_without_an_epoch_measures_normalisation_alone(runs, tiny_csv, tmp
         (["--recipe", "slow"], "fast, standard, best"),
     ],
 )
-def test_options_that_cannot_be_meant_are_refused(words, told, tiny_csv, tmp_path):
+def test_invalid_options_are_refused(words, told, tiny_csv, tmp_path):
     """Exit 2, naming the option, and no folder."""
     result = invoke("train", "--data", tiny_csv, "--out", tmp_path / "runs", *words, code=2)
     assert told in result.stderr
@@ -126,14 +126,14 @@ def test_options_that_cannot_be_meant_are_refused(words, told, tiny_csv, tmp_pat
         (b'{"weight_decay": 1%s}' % (b"0" * 400), "--weight-decay"),
     ],
 )
-def test_configurations_that_cannot_be_meant_are_refused(content, told, tiny_csv, tmp_path):
+def test_invalid_configurations_are_refused(content, told, tiny_csv, tmp_path):
     """Unknown key, wrong type, key twice, not JSON, huge: exit 2 naming it."""
     path = tmp_path / "config.json"
     path.write_bytes(content)
     assert told in invoke("train", "--data", tiny_csv, "--config", path, code=2).stderr
 
 
-def test_the_first_five_mistakes_of_a_configuration_are_told_and_their_number(tiny_csv, tmp_path):
+def test_the_first_five_mistakes_of_a_configuration_are_listed_and_all_are_counted(tiny_csv, tmp_path):
     """Keys, values and keys that are there twice alike."""
     path = tmp_path / "config.json"
     path.write_text(
@@ -244,7 +244,7 @@ def test_the_command_that_resumes_is_quoted(toy_csv, tmp_path, monkeypatch):
     assert f"emotify train --resume '{run}'" in told
 
 
-def test_evaluate_json_is_the_contract(runs, tiny_csv):
+def test_evaluate_json_has_the_documented_keys(runs, tiny_csv):
     """`--json` has the promised keys, the most accurate first, and a pair for every two models."""
     document = json.loads(invoke("evaluate", *runs, "--data", tiny_csv, "--json").stdout)
     assert document["schema"] == 1
@@ -360,7 +360,7 @@ def test_ensemble_is_the_mean_of_its_members(ensemble, runs, tiny_csv):
     assert json.loads((other / "ensemble.json").read_text())["valid"]["nll"] == pytest.approx(document["valid"]["nll"])
 
 
-def test_ensemble_says_whether_it_helped(runs, tiny_csv, tmp_path):
+def test_ensemble_reports_whether_it_helped(runs, tiny_csv, tmp_path):
     """The report ends in a sentence, and the folder is never overwritten."""
     text = invoke("ensemble", *runs, "--data", tiny_csv, "--out", tmp_path / "e").stdout
     assert "members disagree on" in text
@@ -401,7 +401,7 @@ def test_evaluate_json_has_what_the_page_shows(onnx_file, tiny_csv):
     assert alone["diversity"] is None
 
 
-def test_the_models_inside_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
+def test_models_inside_the_package_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
     """`fast` is the file in the package, but where a model has that name; export asks where to."""
     from emotify.opening import packaged_models
 
@@ -416,7 +416,7 @@ def test_the_models_inside_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
     assert "fast has not finished" in invoke("evaluate", "fast", "--data", tiny_csv, code=5).stderr
 
 
-def test_export_says_what_the_file_costs(ensemble, tiny_csv, tmp_path):
+def test_export_reports_the_loss_of_the_file(ensemble, tiny_csv, tmp_path):
     """The scores of torch and of the file, in the document and, but for --quiet, on stderr."""
     words = ("export", ensemble, "--data", tiny_csv, "--precision", "fp16", "--out", tmp_path / "a.onnx")
     result = invoke(*words, "--json")
@@ -514,7 +514,7 @@ def test_faces_below_min_confidence_are_uncertain(onnx_file, class_folder):
         assert {**after, "label": before["label"], "top": None} == {**before, "top": None}
 
 
-def test_frames_that_were_not_read_are_told(onnx_file, tmp_path):
+def test_skipped_frames_are_reported(onnx_file, tmp_path):
     """An animation says in every output that its first frame was read."""
     frames = [Image.new("L", (48, 48), grey) for grey in (40, 120, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
@@ -541,7 +541,7 @@ def test_csv_cells_cannot_start_a_formula(onnx_file, class_folder, tmp_path, mon
     invoke("predict", "plain.png", "--model", onnx_file, "--csv", "out.csv", code=6)
 
 
-def test_names_that_are_no_text_come_back_whole(onnx_file, class_folder, tmp_path):
+def test_file_names_that_are_not_text_are_kept(onnx_file, class_folder, tmp_path):
     """Any name goes through JSON and back, and reaches the screen with its control characters escaped."""
     good = next(class_folder.rglob("*.png")).read_bytes()
     names = [b"caf\xe9.png", b"[red]x.png", b"a\x1b[31mb.png", b"new\nline.png", "r\u202etl.png".encode()]
@@ -557,7 +557,7 @@ def test_names_that_are_no_text_come_back_whole(onnx_file, class_folder, tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x00" * 9])
-def test_files_that_are_no_model_are_refused(content, class_folder, tmp_path):
+def test_files_that_are_not_models_are_refused(content, class_folder, tmp_path):
     """Empty, text, garbage: exit 5 naming the file."""
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
@@ -605,7 +605,7 @@ def test_an_empty_path_is_refused(words, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["face.png"]
 
 
-def test_outputs_are_tried_before_any_work(runs, ensemble, onnx_file, tmp_path, monkeypatch):
+def test_outputs_are_checked_before_any_work(runs, ensemble, onnx_file, tmp_path, monkeypatch):
     """Exit 6 for a place where nothing can be written, before data are read."""
     (tmp_path / "file").touch()
     nowhere, data = tmp_path / "file" / "below", ("--data", tmp_path / "no data")
@@ -637,7 +637,7 @@ def test_a_link_is_not_written_through_without_force(runs, onnx_file, class_fold
     assert not Path("nowhere").exists()
 
 
-def test_which_data_was_taken_is_told_where_nobody_named_it(onnx_file, tmp_path, monkeypatch):
+def test_the_data_that_was_found_is_reported(onnx_file, tmp_path, monkeypatch):
     """Drawn faces are never taken silently."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMOTIFY_DATA", "synthetic")
@@ -669,7 +669,7 @@ def test_a_closed_pipe_is_silent(onnx_file, class_folder):
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["predict", "-h"], ["predict", "missing.png", "--json"]])
-def test_what_stdout_still_holds_at_the_end_is_no_complaint(words):
+def test_a_closed_or_full_stdout_is_handled_at_the_end(words):
     """0 and silent where nobody reads, 6 where the disk is full, also after a command that failed itself."""
     command = [sys.executable, "-m", "emotify", *words]
     reading, writing = os.pipe()
@@ -683,7 +683,7 @@ def test_what_stdout_still_holds_at_the_end_is_no_complaint(words):
         assert ("cannot write to standard output" in result.stderr) == (stdout == full)
 
 
-def test_a_closed_pipe_does_not_hide_how_a_command_ended(monkeypatch):
+def test_a_closed_pipe_does_not_change_the_exit_code(monkeypatch):
     """What was decided before anything was written out stands, as that a gate failed."""
     reading, writing = os.pipe()
     os.close(reading)
@@ -696,7 +696,7 @@ def test_a_closed_pipe_does_not_hide_how_a_command_ended(monkeypatch):
 
 
 @pytest.mark.parametrize(("closed", "kept"), [("2>&-", 14), (">&-", 0), ("<&-", 14)])
-def test_streams_that_are_closed_get_nothing(closed, kept, onnx_file, class_folder, tmp_path):
+def test_nothing_is_written_to_closed_streams(closed, kept, onnx_file, class_folder, tmp_path):
     """Nothing that was for one of them turns up in another, or in a file."""
     words = f'exec "$0" -m emotify predict "$1" --model "$2" --jsonl --csv "$3" {closed}'
     command = ["sh", "-c", words, sys.executable, str(class_folder), str(onnx_file), str(tmp_path / "a.csv")]
@@ -713,7 +713,7 @@ def test_help_shows_examples_first():
         assert text.index("Examples:") < text.index("Options:"), text
 
 
-def test_the_first_lines_of_the_help_are_the_commands_own():
+def test_the_main_help_has_the_first_lines_of_each_command():
     """`emotify --help` shows them without loading the commands."""
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         assert command.help == command.loaded.help.partition("\n")[0], name

@@ -29,7 +29,7 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_links_lead_somewhere():
+def test_links_have_targets():
     """Every relative link of the repository's pages names a file that is there, and a heading in it."""
     root = DOCS.parent
     for page in (*root.glob("*.md"), *DOCS.glob("*.md"), *root.glob("research/*.md"), *root.glob("emotify/**/*.md")):
@@ -50,7 +50,7 @@ def test_the_research_log_is_dated_and_newest_first():
         assert "\n|---|" in entry, entry.partition("\n")[0]
 
 
-def test_every_guarantee_has_a_test_that_is_there():
+def test_every_guarantee_names_an_existing_test():
     """Each row of docs/guarantees.md names one; `::test_name` alone is in the file named before it."""
     tests, rows = (
         Path(__file__).parent,

@@ -93,7 +93,7 @@ def test_an_order_can_be_a_list():
 @pytest.mark.parametrize(
     "text", ["nonsense", "happy", "happy,tired", "1=happy,1=sad", "x=happy,2=sad", ",", "a" * 9999]
 )
-def test_what_is_no_order_is_refused(text):
+def test_an_invalid_class_order_is_refused(text):
     with pytest.raises(ValueError, match="is not a class order"):
         parse_class_order(text)
 

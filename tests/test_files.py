@@ -38,7 +38,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[" * 200_000, '{"a":' * 200_000])
-def test_what_is_no_json_is_a_value_error(content, tmp_path):
+def test_invalid_json_is_a_value_error(content, tmp_path):
     """Also what is nested without end."""
     path = tmp_path / "a.json"
     path.write_text(content)
@@ -57,7 +57,7 @@ def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path):
     assert (link.is_symlink(), target.read_bytes()) == (True, b"new")
 
 
-def test_a_name_as_long_as_a_system_allows_can_be_written(tmp_path):
+def test_the_longest_possible_name_can_be_written(tmp_path):
     """255 bytes, though far fewer characters."""
     path = tmp_path / ("\U0001f600" * 63 + ".md")
     write_bytes(path, b"new")
@@ -70,14 +70,14 @@ def test_unwritable_places_are_write_errors(tmp_path):
         write_bytes(tmp_path / "missing" / "a.json", b"")
 
 
-def test_a_drive_that_is_not_there_is_a_write_error(monkeypatch, tmp_path):
+def test_a_missing_drive_is_a_write_error(monkeypatch, tmp_path):
     """As Z: on Windows, of which no folder above is there either."""
     monkeypatch.setattr(Path, "is_dir", lambda _: False)
     with pytest.raises(WriteError, match="cannot write"):
         look_at_output(tmp_path / "a.csv")
 
 
-def test_the_folder_that_is_written_into_is_the_one_that_is_asked():
+def test_permissions_are_checked_on_the_folder_that_is_written_to():
     """A folder that is there needs no writable parent. As nobody, also in root's tests."""
     program = """
 import os, sys
@@ -225,7 +225,7 @@ def test_names_that_are_safe_on_any_system():
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")
 @pytest.mark.parametrize(("other", "size"), [(0, 2_000_000), (2_000_000, 10)])
-def test_a_full_disk_is_told_and_leaves_no_rest(other, size, tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(other, size, tmp_path):
     """Exit 6 naming path and free space; the previous file stays. Also for a file that waits in a buffer."""
     program = (
         "import sys; from pathlib import Path; from emotify.files import write_bytes\n"
@@ -246,7 +246,7 @@ def test_a_full_disk_is_told_and_leaves_no_rest(other, size, tmp_path):
     assert left == "b'old' ['a', 'b']"
 
 
-def test_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
+def test_a_lock_ends_with_its_process(tmp_path):
     """The second is told the holder's process id; after kill -9 the lock is free."""
     path = tmp_path / ".lock"
     program = (
@@ -275,6 +275,6 @@ def test_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
         ("caf\udce9", r"caf\udce9"),
     ],
 )
-def test_text_from_elsewhere_is_made_printable(text, shown):
+def test_foreign_text_is_escaped(text, shown):
     """Nothing that a terminal obeys, or that cannot be encoded, is printed."""
     assert printable(text) == shown

@@ -12,7 +12,7 @@ BOX_TOLERANCE = 1.0  # pixels
 PROBABILITY_TOLERANCE = 0.03
 
 
-def test_the_samples_are_answered_as_before():
+def test_predictions_for_the_samples_have_not_changed():
     """Boxes within a pixel, labels alike, probabilities within 0.03; remake with `python tests/make_golden.py`."""
     golden, answers = json.loads(GOLDEN.read_text()), answer_samples()
     assert answers.keys() == golden.keys()

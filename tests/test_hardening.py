@@ -43,7 +43,7 @@ def test_predict_works_in_odd_surroundings(script, class_folder, onnx_file, tmp_
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
 
 
-def test_two_runs_of_one_second_have_two_folders(tmp_path, monkeypatch):
+def test_two_runs_in_the_same_second_have_different_folders(tmp_path, monkeypatch):
     """Chance tells them apart, and who draws the same is told that the folder exists."""
 
     class Noon:
@@ -79,7 +79,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
-def test_weights_that_lie_are_refused(content, tmp_path):
+def test_weights_with_a_false_header_are_refused(content, tmp_path):
     """At once, by their header."""
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content)
@@ -90,7 +90,7 @@ def test_weights_that_lie_are_refused(content, tmp_path):
     assert time.process_time() - begun < 0.1
 
 
-def test_a_link_in_the_place_of_a_file_half_written_is_not_followed(tmp_path, monkeypatch):
+def test_a_link_in_place_of_a_temporary_file_is_not_followed(tmp_path, monkeypatch):
     """Even by one who could guess its random name."""
     victim, link = tmp_path / "victim", tmp_path / "link.tmp"
     victim.write_text("mine")

@@ -44,7 +44,7 @@ def test_help_loads_no_command():
 
 
 @pytest.mark.parametrize("options", [["--json"], ["--jsonl"], ["--truth", "none"]])
-def test_predict_loads_what_it_runs(options, onnx_file, class_folder):
+def test_predict_imports_only_what_it_needs(options, onnx_file, class_folder):
     """Predicting loads NumPy, Pillow and onnxruntime, also where it scores: no torch, no SciPy, nothing to draw."""
     picture = next(class_folder.rglob("*.png"))
     words = ["predict", str(picture), "--model", str(onnx_file), *options]
@@ -52,7 +52,7 @@ def test_predict_loads_what_it_runs(options, onnx_file, class_folder):
     assert loaded_by(code) == {"numpy", "PIL", "onnxruntime"}
 
 
-def test_the_library_loads_nothing_until_it_is_used():
+def test_the_library_imports_modules_at_first_use():
     """`import emotify` is free; the predictor brings what it runs, and no torch."""
     assert loaded_by("import emotify; emotify.__version__") == set()
     assert loaded_by("from emotify import find_pictures") == set()

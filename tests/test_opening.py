@@ -65,6 +65,6 @@ def test_a_model_in_the_folder_comes_before_the_one_inside(folder):
     assert resolve("fast").path == packaged_models()["fast"]
 
 
-def test_models_inside_go_by_their_names():
+def test_models_inside_the_package_have_their_own_names():
     """In tables, pages and JSON: not by the name of a file that nobody typed."""
     assert [open_session(path).name for path in packaged_models().values()] == ["default", "fast"]

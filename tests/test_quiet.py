@@ -126,14 +126,14 @@ def test_figures_are_drawn_where_home_cannot_be_written(tmp_path):
     check_quiet(tmp_path, code, home=Path(os.devnull) / "nowhere")
 
 
-def test_what_the_user_set_does_not_turn_telemetry_on(monkeypatch):
+def test_the_environment_cannot_turn_telemetry_on(monkeypatch):
     """Nothing is sent, whatever the environment says."""
     code = "import os, emotify; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
-def test_what_others_write_while_onnxruntime_is_loaded_is_kept():
+def test_stderr_lines_of_other_code_are_kept():
     """Only onnxruntime's own lines are left out of stderr."""
     code = (
         "import os\nfrom emotify.stderr import without_lines\n"
@@ -160,7 +160,7 @@ def imports_of(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-def test_one_place_imports_what_would_talk():
+def test_noisy_libraries_are_imported_in_one_place():
     """onnxruntime and Matplotlib are imported where they are kept quiet; scikit-learn, with joblib, is not."""
     package = Path(emotify.__file__).parent
     places = {
@@ -175,7 +175,7 @@ def test_one_place_imports_what_would_talk():
             assert places.get(name, place) == place or before == "import_onnxruntime()", (place, name)
 
 
-def test_readers_of_damaged_pictures_write_nothing_of_their_own(tmp_path):
+def test_picture_decoders_write_nothing_to_stderr(tmp_path):
     """libtiff would write lines to stderr, past Python; what it says becomes the message of the picture's row."""
     random.seed(0)
     drawn = Image.fromarray(np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)).convert("RGB")

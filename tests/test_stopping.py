@@ -109,7 +109,7 @@ def test_a_signal_in_a_destructor_is_not_lost(sent, word):
 
 
 @pytest.mark.parametrize(("sent", "code"), STOPS)
-def test_a_read_that_hangs_is_told_and_ends_at_the_first_signal(sent, code, pictures, tmp_path):
+def test_a_hanging_read_is_reported_and_ends_at_the_first_signal(sent, code, pictures, tmp_path):
     """The disk has gone under one picture of three: the file of lines keeps the first, and the way to go on is told."""
     lines = tmp_path / "out.jsonl"
     words = ["predict", pictures, "--faces", "whole", "--jsonl-file", lines, "--threads", "1"]
@@ -123,7 +123,7 @@ def test_a_read_that_hangs_is_told_and_ends_at_the_first_signal(sent, code, pict
     assert [json.loads(line)["path"] for line in lines.read_text().splitlines()] == [str(pictures / "0.png")]
 
 
-def test_a_picture_that_is_not_read_in_time_is_a_row_and_the_rest_goes_on(pictures):
+def test_a_picture_that_takes_too_long_is_a_row_with_status_timeout(pictures):
     """Its status is `timeout`; the process ends though its thread never does."""
     words = ["predict", pictures, "--faces", "whole", "--jsonl", "--timeout", "1", "--threads", "2"]
     with stuck_file(pictures / "1.png"):
@@ -134,7 +134,7 @@ def test_a_picture_that_is_not_read_in_time_is_a_row_and_the_rest_goes_on(pictur
     assert ended.code == 3
 
 
-def test_a_folder_that_cannot_be_listed_hangs_until_the_first_signal(tmp_path):
+def test_a_hanging_folder_listing_ends_at_the_first_signal(tmp_path):
     """A server that has gone holds up the listing itself, in the main thread."""
     with stuck_folder(tmp_path / "far"), started("predict", tmp_path / "far") as process:
         when_told(process, f"still listing {tmp_path / 'far'} after 10 s")

@@ -91,7 +91,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     ],
     ids=["train", "evaluate", "predict", "predict to a pipe", "export"],
 )
-def test_where_no_temporary_file_can_be_written_tmpdir_is_named_before_any_work(words, face):
+def test_without_a_temporary_folder_the_error_names_tmpdir(words, face):
     """Exit 6, and nothing is left. With TMPDIR the same command works."""
     if any(Path(place).is_relative_to(hidden) for place in (sys.executable, ROOT) for hidden in ("/tmp", "/var/tmp")):
         pytest.skip("emotify lies in the folder that is taken away")
@@ -112,7 +112,7 @@ def test_where_no_temporary_file_can_be_written_tmpdir_is_named_before_any_work(
     assert result.returncode == 0, result.stderr
 
 
-def test_a_full_folder_of_temporary_files_is_no_bug_of_compiling(tmp_path):
+def test_a_full_temporary_folder_is_reported_when_compiling(tmp_path):
     """What torch.compile needs and does not find is told in one line, exit 8."""
     script = f"""
         mount -t tmpfs -o size=4k none /mnt; head -c 4096 /dev/zero > /mnt/full; export TMPDIR=/mnt
@@ -128,7 +128,7 @@ def test_a_full_folder_of_temporary_files_is_no_bug_of_compiling(tmp_path):
 
 
 @pytest.mark.parametrize("words", [["predict", "{face}"], ["evaluate", "fast", "--data", "synthetic", "--json"]])
-def test_no_home_no_shared_memory_and_no_user_are_needed_or_told_of(words, face):
+def test_predict_needs_no_home_no_shared_memory_and_no_user_name(words, face):
     """Root may only be read, TMPDIR is full, the user has no name: -q prints the results and nothing else."""
     words = [word.format(face=face) for word in words] + ["-q"]
     script = """

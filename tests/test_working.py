@@ -25,7 +25,7 @@ def soon(monkeypatch):
     monkeypatch.setattr(working, "_FIRST_LINE", 0.05)
 
 
-def test_slow_work_is_told_in_lines(capsys):
+def test_slow_work_is_reported_in_lines(capsys):
     """Off a terminal, each after twice the time of the one before, with the time that is left."""
     with working.working(Messages(), "answering", total=400) as work:
         for _ in range(4):
@@ -45,7 +45,7 @@ def test_quick_work_and_quiet_commands_tell_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_line_says_what_is_known():
+def test_a_progress_line_shows_what_is_known():
     """With a total and without, and where nothing can be counted."""
     begun = time.monotonic() - 30
     assert (
@@ -57,7 +57,7 @@ def test_a_line_says_what_is_known():
     assert [clock(seconds) for seconds in (3.4, 99, 200, 7300)] == ["3 s", "99 s", "3 min", "2 h 2 min"]
 
 
-def test_watching_a_classifier_changes_no_answer(small_model):
+def test_progress_of_a_classifier_changes_no_result(small_model):
     """Some hundred images at a time, all of them, none of them; each is counted once."""
     session = open_session(small_model, threads=1)
     images = np.random.default_rng(0).integers(0, 256, (1100, 1, 48, 48), dtype=np.uint8)
@@ -69,7 +69,7 @@ def test_watching_a_classifier_changes_no_answer(small_model):
     assert CountingClassifier(session, counted.append).answers(images[:0]).labels.shape == (0, 7)
 
 
-def test_predicting_into_a_pipe_is_told_too(small_model, class_folder, monkeypatch):
+def test_predicting_into_a_pipe_reports_progress(small_model, class_folder, monkeypatch):
     """On stderr; rows of stdout stay as they are."""
     monkeypatch.setattr(working, "_FIRST_LINE", 0.0001)
     shown = CliRunner().invoke(app, ["predict", str(class_folder), "--model", str(small_model), "--jsonl"])
@@ -78,7 +78,7 @@ def test_predicting_into_a_pipe_is_told_too(small_model, class_folder, monkeypat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no timers that interrupt")
-def test_an_interrupt_while_data_is_read_says_how_to_start_again(tmp_path):
+def test_an_interrupt_while_reading_data_says_how_to_start_again(tmp_path):
     """Nothing is trained yet, so there is nothing to resume, and no folder of a run."""
 
     def interrupt(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Small data in the challenge's format: two images of noise for each class and Usage."""
+"""Small data in FER-2013's format: two noise images for each class and Usage."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def content(rows: list[Row], to_csv: Callable[[Sequence[Row]], bytes]) -> bytes:
 
 @pytest.fixture
 def path(tmp_path: Path, content: bytes) -> Path:
-    """A fer2013.csv that is as it should be."""
+    """A correct fer2013.csv."""
     path = tmp_path / "fer2013.csv"
     path.write_bytes(content)
     return path
@@ -57,7 +57,7 @@ def path(tmp_path: Path, content: bytes) -> Path:
 
 @pytest.fixture
 def noise():
-    """Pictures that are all different, 48x48 grey."""
+    """Different grey 48x48 pictures."""
     generator = np.random.default_rng(0)
     return lambda: Image.fromarray(generator.integers(0, 256, (48, 48), dtype=np.uint8))
 
@@ -78,7 +78,7 @@ def fill(noise):
 
 @pytest.fixture
 def folder(tmp_path, fill):
-    """`train/` and `test/`, as most have it."""
+    """A data folder with `train/` and `test/`."""
     fill(tmp_path / "fer" / "train")
     fill(tmp_path / "fer" / "test", each=2)
     return tmp_path / "fer"

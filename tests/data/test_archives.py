@@ -1,4 +1,4 @@
-"""A csv in an archive is read as it is; an archive that means harm is refused."""
+"""A csv in an archive is read; a malicious archive is refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def link(name, target, kind=tarfile.SYMTYPE):
 
 @pytest.fixture
 def untouched(tmp_path, monkeypatch):
-    """A folder to work in, outside of which, and in which, nothing may appear."""
+    """A working folder. The test fails if files appear in it or outside of it."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -71,14 +71,14 @@ def test_a_gzipped_csv_is_read(untouched, content):
     check_whole(read_dataset(untouched / "fer2013.csv.gz"))
 
 
-def test_what_a_file_is_shows_in_its_bytes_not_its_name(untouched, content):
+def test_the_format_of_a_file_is_found_by_its_bytes(untouched, content):
     (untouched / "fer2013.csv").write_bytes(gzip.compress(content))
     check_whole(read_dataset(untouched / "fer2013.csv"))
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_the_csv_is_chosen_by_its_header_and_the_challenges_own_name(untouched, rows, content, to_csv, make):
-    """The challenge's archive holds other csv files too, and a Mac adds its own."""
+def test_the_csv_is_chosen_by_its_name_and_header(untouched, rows, content, to_csv, make):
+    """FER-2013's archive has other csv files, too, and macOS adds its own files."""
     files = [
         ("test.csv", b"pixels\n1 2 3\n"),
         ("__MACOSX/._fer2013.csv", b"\0\5\26\7"),
@@ -89,20 +89,20 @@ def test_the_csv_is_chosen_by_its_header_and_the_challenges_own_name(untouched, 
     check_whole(read_dataset(make(untouched / "challenge", files)))
 
 
-def test_an_archive_without_the_csv_names_what_it_has(untouched):
+def test_an_archive_without_the_csv_is_refused_with_its_file_names(untouched):
     path = make_zip(untouched / "fer.zip", [("a.csv", "x\n1\n"), ("b.csv", "y\n1\n")])
     with pytest.raises(InputError, match=r"no csv with the columns emotion, pixels, Usage: only a\.csv, b\.csv"):
         read_dataset(path)
 
 
-def test_an_archive_of_image_folders_is_to_be_unpacked(untouched):
+def test_an_archive_of_image_folders_is_refused(untouched):
     with pytest.raises(InputError, match="unpack it if it has folders of images"):
         read_dataset(make_zip(untouched / "fer.zip", [("train/happy/1.png", b"")]))
 
 
 @pytest.mark.parametrize("name", ["../../fer2013.csv", "/etc/fer2013.csv", "C:\\fer2013.csv"])
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_a_member_named_to_lie_elsewhere_is_never_written(untouched, content, make, name):
+def test_archive_members_are_never_written_to_disk(untouched, content, make, name):
     check_whole(read_dataset(make(untouched / "fer", [(name, content)])))
     assert sorted(path.name for path in untouched.iterdir()) == ["fer", "work"]
 
@@ -115,7 +115,7 @@ def test_links_and_devices_are_not_followed(untouched, content, kind):
         read_dataset(path)
 
 
-def test_a_symbolic_link_in_a_zip_is_a_small_file(untouched, content):
+def test_a_symbolic_link_in_a_zip_is_not_followed(untouched, content):
     (untouched / "secret.csv").write_bytes(content)
     info = zipfile.ZipInfo("fer2013.csv")
     info.external_attr = 0o120777 << 16
@@ -133,8 +133,8 @@ def test_an_encrypted_zip_is_refused(untouched, content):
 
 
 @pytest.mark.parametrize("pack", ["zip", "csv.gz", "tar.gz"])
-def test_a_bomb_is_refused_before_it_is_unpacked(untouched, content, monkeypatch, pack):
-    """Four million blank lines, packed a thousand times smaller, after a csv that is in order."""
+def test_a_decompression_bomb_is_refused(untouched, content, monkeypatch, pack):
+    """A correct csv, then four million blank lines, compressed by a factor of 1000."""
     bomb = content + b"\n" * 4_000_000
     path = untouched / f"fer.{pack}"
     if pack == "zip":
@@ -162,8 +162,8 @@ def test_too_many_members_are_refused(untouched, monkeypatch, make):
         read_dataset(make(untouched / "fer", [(f"{number}.txt", b"") for number in range(11)]))
 
 
-def test_a_million_members_are_refused_by_their_number(untouched):
-    """The number stands at the end of a zip: the table of its members, which may be huge, is not read."""
+def test_an_archive_of_a_million_members_is_refused_at_once(untouched):
+    """The end of a zip has the number, so the table of its members, which may be huge, is not read."""
     path = make_zip(untouched / "fer.zip", [("fer2013.csv", b"")])
     packed = bytearray(path.read_bytes())
     at = packed.index(b"PK\5\6")
@@ -173,7 +173,7 @@ def test_a_million_members_are_refused_by_their_number(untouched):
         read_dataset(path)
 
 
-def test_a_zip_in_a_zip_is_not_looked_into(untouched, content):
+def test_a_zip_inside_a_zip_is_not_opened(untouched, content):
     inner = make_zip(untouched / "inner.zip", [("fer2013.csv", content)]).read_bytes()
     with pytest.raises(InputError, match="no csv"):
         read_dataset(make_zip(untouched / "outer.zip", [("inner.zip", inner)]))
@@ -181,7 +181,7 @@ def test_a_zip_in_a_zip_is_not_looked_into(untouched, content):
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_an_archive_that_is_cut_off_is_refused(untouched, content, make, share):
+def test_a_truncated_archive_is_refused(untouched, content, make, share):
     path = make(untouched / "fer", [("fer2013.csv", content)])
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(InputError):

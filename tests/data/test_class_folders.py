@@ -1,4 +1,4 @@
-"""What class folders' names mean: numbers in the order of a data set, classes that are none of the seven."""
+"""Names of class folders: numbers in the order of a data set, and classes outside of the seven."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", 
 
 @pytest.fixture
 def numbered(tmp_path, fill):
-    """Make `test/` of classes named by numbers: 1 picture in the first, 2 in the second, and so on."""
+    """Make `test/` with numbered class folders: 1 picture in the first, 2 in the second, and so on."""
 
     def make(*numbers):
         for count, number in enumerate(numbers, 1):
@@ -29,7 +29,7 @@ def numbered(tmp_path, fill):
 
 
 def counts(folder, **rules):
-    """Return how many test images each expression has, and what was told."""
+    """Return the number of test images of each expression, and the warnings."""
     dataset = read_dataset(folder, scored=Split.TEST, rules=ClassRules(**rules))
     pairs = zip(EMOTIONS, dataset.splits[Split.TEST].counts().tolist(), strict=True)
     return {emotion: count for emotion, count in pairs if count}, dataset.warnings
@@ -47,7 +47,7 @@ def evaluate(*words: object, code: int = 0):
     return result
 
 
-def test_numbers_are_read_in_the_order_of_fer2013_and_this_is_said_each_time(numbered):
+def test_numbers_have_fer2013s_order_with_a_warning(numbered):
     told = "numbers are read in FER-2013's order: 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise, 6 neutral"
     result = evaluate("--data", numbered(*range(7)), "--quiet", "--json")
     assert told in result.stderr
@@ -55,32 +55,32 @@ def test_numbers_are_read_in_the_order_of_fer2013_and_this_is_said_each_time(num
     assert json.loads(result.stdout)["results"][0]["per_class"]["neutral"]["support"] == 7
 
 
-def test_words_need_no_such_note(tmp_path, fill):
+def test_class_words_give_no_warning(tmp_path, fill):
     assert counts(fill(tmp_path / "set" / "test", each=1).parent)[1] == ()
 
 
 @pytest.mark.parametrize("numbers", [range(1, 8), range(1, 7), (1, 3, 4)])
-def test_numbers_that_begin_at_1_are_refused_with_the_order_they_may_have(numbered, numbers):
+def test_numbers_from_1_are_refused_and_the_error_suggests_an_order(numbered, numbers):
     message = refusal(numbered(*numbers))
     assert "RAF-DB counts from 1 (1 surprise, 2 fear, 3 disgust, 4 happy, 5 sad, 6 angry, 7 neutral)" in message
     assert "--class-order rafdb" in message
 
 
-def test_the_advice_for_numbers_that_begin_at_1_leads_to_right_labels(numbered):
+def test_the_suggested_order_for_numbers_from_1_gives_correct_labels(numbered):
     found, warnings = counts(numbered(*range(1, 8)), order="rafdb")
     assert found == {"surprise": 1, "fear": 2, "disgust": 3, "happy": 4, "sad": 5, "angry": 6, "neutral": 7}
     assert "in the order of --class-order rafdb: 1 surprise" in warnings[0]
 
 
 @pytest.mark.parametrize("numbers", [range(8), range(9), (0, 7)])
-def test_numbers_beyond_6_are_refused_whatever_is_left_out(numbered, numbers):
+def test_numbers_above_6_are_refused_even_when_classes_are_excluded(numbered, numbers):
     folder = numbered(*numbers)
     assert "--class-order affectnet, ferplus or ckplus" in refusal(folder)
     assert "--class-order affectnet" in refusal(folder, excluded="7,8,contempt")
 
 
 @pytest.mark.parametrize("order", ["affectnet", "ferplus", "ckplus"])
-def test_an_order_with_contempt_needs_it_left_out(numbered, order):
+def test_contempt_must_be_excluded(numbered, order):
     folder = numbered(*range(8))
     number = next(number for number, name in CLASS_ORDERS[order].items() if name == "contempt")
     assert f"{number} is contempt, which is not one of the classes" in refusal(folder, order=order)
@@ -89,7 +89,7 @@ def test_an_order_with_contempt_needs_it_left_out(numbered, order):
     assert f"test: excluded {number + 1} images of {number} (--exclude-classes)." in warnings
 
 
-def test_a_number_that_the_order_does_not_have_is_refused(numbered):
+def test_a_number_outside_of_the_order_is_refused(numbered):
     assert "8 is a number that the class order does not have" in refusal(numbered(1, 2, 8), order="rafdb")
 
 
@@ -105,7 +105,7 @@ def test_a_number_that_the_order_does_not_have_is_refused(numbered):
     ],
 )
 @pytest.mark.parametrize("place", [".", "test"])
-def test_a_list_of_classes_beside_them_says_what_numbers_mean(numbered, name, content, place):
+def test_a_list_of_classes_gives_the_order_of_numbers(numbered, name, content, place):
     folder = numbered(*range(7))
     (folder / place / name).write_text(content, encoding="utf-8")
     found, warnings = counts(folder)
@@ -113,13 +113,13 @@ def test_a_list_of_classes_beside_them_says_what_numbers_mean(numbered, name, co
     assert f"{name}: 0 neutral, 1 happy" in warnings[0]
 
 
-def test_a_list_of_words_is_counted_from_1_where_the_folders_are(numbered):
+def test_a_list_of_words_counts_from_1_when_the_folders_do(numbered):
     folder = numbered(*range(1, 8))
     (folder / "classes.txt").write_text("surprise\nfear\ndisgust\nhappy\nsad\nangry\nneutral\n")
     assert counts(folder)[0]["neutral"] == 7
 
 
-def test_the_option_comes_before_a_list(numbered):
+def test_the_option_wins_over_a_list(numbered):
     folder = numbered(*range(7))
     (folder / "classes.txt").write_text("\n".join(AFFECTNET))
     assert counts(folder, order="fer2013")[0]["angry"] == 1
@@ -128,7 +128,7 @@ def test_the_option_comes_before_a_list(numbered):
 @pytest.mark.parametrize(
     "content", ["train_0001.jpg 5\ntest_0001.jpg 2\n", "happy\ntired\n", "{", "[1]", "happy 1\nsad 1", ""]
 )
-def test_a_list_that_is_not_understood_is_said(numbered, content):
+def test_an_unreadable_list_of_classes_gives_a_warning(numbered, content):
     folder = numbered(*range(7))
     (folder / "labels.txt").write_text(content)
     found, warnings = counts(folder)
@@ -149,7 +149,7 @@ def test_a_folder_named_after_another_data_set_gets_a_hint(numbered):
     assert "the name of the data suggests --class-order affectnet" in counts(renamed)[1][0]
 
 
-def test_classes_that_are_none_of_the_seven_can_be_left_out(tmp_path, fill):
+def test_classes_outside_of_the_seven_can_be_excluded(tmp_path, fill):
     folder = fill(tmp_path / "set" / "test", [*EMOTIONS, "Contempt", "tired", "7_contempt"], each=2).parent
     assert "2 mistakes" not in refusal(folder)
     assert refusal(folder).splitlines()[0] == f"{folder}: 3 mistakes:"
@@ -162,7 +162,7 @@ def test_classes_that_are_none_of_the_seven_can_be_left_out(tmp_path, fill):
     }
 
 
-def test_one_of_the_seven_can_be_left_out_too(tmp_path, fill, path):
+def test_one_of_the_seven_classes_can_be_excluded(tmp_path, fill, path):
     folder = fill(tmp_path / "set" / "test", each=2).parent
     found, warnings = counts(folder, excluded="neutral")
     assert found == dict.fromkeys(EMOTIONS[:6], 2)
@@ -172,7 +172,7 @@ def test_one_of_the_seven_can_be_left_out_too(tmp_path, fill, path):
     assert warnings[0] == "excluded 6 images of sad (--exclude-classes)."
 
 
-def test_leaving_out_what_is_not_there_is_said(tmp_path, fill, path):
+def test_excluding_a_missing_class_gives_a_warning(tmp_path, fill, path):
     folder = fill(tmp_path / "set" / "test", each=2).parent
     for source in (folder, path):
         assert counts(source, excluded="contempt")[1] == (
@@ -180,8 +180,8 @@ def test_leaving_out_what_is_not_there_is_said(tmp_path, fill, path):
         )
 
 
-def test_a_split_of_fewer_classes_is_scored_and_the_missing_ones_are_said(tmp_path, fill):
-    """Also where train has one class alone, which is not scored."""
+def test_a_split_with_missing_classes_is_scored_with_a_warning(tmp_path, fill):
+    """Train may have only one class, because it is not scored."""
     fill(tmp_path / "set" / "test", ["happy", "sad"], each=2)
     fill(tmp_path / "set" / "train", ["happy"], each=2)
     found, warnings = counts(tmp_path / "set")
@@ -198,7 +198,7 @@ def test_the_codes_of_kdef_are_known(tmp_path, fill):
     assert counts(folder)[0] == dict.fromkeys(EMOTIONS, 1)
 
 
-def test_an_order_that_no_folder_needs_is_said(tmp_path, fill):
+def test_an_order_without_numbered_folders_gives_a_warning(tmp_path, fill):
     folder = fill(tmp_path / "set" / "test", each=1).parent
     assert counts(folder, order="rafdb")[1] == ("--class-order has no effect: no class folder is a number.",)
 
@@ -209,7 +209,7 @@ def test_an_order_for_a_csv_is_refused(path):
     evaluate("--data", path, "--class-order", "nonsense", code=2)
 
 
-def test_a_run_keeps_what_its_classes_mean(tmp_path, fill, monkeypatch):
+def test_a_run_keeps_its_class_options(tmp_path, fill, monkeypatch):
     """Its config.json and the next command have the options."""
     monkeypatch.chdir(tmp_path)
     fill(tmp_path / "set", map(str, range(8)), each=3)

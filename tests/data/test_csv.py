@@ -1,4 +1,4 @@
-"""The challenge's csv: what is read, and what is refused with its line."""
+"""FER-2013's csv: what is read, and which lines are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emotify.errors import InputError
 
 
 def check_same(dataset, rows):
-    """The splits hold the pixels and labels of `rows`, in their order."""
+    """Check that the splits have the pixels and labels of `rows`, in their order."""
     splits = {"Training": Split.TRAIN, "PublicTest": Split.VALID, "PrivateTest": Split.TEST}
     assert list(dataset.splits) == list(Split)
     for usage, split in splits.items():
@@ -32,15 +32,15 @@ def refusal(path, content) -> str:
     return str(caught.value)
 
 
-def test_the_challenge_csv_is_read(path, rows):
+def test_fer2013_csv_is_read(path, rows):
     dataset = read_dataset(path)
     check_same(dataset, rows)
     assert dataset.source == str(path)
     assert dataset.notes == ()
 
 
-def test_the_columns_may_be_in_another_order_with_spaces_before_them(path, rows):
-    """`icml_face_data.csv` begins `emotion, Usage, pixels`."""
+def test_columns_may_have_another_order_and_leading_spaces(path, rows):
+    """`icml_face_data.csv` starts with `emotion, Usage, pixels`."""
     lines = ["emotion, Usage, pixels", *(f"{row.emotion},{row.usage},{row.pixels}" for row in rows)]
     path.write_text("\n".join(lines))
     check_same(read_dataset(path), rows)
@@ -51,7 +51,7 @@ def test_a_folder_with_the_csv_in_it_is_read(path, rows):
 
 
 def test_every_pixel_value_is_read(path, rows, to_csv):
-    """The decoding by position is right for all of 0..255 beside all of 0..255."""
+    """Each value 0..255 is decoded correctly beside each value 0..255."""
     values = np.arange(256)
     for row in range(14):
         pixels = np.resize(np.column_stack([np.roll(values, row * 19), values]).ravel(), 2304)
@@ -76,12 +76,12 @@ def test_every_pixel_value_is_read(path, rows, to_csv):
         pytest.param(lambda content: content.replace(b"Usage", b"usage "), id="case of the header"),
     ],
 )
-def test_spellings_of_a_csv_are_read(path, rows, content, rewrite):
+def test_variants_of_csv_syntax_are_read(path, rows, content, rewrite):
     path.write_bytes(rewrite(content))
     check_same(read_dataset(path), rows)
 
 
-def test_quotes_are_taken_off(path, rows):
+def test_quotes_are_removed(path, rows):
     with path.open("w", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerows([("emotion", "pixels", "Usage"), *((row.emotion, row.pixels, row.usage) for row in rows)])
@@ -97,11 +97,11 @@ def test_nul_bytes_are_refused_with_their_line(path, content):
     assert r"line 4: Usage is 'Trainin\x00'" in refusal(path, b"\n".join(lines))
 
 
-def test_utf16_that_ends_within_a_letter_is_refused(path, content):
-    assert "not UTF-16" in refusal(path, content.decode().encode("utf-16")[:-3])
+def test_utf16_that_ends_within_a_character_is_refused(path, content):
+    assert "not valid UTF-16" in refusal(path, content.decode().encode("utf-16")[:-3])
 
 
-def test_bytes_that_are_no_text_are_refused(path):
+def test_binary_data_is_refused(path):
     assert "line 1: no column emotion, pixels, Usage" in refusal(path, bytes(range(256)) * 9)
 
 
@@ -139,7 +139,7 @@ def test_line_numbers_count_blank_lines(path, rows, to_csv):
     assert "line 5: emotion is '9'" in refusal(path, b"\n\n\n" + to_csv(rows))
 
 
-def test_a_row_that_is_cut_off_is_refused(path, content):
+def test_a_truncated_row_is_refused(path, content):
     assert "line 43: 2 columns, expected 3" in refusal(path, content[: content.rindex(b",")])
 
 
@@ -157,7 +157,7 @@ def test_a_file_of_very_many_wrong_lines_is_not_read_to_its_end(path):
 
 
 @pytest.mark.parametrize("column", ["emotion", "pixels", "Usage"])
-def test_a_missing_column_is_named_with_those_that_are_there(path, content, column):
+def test_a_missing_column_is_named_with_the_existing_columns(path, content, column):
     message = refusal(path, content.replace(column.encode(), b"other", 1))
     assert f"no column {column}; the columns are: " in message
     assert "other" in message
@@ -176,7 +176,7 @@ def test_a_header_alone_is_refused(path, to_csv):
 
 @pytest.mark.parametrize("place", [0, 14, 28])
 def test_a_single_image_is_refused(path, rows, to_csv, place):
-    """Whatever its Usage: there is nothing to train, choose or score on."""
+    """One image is not enough to train, select or score, for any Usage."""
     message = refusal(path, to_csv([rows[place]]))
     assert "has images of 1 of the 7 classes" in message
     assert "angry 1, disgust 0" in message
@@ -189,32 +189,32 @@ def test_a_single_class_is_refused(path, rows, to_csv):
 
 
 @pytest.mark.parametrize("usage", ["Training", "PublicTest"])
-def test_a_class_that_train_or_valid_lacks_is_refused(path, rows, to_csv, usage):
+def test_train_and_valid_need_all_classes(path, rows, to_csv, usage):
     rows = [row for row in rows if (row.usage, row.emotion) != (usage, "1")]
     message = refusal(path, to_csv(rows))
     assert "has images of 6 of the 7 classes" in message
     assert "angry 2, disgust 0, fear 2" in message
 
 
-def test_a_class_that_only_test_lacks_is_noted(path, rows, to_csv):
-    """A score over six classes is a score; what is missing is said."""
+def test_a_class_that_only_test_lacks_gives_a_note(path, rows, to_csv):
+    """Six classes can be scored; a note names the missing class."""
     path.write_bytes(to_csv([row for row in rows if (row.usage, row.emotion) != ("PrivateTest", "1")]))
     assert read_dataset(path).notes == ("test has no image of disgust.",)
 
 
-def test_a_usage_that_is_not_there_is_no_split(path, rows, to_csv):
+def test_a_usage_without_rows_gives_no_split(path, rows, to_csv):
     path.write_bytes(to_csv([row for row in rows if row.usage != "PrivateTest"]))
     assert list(read_dataset(path).splits) == [Split.TRAIN, Split.VALID]
 
 
-def test_blank_images_are_noted(path, rows, to_csv):
+def test_blank_images_give_a_note(path, rows, to_csv):
     rows[3] = dataclasses.replace(rows[3], pixels=" ".join(["0"] * 2304))
     path.write_bytes(to_csv(rows))
     assert read_dataset(path).notes == ("train has 1 blank image.",)
 
 
 def test_a_line_of_100_mb_is_refused_in_little_memory(path, tmp_path):
-    """Nothing after the limit is read, so that neither memory nor time goes with the length of a line."""
+    """Reading stops at the limit, so time and memory do not grow with the length of a line."""
     with path.open("wb") as file:
         file.write(b"emotion,pixels,Usage\n0,")
         file.truncate(100_000_000)
@@ -241,12 +241,12 @@ def test_a_number_of_very_many_digits_is_refused(path, rows, to_csv, digits, mes
     assert message in refusal(path, to_csv(rows))
 
 
-def test_a_path_that_is_not_there_says_where_the_data_is_to_be_had(tmp_path):
+def test_a_missing_path_gives_the_download_address(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.csv does not exist.*kaggle.*--data synthetic"):
         read_dataset(tmp_path / "nowhere.csv")
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "fer2013.csv")
     with pytest.raises(InputError, match="is neither a file nor a folder"):
         read_dataset(tmp_path / "fer2013.csv")

@@ -1,4 +1,4 @@
-"""Images that are there more than once are counted, and dropped when asked."""
+"""Duplicate images are counted, and removed with `dedupe`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_images_of_other_splits_in_train_are_counted(rows, read):
 
 
 def test_nearly_the_same_images_are_counted_and_dropped(rows, read):
-    """A picture cut a little tighter and made darker is found again; other pictures, as smooth, are not."""
+    """A picture with a tighter crop and darker pixels is found; other smooth pictures are not."""
     generator = np.random.default_rng(1)
     pictures = [
         Image.fromarray(generator.integers(0, 256, (6, 6), dtype=np.uint8)).resize((48, 48), Image.Resampling.BICUBIC)
@@ -49,8 +49,8 @@ def test_nearly_the_same_images_are_counted_and_dropped(rows, read):
     assert len(read(rows, dedupe=True).splits[Split.TRAIN]) == 13
 
 
-def test_dedupe_drops_from_train_what_is_elsewhere_or_repeated(rows, read):
-    """The other splits stay as they are, and of what is repeated the first stays."""
+def test_dedupe_removes_repeated_and_shared_images_from_train(rows, read):
+    """The other splits do not change, and the first of several equal images stays."""
     changed = [
         *rows,
         copy(rows[0], usage="PrivateTest"),
@@ -65,11 +65,11 @@ def test_dedupe_drops_from_train_what_is_elsewhere_or_repeated(rows, read):
     assert dataset.notes[-1] == "removed 4 images from train: 2 (nearly) in another split, 2 repeated."
 
 
-def test_dedupe_changes_nothing_where_nothing_is_repeated(rows, read):
+def test_dedupe_changes_nothing_without_duplicates(rows, read):
     assert read(rows, dedupe=True).splits[Split.TRAIN].sha256() == read(rows).splits[Split.TRAIN].sha256()
 
 
-def test_identical_pixels_with_unlike_labels_are_counted(rows, read):
+def test_identical_images_with_different_labels_are_counted(rows, read):
     rows += [copy(rows[0]), copy(rows[1], emotion="5"), copy(rows[1], emotion="6"), copy(rows[2])]
     assert read(rows).notes == (
         "train has 3 repeated pictures, in 7 images.",
@@ -78,7 +78,7 @@ def test_identical_pixels_with_unlike_labels_are_counted(rows, read):
 
 
 def test_also_in_and_nearly_in_by_hand():
-    """Brightness and contrast do not matter to what looks nearly the same; noise is no likeness."""
+    """Near duplicates may differ in brightness and contrast; noise is not similar to anything."""
     images = np.random.default_rng(0).integers(0, 100, (3, 1, 48, 48), dtype=np.uint8)
     others = np.stack([images[1], images[2] * 2 + 7])
     assert also_in(images, others).tolist() == [False, True, False]
@@ -101,8 +101,8 @@ def test_images_are_near_from_a_correlation_of_nine_tenths(correlation, near):
 
 
 @pytest.mark.slow
-def test_what_is_known_of_fer2013_is_found(shared, tmp_path):
-    """The counts that the data's own description gives."""
+def test_the_known_duplicates_of_fer2013_are_found(shared, tmp_path):
+    """The counts agree with the published ones."""
     path = tmp_path / "fer2013.csv"
     subprocess.run([sys.executable, shared / "fer2013" / "unpack.py", "--csv", path], check=True, capture_output=True)
     dataset = read_dataset(path)

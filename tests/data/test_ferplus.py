@@ -1,4 +1,4 @@
-"""The votes of FER+ go to the images of the challenge's csv."""
+"""FER+'s votes are added to the images of FER-2013's csv."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def test_votes_stay_with_their_images_when_duplicates_are_dropped(path, rows, to
 
 
 @pytest.mark.parametrize("count", [0, 13, 15])
-def test_another_number_of_rows_is_refused(path, ferplus, votes, count):
+def test_a_wrong_number_of_rows_is_refused(path, ferplus, votes, count):
     rewrite(ferplus, [*(votes[:1] * count), *votes[14:]])
     with pytest.raises(InputError, match=r"rows for train, but the data has 14 images"):
         read_dataset(path, ferplus=ferplus)
 
 
-def test_every_split_with_another_number_of_rows_is_told(path, ferplus, votes):
+def test_every_split_with_a_wrong_number_of_rows_is_reported(path, ferplus, votes):
     rewrite(ferplus, votes[1:-1])
     with pytest.raises(InputError, match=r"13 rows for train, .* 14 images; 13 rows for test, .* 14 images; use"):
         read_dataset(path, ferplus=ferplus)
 
 
-def test_votes_that_are_wrong_in_several_lines_are_told_the_first_five_and_their_number(path, ferplus, votes):
+def test_the_first_five_wrong_lines_of_votes_are_listed_and_all_are_counted(path, ferplus, votes):
     rewrite(
         ferplus, [vote.replace(",0,0,0,0", ",x,0,0,0", 1) if number < 8 else vote for number, vote in enumerate(votes)]
     )
@@ -76,7 +76,7 @@ def test_votes_that_are_wrong_in_several_lines_are_told_the_first_five_and_their
     assert len(lines) == 6
 
 
-def test_rows_for_a_split_that_is_not_there_do_not_matter(path, rows, to_csv, ferplus):
+def test_rows_for_a_missing_split_are_ignored(path, rows, to_csv, ferplus):
     path.write_bytes(to_csv(rows[:28]))
     assert list(read_dataset(path, ferplus=ferplus).splits) == [Split.TRAIN, Split.VALID]
 
@@ -95,7 +95,7 @@ def test_images_without_votes_or_without_a_face_are_kept_and_counted(path, ferpl
 
 
 @pytest.mark.parametrize("vote", ["-1", "256", "1.5", "x", ""])
-def test_a_vote_that_is_no_number_is_refused_with_its_line(path, ferplus, votes, vote):
+def test_a_vote_that_is_not_a_number_is_refused_with_its_line(path, ferplus, votes, vote):
     votes[3] = f"Training,fer.png,{vote},0,0,0,0,0,0,0,0,0"
     rewrite(ferplus, votes)
     with pytest.raises(InputError, match=f"line 5: neutral is '{vote}', expected a number of votes"):
@@ -107,12 +107,12 @@ def test_a_file_that_is_not_ferplus_is_refused(path):
         read_dataset(path, ferplus=path)
 
 
-def test_votes_need_the_challenges_csv(ferplus):
-    """What is drawn, or in folders, does not have the order that the votes go by."""
+def test_votes_need_fer2013s_csv(ferplus):
+    """Drawn faces and class folders do not have the order of the votes."""
     with pytest.raises(InputError, match="the order of FER-2013's csv"):
         read_dataset("synthetic", ferplus=ferplus)
 
 
-def test_a_path_of_votes_that_is_not_there_is_named(path):
+def test_a_missing_file_of_votes_is_named(path):
     with pytest.raises(InputError, match=r"cannot read nowhere\.csv: No such file"):
         read_dataset(path, ferplus=Path("nowhere.csv"))

@@ -1,4 +1,4 @@
-"""Where the data is looked for when nobody says."""
+"""The places to search for data without --data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from emotify.errors import InputError
 PLACES = ["fer2013.csv", "data/fer2013.csv", "data/fer2013", "fer2013"]
 
 
-def test_what_is_given_comes_before_everything(tmp_path):
+def test_a_given_path_wins(tmp_path):
     (tmp_path / "fer2013.csv").touch()
     assert find_data("x.csv", environment={"EMOTIFY_DATA": "y.csv"}, folder=tmp_path) == "x.csv"
 
 
-def test_the_environment_comes_before_the_usual_places(tmp_path):
+def test_the_environment_variable_wins_over_the_usual_places(tmp_path):
     (tmp_path / "fer2013.csv").touch()
     assert find_data(None, environment={"EMOTIFY_DATA": "y.csv"}, folder=tmp_path) == "y.csv"
 
@@ -27,8 +27,8 @@ def test_the_usual_places_are_tried_in_their_order(tmp_path, first):
     assert find_data(None, environment={"EMOTIFY_DATA": ""}, folder=tmp_path) == str(tmp_path / PLACES[first])
 
 
-def test_nothing_anywhere_says_where_to_get_it_and_how_to_try_without(tmp_path):
-    """Drawn faces are never used silently."""
+def test_without_data_the_error_gives_the_download_address_and_synthetic_data(tmp_path):
+    """Synthetic faces are never used silently."""
     with pytest.raises(InputError, match=r"https://.*--data synthetic") as caught:
         find_data(None, environment={}, folder=tmp_path)
     assert caught.value.exit_code == 4

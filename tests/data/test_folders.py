@@ -1,4 +1,4 @@
-"""Folders of classes: what is read, in which order, and how a part of train becomes valid."""
+"""Class folders: which files are read, in which order, and how a part of train becomes valid."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def sizes(dataset):
     return {str(split): images.counts().tolist() for split, images in dataset.splits.items()}
 
 
-def test_train_and_test_are_read_and_a_tenth_of_each_class_becomes_valid(folder):
+def test_without_valid_10_percent_of_train_become_valid(folder):
     dataset = read_dataset(folder)
     assert sizes(dataset) == {"train": [9] * 7, "valid": [1] * 7, "test": [2] * 7}
     assert dataset.notes == ("valid is missing: 7 images of train, 10 % of each class, become valid (seed 0).",)
 
 
-def test_pixels_and_labels_come_in_the_order_of_the_names(tmp_path, fill):
+def test_images_have_the_order_of_their_names(tmp_path, fill):
     fill(tmp_path / "test", EMOTIONS[::-1], each=12)
     test = read_dataset(tmp_path).splits[Split.TEST]
     paths = sorted((tmp_path / "test").rglob("*.png"))
@@ -47,28 +47,28 @@ def test_pixels_and_labels_come_in_the_order_of_the_names(tmp_path, fill):
 
 
 @pytest.mark.parametrize("name", ["valid", "val", "validation", "Validation"])
-def test_a_valid_folder_is_taken_as_it_is(folder, fill, name):
+def test_an_existing_valid_folder_is_used_unchanged(folder, fill, name):
     fill(folder / name, each=3)
     assert sizes(read_dataset(folder)) == {"train": [10] * 7, "valid": [3] * 7, "test": [2] * 7}
 
 
-def test_one_folder_of_classes_gives_train_and_valid(tmp_path, fill):
+def test_class_folders_without_splits_give_train_and_valid(tmp_path, fill):
     assert sizes(read_dataset(fill(tmp_path / "mine", each=20))) == {"train": [18] * 7, "valid": [2] * 7}
 
 
-def test_that_a_tenth_of_the_images_is_scored_is_said(tmp_path, fill):
+def test_scoring_held_out_images_of_train_gives_a_warning(tmp_path, fill):
     told = "valid is missing: 14 images of train, 10 % of each class, become valid (seed 0)."
     folder = fill(tmp_path / "mine", each=20)
     assert read_dataset(folder, scored=Split.VALID).warnings == (told,)
     assert read_dataset(folder).notes == (told,)
 
 
-def test_test_alone_is_read_to_be_scored(tmp_path, fill):
+def test_a_single_test_folder_can_be_scored(tmp_path, fill):
     fill(tmp_path / "test", each=2)
     assert sizes(read_dataset(tmp_path)) == {"test": [2] * 7}
 
 
-def test_an_archives_own_folder_around_it_does_not_matter(folder):
+def test_an_outer_folder_does_not_matter(folder):
     assert sizes(read_dataset(folder.parent)) == sizes(read_dataset(folder))
 
 
@@ -96,7 +96,7 @@ def test_two_spellings_of_one_class_are_one_class(folder, fill):
     [
         ("hapy", "did you mean happy?"),
         ("contempt", "exclude it with --exclude-classes contempt"),
-        ("tired", "leave it"),
+        ("tired", "exclude it"),
     ],
 )
 def test_an_unknown_class_is_refused_with_a_suggestion(folder, fill, name, advice):
@@ -106,13 +106,13 @@ def test_an_unknown_class_is_refused_with_a_suggestion(folder, fill, name, advic
     assert advice in message
 
 
-def test_a_folder_beside_the_splits_is_not_read_and_this_is_said(folder, fill):
+def test_a_folder_beside_the_splits_is_skipped_with_a_warning(folder, fill):
     fill(folder / "runs", ["whatever"], each=1)
     assert f"skipped {folder / 'runs'}: its name is not train, valid or test." in read_dataset(folder).warnings
 
 
-def test_a_split_that_is_misspelt_is_refused(folder, fill):
-    """It must not be taken for something else, and a tenth of train for valid."""
+def test_a_misspelt_split_is_refused(folder, fill):
+    """The folder must not be skipped, as 10 % of train would then become valid."""
     fill(folder / "vaild", each=1)
     assert "did you mean valid?" in refusal(folder)
 
@@ -145,7 +145,7 @@ def test_an_empty_class_is_refused_with_the_counts(folder):
 
 
 def test_a_class_with_one_image_is_refused(folder):
-    """It cannot be in train and in valid."""
+    """One image cannot be in both train and valid."""
     for path in sorted((folder / "train" / "fear").iterdir())[1:]:
         path.unlink()
     message = refusal(folder)
@@ -157,7 +157,7 @@ def test_an_empty_folder_is_refused(tmp_path):
     assert "has no class folders" in refusal(tmp_path)
 
 
-def test_hidden_files_are_skipped_and_others_that_are_no_images_are_noted(folder):
+def test_hidden_files_are_skipped_silently_and_other_files_with_a_warning(folder):
     (folder / "test" / "sad" / ".DS_Store").write_bytes(b"x")
     (folder / "test" / "sad" / "._0.png").write_bytes(b"x")
     (folder / "test" / ".hidden").mkdir()
@@ -170,7 +170,7 @@ def test_hidden_files_are_skipped_and_others_that_are_no_images_are_noted(folder
     assert warning == "test: skipped 2 files without a picture's extension: .txt 1, no extension 1."
 
 
-def test_images_without_a_class_are_noted(folder):
+def test_images_outside_the_class_folders_give_a_warning(folder):
     for place in (folder / "test", folder):
         shutil.copy(folder / "test" / "sad" / "0.png", place / "loose.png")
     warnings = read_dataset(folder).warnings
@@ -179,38 +179,38 @@ def test_images_without_a_class_are_noted(folder):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
-def test_an_image_that_cannot_be_read_is_refused_with_its_path(folder, content):
+def test_an_unreadable_image_is_refused_with_its_path(folder, content):
     path = folder / "train" / "happy" / "5.png"
     path.write_bytes(content)
     assert str(path) in refusal(folder)
 
 
-def test_an_image_that_is_cut_off_is_refused(folder):
+def test_a_truncated_image_is_refused(folder):
     path = folder / "train" / "happy" / "5.png"
     path.write_bytes(path.read_bytes()[:1500])
     assert str(path) in refusal(folder)
 
 
-def test_an_image_of_very_many_pixels_is_refused_before_it_is_decoded(folder):
+def test_a_huge_image_is_refused_before_decoding(folder):
     path = folder / "train" / "happy" / "5.png"
     Image.new("1", (20_000, 20_000)).save(path)
     assert f"{path}: 20000x20000, more than 50 megapixels" in refusal(folder)
 
 
-def test_a_pipe_among_the_images_is_refused_and_not_waited_for(folder):
+def test_a_pipe_among_the_images_is_refused_without_waiting(folder):
     os.mkfifo(folder / "train" / "happy" / "x.png")
     assert "x.png: a pipe, not a file" in refusal(folder)
 
 
 def save_as(folder, ending, **options):
-    """Turn every second picture of test into another format."""
+    """Save every second picture of test in another format."""
     for path in sorted((folder / "test").rglob("1.png")):
         Image.open(path).save(path.with_suffix(ending), **options)
         path.unlink()
 
 
 @pytest.mark.parametrize("ending", [".avif", ".heic", ".mpo", ".jpg"])
-def test_a_format_that_predict_reads_is_read_from_class_folders_too(folder, ending):
+def test_class_folders_may_have_all_formats_of_predict(folder, ending):
     if ending == ".heic":
         pytest.importorskip("pillow_heif").register_heif_opener()
     save_as(folder, ending)
@@ -227,7 +227,7 @@ def test_a_format_that_predict_reads_is_read_from_class_folders_too(folder, endi
         ("1.png", b"%!PS-Adobe-3.0 EPSF-3.0\n", "EPS files are not read; convert it to PNG or JPEG"),
     ],
 )
-def test_pictures_in_a_format_that_is_not_read_are_left_out_and_counted(folder, name, content, why):
+def test_pictures_in_unsupported_formats_are_skipped_and_counted(folder, name, content, why):
     for emotion in ("happy", "sad"):
         (folder / "test" / emotion / "1.png").unlink()
         (folder / "test" / emotion / name).write_bytes(content)
@@ -245,7 +245,7 @@ def test_pictures_of_several_frames_are_counted(folder, noise):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is not None, reason="HEIC can be read here")
-def test_heic_pictures_without_their_extra_are_counted_with_the_package_that_they_need(folder):
+def test_skipped_heic_pictures_name_the_missing_package(folder):
     (folder / "test" / "happy" / "1.png").unlink()
     (folder / "test" / "happy" / "1.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
     (warning,) = read_dataset(folder).warnings
@@ -253,7 +253,7 @@ def test_heic_pictures_without_their_extra_are_counted_with_the_package_that_the
     assert "HEIC needs" in warning
 
 
-def test_pictures_that_are_left_out_of_a_score_are_told_with_quiet_and_in_json(folder):
+def test_skipped_pictures_are_reported_with_quiet_and_in_json(folder):
     (folder / "test" / "happy" / "1.png").write_bytes(b"\xff\x0a" + bytes(99))
     words = ["evaluate", "fast", "--data", str(folder), "--split", "test", "--json", "--quiet"]
     result = CliRunner().invoke(app, words)
@@ -263,7 +263,7 @@ def test_pictures_that_are_left_out_of_a_score_are_told_with_quiet_and_in_json(f
     assert "skipped 1 picture" in document["data"]["warnings"][0]
 
 
-def test_the_first_five_pictures_that_cannot_be_read_are_told_and_their_number(folder):
+def test_the_first_five_unreadable_pictures_are_listed_and_all_are_counted(folder):
     for path in (folder / "test").rglob("*.png"):
         path.write_bytes(b"no picture")
     lines = refusal(folder).splitlines()
@@ -272,13 +272,13 @@ def test_the_first_five_pictures_that_cannot_be_read_are_told_and_their_number(f
     assert len(lines) == 6
 
 
-def test_a_name_that_would_command_the_terminal_is_escaped(folder, fill):
+def test_control_characters_in_a_class_name_are_escaped(folder, fill):
     fill(folder / "train", ["\x1b[2J"], each=1)
     assert r"\x1b[2J is not one of the classes" in refusal(folder)
 
 
 def save_first_sad(folder, picture, name="0.png", **options):
-    """Put `picture` first among the sad images of test, and return what is read of it."""
+    """Save `picture` as the first sad image of test, and return its pixels as read."""
     (folder / "test" / "sad" / "0.png").unlink()
     picture.save(folder / "test" / "sad" / name, **options)
     test = read_dataset(folder).splits[Split.TEST]
@@ -292,12 +292,12 @@ def test_colours_become_grey(folder, mode):
 
 
 def test_16_bits_become_8(folder):
-    """Pillow alone would make nearly all of it white."""
+    """Pillow's own conversion would make most pixels white."""
     pixels = np.arange(48 * 48, dtype=np.uint16).reshape(48, 48) * 28
     np.testing.assert_array_equal(save_first_sad(folder, Image.fromarray(pixels)), pixels >> 8)
 
 
-def test_pixels_of_32_bits_become_8_where_they_are_numbers(folder):
+def test_32_bit_integer_pixels_become_8_bits(folder):
     half = np.full((48, 48), 0.5, np.float32)
     assert (save_first_sad(folder, Image.fromarray(half), "0.tiff") == 127).all()
     Image.fromarray(half * np.nan).save(folder / "train" / "sad" / "x.tiff")
@@ -305,8 +305,8 @@ def test_pixels_of_32_bits_become_8_where_they_are_numbers(folder):
 
 
 @pytest.mark.parametrize("size", [(48, 48), (48, 64), (200, 90), (31, 30)])
-def test_training_sees_what_predicting_sees(folder, size):
-    """A picture that is not square is not stretched, in neither."""
+def test_training_and_predict_read_the_same_pixels(folder, size):
+    """Neither of them stretches a picture that is not square."""
     image = Image.effect_noise(size, 90).resize(size)
     seen = save_first_sad(folder, image)
     picture = Picture(image, *size)
@@ -315,8 +315,8 @@ def test_training_sees_what_predicting_sees(folder, size):
 
 
 @pytest.mark.parametrize("size", [(400, 300), (5300, 400)])
-def test_training_sees_what_predicting_sees_of_a_jpeg(folder, size):
-    """A large one is read at a fraction of its size by both, and no smaller one is."""
+def test_training_and_predict_read_the_same_pixels_of_a_jpeg(folder, size):
+    """Both read a large JPEG at a fraction of its size, and a smaller one at full size."""
     image = Image.effect_noise((size[0] // 10, size[1] // 10), 90).resize(size)
     seen = save_first_sad(folder, image, "0.jpg")
     picture = read_picture(folder / "test" / "sad" / "0.jpg", enough_side=DEFAULT_SEARCH.enough_side)
@@ -325,14 +325,14 @@ def test_training_sees_what_predicting_sees_of_a_jpeg(folder, size):
     np.testing.assert_array_equal(seen, see_square(picture, face.square))
 
 
-def test_what_is_transparent_is_grey_whatever_hides_below(folder):
+def test_transparent_pixels_become_grey(folder):
     palette = Image.new("P", (48, 48))
     palette.putpalette([255, 255, 255, 0, 0, 0])
     assert (save_first_sad(folder, palette, transparency=b"\0\xff") == 128).all()
 
 
 def test_other_sizes_are_resized(folder):
-    """A picture whose left half is black stays so, at any size, and at any size of either side."""
+    """The left half of a picture stays black at any width and height."""
     pixels = np.zeros((300, 200), np.uint8)
     pixels[:, 100:] = 255
     image = save_first_sad(folder, Image.fromarray(pixels))
@@ -340,21 +340,21 @@ def test_other_sizes_are_resized(folder):
     assert image[:, 26:].min() > 235
 
 
-def test_a_photograph_is_turned_upright(folder, noise):
-    """EXIF says how the camera was held."""
+def test_exif_orientation_is_applied(folder, noise):
+    """The EXIF orientation of a photograph turns it upright."""
     picture = noise()
     exif = Image.Exif()
     exif[0x0112] = 3  # turned by 180 degrees
     np.testing.assert_array_equal(save_first_sad(folder, picture, exif=exif), np.asarray(picture)[::-1, ::-1])
 
 
-def test_broken_exif_does_not_cost_the_picture(folder, noise):
-    """Nor does Pillow's warning of it reach the terminal."""
+def test_a_picture_with_damaged_exif_is_read(folder, noise):
+    """Pillow's warning does not reach the terminal."""
     assert save_first_sad(folder, noise(), "0.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01").shape == (48, 48)
 
 
-def test_valid_depends_on_the_seed_and_the_pixels_alone(folder):
-    """Not on the names of the files, nor their order."""
+def test_valid_depends_only_on_seed_and_pixels(folder):
+    """It does not depend on the names or the order of the files."""
     valid = read_dataset(folder).splits[Split.VALID]
     assert read_dataset(folder, seed=0).splits[Split.VALID].sha256() == valid.sha256()
     assert read_dataset(folder, seed=1).splits[Split.VALID].sha256() != valid.sha256()
@@ -364,8 +364,8 @@ def test_valid_depends_on_the_seed_and_the_pixels_alone(folder):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_identical_images_stay_on_one_side(tmp_path, fill, noise, seed):
-    """Also when their labels differ."""
+def test_identical_images_are_in_the_same_split(tmp_path, fill, noise, seed):
+    """This holds for images with different labels, too."""
     folder = fill(tmp_path / "mine", each=12)
     for _ in range(5):
         picture = noise()

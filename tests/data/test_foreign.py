@@ -1,4 +1,4 @@
-"""What is given as data and is something else is told as what it is."""
+"""Errors for files and names that are not data explain what they are."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def workbook() -> bytes:
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_file_that_is_no_csv_is_told_as_what_it_is(tmp_path, content, told, packed):
+def test_the_error_for_a_file_that_is_not_a_csv_names_its_format(tmp_path, content, told, packed):
     if packed and content.startswith(b"PK"):
         pytest.skip("a zip in a gzip file is no archive of csv files")
     path = tmp_path / "fer2013.csv"
@@ -78,7 +78,7 @@ def test_a_file_that_is_no_csv_is_told_as_what_it_is(tmp_path, content, told, pa
     assert told in refusal(path)
 
 
-def test_votes_that_are_no_csv_are_told_as_what_they_are(path, tmp_path):
+def test_the_error_for_votes_that_are_not_a_csv_names_their_format(path, tmp_path):
     votes = tmp_path / "votes.csv"
     votes.write_bytes(b"<html>Sign in</html>")
     assert f"{votes} is a web page (HTML)" in refusal(path, ferplus=votes)
@@ -98,21 +98,21 @@ def test_votes_that_are_no_csv_are_told_as_what_they_are(path, tmp_path):
         ("fer2014.csv", "Download FER-2013 from"),
     ],
 )
-def test_a_name_that_is_no_files_is_told_as_what_it_may_be(tmp_path, monkeypatch, name, told):
+def test_the_error_for_a_missing_file_explains_its_name(tmp_path, monkeypatch, name, told):
     monkeypatch.chdir(tmp_path)
     message = refusal(name)
     assert message.startswith(f"{name} does not exist")
     assert told in message
 
 
-def test_an_address_of_votes_is_told(path):
+def test_a_url_of_votes_is_refused(path):
     assert "it is a URL; download the file and name it" in refusal(path, ferplus=Path("https://x.org/fer2013new.csv"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
 @pytest.mark.parametrize("quoted", [False, True])
-def test_a_csv_whose_lines_end_in_cr_is_read(path, content, encoding, quoted):
-    """As programs of old Macs, and some spreadsheets, save it."""
+def test_a_csv_with_cr_line_ends_is_read(path, content, encoding, quoted):
+    """Programs of old Macs and some spreadsheets save such files."""
     expected = read_dataset(path)
     text = content.decode().replace("\n", "\r")
     path.write_bytes((text.replace("Training", '"Training"') if quoted else text).encode(encoding))
@@ -124,14 +124,14 @@ def test_a_csv_whose_lines_end_in_cr_is_read(path, content, encoding, quoted):
     }
 
 
-def test_mistakes_in_lines_that_end_in_cr_have_their_numbers(path, content):
+def test_mistakes_in_a_csv_with_cr_line_ends_have_line_numbers(path, content):
     lines = content.split(b"\n")
     lines[4] = lines[4].replace(b"Training", b"Train")
     path.write_bytes(b"\r".join(lines))
     assert "line 5: Usage is 'Train'" in refusal(path)
 
 
-def test_votes_whose_lines_end_in_cr_are_read(path, tmp_path, rows):
+def test_votes_with_cr_line_ends_are_read(path, tmp_path, rows):
     header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
     votes = tmp_path / "fer2013new.csv"
     votes.write_text("\r".join([header, *(f"{row.usage},x,10,0,0,0,0,0,0,0,0,0" for row in rows)]), newline="")
@@ -140,13 +140,13 @@ def test_votes_whose_lines_end_in_cr_are_read(path, tmp_path, rows):
     assert found[:, 0].tolist() == [10] * 14
 
 
-def test_pointers_in_folders_of_pictures_are_told(tmp_path, fill):
+def test_git_lfs_pointers_among_pictures_are_named(tmp_path, fill):
     folder = fill(tmp_path / "set", each=2)
     (folder / "sad" / "1.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\n")
     assert f"{folder / 'sad' / '1.png'}: a Git LFS pointer" in refusal(folder)
 
 
-def test_the_command_tells_it_in_one_line(tmp_path):
+def test_the_command_reports_a_foreign_file_in_one_line(tmp_path):
     (tmp_path / "fer.7z").write_bytes(b"7z\xbc\xaf\x27\x1c\0\4" + bytes(99))
     result = CliRunner().invoke(app, ["evaluate", "fast", "--data", str(tmp_path / "fer.7z")])
     assert result.exit_code == 4

@@ -1,4 +1,4 @@
-"""Folders of splits under many names, above or below the classes, and folders that hold something else."""
+"""Split folders with many names, above or below class folders, and folders with other content."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ EXPECTED = {"train": [12] * 7, "valid": [3] * 7, "test": [2] * 7}
         ("TrainData", "ValData", "Hold-out"),
     ],
 )
-def test_other_names_of_splits_are_read_and_said(tmp_path, fill, names):
+def test_other_names_of_splits_are_read_with_a_warning(tmp_path, fill, names):
     for name, each in zip(names, (12, 3, 2), strict=True):
         fill(tmp_path / "set" / name, each=each)
     dataset = read_dataset(tmp_path / "set")
@@ -54,12 +54,12 @@ def test_other_names_of_splits_are_read_and_said(tmp_path, fill, names):
 
 
 @pytest.mark.parametrize("names", [("latest", "contest"), ("train_old", "test_results"), ("trains",), ("my_test",)])
-def test_names_that_only_resemble_splits_are_none(names):
+def test_names_that_only_resemble_splits_are_not_splits(names):
     assert split_folders(names) == {}
 
 
-def test_what_is_beside_splits_with_another_word_is_no_split(tmp_path, fill):
-    """Of `test` and `test_results` the second is something else."""
+def test_a_name_with_an_extra_word_beside_splits_is_not_a_split(tmp_path, fill):
+    """Beside `test`, `test_results` is not a split."""
     for name, each in (("train", 12), ("valid", 3), ("test", 2), ("test_results", 5)):
         fill(tmp_path / "set" / name, each=each)
     dataset = read_dataset(tmp_path / "set")
@@ -78,7 +78,7 @@ def test_what_is_beside_splits_with_another_word_is_no_split(tmp_path, fill):
         (("train", "test", "tets"), "did you mean test?"),
     ],
 )
-def test_splits_that_are_not_certain_are_refused_by_name(tmp_path, fill, names, told):
+def test_unclear_names_of_splits_are_refused(tmp_path, fill, names, told):
     for name in names:
         fill(tmp_path / "set" / name, each=2)
     assert told in refusal(tmp_path / "set")
@@ -86,7 +86,7 @@ def test_splits_that_are_not_certain_are_refused_by_name(tmp_path, fill, names, 
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("train_set", "val_set", "test_set")])
 @pytest.mark.parametrize("classes", [EMOTIONS, tuple("0123456")])
-def test_splits_below_the_classes_are_splits(tmp_path, fill, names, classes):
+def test_split_folders_inside_class_folders_are_read(tmp_path, fill, names, classes):
     for name in classes:
         for split, each in zip(names, (12, 3, 2), strict=True):
             fill(tmp_path / "set" / name, [split], each=each)
@@ -95,7 +95,7 @@ def test_splits_below_the_classes_are_splits(tmp_path, fill, names, classes):
     assert "split folders inside the class folders are read as the splits." in dataset.warnings
 
 
-def test_images_beside_splits_below_a_class_are_counted(tmp_path, fill):
+def test_images_beside_split_folders_inside_a_class_give_a_warning(tmp_path, fill):
     for name in EMOTIONS:
         fill(tmp_path / "set" / name, ["train", "val"], each=2)
     shutil.copy(tmp_path / "set" / "sad" / "val" / "0.png", tmp_path / "set" / "sad")
@@ -103,7 +103,7 @@ def test_images_beside_splits_below_a_class_are_counted(tmp_path, fill):
     assert f"skipped 1 image in {tmp_path / 'set' / 'sad'}, outside its folders." in warnings
 
 
-def test_splits_below_some_classes_alone_are_refused(tmp_path, fill):
+def test_split_folders_inside_only_some_classes_are_refused(tmp_path, fill):
     fill(tmp_path / "set", each=2)
     fill(tmp_path / "set" / "sad", ["train", "test"], each=2)
     assert "happy has no split folders, unlike the folders beside it" in refusal(tmp_path / "set")
@@ -111,29 +111,31 @@ def test_splits_below_some_classes_alone_are_refused(tmp_path, fill):
 
 @pytest.mark.parametrize("place", ["train/happy/test", "train/test/happy"])
 def test_a_split_inside_another_is_refused(tmp_path, fill, place):
-    """Its images would be trained on."""
+    """Training would use its images."""
     fill(tmp_path / "set" / "train", each=2)
     fill(tmp_path / "set" / place, ["more"], each=2)
     assert str(tmp_path / "set" / "train") in refusal(tmp_path / "set")
-    assert "inside train" in refusal(tmp_path / "set") or "inside one for train" in refusal(tmp_path / "set")
+    assert "inside the one for train" in refusal(tmp_path / "set") or "inside one for train" in refusal(
+        tmp_path / "set"
+    )
 
 
 @pytest.mark.parametrize("within", ["images", "train", "48x48"])
-def test_a_folder_around_the_classes_of_a_split_does_not_matter(tmp_path, fill, within):
+def test_an_outer_folder_inside_a_split_does_not_matter(tmp_path, fill, within):
     fill(tmp_path / "set" / "train" / within, each=12)
     fill(tmp_path / "set" / "valid", each=3)
     fill(tmp_path / "set" / "test", each=2)
     assert sizes(read_dataset(tmp_path / "set")) == EXPECTED
 
 
-def test_a_split_without_classes_is_refused_and_not_made_of_another(tmp_path, fill):
+def test_a_split_without_class_folders_is_refused(tmp_path, fill):
     fill(tmp_path / "set" / "train", each=2)
     (tmp_path / "set" / "valid").mkdir()
     assert f"{tmp_path / 'set' / 'valid'} has no class folders" in refusal(tmp_path / "set")
 
 
-def test_a_test_split_whose_images_have_no_classes_is_said(tmp_path, fill):
-    """As contests hand it out."""
+def test_a_test_split_without_class_folders_gives_a_warning(tmp_path, fill):
+    """Contests publish such a test split."""
     fill(tmp_path / "set" / "train", each=12)
     fill(tmp_path / "set", ["test"], each=3)
     dataset = read_dataset(tmp_path / "set")
@@ -141,13 +143,13 @@ def test_a_test_split_whose_images_have_no_classes_is_said(tmp_path, fill):
     assert "test has 3 images, but no class folders; expected" in dataset.warnings[0]
 
 
-def test_a_link_to_itself_is_no_folder(tmp_path, fill):
+def test_a_link_to_itself_is_not_a_folder(tmp_path, fill):
     folder = fill(tmp_path / "set", each=12)
     (folder / "loop").symlink_to(folder / "loop")
     assert len(read_dataset(folder).splits) == 2
 
 
-def test_archives_beside_the_folders_are_named(tmp_path, fill):
+def test_archives_beside_the_folders_give_a_warning(tmp_path, fill):
     fill(tmp_path / "set", each=12)
     for name in ("more.zip", "raw.7z", "fer2013.tar.gz"):
         (tmp_path / "set" / name).write_bytes(b"PK")
@@ -156,8 +158,8 @@ def test_archives_beside_the_folders_are_named(tmp_path, fill):
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
-def test_an_archive_of_the_csv_alone_in_a_folder_is_read(tmp_path, content, kind):
-    """The challenge's download: its train.csv and test.csv lack columns."""
+def test_a_folder_with_only_an_archive_of_the_csv_is_read(tmp_path, content, kind):
+    """FER-2013's download has train.csv and test.csv, too, but they lack columns."""
     if kind == "zip":
         with zipfile.ZipFile(tmp_path / "fer.zip", "w") as archive:
             archive.writestr("fer2013/fer2013.csv", content)
@@ -173,20 +175,20 @@ def test_an_archive_of_the_csv_alone_in_a_folder_is_read(tmp_path, content, kind
     assert dataset.warnings[0].endswith(f"{kind}, and skipped test.csv, train.csv beside it.")
 
 
-def test_a_csv_of_any_name_alone_in_a_folder_is_read(tmp_path, content):
+def test_a_folder_with_only_a_csv_of_any_name_is_read(tmp_path, content):
     (tmp_path / "mine.csv.gz").write_bytes(gzip.compress(content))
     assert len(read_dataset(tmp_path).splits[Split.TRAIN]) == 14
     (tmp_path / "fer2013new.csv").touch()
     assert find_ferplus(str(tmp_path), environment={}) == tmp_path / "fer2013new.csv"
 
 
-def test_several_files_with_the_columns_are_refused_by_name(tmp_path, content):
+def test_a_folder_with_several_suitable_files_is_refused(tmp_path, content):
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_bytes(content)
     assert "several files with FER-2013's columns: a.csv, b.csv; name one with --data" in refusal(tmp_path)
 
 
-def test_folders_beside_the_csv_are_said_not_to_be_read(tmp_path, fill, path):
+def test_folders_beside_the_csv_are_skipped_with_a_warning(tmp_path, fill, path):
     fill(tmp_path / "train", each=1)
     assert read_dataset(tmp_path).warnings == (f"read {path}, and skipped train beside it.",)
 
@@ -200,14 +202,14 @@ def test_folders_beside_the_csv_are_said_not_to_be_read(tmp_path, fill, path):
         ([], "has no class folders; expected happy/, sad/ and so on, or train/happy/"),
     ],
 )
-def test_what_a_folder_without_classes_holds_is_named(tmp_path, names, told):
+def test_the_error_for_a_folder_without_classes_names_its_content(tmp_path, names, told):
     for name in names:
         (tmp_path / name).write_bytes(b"x")
     assert told in refusal(tmp_path)
 
 
 def test_links_to_files_are_read_and_links_to_folders_counted(tmp_path, fill):
-    """As DVC, git-annex and the caches of hubs lay data out."""
+    """DVC, git-annex and caches of model hubs store data as links."""
     store = fill(tmp_path / "store", each=12)
     for emotion in EMOTIONS:
         (tmp_path / "set" / emotion).mkdir(parents=True)
@@ -219,7 +221,7 @@ def test_links_to_files_are_read_and_links_to_folders_counted(tmp_path, fill):
     assert dataset.warnings == ("train: skipped 1 link to folders inside the class folders.",)
 
 
-def test_links_that_lead_nowhere_are_told_the_first_five_and_their_number(tmp_path, fill):
+def test_the_first_five_broken_links_are_listed_and_all_are_counted(tmp_path, fill):
     fill(tmp_path / "set", each=2)
     for number in range(7):
         (tmp_path / "set" / "sad" / f"x{number}.png").symlink_to(tmp_path / "gone" / str(number))

@@ -25,7 +25,7 @@ def people():
 
 
 def test_splits_are_balanced(splits):
-    """Every expression is drawn equally often, and the order tells nothing."""
+    """Every expression is drawn equally often, in random order."""
     for split, count in zip(Split, COUNTS, strict=True):
         assert splits[split].counts().tolist() == [count // 7] * 7
         assert splits[split].images.shape == (count, 1, 48, 48)
@@ -33,7 +33,7 @@ def test_splits_are_balanced(splits):
 
 
 def test_seed_decides_every_pixel():
-    """The same seed draws the same bytes, another seed other people."""
+    """The same seed gives the same bytes; another seed gives other people."""
     first, again, other = (synthetic_splits(seed=seed, counts=(70, 14, 14)) for seed in (0, 0, 1))
     for split in Split:
         assert again[split].sha256() == first[split].sha256()
@@ -41,13 +41,13 @@ def test_seed_decides_every_pixel():
 
 
 def test_no_face_is_in_two_splits(splits):
-    """All pictures of all splits differ."""
+    """All pictures of all splits are different."""
     pictures = {image.tobytes() for split in Split for image in splits[split].images}
     assert len(pictures) == sum(COUNTS)
 
 
 def test_expressions_can_be_learnt(splits):
-    """Ridge regression on coarse pixels gets three times as many of `valid` right as guessing would."""
+    """Ridge regression on coarse pixels has three times the accuracy of chance on `valid`."""
 
     def pixels(split: Split):
         coarse = splits[split].images.reshape(-1, 16, 3, 16, 3).mean(axis=(2, 4)).reshape(-1, 256)
@@ -61,14 +61,14 @@ def test_expressions_can_be_learnt(splits):
 
 
 def test_pictures_have_contrast(splits):
-    """No face is drowned in black or white."""
+    """No face is almost completely black or white."""
     images = splits[Split.TRAIN].images.reshape(420, -1)
     assert np.all(images.std(axis=1) > 10)
     assert np.all((images == 255).mean(axis=1) < 0.7)
 
 
 def test_size_does_not_change_the_picture(people):
-    """A face drawn five times as large is the same face when it is shrunk again."""
+    """A face that is drawn five times larger and then shrunk looks the same."""
     small, large = draw_faces(people), draw_faces(people, size=240)
     shrunk = large.reshape(14, 48, 5, 48, 5).mean(axis=(2, 4))
     difference = np.abs(shrunk - small[:, 0])
@@ -76,8 +76,8 @@ def test_size_does_not_change_the_picture(people):
     assert np.quantile(difference, 0.99) < 20
 
 
-def test_company_does_not_change_the_picture(people):
-    """A face drawn alone is the face drawn among others, but for rounding."""
+def test_a_face_is_drawn_the_same_alone_and_in_a_batch(people):
+    """A face is drawn the same alone and in a batch, up to rounding."""
     together = draw_faces(people).astype(int)
     for row in range(len(people)):
         alone = draw_faces(people.take(slice(row, row + 1)))
@@ -85,7 +85,7 @@ def test_company_does_not_change_the_picture(people):
 
 
 def test_colour_picture_turned_grey_is_the_grey_picture(people):
-    """Grey is not drawn by other rules than colour, where no channel is overexposed."""
+    """Grey and colour follow the same rules, except where a channel is overexposed."""
     people = replace(people, exposure=0.5)
     colour, grey = draw_faces(people, colour=True), draw_faces(people)
     assert colour.shape == (14, 3, 48, 48)
@@ -94,8 +94,8 @@ def test_colour_picture_turned_grey_is_the_grey_picture(people):
         assert np.abs(turned - expected[0]).max() <= 2
 
 
-def test_no_intensity_is_neutral():
-    """Without its muscle actions every expression is the same neutral face."""
+def test_intensity_zero_is_neutral():
+    """Without muscle actions, every expression is the same neutral face."""
     neutral = draw_faces(prototype("neutral"))
     for emotion in EMOTIONS:
         assert np.array_equal(draw_faces(prototype(emotion, intensity=0)), neutral)
@@ -103,14 +103,14 @@ def test_no_intensity_is_neutral():
 
 @pytest.mark.parametrize(("emotion", "darker"), [("surprise", 38), ("angry", 12)])
 def test_muscles_move_what_they_should(emotion, darker):
-    """A dropped jaw darkens the mouth's place; lowered brows darken the place between the eyes."""
+    """A dropped jaw darkens the mouth; lowered brows darken the area between the eyes."""
     neutral, acted = (draw_faces(prototype(name))[0, 0].astype(float) for name in ("neutral", emotion))
     place = np.s_[darker : darker + 3, 22:26]
     assert acted[place].mean() < neutral[place].mean() - 30
 
 
 def test_grain_comes_from_the_generator():
-    """Without a generator there is no noise; with one it is the generator's."""
+    """There is no noise without a generator."""
     face = Face(grain=0.05)
     plain = draw_faces(face)
     first, second = (draw_faces(face, generator=np.random.default_rng(7)) for _ in range(2))
@@ -119,8 +119,8 @@ def test_grain_comes_from_the_generator():
     assert np.array_equal(draw_faces(face), plain)
 
 
-def test_faces_described_one_by_one_can_be_stacked():
-    """Groups and single faces join in order, and come apart again."""
+def test_single_faces_and_groups_can_be_stacked():
+    """Groups and single faces are joined in order, and can be taken apart."""
     group = Face.stack([Face(turn=5.0), Face(turn=np.array([6.0, 7.0]))])
     assert len(group) == 3
     assert np.array_equal(group.turn, [5.0, 6.0, 7.0])
@@ -129,7 +129,7 @@ def test_faces_described_one_by_one_can_be_stacked():
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_scene_is_a_colour_photograph(count):
-    """One to three heads stand on a background that shows in the upper corner and differs from them."""
+    """The background is visible in the upper corner and differs from the one to three heads."""
     faces = sample_faces(np.arange(count), generator=np.random.default_rng(1))
     scene = draw_scene(faces, width=320, height=180, generator=np.random.default_rng(1))
     assert scene.shape == (180, 320, 3)
@@ -140,6 +140,6 @@ def test_scene_is_a_colour_photograph(count):
 
 
 def test_no_faces_make_no_pictures():
-    """An empty batch is drawn as an empty batch."""
+    """An empty batch gives an empty array."""
     nobody = sample_faces(np.array([], dtype=np.int64), generator=np.random.default_rng(0))
     assert draw_faces(nobody).shape == (0, 1, 48, 48)

@@ -1,4 +1,4 @@
-"""`emotify ensemble` from outside: what it writes opens again, answers as its .onnx does, and never saw test."""
+"""`emotify ensemble`: its folder opens again, its export gives equal answers, and it never reads the test split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def invoke(*words, code=0):
 
 
 def combined(count):
-    """Return what combining `count` members, of growing skill, on 300 images comes to."""
+    """Return the combination of `count` members of increasing accuracy on 300 images."""
     chance = np.random.default_rng(0)
     labels = chance.integers(0, 7, 300)
     logits = chance.normal(size=(count, 300, 7)) + np.linspace(0.2, 1.5, count)[:, None, None] * np.eye(7)[labels]
@@ -36,7 +36,7 @@ def combined(count):
 
 
 def copied(ensemble, folder, **changes):
-    """Write a changed copy of an ensemble.json, as old as schema 1, into `folder`."""
+    """Write a changed copy of an ensemble.json with schema 1 into `folder`."""
     document = json.loads((ensemble / "ensemble.json").read_text())
     members = [{**member, "run": str((ensemble / member["run"]).resolve())} for member in document["members"]]
     folder.mkdir()
@@ -46,8 +46,8 @@ def copied(ensemble, folder, **changes):
 
 
 @pytest.mark.parametrize("method", ["weighted", "probabilities"])
-def test_a_folder_and_its_export_answer_the_same(method, runs, tiny_csv, tmp_path):
-    """Weights and the kind of mean travel in ensemble.json, and are in the exported graph."""
+def test_an_ensemble_and_its_export_give_equal_probabilities(method, runs, tiny_csv, tmp_path):
+    """ensemble.json and the exported graph have the same weights and kind of mean."""
     folder, file = tmp_path / "e", tmp_path / "e.onnx"
     invoke("ensemble", *runs, "--data", tiny_csv, "--method", method, "--out", folder)
     document = json.loads((folder / "ensemble.json").read_text())
@@ -60,8 +60,8 @@ def test_a_folder_and_its_export_answer_the_same(method, runs, tiny_csv, tmp_pat
         assert result["confusion"] == document["valid"]["confusion"]
 
 
-def test_test_is_never_looked_at(runs, tiny_csv, tmp_path):
-    """With other labels in test, or without it, the same ensemble."""
+def test_ensembling_never_reads_the_test_split(runs, tiny_csv, tmp_path):
+    """Other labels in test, or no test split, give the same ensemble."""
     lines = tiny_csv.read_text().splitlines()
     without = [line for line in lines if not line.endswith("PrivateTest")]
     turned = [f"{(int(line[0]) + 1) % 7}{line[1:]}" if line.endswith("PrivateTest") else line for line in lines]
@@ -74,7 +74,7 @@ def test_test_is_never_looked_at(runs, tiny_csv, tmp_path):
     assert documents[0] == documents[1] == documents[2]
 
 
-def test_json_has_all_that_the_terminal_tells(runs, tiny_csv, tmp_path):
+def test_json_has_all_numbers_of_the_terminal(runs, tiny_csv, tmp_path):
     words = ("ensemble", *runs, "--data", tiny_csv, "--method", "weighted")
     document = json.loads(invoke(*words, "--out", tmp_path / "a", "--json").stdout)
     assert document["schema"] == 1
@@ -85,15 +85,15 @@ def test_json_has_all_that_the_terminal_tells(runs, tiny_csv, tmp_path):
     assert document["conclusion"] in invoke(*words, "--out", tmp_path / "b").stdout
 
 
-def test_the_heat_map_lies_in_the_folder(ensemble):
+def test_the_folder_has_the_heat_map(ensemble):
     with Image.open(ensemble / "diversity.png") as picture:
         assert picture.width > 400
     assert "<svg" in (ensemble / "diversity.svg").read_text()
 
 
 @pytest.mark.parametrize("count", [2, 12, 40])
-def test_any_number_of_members_can_be_read(count, tmp_path):
-    """At 80 columns every table fits, no number is cut, and the heat map is no larger than a poster."""
+def test_tables_fit_any_number_of_members(count, tmp_path):
+    """Every table fits 80 columns, no number is cut, and the heat map has a reasonable size."""
     combination = combined(count)
     names = [f"20260131-120000-cnn-s{number}-1a2b" for number in range(count)]
     console = Console(width=80, record=True, file=(tmp_path / "shown").open("w"))
@@ -111,7 +111,7 @@ def test_any_number_of_members_can_be_read(count, tmp_path):
 
 
 def test_a_run_given_twice_is_counted_once(runs, tiny_csv, tmp_path):
-    """With a word on it; what is left here is one member, which the conclusion tells."""
+    """A warning reports it. Here one member remains, and the conclusion says so."""
     result = invoke("ensemble", runs[0], runs[0], "--data", tiny_csv, "--out", tmp_path / "e")
     assert "counted once" in result.stderr
     assert "An ensemble of one run" in result.stdout
@@ -119,7 +119,7 @@ def test_a_run_given_twice_is_counted_once(runs, tiny_csv, tmp_path):
 
 
 def test_another_order_of_classes_is_refused(runs, tiny_csv, tmp_path):
-    """Exit 5 that names the classes, and no folder."""
+    """Exit 5 with the names of the classes, and without a new folder."""
     other = Path(shutil.copytree(runs[0], tmp_path / "other"))
     tensors, document = load_tensors(other / "checkpoint.safetensors")
     save_tensors(other / "checkpoint.safetensors", tensors, {**document, "classes": EMOTIONS[::-1]})
@@ -139,8 +139,8 @@ def test_a_folder_of_schema_1_still_opens(ensemble, tiny_csv, tmp_path):
     [{"method": "vote"}, {"schema": 3}, {"temperature": 0}, {"members": []}, {"weight": -1}, {"weight": 0.7}],
     ids=str,
 )
-def test_a_pooling_that_cannot_be_meant_is_refused(changes, ensemble, tiny_csv, tmp_path):
-    """Exit 5 for weights that are negative or not shares, a method that is none, and the like."""
+def test_an_invalid_pooling_is_refused(changes, ensemble, tiny_csv, tmp_path):
+    """Exit 5 for weights that are negative or do not sum to 1, for an unknown method, and so on."""
     folder = copied(ensemble, tmp_path / "odd", **changes)
     if "weight" in changes:
         document = json.loads((folder / "ensemble.json").read_text())
@@ -149,7 +149,7 @@ def test_a_pooling_that_cannot_be_meant_is_refused(changes, ensemble, tiny_csv, 
     assert "combine again with" in invoke("evaluate", folder, "--data", tiny_csv, code=5).stderr
 
 
-def test_a_method_that_is_none_is_named_with_those_there_are(runs):
+def test_an_unknown_method_is_refused_with_the_list_of_methods(runs):
     text = invoke("ensemble", *runs, "--method", "vote", code=2).stderr
     assert "'vote': choose from mean, probabilities, weighted, greedy" in text
 

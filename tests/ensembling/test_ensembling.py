@@ -26,16 +26,16 @@ def test_temperature_one_changes_nothing_and_two_flattens():
     assert (with_temperature(ANSWERS[0], 2).argmax(1) == ANSWERS[0].argmax(1)).all()
 
 
-def test_unsure_answers_are_told_apart_by_a_low_temperature():
-    """softmax(log p / T), as the exported graph has it, where powers of p are next to nothing."""
+def test_a_low_temperature_separates_unsure_answers():
+    """softmax(log p / T), as in the exported graph, where powers of p are almost 0."""
     unsure = np.random.default_rng(1).dirichlet(np.full(7, 50.0), 300).astype(np.float32)
     powers = unsure.astype(np.float64) ** (1 / 0.07)
     assert np.abs(with_temperature(unsure, 0.07) - powers / powers.sum(1, keepdims=True)).max() < 1e-5
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_fitted_temperature_undoes_a_wrong_one(temperature):
-    """Labels drawn from the answers themselves: what was sharpened by T is mended by T."""
+def test_the_fitted_temperature_corrects_a_wrong_one(temperature):
+    """Labels are drawn from the probabilities, so T corrects what 1/T sharpened."""
     chance = np.random.default_rng(1)
     honest = chance.dirichlet(np.ones(7), 20_000).astype(np.float32)
     labels = np.array([chance.choice(7, p=row / row.sum()) for row in honest.astype(np.float64)])
@@ -66,8 +66,8 @@ def test_disagreement_by_hand():
     assert (diversity.best_member, diversity.best_accuracy) == (0, 0.75)
 
 
-def test_weak_members_share_mistakes_that_are_hardly_related_beyond_chance():
-    """Each is right on a tenth of the images, on another one: the text does not contradict itself."""
+def test_weak_members_share_mistakes_by_chance():
+    """Each member is right on different 10 % of the images; the text is not contradictory."""
     labels = np.zeros(100, int)
     first, second = np.ones(100, int), np.full(100, 2)
     first[:10] = second[-10:] = 0
@@ -76,7 +76,7 @@ def test_weak_members_share_mistakes_that_are_hardly_related_beyond_chance():
     assert "Beyond chance, their mistakes are hardly related" in text
 
 
-def test_equal_members_gain_nothing_and_are_told_so():
+def test_equal_members_gain_nothing():
     diversity = measure_diversity(np.stack([ANSWERS[0]] * 3), LABELS)
     assert diversity.gain == pytest.approx(0, abs=1e-6)
     assert diversity.mean_disagreement == 0
@@ -84,8 +84,8 @@ def test_equal_members_gain_nothing_and_are_told_so():
     assert "100%" in conclude(diversity)
 
 
-def test_a_real_gain_is_called_one():
-    """Three members that are each wrong on other images: together right."""
+def test_a_significant_gain_is_reported():
+    """Three members that are wrong on different images are right together."""
     labels = np.zeros(90, np.int64)
     members = []
     for member in range(3):
@@ -97,5 +97,5 @@ def test_a_real_gain_is_called_one():
     assert conclude(diversity).startswith("The ensemble beats its best member by 33.33 points")
 
 
-def test_an_ensemble_of_one_is_its_member():
+def test_an_ensemble_of_one_equals_its_member():
     assert "ensemble of one" in conclude(measure_diversity(ANSWERS[:1], LABELS))

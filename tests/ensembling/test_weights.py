@@ -1,4 +1,4 @@
-"""Weights: found where they pay, judged on images they were not found on, and never more than that."""
+"""Weights: fitted where they help, and scored on held-out images."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ UNEQUAL = np.stack([member(2.0, seed=1), member(0.3, seed=2), member(1.5, seed=3
 
 
 @pytest.mark.parametrize("method", Method)
-def test_weights_are_shares_and_the_same_for_the_same_seed(method):
+def test_weights_sum_to_1_and_depend_only_on_the_seed(method):
     pooling = fit(method, UNEQUAL, LABELS, seed=3)
     assert sum(pooling.weights) == pytest.approx(1)
     assert min(pooling.weights) >= 0
     assert fit(method, UNEQUAL, LABELS, seed=3) == pooling
 
 
-def test_fitted_weights_follow_skill_and_not_confidence():
-    """The better member counts more, however timidly it answers: the temperature mends that."""
+def test_fitted_weights_depend_on_accuracy_and_not_on_confidence():
+    """A more accurate member has more weight, even with low confidence, which the temperature corrects."""
     timid = np.stack([member(2.0, confidence=0.3, seed=1), member(1.0, seed=2)])
     for weights in (fit_weights(UNEQUAL, LABELS), select_greedily(UNEQUAL, LABELS, seed=0)):
         assert weights[0] > weights[2] > weights[1]
     assert fit_weights(timid, LABELS)[0] > 0.6
 
 
-def test_no_weights_are_better_than_the_fitted():
-    """A coarse search of the whole simplex finds nothing that beats the fit by more than its ridge."""
+def test_fitted_weights_are_optimal():
+    """A coarse grid search finds no weights that are better by more than the ridge penalty."""
     found = fit(Method.WEIGHTED, UNEQUAL, LABELS, seed=0)(UNEQUAL)
     grid = [(a / 10, b / 10, (10 - a - b) / 10) for a in range(11) for b in range(11 - a)]
     temperature = fit(Method.WEIGHTED, UNEQUAL, LABELS, seed=0).temperature
@@ -52,25 +52,25 @@ def test_no_weights_are_better_than_the_fitted():
     assert negative_log_likelihood(found, LABELS) < best + 0.002
 
 
-def test_alike_members_share_their_weight():
+def test_similar_members_share_their_weight():
     weights = fit_weights(np.stack([UNEQUAL[0], UNEQUAL[0], UNEQUAL[1]]), LABELS)
     assert weights[0] == pytest.approx(weights[1], abs=1e-3)
 
 
-def test_small_weights_go():
+def test_small_weights_become_zero():
     assert without_small(np.array([0.01, 0.495, 0.495])).tolist() == [0, 0.5, 0.5]
 
 
-def test_the_cross_fitted_score_is_the_sober_one():
-    """Forty members of pure chance fit 400 images by luck; on other images that luck is gone."""
+def test_the_cross_fitted_score_is_not_optimistic():
+    """Forty random members fit 400 images by chance, but not held-out images."""
     answers = np.stack([member(0.0, seed=seed) for seed in range(40)])
     trial = attempt(Method.WEIGHTED, answers, LABELS, seed=0)
     assert trial.fitted.nll < trial.cross_fitted.nll
     assert trial.cross_fitted.nll > np.log(7) - 0.01
 
 
-def test_weights_that_do_not_pay_are_not_taken():
-    """Equal members get equal weights; one able member among twelve of chance is taken alone."""
+def test_fitted_weights_without_a_gain_are_not_used():
+    """Equal members get equal weights. One good member among twelve random ones is used alone."""
     equal = combine(np.stack([member(1.5, seed=seed) for seed in range(4)]), LABELS, method=Method.GREEDY)
     assert equal.taken is Method.MEAN
     assert len(set(equal.pooling.weights)) == 1
@@ -82,8 +82,8 @@ def test_weights_that_do_not_pay_are_not_taken():
     assert not alone.worse_in()
 
 
-def test_a_mean_that_is_worse_than_its_best_member_says_so_and_why():
-    """Nothing is changed behind one's back: mean stays mean, and the advice is a method that does better."""
+def test_a_mean_below_its_best_member_is_explained():
+    """The method stays mean, and the advice names a better method."""
     combination = combine(UNEQUAL[:2], LABELS)
     assert combination.taken is Method.MEAN
     assert "accuracy" in combination.worse_in()[0]
@@ -92,18 +92,18 @@ def test_a_mean_that_is_worse_than_its_best_member_says_so_and_why():
 
 
 @pytest.mark.parametrize("linear", [False, True])
-def test_an_ensemble_of_one_is_its_member(linear):
+def test_an_ensemble_of_one_equals_its_member(linear):
     pooled = Pooling((1.0,), 1.0, linear)(UNEQUAL[:1])
     assert np.allclose(pooled, UNEQUAL[0], atol=1e-6)
 
 
-def test_the_mean_of_probabilities_is_that():
+def test_the_method_probabilities_averages_probabilities():
     pooled = Pooling((0.25, 0.75), 1.0, linear=True).raw(UNEQUAL[:2])
     assert np.allclose(pooled, 0.25 * UNEQUAL[0] + 0.75 * UNEQUAL[1])
 
 
-def test_fitted_weights_are_judged_on_other_images():
-    """The verdict's accuracy and p are of the cross-fitted answers; equal weights need no such care."""
+def test_fitted_weights_are_scored_on_held_out_images():
+    """The conclusion's accuracy and p use cross-fitted answers; equal weights do not need them."""
     fitted, equal = (combine(UNEQUAL, LABELS, method=method) for method in (Method.WEIGHTED, Method.MEAN))
     assert fitted.diversity.pooled_accuracy == fitted.cross_fitted.accuracy
     assert "cross-fitted" in fitted.conclusion
@@ -111,7 +111,7 @@ def test_fitted_weights_are_judged_on_other_images():
     assert "cross-fitted" not in equal.conclusion
 
 
-def test_twins_are_found_once():
+def test_identical_members_are_found_once():
     assert identical_members(np.stack([UNEQUAL[0], UNEQUAL[1], UNEQUAL[0], UNEQUAL[0]])) == {2: 0, 3: 0}
 
 
@@ -135,15 +135,15 @@ def test_pair_measures_by_hand():
     assert diversity.disagreement[0, 1] == pytest.approx(0.5)
 
 
-def test_what_has_no_meaning_is_null():
-    """A member that is never wrong correlates with nothing: null in JSON, and the conclusion does without."""
+def test_undefined_measures_are_null():
+    """A member that is never wrong has no error correlation: null in JSON, and not in the conclusion."""
     right = np.eye(7, dtype=np.float32)[LABELS]
     diversity = measure_diversity(np.stack([right, UNEQUAL[0]]), LABELS)
     assert diversity.document()["error_correlation"][0][1] is None
     assert "correlation" not in conclude(diversity)
 
 
-def test_what_a_member_adds_is_what_is_lost_without_it():
+def test_the_gain_of_a_member_is_the_loss_without_it():
     diversity = measure_diversity(UNEQUAL, LABELS, Pooling((0.5, 0.0, 0.5), 1.0))
     first, left_out, _ = diversity.marginal
     assert left_out is None
@@ -160,10 +160,10 @@ def test_what_a_member_adds_is_what_is_lost_without_it():
         ({"model": "fnn", "seed": 0, "threads": 1}, "differ in model"),
         ({"model": "cnn", "seed": 1, "threads": 1, "mixup": 0.0}, "differ only in their seed"),
         ({"model": "cnn", "seed": 0, "threads": 9}, "with the same seed"),
-        ({}, "same answer)."),
+        ({}, "of the time)."),
     ],
 )
-def test_the_conclusion_says_why_members_are_alike(other, told):
+def test_the_conclusion_explains_why_members_are_similar(other, told):
     diversity = measure_diversity(np.stack([UNEQUAL[0], UNEQUAL[0]]), LABELS)
     text = conclude(diversity, [{"model": "cnn", "seed": 0, "threads": 1}, other])
     assert "mistakes are very similar" in text

@@ -27,13 +27,13 @@ def oracle(statistic, *data):
     return tuple(result.confidence_interval)
 
 
-def test_the_interval_of_accuracy_is_scipys():
+def test_the_interval_of_accuracy_agrees_with_scipy():
     """But for the noise of the resampling."""
     ours = bootstrap_confusion(CONFUSION).accuracy
     assert ours == pytest.approx(oracle(lambda right: right.mean(), ANSWERS == LABELS), abs=0.01)
 
 
-def test_other_intervals_are_those_of_resampled_images():
+def test_other_intervals_agree_with_resampled_images():
     """Drawing counts of the confusion matrix's cells is drawing images and asking scikit-learn."""
     values = []
     for row in np.random.default_rng(0).integers(0, 400, (300, 400)):
@@ -45,7 +45,7 @@ def test_other_intervals_are_those_of_resampled_images():
     assert ours.macro_f1 == pytest.approx((low_f1, high_f1), abs=0.015)
 
 
-def test_the_interval_of_a_difference_is_scipys():
+def test_the_interval_of_a_difference_agrees_with_scipy():
     """Paired, so that it is far narrower than two intervals of their own would tell."""
     a, b = ANSWERS == LABELS, OTHERS == LABELS
     ours = bootstrap_difference(int((a & ~b).sum()), int((b & ~a).sum()), 400)
@@ -56,7 +56,7 @@ def test_the_interval_of_a_difference_is_scipys():
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=49, max_size=49).filter(any))
-def test_intervals_lie_around_the_accuracy_and_in_0_to_1(cells):
+def test_intervals_contain_the_accuracy_and_are_in_0_to_1(cells):
     """Whatever classes are missing; and the same every time."""
     confusion = np.array(cells).reshape(7, 7)
     intervals = bootstrap_confusion(confusion, resamples=500)
@@ -67,13 +67,13 @@ def test_intervals_lie_around_the_accuracy_and_in_0_to_1(cells):
     assert intervals == bootstrap_confusion(confusion, resamples=500)
 
 
-def test_a_perfect_classifier_has_no_spread():
+def test_the_interval_of_a_perfect_classifier_has_width_zero():
     intervals = bootstrap_confusion(np.diag([5, 0, 1, 2, 3, 4, 6]))
     assert intervals.accuracy == intervals.balanced_accuracy == intervals.macro_f1 == (1, 1)
     assert bootstrap_difference(0, 0, 10) == (0, 0)
 
 
-def test_ten_thousand_resamples_cost_less_than_fifty_one_by_one():
+def test_ten_thousand_resamples_are_faster_than_fifty_single_ones():
     """In CPU time, against scikit-learn's scores of resampled images."""
     labels, answers = np.tile(LABELS, 9), np.tile(ANSWERS, 9)
     confusion = metrics.confusion_matrix(labels, answers)

@@ -33,7 +33,7 @@ def images(rows) -> LabelledImages:
     return LabelledImages(pixels, LABELS[rows])
 
 
-def test_overconfidence_is_mended():
+def test_temperature_corrects_overconfidence():
     """Answers sharpened by 1/2 need temperature 2, and are as good as before then; predictions stay."""
     after = calibrate(SHARP, LABELS)
     assert after.temperature == pytest.approx(2, rel=0.1)
@@ -42,7 +42,7 @@ def test_overconfidence_is_mended():
     assert (after.probabilities.argmax(1) == SHARP.argmax(1)).all()
 
 
-def test_an_images_own_label_has_no_say_in_its_temperature():
+def test_the_temperature_of_an_image_does_not_depend_on_its_label():
     """Cross-fitted: when one image's label changes, its own probabilities stay, and those of other folds change."""
     labels = LABELS.copy()
     labels[7] = SHARP[7].argmin()
@@ -51,7 +51,7 @@ def test_an_images_own_label_has_no_say_in_its_temperature():
     assert changed.mean() > 0.7
 
 
-def test_other_splits_take_the_temperature_of_valid():
+def test_other_splits_use_the_temperature_of_valid():
     """Test and train are scored with the one that was fitted on all of valid, and on nothing else."""
     valid, test = np.arange(1000), np.arange(1000, 2000)
     (result,) = evaluate([Answering()], images(test), Split.TEST, valid=images(valid)).results
@@ -65,7 +65,7 @@ def test_other_splits_take_the_temperature_of_valid():
     assert itself.calibration.cross_fitted
 
 
-def test_a_handful_of_images_is_scored_without_a_temperature():
+def test_very_few_images_are_scored_without_a_temperature():
     (result,) = evaluate([Answering()], images(np.arange(4)), Split.VALID).results
     assert result.calibration is None
     assert result.document()["calibrated"] is None

@@ -34,7 +34,7 @@ def certain(predictions):
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 200))
 def test_scores_agree_with_scikit_learn(seed, n):
-    """On random answers, also where classes are missing."""
+    """Random probabilities, also with missing classes."""
     chance = np.random.default_rng(seed)
     labels = chance.integers(0, chance.integers(1, 8), n)
     probabilities = chance.dirichlet(np.ones(7), n).astype(np.float32)
@@ -60,8 +60,8 @@ def test_scores_agree_with_scikit_learn(seed, n):
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data(), count=st.integers(1, 10**6))
-def test_the_interval_of_accuracy_is_wilsons(data, count):
-    """As scipy computes it, also where all or none are right."""
+def test_the_interval_of_accuracy_is_wilsons_interval(data, count):
+    """It agrees with scipy, also when all or no predictions are right."""
     right = data.draw(st.sampled_from([0, count]) | st.integers(0, count))
     interval = binomtest(right, count).proportion_ci(method="wilson")
     low, high = wilson_interval(right, count)
@@ -90,7 +90,7 @@ def test_bins_agree_with_scikit_learn(seed, n, adaptive):
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 200))
 def test_calibration_does_not_depend_on_the_order_of_images(seed, n):
-    """Also where many have the same confidence, which then share a bin."""
+    """Images with equal confidence share a bin."""
     chance = np.random.default_rng(seed)
     labels = chance.integers(0, 7, n)
     probabilities = np.round(chance.dirichlet(np.ones(7), n), 1).astype(np.float32)
@@ -111,7 +111,7 @@ def test_confusion_rows_are_the_truth():
 
 
 def test_calibration_by_hand():
-    """Two answers of confidence 0.8, one right: the gap is 0.3. Certain and right: none."""
+    """Two answers with confidence 0.8, one right: the gap is 0.3. Certain and right: the gap is 0."""
     answers = np.full((2, 7), 0.2 / 6, np.float32)
     answers[:, 0] = 0.8
     assert calibration_error(answers, np.array([0, 1])) == pytest.approx(0.3, abs=1e-6)
@@ -119,7 +119,7 @@ def test_calibration_by_hand():
 
 
 def test_adaptive_bins_by_hand():
-    """Thirty confidences between 0.9 and 1 share one or two equally wide bins, but two fill each adaptive one."""
+    """Thirty confidences between 0.9 and 1 are in one or two equal-width bins, but two are in each adaptive bin."""
     confidence = np.linspace(0.9, 1, 30)
     answers = np.stack([confidence, 1 - confidence, *np.zeros((5, 30))], 1).astype(np.float32)
     labels = np.arange(30) % 2
@@ -129,7 +129,7 @@ def test_adaptive_bins_by_hand():
 
 
 def test_top_2_by_hand():
-    """Second place counts, third does not; of equal ones the first named is first, as it is for a prediction."""
+    """The second place counts, the third does not. Of equal probabilities, the first class wins, as in a prediction."""
     answers = np.array([[0.5, 0.3, 0.2, 0, 0, 0, 0]] * 3, np.float32)
     assert top2_accuracy(answers, np.array([0, 1, 2])) == pytest.approx(2 / 3)
     assert top2_accuracy(np.full((1, 7), 1 / 7, np.float32), np.array([2])) == 0
@@ -143,7 +143,7 @@ def test_brier_and_nll_by_hand():
 
 
 class Fixed:
-    """A classifier that answers by the image's first pixel, so that a mirrored image gets another answer."""
+    """A classifier whose answer depends on the first pixel, so a mirrored image gets another answer."""
 
     name = "fixed"
 
@@ -158,8 +158,8 @@ def labelled(first, labels, last=None) -> LabelledImages:
     return LabelledImages(images, np.array(labels))
 
 
-def test_clean_leaves_out_what_is_in_train():
-    """Accuracy over all is 3 of 4; without the two that are in train, 1 of 2; one of these is nearly in train."""
+def test_clean_scores_exclude_images_of_train():
+    """The accuracy is 3/4 over all images, and 1/2 without the two in train. One of the rest is nearly in train."""
     exact, near = np.array([True, True, False, False]), np.array([True, False, True, False])
     images = labelled([0, 1, 2, 3], [0, 1, 2, 4])
     (result,) = evaluate([Fixed()], images, Split.VALID, in_train=exact, near_train=near).results
@@ -169,15 +169,15 @@ def test_clean_leaves_out_what_is_in_train():
     assert (result.clean.near_duplicates, result.clean.accuracy_without_near) == (1, 0)
 
 
-def test_mirrored_pools_both_views():
-    """An image that looks the same mirrored keeps its answer; else two certain answers share."""
+def test_mirror_averages_both_views():
+    """A symmetric image keeps its answer; otherwise, two certain answers share the probability."""
     both = AveragedViews(Fixed(), "mirror").answers(labelled([3, 3], [3, 3], last=[3, 5]).images).labels
     assert both[0, 3] == pytest.approx(1)
     assert both[1, 3] == pytest.approx(both[1, 5]) == pytest.approx(0.5, abs=1e-4)
 
 
 def test_ten_views_are_five_places_and_their_mirror_images():
-    """A bright pixel is seen in the middle, one pixel off along both diagonals, and mirrored."""
+    """A bright pixel appears in the middle, shifted by one pixel along both diagonals, and mirrored."""
 
     class Looking:
         name = "looking"
@@ -206,7 +206,7 @@ def test_documents_use_the_names_of_the_classes():
 
 
 def test_the_crowd_by_hand():
-    """FER+'s columns become FER-2013's classes; contempt, unknown, no face and halves are none of them."""
+    """FER+'s columns become FER-2013's classes. Contempt, unknown, no face and ties have no class."""
     #              neutral happy surprise sad anger disgust fear contempt unknown NF
     votes = np.array(
         [
@@ -226,7 +226,7 @@ def test_the_crowd_by_hand():
 
 
 def test_cross_entropy_to_the_crowd_by_hand():
-    """Three say neutral and one happy; contempt is not asked of the classifier."""
+    """Three votes are neutral and one is happy; votes for contempt do not count."""
     votes = np.array([[3, 1, 0, 0, 0, 0, 0, 2, 0, 0]], np.uint8)
     assert crowd_shares(votes).tolist() == [[0, 0, 0, 0.25, 0, 0, 0.75]]
     crowd = score_crowd(np.array([[0, 0, 0, 0.5, 0, 0, 0.5]], np.float32), votes)

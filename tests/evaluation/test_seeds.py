@@ -1,4 +1,4 @@
-"""Recipes over seeds: a difference is believed when neither other images nor other seeds would undo it."""
+"""Recipes over seeds: a difference is significant only over both random images and random seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emotify.evaluation.seeds import compare_recipes, group_by_recipe
 
 
 def recipes(chance, *, better=0.0, seeds=3, images=500):
-    """Two recipes alike but for `better`; images differ in how hard they are, and seeds in how lucky."""
+    """Two recipes that differ only by `better`; images vary in difficulty, and seeds in luck."""
     hardness = chance.random(images)
     luck = chance.normal(0, 0.01, (2, seeds, 1))
     likely = 0.2 + 0.6 * hardness + luck + np.array([better, 0.0])[:, None, None]
@@ -32,15 +32,15 @@ def test_mean_and_deviation_by_hand():
     assert pair.better is None
 
 
-def test_equal_recipes_are_seldom_told_apart():
-    """Of 300 pairs of recipes that are equally good, 5 % may be called different; the test is cautious."""
+def test_equal_recipes_are_rarely_called_different():
+    """At most 5 % of 300 pairs of equal recipes are called different; the test is conservative."""
     chance = np.random.default_rng(0)
     found = [compare_recipes(recipes(chance))[1][0].p < 0.05 for _ in range(300)]
     assert sum(found) <= 15
 
 
 def test_a_better_recipe_is_found():
-    """Seven points are found in most of 50 trials, and never the wrong way round."""
+    """A difference of seven points is found in most of 50 trials, and never reversed."""
     chance = np.random.default_rng(1)
     found = [compare_recipes(recipes(chance, better=0.07))[1][0].better for _ in range(50)]
     assert found.count("a") > 35
@@ -48,7 +48,7 @@ def test_a_better_recipe_is_found():
 
 
 def test_lucky_seeds_are_not_a_better_recipe():
-    """McNemar's test would call every pair of these runs different; their seeds vary as much as the recipes do."""
+    """McNemar's test would call each pair of these runs different, but seeds vary as much as recipes."""
     images = np.arange(1000)
     right = {"a": np.stack([images < 700, images < 500]), "b": np.stack([images < 600, images < 450])}
     (pair,) = compare_recipes(right)[1]
@@ -58,16 +58,16 @@ def test_lucky_seeds_are_not_a_better_recipe():
 
 @pytest.mark.parametrize("images", [1, 10])
 @pytest.mark.parametrize("other", [True, False])
-def test_where_nothing_varies_nothing_is_said(images, other):
-    """The same answers, or one recipe right and the other wrong on everything: even then, and of one image."""
+def test_without_variance_no_recipe_is_better(images, other):
+    """Equal answers, one recipe always right and the other always wrong, or a single image."""
     right = {"a": np.ones((2, images), bool), "b": np.full((2, images), other)}
     (pair,) = compare_recipes(right)[1]
     assert (pair.difference, pair.p, pair.p_holm, pair.better) == (1 - other, 1, 1, None)
     assert pair.difference_ci95 == (-1, 1)
 
 
-def test_recipes_of_one_seed_are_left_out():
-    """And what is no run is of no recipe."""
+def test_recipes_with_one_seed_are_not_compared():
+    """A model that is not a run has no recipe."""
     one = np.ones(3, bool)
     grouped = group_by_recipe(["a", "b", None, "a"], [one, one, one, ~one])
     assert list(grouped) == ["a"]

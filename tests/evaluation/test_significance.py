@@ -1,4 +1,4 @@
-"""'Better' is said only where it is."""
+"""Only significant differences are called better."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def right(*shares):
 
 
 def test_mcnemar_by_hand():
-    """Five differences, all one way: p = 2 / 2**5. None: 1."""
+    """Five differences in the same direction: p = 2 / 2**5. No difference: p = 1."""
     a, b = right(10), right(-5, 5)
     pair = compare("a", a, "b", b)
     assert (pair.only_a, pair.only_b, pair.difference) == (5, 0, 0.5)
@@ -32,8 +32,8 @@ def test_the_better_one_is_named_whichever_comes_first():
     assert compare("a", right(52, -48), "b", right(50, -50)).better is None
 
 
-def test_many_pairs_need_more():
-    """A difference that one pair's p of 0.03 would call better is not told apart among six pairs."""
+def test_more_pairs_need_smaller_p_values():
+    """A difference with p = 0.03 is significant for one pair, but not among six pairs."""
     a, b = right(100), right(94, -6)
     assert compare("a", a, "b", b).better == "a"
     pairs = compare_all([("a", a), ("b", b), ("c", b), ("d", b)])
@@ -48,7 +48,7 @@ def test_holm_by_hand():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_only_ever_raises_and_keeps_the_order(values):
+def test_holm_never_lowers_p_values_and_keeps_their_order(values):
     corrected = holm(values)
     assert all(value <= after <= 1 for value, after in zip(values, corrected, strict=True))
     assert all(np.diff(np.array(corrected)[np.argsort(values, kind="stable")]) >= 0)

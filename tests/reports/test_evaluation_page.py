@@ -1,4 +1,4 @@
-"""The page of `evaluate --report`: what it holds, what it never holds, and how a browser shows it."""
+"""The page of `evaluate --report`: its content, its privacy, and how a browser shows it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Parsed(HTMLParser):
 
 
 class Named:
-    """A classifier of a given name and fixed answers."""
+    """A classifier with a given name and fixed answers."""
 
     def __init__(self, name, seed):
         self.name, self.seed = name, seed
@@ -86,7 +86,7 @@ def command(*words: object, code: int = 0):
 
 
 def test_report_is_one_page_and_its_figures(report):
-    """Nothing but index.html and each figure as PNG and SVG is in the folder, and all can be read."""
+    """The folder has only index.html and each figure as PNG and SVG, and all files are readable."""
     expected = {"index.html", *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg"))}
     assert {path.name for path in report.folder.iterdir()} == expected
     for name in FIGURES:
@@ -95,8 +95,8 @@ def test_report_is_one_page_and_its_figures(report):
         ET.parse(report.folder / f"{name}.svg")
 
 
-def test_page_needs_nothing_and_runs_nothing(report):
-    """No script, no link, no address outside: the policy forbids them and there are none."""
+def test_the_page_loads_nothing_and_runs_no_script(report):
+    """The page has no script, no link and no external address, and its policy forbids them."""
     text = report.page.read_text()
     page = Parsed(text)
     policy = {found.get("content") for tag, found in page.tags if found.get("http-equiv") == "Content-Security-Policy"}
@@ -107,8 +107,8 @@ def test_page_needs_nothing_and_runs_nothing(report):
     assert not re.search(r"https?://|@import|url\((?!#)", text)
 
 
-def test_tables_hold_the_numbers_of_json(report):
-    """Every model's headline, classes and confusion matrix, and every pair, are those of --json to the last digit."""
+def test_tables_have_the_numbers_of_json(report):
+    """The scores, classes and confusion matrix of every model, and every pair, equal those of --json."""
     rows = Parsed(report.page.read_text()).rows
     for result in report.document["results"]:
         mine = [values for model, values in rows if model == result["model"]]
@@ -126,8 +126,8 @@ def test_tables_hold_the_numbers_of_json(report):
     assert report.document["recipes"]
 
 
-def test_pairs_of_recipes_are_in_the_page(faces):
-    """Two recipes of two seeds: their difference to the last digit, and a name that is no markup."""
+def test_the_page_compares_recipes(faces):
+    """Two recipes with two seeds each: the exact difference, and an escaped name."""
     classifiers = [Named(f"run {seed}", seed) for seed in range(4)]
     board = evaluate(classifiers, faces[Split.VALID], Split.VALID, recipes=["cnn", "<b>fnn</b>"] * 2)
     page = files_of(board, faces[Split.VALID])["index.html"].decode()
@@ -137,8 +137,8 @@ def test_pairs_of_recipes_are_in_the_page(faces):
     assert "<b>fnn" not in page
 
 
-def test_faces_are_there_only_when_asked_for(report, runs, tiny_csv, tmp_path, faces):
-    """`--with-images` shows the split's own pixels; without it the page holds no picture at all."""
+def test_faces_are_shown_only_with_the_option(report, runs, tiny_csv, tmp_path, faces):
+    """With `--with-images`, the page shows pixels of the split; without it, the page has no picture."""
     shown = [
         base64.b64decode(address.partition(",")[2]) for address in Parsed(report.page.read_text()).attributes("src")
     ]
@@ -154,7 +154,7 @@ def test_faces_are_there_only_when_asked_for(report, runs, tiny_csv, tmp_path, f
 
 
 def test_report_is_never_overwritten_without_force(report, runs, tiny_csv, tmp_path):
-    """Exit 6 for what exists; --force replaces the report's files, leaves others, and a failure leaves no remains."""
+    """Exit 6 for an existing folder. --force replaces only the report's files. A failure leaves no partial files."""
     folder = tmp_path / "r"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
@@ -178,8 +178,8 @@ def hostile_files(faces) -> dict[str, bytes]:
     return files_of(evaluate(classifiers, faces[Split.VALID], Split.VALID), faces[Split.VALID])
 
 
-def test_names_are_text(hostile_files, report):
-    """Names full of markup, quotes and template code add no tag, no attribute and no address."""
+def test_names_are_escaped(hostile_files, report):
+    """Names with markup, quotes and template code add no tag, attribute or address."""
     page = Parsed(hostile_files["index.html"].decode())
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in Parsed(report.page.read_text()).tags}
     assert not [name for _, found in page.tags for name in found if name.startswith("on")]
@@ -188,8 +188,8 @@ def test_names_are_text(hostile_files, report):
     assert all(address.startswith("#") for address in page.attributes("xlink:href") + page.attributes("href"))
 
 
-def test_labels_in_figures_are_text(hostile_files):
-    """A figure's labels are escaped, none is read as mathematics, and the same names give the same bytes."""
+def test_labels_in_figures_are_escaped(hostile_files):
+    """Labels are escaped and not parsed as mathematics, and the same names give the same bytes."""
     root = ET.fromstring(hostile_files["leaderboard.svg"])
     texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {cut(printable(name)) for name in HOSTILE} <= set(texts)
@@ -197,14 +197,14 @@ def test_labels_in_figures_are_text(hostile_files):
 
 
 def test_the_same_evaluation_gives_the_same_bytes(hostile_files, faces):
-    """Nothing of the time or of chance is in the report."""
+    """The report has no time and nothing random."""
     classifiers = [Named(name, seed) for seed, name in enumerate(HOSTILE)]
     board = evaluate(classifiers, faces[Split.VALID], Split.VALID)
     assert files_of(board, faces[Split.VALID]) == hostile_files
 
 
-def test_report_tells_nothing_of_the_machine(report, tmp_path, onnx_file, tiny_csv, monkeypatch):
-    """No folder, user or host is named, not even for a model that lies in the user's own folder."""
+def test_the_report_contains_nothing_about_the_computer(report, tmp_path, onnx_file, tiny_csv, monkeypatch):
+    """The report names no folder, user or host, even for a model in the user's home."""
     monkeypatch.setenv("HOME", str(tmp_path / "somebody"))
     monkeypatch.chdir(tmp_path)
     Path("somebody").mkdir()
@@ -240,7 +240,7 @@ return {
 @pytest.mark.parametrize("width", [360, 1000])
 @pytest.mark.parametrize("dark", [False, True])
 def test_chromium_shows_the_page(report, chromium, width, dark):
-    """No complaint, all figures drawn, nothing wider than a phone, text readable in the light and in the dark."""
+    """No errors, all figures visible, nothing wider than a phone, readable text in light and dark mode."""
     chromium.open(report.page, width=width, dark=dark)
     view = chromium.run(LOOK)
     assert view["title"].endswith("emotify")
@@ -258,7 +258,7 @@ def test_chromium_shows_the_page(report, chromium, width, dark):
 
 
 def test_the_page_runs_no_script(report, chromium, tmp_path):
-    """One that got into it anyway is refused by the page's policy, and the browser says so."""
+    """The page's policy blocks an injected script, and the browser reports it."""
     injected = tmp_path / "injected.html"
     injected.write_text(report.page.read_text().replace("<main>", "<main><script>document.title = 1</script>"))
     chromium.open(injected)
@@ -267,7 +267,7 @@ def test_the_page_runs_no_script(report, chromium, tmp_path):
 
 
 def test_the_page_names_its_data(report, tiny_csv):
-    """By its name alone."""
+    """Only the name, without the path."""
     text = report.page.read_text()
     assert f'of <span class="name">{tiny_csv.name}</span>' in text
     assert str(tiny_csv.parent) not in text

@@ -35,7 +35,7 @@ def face(label: int, probability: float, *, left: float = 10.0) -> FaceResult:
 
 
 def results() -> list[PictureResult]:
-    """Five pictures that were read and two that were not."""
+    """Five readable pictures and two unreadable ones."""
     faces = [(face(3, 0.95),), (face(3, 0.6),), (face(4, 0.8), face(3, 0.45, left=60)), (face(0, 0.3),), ()]
     read = [
         PictureResult(Path(f"f/{number}.jpg"), "ok", width=200, height=100, faces=some, frames=1 + (number == 4))
@@ -60,7 +60,7 @@ def choose(shown: Any, *names: str) -> int:
 
 
 def test_the_page_filters_without_a_script(chromium, tmp_path):
-    """Expression, confidence and both: a picture stays when one of its faces is both; the number below is true."""
+    """Filters by expression, confidence and both: one face must match both. The number of shown pictures is right."""
     path = page(tmp_path / "page.html", results())
     assert "<script" not in path.read_text()
     chromium.open(path)
@@ -79,7 +79,7 @@ def test_the_page_filters_without_a_script(chromium, tmp_path):
 @pytest.mark.parametrize("width", [360, 800, 1600])
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_fits_and_can_be_read(chromium, width, dark, tmp_path):
-    """No sideways scrolling, boxes where the faces are, and ink that stands out from its ground, light and dark."""
+    """No horizontal scrolling, boxes on the faces, and enough contrast in light and dark mode."""
     chromium.open(page(tmp_path / "page.html", results()), width=width, dark=dark)
     assert chromium.run("document.documentElement.scrollWidth") <= width
     place = """(() => { const frame = document.querySelector('.frame').getBoundingClientRect(),
@@ -91,8 +91,8 @@ def test_the_page_fits_and_can_be_read(chromium, width, dark, tmp_path):
         assert chromium.contrast(part) > 4.5, part
 
 
-def test_names_are_text(chromium, tmp_path):
-    """Whatever a name or a message holds is shown as it is and runs nothing, and no link has it."""
+def test_names_are_escaped(chromium, tmp_path):
+    """Names and messages are shown as text. They run nothing and are in no link."""
     names = [name.replace("&", "/") for name in HARM]
     pictures = [
         PictureResult(Path(name), "ok", note=name, width=200, height=100, faces=(face(3, 0.9),)) for name in names
@@ -109,16 +109,16 @@ def test_names_are_text(chromium, tmp_path):
     assert chromium.requests() == chromium.complaints() == []
 
 
-def test_names_are_split_at_their_own_slashes_alone(tmp_path):
-    """What is escaped in a name stands in it."""
+def test_paths_are_split_only_at_real_slashes(tmp_path):
+    """Escaped characters in a name do not split it."""
     names = ["f/caf\udce9.png", "f/a\tb.png", "f\\g/c.png"]
     text = page(tmp_path / "page.html", [PictureResult(Path(name), "ok", width=9, height=9) for name in names])
     for name in (r"caf\udce9.png", r"a\x09b.png", "c.png"):
         assert f">{name}<" in text.read_text()
 
 
-def test_thumbnails_are_in_the_page_only_when_asked_for(chromium, class_folder, tmp_path):
-    """Without --thumbnails the page holds no pixel; with it small copies, and still asks for nothing. No path."""
+def test_thumbnails_are_in_the_page_only_with_the_option(chromium, class_folder, tmp_path):
+    """Without --thumbnails, the page has no pixels. With it, small copies, but no path."""
     shutil.copytree(class_folder / "happy", tmp_path / "in")
     options = ["--model", str(packaged_models()["default"]), "--faces", "whole", "--threads", "1"]
     for name, more in (("bare", []), ("full", ["--thumbnails"])):
@@ -136,8 +136,8 @@ def test_thumbnails_are_in_the_page_only_when_asked_for(chromium, class_folder, 
         assert str(Path.home()) not in text
 
 
-def test_thumbnails_are_small_and_say_nothing_else():
-    """At most 320 pixels, whatever the picture was, and nothing of its EXIF data."""
+def test_thumbnails_are_small_and_without_metadata():
+    """At most 320 pixels for any picture, and no EXIF data."""
     picture = Image.new("RGB", (4000, 3000), "red")
     picture.info["exif"] = b"Exif\0\0secret"
     with Image.open(io.BytesIO(thumbnail(picture))) as small:
@@ -145,8 +145,8 @@ def test_thumbnails_are_small_and_say_nothing_else():
         assert not small.getexif()
 
 
-def test_the_page_says_what_it_is_about(class_folder, tmp_path, monkeypatch):
-    """The names of what was given and of the model, without what lies above them; every picture is counted."""
+def test_the_page_names_its_input_and_model(class_folder, tmp_path, monkeypatch):
+    """The page has the names of the inputs and the model, without their folders. Every picture is counted."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "none.png").touch()
     Image.new("L", (200, 200), 90).save(tmp_path / "grey.png")

@@ -1,4 +1,4 @@
-"""The table on a terminal."""
+"""The table of predictions on a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lines(rows: FaceRows, *results: PictureResult) -> list[str]:
 @pytest.mark.parametrize("width", [40, 64, 80, 100, 120, 300])
 @pytest.mark.parametrize("top", [0, 3])
 def test_no_row_is_wider_than_the_terminal(width, top):
-    """Long paths lose their middle, wide letters count twice, and the end of a name stays."""
+    """The middle of long paths is cut, wide characters count twice, and the end of a name stays."""
     results = [
         picture(f"{'long/' * 80}{'name' * 60}.jpg", FACE, FACE, frames=4),
         picture(f"{'写真' * 60}.jpg", FACE),
@@ -39,7 +39,7 @@ def test_no_row_is_wider_than_the_terminal(width, top):
 
 
 def test_rows_are_grouped_by_folder():
-    """A folder's name stands above its pictures, a picture's on its first face, and frames are told."""
+    """A folder's name is above its pictures, a picture's name beside its first face; skipped frames are noted."""
     shown = lines(FaceRows(90), picture("a/1.jpg", FACE, FACE), picture("a/2.gif", frames=3), picture("b/3.jpg", FACE))
     assert [line for line in shown if line.endswith(os.sep)] == ["a/", "b/"]
     assert [line.split()[0] for line in shown if "━" in line] == ["1.jpg", "happy", "3.jpg"]
@@ -47,15 +47,15 @@ def test_rows_are_grouped_by_folder():
     assert next(line for line in shown if "2.gif" in line).endswith("no face")
 
 
-def test_uncertain_faces_say_what_came_first():
-    """The label is `uncertain`, and beside it stands what it would have been."""
+def test_uncertain_faces_show_the_most_probable_expression():
+    """The label is `uncertain`, with the most probable expression beside it."""
     unsure = FaceResult((0, 0, 48, 48), None, SHARES, uncertain=True)
     row = lines(FaceRows(80), picture("a.jpg", unsure))[-1]
     assert row.split()[1:] == ["uncertain", "━━━━━━──", "81%", "happy", "81%", "whole"]
 
 
-def test_names_cannot_paint_the_terminal():
-    """Control and bidirectional characters are shown as text, markup is not read, in paths and messages."""
+def test_control_characters_in_names_are_escaped():
+    """Control and bidirectional characters in paths and messages are escaped, and markup is not parsed."""
     name = "a\x1b[31m\x9b5m\r\u202e[red]b[/a].png"
     shown = lines(FaceRows(200), picture(f"d\x1b]8;;x/{name}", FACE), picture(name, status="corrupt", message=name))
     text = "".join(shown)
@@ -64,13 +64,13 @@ def test_names_cannot_paint_the_terminal():
     assert "\\u202e" in text
 
 
-def test_plain_terminals_get_ascii():
-    """Where the encoding knows no more, neither bars nor marks need it."""
+def test_terminals_without_unicode_get_ascii():
+    """Bars and marks use only ASCII when the encoding has no other characters."""
     assert "".join(lines(FaceRows(60, plain=True), picture("long" * 40 + ".jpg", FACE, FACE))).isascii()
 
 
 def test_bars_and_shortened_texts_by_hand():
-    """Lengths worked out on paper."""
+    """Lengths computed by hand."""
     assert [bar(share, 4, "red").plain for share in (0, 0.5, 1)] == ["────", "━━──", "━━━━"]
     assert shorten("abcdefghij", 10) == "abcdefghij"
     assert shorten("abcdefghij", 7) == "abc…hij"
@@ -78,8 +78,8 @@ def test_bars_and_shortened_texts_by_hand():
 
 
 @pytest.mark.parametrize("width", [60, 80, 92])
-def test_what_is_wrong_with_a_picture_is_never_cut(width):
-    """On the line of its name where that fits, else below it, whole words."""
+def test_error_messages_of_pictures_are_never_cut(width):
+    """The message is beside the name if it fits, or below it, with whole words."""
     long = "a smart sentence about what is wrong with this file; and one more about what to do about it, in words"
     short = "the file holds nothing; get it again"
     shown = lines(FaceRows(width), *(picture("bad.jpg", status="empty", message=text) for text in (short, long)))
@@ -88,8 +88,8 @@ def test_what_is_wrong_with_a_picture_is_never_cut(width):
     assert max(map(len, shown)) < width
 
 
-def test_a_weak_answer_looks_weaker_than_a_strong_one():
-    """Bold from 70 % on, dim below 50 %; the bar of an uncertain one has no colour, which would be lost on white."""
+def test_labels_are_bold_or_dim_by_their_probability():
+    """Bold from 70 %, dim below 50 %. The bar of an uncertain face has no colour."""
     styles = []
     for share in (0.9, 0.6, 0.4):
         rest = (1 - share) / 6

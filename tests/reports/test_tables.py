@@ -1,4 +1,4 @@
-"""Tables that a terminal of 80 columns shows whole, and that say the same without colour."""
+"""Tables fit a terminal of 80 columns, and are complete without colour."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHARES = {"cnn-s0": 0.6, "fnn-s0": 0.3, "cnn-s1": 0.58, "fnn-s1": 0.31}
 
 @dataclass(frozen=True)
 class Guessing:
-    """A classifier that is right on about `share` of the images, and sure of nothing."""
+    """A classifier that is right on about `share` of the images, with low confidence."""
 
     name: str
     share: float
@@ -72,8 +72,8 @@ def tables(board):
     yield confusion_table(best.scores.confusion, title="Confusion matrix")
 
 
-def test_a_pipe_that_knows_ascii_alone_gets_no_borders(board, monkeypatch):
-    """As that of a Windows program: no + and | around cells, and bars that it can show."""
+def test_ascii_output_has_no_table_borders(board, monkeypatch):
+    """For example a pipe to a Windows program: no + and | around cells, and ASCII bars."""
     pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", pipe)
     messages = Messages()
@@ -84,8 +84,8 @@ def test_a_pipe_that_knows_ascii_alone_gets_no_borders(board, monkeypatch):
     assert not set("+|-") & set(shown)
 
 
-def test_80_columns_show_what_a_wide_terminal_shows(board):
-    """Nothing is folded or cut."""
+def test_tables_fit_80_columns_without_loss(board):
+    """No cell is wrapped or cut."""
     for table in tables(board):
         assert render(table, 80) == render(table, 200)
 
@@ -98,16 +98,16 @@ def test_colour_adds_nothing_but_colour(board):
     assert "\x1b[37;48;2;" in coloured  # the confusion matrix is shaded
 
 
-def test_the_confusion_matrix_marks_what_is_right(board):
-    """Per cent of each row, the right ones in brackets, and how many images the row has."""
+def test_the_confusion_matrix_marks_right_predictions(board):
+    """Per cent of each row, right predictions in brackets, and the row's number of images."""
     confusion = board.results[0].scores.confusion
     text = render(confusion_table(confusion, title=""), 80)
     share = round(100 * confusion[3, 3] / 895)
     assert re.search(rf"happy( +\d+){{3}} +\[{share}\]( +\d+){{3}} +895$", text, re.MULTILINE)
 
 
-def test_better_is_said_only_where_it_is(board):
-    """The winner by its place in the leaderboard; a model and its equal are not told apart."""
+def test_only_significant_differences_are_called_better(board):
+    """The better model is named by its place in the leaderboard; two equal models have no winner."""
     assert "#1 is better" in render(pairs_table(board), 80)
     assert "#1 is better" in render(recipe_pairs_table(board), 80)
     identical_members = [Guessing("a", 0.5), Guessing("b", 0.5)]
@@ -115,8 +115,8 @@ def test_better_is_said_only_where_it_is(board):
     assert "could be chance" in render(pairs_table(evaluate(identical_members, images, Split.VALID)), 80)
 
 
-def test_of_very_many_pairs_the_best_ones_are_shown():
-    """Eleven models are 55 pairs: ten rows, and where to find the others."""
+def test_with_many_pairs_only_those_with_the_best_are_shown():
+    """Eleven models have 55 pairs: the table has ten rows, and says where the others are."""
     images = LabelledImages(np.zeros((len(LABELS), 1, 48, 48), np.uint8), LABELS)
     board = evaluate([Guessing(str(share), share / 20) for share in range(1, 12)], images, Split.VALID)
     text = render(pairs_table(board), 80)
