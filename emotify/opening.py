@@ -37,7 +37,7 @@ class Model:
 
 
 def resolve(given: str | os.PathLike[str], *, takes: Collection[Kind] = ANY) -> Model:
-    """Find the kind and path of a MODEL. A file or folder wins over a model inside the package with the same name.
+    """Find the kind and path of a MODEL. A run, ensemble or file wins over a model inside the package.
 
     takes: the kinds to accept. Raises ModelError, which lists these kinds, for anything else. Does not open .onnx
     files.

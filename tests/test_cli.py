@@ -1,4 +1,4 @@
-"""The five commands from outside: what they print, write and return."""
+"""The five commands on the command line: their output, files and exit codes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def invoke(*words: object, code: int = 0):
 
 
 def test_train_makes_one_run_folder(runs):
-    """The folder holds what CONTRACT lists, nothing to resume is left, and its name tells model and seed."""
+    """The folder has the documented files and no state to resume. Its name has the model and the seed."""
     run = runs[0]
     assert re.fullmatch(r"\d{8}-\d{6}-fnn-s0-[0-9a-f]{4}", run.name)
     assert {path.name for path in run.iterdir()} - {".lock"} == {
@@ -53,14 +53,14 @@ def test_train_makes_one_run_folder(runs):
 
 
 def test_train_prints_only_the_folder_on_stdout(tiny_csv, tmp_path):
-    """Scripts can take stdout as the folder; the talk goes to stderr."""
+    """Scripts can read the folder from stdout; messages go to stderr."""
     result = invoke("train", "--data", tiny_csv, "--model", "fnn", "--epochs", 1, "--batch-size", 32, "--out", tmp_path)
     assert Path(result.stdout.strip()).parent == tmp_path
     assert "next: emotify evaluate" in result.stderr
 
 
 def test_suggested_commands_can_be_pasted(monkeypatch):
-    """Quoted as the system's own shell wants it."""
+    """Commands are quoted for the system's shell."""
     words = ("train", "--resume", r"my runs\a")
     assert next_command(*words) == r"emotify train --resume 'my runs\a'"
     monkeypatch.setattr(sys, "platform", "win32")
@@ -69,7 +69,7 @@ def test_suggested_commands_can_be_pasted(monkeypatch):
 
 
 def test_train_reads_a_saved_configuration(runs, tiny_csv, tmp_path):
-    """config.json reads back, and an option beside it wins."""
+    """A config.json can be used again, and options on the command line win."""
     options = ("--data", tiny_csv, "--config", runs[0] / "config.json", "--seed", 7, "--out", tmp_path)
     folder = Path(invoke("train", *options).stdout.strip())
     before, after = (json.loads((run / "config.json").read_text()) for run in (runs[0], folder))
@@ -77,7 +77,7 @@ def test_train_reads_a_saved_configuration(runs, tiny_csv, tmp_path):
 
 
 def test_zero_epochs_only_estimate_batch_norm_statistics(runs, tiny_csv, tmp_path):
-    """Its folder can be used as any other; there is no history to draw."""
+    """The run folder is usable like any other, but has no training history to draw."""
     options = ("--model", "fnn", "--start-from", runs[0], "--epochs", 0, "--batch-size", 32, "--out", tmp_path)
     folder = Path(invoke("train", "--data", tiny_csv, *options).stdout.strip())
     assert {path.name for path in folder.iterdir()} - {".lock"} == {
@@ -105,7 +105,7 @@ def test_zero_epochs_only_estimate_batch_norm_statistics(runs, tiny_csv, tmp_pat
     ],
 )
 def test_invalid_options_are_refused(words, told, tiny_csv, tmp_path):
-    """Exit 2, naming the option, and no folder."""
+    """Exit 2 with the name of the option, and without a new folder."""
     result = invoke("train", "--data", tiny_csv, "--out", tmp_path / "runs", *words, code=2)
     assert told in result.stderr
     assert not (tmp_path / "runs").exists()
@@ -127,14 +127,14 @@ def test_invalid_options_are_refused(words, told, tiny_csv, tmp_path):
     ],
 )
 def test_invalid_configurations_are_refused(content, told, tiny_csv, tmp_path):
-    """Unknown key, wrong type, key twice, not JSON, huge: exit 2 naming it."""
+    """Unknown key, wrong type, repeated key, no JSON or a huge number: exit 2 with its name."""
     path = tmp_path / "config.json"
     path.write_bytes(content)
     assert told in invoke("train", "--data", tiny_csv, "--config", path, code=2).stderr
 
 
 def test_the_first_five_mistakes_of_a_configuration_are_listed_and_all_are_counted(tiny_csv, tmp_path):
-    """Keys, values and keys that are there twice alike."""
+    """Mistakes in keys and values, and repeated keys, are counted."""
     path = tmp_path / "config.json"
     path.write_text(
         '{"epoch": 3, "blur": 2, "jpeg": "x", "seed": 1, "seed": 2, "device": "tpu", "class_order": "x", "zzz": 1}'
@@ -187,7 +187,7 @@ def test_all_members_that_an_ensemble_lost_are_told(ensemble, runs, tiny_csv, tm
     ],
 )
 def test_empty_names_are_refused_in_one_line(words, name, tmp_path, monkeypatch):
-    """As a variable without a value leaves them; this folder is not read, nor written to."""
+    """An unset shell variable gives an empty name; it must not mean the current folder."""
     monkeypatch.chdir(tmp_path)
     result = invoke(*words, code=2)
     assert result.stderr == f'error: {name} is empty (""); is a variable in the command unset?\n'
@@ -203,12 +203,12 @@ def test_an_empty_text_can_undo_an_option_of_a_configuration(tiny_csv, tmp_path)
 
 
 def test_resume_refuses_other_options(runs):
-    """A resumed run goes on with its own options."""
+    """A resumed run keeps its own options."""
     assert "--data" in invoke("train", "--resume", runs[0], "--epochs", 3, code=2).stderr
 
 
 def test_sigint_keeps_the_state_and_resume_is_exact(tiny_csv, tmp_path):
-    """Ctrl-C exits 130 with the resume command, and what is resumed equals what was never interrupted."""
+    """Ctrl-C exits 130 with the resume command, and a resumed run equals an uninterrupted one."""
     options = ["--data", str(tiny_csv), "--model", "fnn", "--augment", "--epochs", "30", "--batch-size", "16"]
     options += ["--threads", "1"]
     command = [sys.executable, "-m", "emotify", "train", *options, "--out", str(tmp_path / "a")]
@@ -231,7 +231,7 @@ def test_sigint_keeps_the_state_and_resume_is_exact(tiny_csv, tmp_path):
 
 
 def test_the_command_that_resumes_is_quoted(toy_csv, tmp_path, monkeypatch):
-    """A run that has not finished, in a folder whose name has a blank; and one epoch is not called epochs."""
+    """An unfinished run in a folder with a blank in its name. The message says "1 epoch"."""
     monkeypatch.chdir(tmp_path)
     words = ["train", "--data", toy_csv, "--model", "fnn", "--epochs", "1", "--batch-size", "7", "--out", "my runs"]
     result = invoke(*words)
@@ -245,7 +245,7 @@ def test_the_command_that_resumes_is_quoted(toy_csv, tmp_path, monkeypatch):
 
 
 def test_evaluate_json_has_the_documented_keys(runs, tiny_csv):
-    """`--json` has the promised keys, the most accurate first, and a pair for every two models."""
+    """`--json` has the documented keys, the most accurate model first, and all pairs of models."""
     document = json.loads(invoke("evaluate", *runs, "--data", tiny_csv, "--json").stdout)
     assert document["schema"] == 1
     accuracies = [result["accuracy"] for result in document["results"]]
@@ -277,7 +277,7 @@ def test_evaluate_json_has_the_documented_keys(runs, tiny_csv):
 
 
 def test_evaluate_compares_recipes_over_seeds(runs, tiny_csv, tmp_path):
-    """Runs are of one recipe whatever machine they are of; the same run once more is no other seed."""
+    """The machine of a run does not change its recipe, and the same run twice does not count as two seeds."""
     others = [copy_run(run, tmp_path / run.name, epochs=9, threads=7) for run in runs]
     again = copy_run(runs[0], tmp_path / "again", threads=7)
     words = (*runs, *others, again, runs[0], "--data", tiny_csv)
@@ -292,7 +292,7 @@ def test_evaluate_compares_recipes_over_seeds(runs, tiny_csv, tmp_path):
 
 
 def copy_run(run, folder, **changes):
-    """Copy a run as one that was trained with other options."""
+    """Copy a run, with changed options."""
     shutil.copytree(run, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
@@ -300,7 +300,7 @@ def copy_run(run, folder, **changes):
 
 
 def test_every_key_of_evaluate_json_is_documented(runs, tiny_csv):
-    """docs/formats.md names each, and what is not known is null and not left out."""
+    """docs/formats.md names each key, and unknown values are null rather than missing."""
     formats = (Path(__file__).parent.parent / "docs" / "formats.md").read_text()
     section = formats.partition("## evaluate --json")[2].partition("\n## ")[0]
     document = json.loads(invoke("evaluate", *runs, "--data", tiny_csv, "--split", "test", "--json").stdout)
@@ -315,9 +315,9 @@ def test_every_key_of_evaluate_json_is_documented(runs, tiny_csv):
 
 
 def test_evaluate_scores_against_the_votes_of_ferplus(runs, tiny_csv, tmp_path):
-    """Votes that all fall on the label: the accuracy is the same, and no vote is left to chance."""
+    """When all votes are for the label, both accuracies are equal, and the entropy of the votes is 0."""
     columns = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF"]
-    places = [4, 5, 6, 1, 3, 2, 0]  # of FER-2013's classes among them
+    places = [4, 5, 6, 1, 3, 2, 0]  # columns of FER-2013's classes
     lines = [",".join(["Usage", "Image name", *columns])]
     for row in tiny_csv.read_text().splitlines()[1:]:
         label, _, usage = row.split(",")
@@ -337,7 +337,7 @@ def test_evaluate_scores_against_the_votes_of_ferplus(runs, tiny_csv, tmp_path):
 
 
 def test_evaluate_shows_tables_without_colour_or_trailing_blanks(runs, tiny_csv):
-    """Off a terminal nothing must be stripped."""
+    """Output to a file has no colours and no trailing blanks."""
     text = invoke("evaluate", *runs, "--data", tiny_csv).stdout
     assert "Confusion matrix" in text
     assert "Leaderboard" in text
@@ -346,12 +346,12 @@ def test_evaluate_shows_tables_without_colour_or_trailing_blanks(runs, tiny_csv)
 
 
 def test_evaluate_gate(runs, tiny_csv):
-    """`--min-accuracy` turns a score into exit 7."""
+    """A score below `--min-accuracy` exits 7."""
     assert "--min-accuracy" in invoke("evaluate", runs[0], "--data", tiny_csv, "--min-accuracy", 1, code=7).stderr
 
 
 def test_ensemble_is_the_mean_of_its_members(ensemble, runs, tiny_csv):
-    """Its scores do not depend on the members' order, and its folder names them with digests."""
+    """The scores do not depend on the order of the members, and ensemble.json has their digests."""
     document = json.loads((ensemble / "ensemble.json").read_text())
     assert [Path(member["run"]).name for member in document["members"]] == [run.name for run in runs]
     assert all(re.fullmatch("[0-9a-f]{64}", member["sha256"]) for member in document["members"])
@@ -361,14 +361,14 @@ def test_ensemble_is_the_mean_of_its_members(ensemble, runs, tiny_csv):
 
 
 def test_ensemble_reports_whether_it_helped(runs, tiny_csv, tmp_path):
-    """The report ends in a sentence, and the folder is never overwritten."""
+    """The output ends with the conclusion, and the folder is never overwritten."""
     text = invoke("ensemble", *runs, "--data", tiny_csv, "--out", tmp_path / "e").stdout
     assert "members disagree on" in text
     invoke("ensemble", *runs, "--data", tiny_csv, "--out", tmp_path / "e", code=6)
 
 
 def test_a_changed_member_is_refused(runs, tiny_csv, tmp_path):
-    """An ensemble is what was combined, or exit 5."""
+    """Exit 5 when a member has changed since it was combined."""
     import shutil
 
     copies = [Path(shutil.copytree(run, tmp_path / run.name)) for run in runs]
@@ -378,14 +378,14 @@ def test_a_changed_member_is_refused(runs, tiny_csv, tmp_path):
 
 
 def test_exported_file_scores_as_the_ensemble(onnx_file, ensemble, tiny_csv):
-    """The .onnx file and the folder it came from get the same scores."""
+    """The .onnx file and its ensemble folder have the same scores."""
     results = json.loads(invoke("evaluate", onnx_file, ensemble, "--data", tiny_csv, "--json").stdout)["results"]
     assert results[0]["nll"] == pytest.approx(results[1]["nll"], abs=1e-5)
     assert results[0]["confusion"] == results[1]["confusion"]
 
 
 def test_evaluate_json_has_what_the_page_shows(onnx_file, tiny_csv):
-    """Reliability and examples of each model, and what the models share."""
+    """The JSON has reliability and examples of each model, and the diversity of the models."""
     document = json.loads(invoke("evaluate", onnx_file, "fast", "--data", tiny_csv, "--json").stdout)
     for result in document["results"]:
         counts = result["reliability"]["right_by_confidence"], result["reliability"]["wrong_by_confidence"]
@@ -402,7 +402,7 @@ def test_evaluate_json_has_what_the_page_shows(onnx_file, tiny_csv):
 
 
 def test_models_inside_the_package_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
-    """`fast` is the file in the package, but where a model has that name; export asks where to."""
+    """`fast` is the file in the package, unless a run has that name. The file cannot be exported again."""
     from emotify.opening import packaged_models
 
     first = invoke("evaluate", "fast", "--data", tiny_csv, "--json").stdout
@@ -417,7 +417,7 @@ def test_models_inside_the_package_are_scored_by_name(tiny_csv, tmp_path, monkey
 
 
 def test_export_reports_the_loss_of_the_file(ensemble, tiny_csv, tmp_path):
-    """The scores of torch and of the file, in the document and, but for --quiet, on stderr."""
+    """The scores of torch and of the file are in the JSON and, without --quiet, on stderr."""
     words = ("export", ensemble, "--data", tiny_csv, "--precision", "fp16", "--out", tmp_path / "a.onnx")
     result = invoke(*words, "--json")
     document = json.loads(result.stdout)
@@ -429,14 +429,14 @@ def test_export_reports_the_loss_of_the_file(ensemble, tiny_csv, tmp_path):
 
 
 def test_export_refuses_to_overwrite(onnx_file, ensemble, tiny_csv):
-    """Exit 6 without --force, and the file stays as it was."""
+    """Exit 6 without --force, and the file does not change."""
     before = onnx_file.read_bytes()
     invoke("export", ensemble, "--data", tiny_csv, "--out", onnx_file, code=6)
     assert onnx_file.read_bytes() == before
 
 
 def test_predict_prints_one_json_object_per_picture(onnx_file, class_folder):
-    """`--jsonl` output is machine-readable, in order, and nothing else is on stdout."""
+    """The output of `--jsonl` is JSON in the order of the pictures, and nothing else is on stdout."""
     lines = invoke("predict", class_folder, "--model", onnx_file, "--jsonl").stdout.splitlines()
     documents = [json.loads(line) for line in lines]
     assert [document["path"] for document in documents] == sorted(str(path) for path in class_folder.rglob("*.png"))
@@ -448,7 +448,7 @@ def test_predict_prints_one_json_object_per_picture(onnx_file, class_folder):
 
 
 def test_predict_scores_folders_named_as_expressions(onnx_file, class_folder):
-    """The accuracy against the folders' names is that of the rows, in --json and in the table."""
+    """The accuracy against the folders' names agrees with the rows, in --json and in the table."""
     document = json.loads(invoke("predict", class_folder, "--model", onnx_file, "--json").stdout)
     right = [Path(row["path"]).parent.name == row["faces"][0]["label"] for row in document["pictures"]]
     assert document["truth"]["accuracy"] == pytest.approx(np.mean(right))
@@ -473,7 +473,7 @@ def test_truth_that_is_missing_is_told_at_the_first_picture(onnx_file, class_fol
 
 
 def test_predict_survives_bad_pictures(onnx_file, class_folder, tmp_path):
-    """One status a file, the others are predicted, exit 3; exit 4 when none could be read."""
+    """Each bad file has a status, and the others are predicted: exit 3. Exit 4 when no file is readable."""
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
     good = next(class_folder.rglob("*.png"))
@@ -485,7 +485,7 @@ def test_predict_survives_bad_pictures(onnx_file, class_folder, tmp_path):
 
 
 def test_predict_prints_one_line_per_picture_in_a_pipe(onnx_file, class_folder, tmp_path):
-    """Path, label, probability and box, tab-separated; one that cannot be read has its status, and a line too."""
+    """Path, label, probability and box, separated by tabs. An unreadable picture has a line with its status."""
     bad, good = tmp_path / "bad\t1.png", class_folder / "happy" / "0.png"
     bad.touch()
     options = ("--model", onnx_file, "--truth", "none")
@@ -502,7 +502,7 @@ def test_predict_prints_one_line_per_picture_in_a_pipe(onnx_file, class_folder, 
 
 
 def test_faces_below_min_confidence_are_uncertain(onnx_file, class_folder):
-    """The label says so, probability and probabilities stay, and --top still names what came first."""
+    """The label is `uncertain`, the probabilities do not change, and --top still names the most probable expression."""
     options = ("predict", class_folder, "--model", onnx_file, "--jsonl")
     plain, unsure = (
         [json.loads(line)["faces"][0] for line in invoke(*options, *more).stdout.splitlines()]
@@ -515,7 +515,7 @@ def test_faces_below_min_confidence_are_uncertain(onnx_file, class_folder):
 
 
 def test_skipped_frames_are_reported(onnx_file, tmp_path):
-    """An animation says in every output that its first frame was read."""
+    """Every output notes that only the first frame of an animation was read."""
     frames = [Image.new("L", (48, 48), grey) for grey in (40, 120, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     result = invoke("predict", tmp_path, "--model", onnx_file, "--jsonl", "--csv", tmp_path / "a.csv")
@@ -526,7 +526,7 @@ def test_skipped_frames_are_reported(onnx_file, tmp_path):
 
 
 def test_csv_cells_cannot_start_a_formula(onnx_file, class_folder, tmp_path, monkeypatch):
-    """A name that begins like a formula is text to a spreadsheet; one row a face."""
+    """A name that starts like a formula is text in a spreadsheet. There is one row per face."""
     import csv
 
     monkeypatch.chdir(tmp_path)
@@ -542,7 +542,7 @@ def test_csv_cells_cannot_start_a_formula(onnx_file, class_folder, tmp_path, mon
 
 
 def test_file_names_that_are_not_text_are_kept(onnx_file, class_folder, tmp_path):
-    """Any name goes through JSON and back, and reaches the screen with its control characters escaped."""
+    """JSON keeps any name exactly, and the terminal shows control characters escaped."""
     good = next(class_folder.rglob("*.png")).read_bytes()
     names = [b"caf\xe9.png", b"[red]x.png", b"a\x1b[31mb.png", b"new\nline.png", "r\u202etl.png".encode()]
     for name in names:
@@ -558,14 +558,14 @@ def test_file_names_that_are_not_text_are_kept(onnx_file, class_folder, tmp_path
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x00" * 9])
 def test_files_that_are_not_models_are_refused(content, class_folder, tmp_path):
-    """Empty, text, garbage: exit 5 naming the file."""
+    """An empty file, text and random bytes: exit 5 with the name of the file."""
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
     assert "x.onnx" in invoke("predict", class_folder, "--model", path, code=5).stderr
 
 
 def test_missing_things_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
-    """4 for data, 5 for models, 8 for devices, each in one line that says what to do."""
+    """Exit 4 for data, 5 for models, 8 for devices, each with one line that says what to do."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EMOTIFY_DATA", raising=False)
     assert "--data synthetic" in invoke("train", code=4).stderr
@@ -596,7 +596,7 @@ def test_missing_things_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
     ids=" ".join,
 )
 def test_an_empty_path_is_refused(words, tmp_path, monkeypatch):
-    """As of a variable that is not set: it must not stand for this folder."""
+    """An unset shell variable gives an empty path, which must not mean the current folder."""
     monkeypatch.chdir(tmp_path)
     Image.new("L", (48, 48)).save("face.png")
     told = invoke(*words, code=2).stderr
@@ -606,7 +606,7 @@ def test_an_empty_path_is_refused(words, tmp_path, monkeypatch):
 
 
 def test_outputs_are_checked_before_any_work(runs, ensemble, onnx_file, tmp_path, monkeypatch):
-    """Exit 6 for a place where nothing can be written, before data are read."""
+    """Exit 6 for an output that is not writable, before data are read."""
     (tmp_path / "file").touch()
     nowhere, data = tmp_path / "file" / "below", ("--data", tmp_path / "no data")
     commands = (["train", "--out"], ["evaluate", onnx_file, "--report"], ["ensemble", *runs, "--out"])
@@ -619,7 +619,7 @@ def test_outputs_are_checked_before_any_work(runs, ensemble, onnx_file, tmp_path
 
 
 def test_a_link_is_not_written_through_without_force(runs, onnx_file, class_folder, tmp_path, monkeypatch):
-    """Neither into the folder that it leads to, nor where there is none."""
+    """Not for a link to a folder, and not for a broken link."""
     monkeypatch.chdir(tmp_path)
     Path("elsewhere").mkdir()
     Path("link").symlink_to("elsewhere")
@@ -638,7 +638,7 @@ def test_a_link_is_not_written_through_without_force(runs, onnx_file, class_fold
 
 
 def test_the_data_that_was_found_is_reported(onnx_file, tmp_path, monkeypatch):
-    """Drawn faces are never taken silently."""
+    """Synthetic faces are never used silently."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMOTIFY_DATA", "synthetic")
     assert "data: synthetic" in invoke("evaluate", onnx_file).stderr
@@ -646,7 +646,7 @@ def test_the_data_that_was_found_is_reported(onnx_file, tmp_path, monkeypatch):
 
 
 def test_out_of_memory_is_not_called_a_bug(monkeypatch):
-    """Exit 8 with what to lower, and no crash log."""
+    """Exit 8 with the option to lower, and no crash log."""
 
     def end_memory(*_: object, **__: object) -> None:
         raise MemoryError
@@ -657,7 +657,7 @@ def test_out_of_memory_is_not_called_a_bug(monkeypatch):
 
 def test_a_closed_pipe_is_silent(onnx_file, class_folder):
     """`| head -1` ends the command with 0 and without a traceback."""
-    pictures = [str(path) for path in class_folder.rglob("*.png")] * 40  # far more than a pipe holds
+    pictures = [str(path) for path in class_folder.rglob("*.png")] * 40  # far more than the buffer of a pipe
     command = [sys.executable, "-m", "emotify", "predict", *pictures, "--model", str(onnx_file), "--jsonl", "-q"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -670,7 +670,7 @@ def test_a_closed_pipe_is_silent(onnx_file, class_folder):
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["predict", "-h"], ["predict", "missing.png", "--json"]])
 def test_a_closed_or_full_stdout_is_handled_at_the_end(words):
-    """0 and silent where nobody reads, 6 where the disk is full, also after a command that failed itself."""
+    """Exit 0 silently for a closed pipe, exit 6 for a full disk, also after a command that failed."""
     command = [sys.executable, "-m", "emotify", *words]
     reading, writing = os.pipe()
     os.close(reading)
@@ -684,7 +684,7 @@ def test_a_closed_or_full_stdout_is_handled_at_the_end(words):
 
 
 def test_a_closed_pipe_does_not_change_the_exit_code(monkeypatch):
-    """What was decided before anything was written out stands, as that a gate failed."""
+    """For example, a failed gate keeps its exit code."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
@@ -697,7 +697,7 @@ def test_a_closed_pipe_does_not_change_the_exit_code(monkeypatch):
 
 @pytest.mark.parametrize(("closed", "kept"), [("2>&-", 14), (">&-", 0), ("<&-", 14)])
 def test_nothing_is_written_to_closed_streams(closed, kept, onnx_file, class_folder, tmp_path):
-    """Nothing that was for one of them turns up in another, or in a file."""
+    """Output for a closed stream does not go to another stream or file."""
     words = f'exec "$0" -m emotify predict "$1" --model "$2" --jsonl --csv "$3" {closed}'
     command = ["sh", "-c", words, sys.executable, str(class_folder), str(onnx_file), str(tmp_path / "a.csv")]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -714,7 +714,7 @@ def test_help_shows_examples_first():
 
 
 def test_the_main_help_has_the_first_lines_of_each_command():
-    """`emotify --help` shows them without loading the commands."""
+    """`emotify --help` shows these lines without importing the commands."""
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         assert command.help == command.loaded.help.partition("\n")[0], name
 
@@ -723,7 +723,7 @@ def test_the_main_help_has_the_first_lines_of_each_command():
     "words", [["--threads", "two"], ["--threads", "-1"], ["--top", "8"], ["--min-confidence", "x"]]
 )
 def test_values_of_another_type_are_refused(words, tmp_path):
-    """Exit 2, naming the option; what is of the right type already is not checked again."""
+    """Exit 2 with the name of the option."""
     result = invoke("predict", tmp_path, *words, code=2)
     assert words[0] in result.stderr
 
@@ -752,14 +752,14 @@ def test_values_of_another_type_are_refused(words, tmp_path):
     ],
 )
 def test_every_wrong_option_is_one_line_in_the_same_form(words, told):
-    """Choices, numbers, ranges and names that there are not: `error:`, the option, what it takes."""
+    """Wrong choices, numbers, ranges and names: `error:`, the option, and its valid values."""
     lines = invoke(*words, code=2).stderr.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"error: {told}"), lines
 
 
 def test_help_groups_options_under_headings():
-    """At most ten options stand before the first heading, and no help names a Python type."""
+    """At most ten options come before the first heading, and no help text has a Python type."""
     for command in ("train", "evaluate", "ensemble", "export", "predict"):
         text = invoke(command, "-h").stdout
         everyday = text.partition("Options:")[2].partition("\n\n")[0]
@@ -769,7 +769,7 @@ def test_help_groups_options_under_headings():
 
 
 def test_every_field_of_the_configuration_is_an_option_of_train():
-    """With its line of help and its default, from the one place where it is declared."""
+    """Each option has the help and the default from its only declaration."""
     options = {each.name: each for each in typer.main.get_command(app).commands["train"].loaded.params}  # type: ignore[attr-defined]
     for field in dataclasses.fields(TrainConfig):
         assert options[field.name].default == field.default, field.name
@@ -777,7 +777,7 @@ def test_every_field_of_the_configuration_is_an_option_of_train():
 
 
 def test_tta_is_the_older_name_of_views_mirror(tmp_path):
-    """It still works, and the help no longer shows it."""
+    """--tta still works, and the help does not show it."""
     assert chosen_views(None, tta=True) == "mirror"
     assert chosen_views("ten", tta=True) == "ten"
     assert chosen_views(None, tta=False) is None

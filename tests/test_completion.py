@@ -1,4 +1,4 @@
-"""What a shell offers when Tab is pressed."""
+"""Completions that a shell offers for Tab."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emotify.networks import NETWORKS
 
 
 def offered(words: str, *, folder: Path) -> list[str]:
-    """Return what bash would offer for the last of the words, which may be empty; torch must not be needed for it."""
+    """Return bash's completions of the last word, which may be empty. Completion must not need torch."""
     code = "import sys; sys.modules['torch'] = None; sys.argv = ['emotify']; from emotify.cli import main; main()"
     environment = os.environ | {
         "_EMOTIFY_COMPLETE": "complete_bash",
@@ -46,7 +46,7 @@ def test_the_names_of_networks_are_read_off_their_table():
     ],
 )
 def test_values_are_offered(words, expected, tmp_path):
-    """Of choices, models, networks and runs; where nothing fits the shell offers files."""
+    """Choices, models, networks and runs are offered; without a match, the shell offers files."""
     for file in ("both/ensemble.json", "begun/state.safetensors", "a.onnx"):
         (tmp_path / "runs" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "runs" / file).write_text("{}")

@@ -1,4 +1,4 @@
-"""What the documentation says is what the program does."""
+"""The documentation agrees with the program."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 def test_the_commands_page_is_not_stale():
-    """docs/commands.md is what `python docs/make_commands.py` writes."""
+    """docs/commands.md equals the output of `python docs/make_commands.py`."""
     made = runpy.run_path(str(DOCS / "make_commands.py"))["page"]()
     assert (DOCS / "commands.md").read_text() == made
 
 
 def anchors(page):
-    """Return the names by which GitHub links to the headings of a page."""
+    """Return GitHub's anchors of the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_links_have_targets():
-    """Every relative link of the repository's pages names a file that is there, and a heading in it."""
+    """Every relative link in the repository's pages names an existing file and heading."""
     root = DOCS.parent
     for page in (*root.glob("*.md"), *DOCS.glob("*.md"), *root.glob("research/*.md"), *root.glob("emotify/**/*.md")):
         for target, heading in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
@@ -40,7 +40,7 @@ def test_links_have_targets():
 
 
 def test_the_research_log_is_dated_and_newest_first():
-    """Each entry of research/log.md begins with its date, the newest first, and has at least one table."""
+    """Each entry of research/log.md starts with its date and has at least one table; the newest is first."""
     _, *entries = (DOCS.parent / "research" / "log.md").read_text().split("\n## ")
     dates = [entry[:10] for entry in entries if entry[:2] == "20"]
     assert dates == sorted(dates, reverse=True)
@@ -51,7 +51,7 @@ def test_the_research_log_is_dated_and_newest_first():
 
 
 def test_every_guarantee_names_an_existing_test():
-    """Each row of docs/guarantees.md names one; `::test_name` alone is in the file named before it."""
+    """Each row of docs/guarantees.md names a test. `::test_name` without a file is in the last named file."""
     tests, rows = (
         Path(__file__).parent,
         re.findall(r"^\| .* \| (.*) \|$", (DOCS / "guarantees.md").read_text(), re.MULTILINE),
@@ -68,7 +68,7 @@ def test_every_guarantee_names_an_existing_test():
 
 
 def test_the_results_are_those_of_the_model_card():
-    """The accuracies of what ships, and those on photographs, stand on the card of the models too."""
+    """The model card has the same accuracies of the models inside, and on photographs."""
     card = (DOCS.parent / "emotify" / "assets" / "MODEL_CARD.md").read_text()
     rows = re.findall(r"^\| (?:emotify, )?`(?:default|fast)` \|.*$", (DOCS / "results.md").read_text(), re.MULTILINE)
     assert len(rows) == 4
@@ -80,7 +80,7 @@ def test_the_results_are_those_of_the_model_card():
 
 
 def test_the_test_command_of_readme_is_what_ci_runs():
-    """What .ci/run takes out of README is the one command that stands there."""
+    """.ci/run takes the only test command in README."""
     readme = (DOCS.parent / "README.md").read_text()
     (command,) = re.findall(r"<!-- tests -->\n```sh\n(.+)\n```", readme)
     (extract,) = re.findall(r"^tests=\$\((.+)\)$", (DOCS.parent / ".ci" / "run").read_text(), re.MULTILINE)
@@ -90,7 +90,7 @@ def test_the_test_command_of_readme_is_what_ci_runs():
 
 
 def test_the_guides_python_runs(monkeypatch, capsys):
-    """The examples print what the text around them says."""
+    """The examples print what the guide says."""
     monkeypatch.chdir(DOCS.parent)
     short, long = re.findall(r"```python\n(.+?)```", (DOCS / "guide.md").read_text(), re.DOTALL)
     pictures = sorted(path.name for path in (DOCS.parent / "samples").glob("*.jpg"))
@@ -106,7 +106,7 @@ def test_the_guides_python_runs(monkeypatch, capsys):
 
 
 def test_names_of_tests_are_words():
-    """The name of a test says what it promises, and so does its docstring: neither has a number to look up."""
+    """Names and docstrings of tests describe their promise in words, without numbers to look up."""
     for path in Path(__file__).parent.rglob("*.py"):
         for line in re.findall(r"^def test_[a-z]\d+_.*|^ *\x22{3}[A-Z]\d{1,2}[:,] .*", path.read_text(), re.MULTILINE):
             raise AssertionError(f"{path.name}: {line}")

@@ -1,4 +1,4 @@
-"""The spellings that mean the seven expressions."""
+"""Spellings of the seven expressions, and class orders."""
 
 from __future__ import annotations
 

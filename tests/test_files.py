@@ -1,4 +1,4 @@
-"""Writing that leaves the old file or the new one, and text that cannot paint a terminal."""
+"""Atomic writes, locks, and escaped text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from emotify.files import (
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    """An error while writing changes nothing."""
+    """After an error, the old file is unchanged."""
     path = tmp_path / "a.json"
     write_bytes(path, b"old")
     with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
@@ -39,7 +39,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{", "[" * 200_000, '{"a":' * 200_000])
 def test_invalid_json_is_a_value_error(content, tmp_path):
-    """Also what is nested without end."""
+    """Very deeply nested JSON is a ValueError, too."""
     path = tmp_path / "a.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"nested|Expecting"):
@@ -58,27 +58,27 @@ def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path):
 
 
 def test_the_longest_possible_name_can_be_written(tmp_path):
-    """255 bytes, though far fewer characters."""
+    """A name of 255 bytes and far fewer characters can be written."""
     path = tmp_path / ("\U0001f600" * 63 + ".md")
     write_bytes(path, b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_unwritable_places_are_write_errors(tmp_path):
-    """The error names the path."""
+    """The error names the path that cannot be written."""
     with pytest.raises(WriteError, match=r"a\.json"):
         write_bytes(tmp_path / "missing" / "a.json", b"")
 
 
 def test_a_missing_drive_is_a_write_error(monkeypatch, tmp_path):
-    """As Z: on Windows, of which no folder above is there either."""
+    """For example Z: on Windows, which has no existing parent folder."""
     monkeypatch.setattr(Path, "is_dir", lambda _: False)
     with pytest.raises(WriteError, match="cannot write"):
         look_at_output(tmp_path / "a.csv")
 
 
 def test_permissions_are_checked_on_the_folder_that_is_written_to():
-    """A folder that is there needs no writable parent. As nobody, also in root's tests."""
+    """An existing folder needs no writable parent. Runs as user nobody when the tests run as root."""
     program = """
 import os, sys
 from pathlib import Path
@@ -226,7 +226,7 @@ def test_names_that_are_safe_on_any_system():
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")
 @pytest.mark.parametrize(("other", "size"), [(0, 2_000_000), (2_000_000, 10)])
 def test_a_full_disk_is_reported_and_leaves_no_partial_file(other, size, tmp_path):
-    """Exit 6 naming path and free space; the previous file stays. Also for a file that waits in a buffer."""
+    """The error names the path and the free space, and the old file stays. Holds for buffered files, too."""
     program = (
         "import sys; from pathlib import Path; from emotify.files import write_bytes\n"
         "path = Path(sys.argv[1], 'a'); write_bytes(path, b'old')\n"
@@ -247,7 +247,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(other, size, tmp_pat
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
-    """The second is told the holder's process id; after kill -9 the lock is free."""
+    """The error for a second process names the first one's id. After kill -9, the lock is free."""
     path = tmp_path / ".lock"
     program = (
         "import sys, time; from pathlib import Path; from emotify.files import locked\n"
@@ -276,5 +276,5 @@ def test_a_lock_ends_with_its_process(tmp_path):
     ],
 )
 def test_foreign_text_is_escaped(text, shown):
-    """Nothing that a terminal obeys, or that cannot be encoded, is printed."""
+    """Control characters and characters without an encoding are escaped."""
     assert printable(text) == shown

@@ -1,4 +1,4 @@
-"""The models inside emotify answer for samples/ as they did when tests/golden/ was made."""
+"""The models inside emotify give the predictions in tests/golden/ for samples/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROBABILITY_TOLERANCE = 0.03
 
 
 def test_predictions_for_the_samples_have_not_changed():
-    """Boxes within a pixel, labels alike, probabilities within 0.03; remake with `python tests/make_golden.py`."""
+    """Boxes agree within a pixel, probabilities within 0.03, labels exactly. Update: `python tests/make_golden.py`."""
     golden, answers = json.loads(GOLDEN.read_text()), answer_samples()
     assert answers.keys() == golden.keys()
     for model, pictures in golden.items():

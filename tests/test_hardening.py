@@ -1,4 +1,4 @@
-"""Odd surroundings, hostile weights, and a source that runs nothing it reads."""
+"""Unusual environments, malicious weights, and source code that executes no input."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SURROUNDINGS = {
 
 @pytest.mark.parametrize("script", SURROUNDINGS.values(), ids=SURROUNDINGS.keys())
 def test_predict_works_in_odd_surroundings(script, class_folder, onnx_file, tmp_path):
-    """Predicting works as anywhere, and says nothing of them."""
+    """Predicting works, without messages about the environment."""
     program = "from emotify.cli import main; main()"
     words = [class_folder / "happy" / "0.png", "--model", onnx_file, "--jsonl", "--csv", tmp_path / "a.csv", "-q"]
     command = [sys.executable, "-P", "-c", program, "predict", *map(str, words)]
@@ -44,7 +44,7 @@ def test_predict_works_in_odd_surroundings(script, class_folder, onnx_file, tmp_
 
 
 def test_two_runs_in_the_same_second_have_different_folders(tmp_path, monkeypatch):
-    """Chance tells them apart, and who draws the same is told that the folder exists."""
+    """A random suffix makes names different; for equal suffixes, the error says that the folder exists."""
 
     class Noon:
         @staticmethod
@@ -80,7 +80,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
 def test_weights_with_a_false_header_are_refused(content, tmp_path):
-    """At once, by their header."""
+    """They are refused at once by their header."""
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content)
     begun = time.process_time()
@@ -91,7 +91,7 @@ def test_weights_with_a_false_header_are_refused(content, tmp_path):
 
 
 def test_a_link_in_place_of_a_temporary_file_is_not_followed(tmp_path, monkeypatch):
-    """Even by one who could guess its random name."""
+    """Even if an attacker guesses the random name of the temporary file."""
     victim, link = tmp_path / "victim", tmp_path / "link.tmp"
     victim.write_text("mine")
     link.symlink_to(victim)
@@ -115,14 +115,14 @@ def test_a_file_in_the_place_of_a_file_half_written_is_not_touched(tmp_path, mon
 
 FUNCTIONS = {"eval", "exec"}
 METHODS = {"extract", "extractall", "system", "popen", "register_custom_ops_library"}
-# What the processes of one Ray job hand each other in memory, where Ray itself pickles; nothing is read from a file.
+# The processes of one Ray job exchange pickles in memory, as Ray does. They read no pickle from a file.
 BETWEEN_OWN_PROCESSES = {"engines/ray_job.py", "engines/ray_worker.py"}
 MODULES = {"pickle", "dill", "marshal", "shelve", "joblib", "yaml"}
 OPTIONS = {"shell": True, "allow_pickle": True, "weights_only": False}
 
 
 def test_the_source_runs_nothing_that_it_reads():
-    """No pickle, no shell, no code in data, nothing unpacked, no operators of others in onnxruntime."""
+    """No pickle, no shell, no code in data, no unpacking to disk, no custom operators in onnxruntime."""
     sources = sorted(Path(emotify.__file__).parent.rglob("*.py"))
     assert len(sources) > 90
     for path in sources:

@@ -1,4 +1,4 @@
-"""What a command loads decides how long it takes to start."""
+"""Commands import only the modules that they need, to start quickly."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ HEAVY = (
 
 
 def loaded_by(code: str) -> set[str]:
-    """Return which heavy packages a fresh interpreter has loaded after `code`."""
+    """Return the heavy packages that a fresh interpreter has imported after `code`."""
     program = f"import sys\n{code}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(result.stdout.splitlines()[-1].split())
 
 
 def test_the_command_line_loads_nothing_heavy():
-    """`emotify --help` starts with Typer alone."""
+    """`emotify --help` imports no heavy package."""
     assert loaded_by("import emotify.cli") == set()
 
 
 def test_help_loads_no_command():
-    """`emotify --help` knows the first lines, and predicting loads no other command."""
+    """`emotify --help` imports no command, and `predict` imports no other command."""
     code = "import sys\nfrom emotify.cli import app\ntry: app([{}])\nexcept SystemExit: pass\nprint(*sys.modules)"
     for word, loaded in (("'--help'", set()), ("'predict', '--help'", {"predict"})):
         shown = subprocess.run([sys.executable, "-c", code.format(word)], capture_output=True, text=True, check=True)
@@ -45,7 +45,7 @@ def test_help_loads_no_command():
 
 @pytest.mark.parametrize("options", [["--json"], ["--jsonl"], ["--truth", "none"]])
 def test_predict_imports_only_what_it_needs(options, onnx_file, class_folder):
-    """Predicting loads NumPy, Pillow and onnxruntime, also where it scores: no torch, no SciPy, nothing to draw."""
+    """`predict` imports NumPy, Pillow and onnxruntime, also for scores, but no torch, SciPy or Matplotlib."""
     picture = next(class_folder.rglob("*.png"))
     words = ["predict", str(picture), "--model", str(onnx_file), *options]
     code = f"from emotify.cli import app\ntry: app({words!r})\nexcept SystemExit as end: assert not end.code"
@@ -53,14 +53,14 @@ def test_predict_imports_only_what_it_needs(options, onnx_file, class_folder):
 
 
 def test_the_library_imports_modules_at_first_use():
-    """`import emotify` is free; the predictor brings what it runs, and no torch."""
+    """`import emotify` imports nothing heavy; Predictor imports what it needs, but no torch."""
     assert loaded_by("import emotify; emotify.__version__") == set()
     assert loaded_by("from emotify import find_pictures") == set()
     assert loaded_by("from emotify import Predictor; Predictor()") == {"numpy", "PIL", "onnxruntime"}
 
 
 def test_predicting_needs_no_torch(class_folder):
-    """Command and library work where torch, and all that only training and export need, is not installed."""
+    """The command and the library work without torch and other packages for training and export."""
     command = f"['predict', {str(class_folder)!r}, '--jsonl', '--faces', 'detect']"
     code = (
         f"{WITHOUT}\nimport contextlib, io\nfrom emotify import Predictor, find_pictures\nfrom emotify.cli import app\n"

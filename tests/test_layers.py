@@ -1,4 +1,4 @@
-"""The order of the packages: each imports only those that stand before it in this list."""
+"""The order of the packages: each imports only packages that are earlier in this list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ORDER = (
 
 
 def imported_by(path: Path) -> set[str]:
-    """Return the parts of emotify that a file imports, also inside its functions."""
+    """Return the parts of emotify that a file imports, including imports inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("emotify."):
@@ -27,12 +27,12 @@ def imported_by(path: Path) -> set[str]:
 
 
 def part_of(path: Path) -> str:
-    """Return the part of emotify that a file belongs to: the folder, or the module, below the package."""
+    """Return the part of emotify that a file belongs to: its top folder or module."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def test_every_part_imports_only_parts_before_it():
-    """There are no circles, and nothing below imports what stands above it."""
+    """There are no import cycles, and no part imports a later one."""
     for path in sorted(PACKAGE.rglob("*.py")):
         place = ORDER.index(part_of(path))
         above = {name for name in imported_by(path) - {part_of(path)} if ORDER.index(name) >= place}
@@ -40,12 +40,12 @@ def test_every_part_imports_only_parts_before_it():
 
 
 def test_the_list_has_every_part():
-    """A new package or module has its place in the order."""
+    """Every package and module is in the list."""
     assert {part_of(path) for path in PACKAGE.rglob("*.py")} == set(ORDER)
 
 
 def test_the_table_of_the_layers_is_the_list():
-    """docs/development.md has the same parts in the same order."""
+    """The table in docs/development.md has the same parts in the same order."""
     page = (PACKAGE.parent / "docs" / "development.md").read_text(encoding="utf-8")
     table = page[page.index("| folder | what it does |") :].partition("\n\n")[0]
     cells = [row.split("|")[1].strip() for row in table.splitlines()[2:]]

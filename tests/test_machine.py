@@ -1,4 +1,4 @@
-"""The CPUs that are there to use."""
+"""The number of usable CPUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emotify.machine import _quotas, available_cpus
 
 
 def test_a_process_bound_to_one_cpu_uses_one():
-    """What `taskset` leaves is what counts."""
+    """Only the CPUs that `taskset` allows count."""
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system binds no process to CPUs")
     cpu = min(os.sched_getaffinity(0))
@@ -37,7 +37,7 @@ def test_a_process_bound_to_one_cpu_uses_one():
     ],
 )  # fmt: skip
 def test_quotas_of_control_groups_are_found(membership, files, quotas, tmp_path):
-    """Both generations, at any level, seen from inside a container and from outside."""
+    """Quotas of both cgroup versions are found at any level, inside and outside of a container."""
     for name, content in files.items():
         path = tmp_path / "cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What MODEL can name is resolved in one place, with one wording for what it is not."""
+"""Resolving MODEL, and the errors for names that are not models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emotify.opening import Kind, packaged_models, resolve
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with one model of each kind, named after it."""
+    """A folder with one model of each kind; the kind is its name."""
     for name, file in (("run", "run.json"), ("ensemble", "ensemble.json"), ("other", "notes.txt")):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_text("{}")
@@ -66,5 +66,5 @@ def test_a_model_in_the_folder_comes_before_the_one_inside(folder):
 
 
 def test_models_inside_the_package_have_their_own_names():
-    """In tables, pages and JSON: not by the name of a file that nobody typed."""
+    """Tables, pages and JSON show the name that the user typed, not a file name."""
     assert [open_session(path).name for path in packaged_models().values()] == ["default", "fast"]

@@ -1,4 +1,4 @@
-"""Nothing is sent, nothing is left and nothing is said but what emotify says, on every path."""
+"""Commands send nothing, leave no files, and print only emotify's own output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from PIL import Image
 import emotify
 from tests.faults import command
 
-# What Python asks of the network; a local socket's address is a path. Hosts that C++ looks up are strace's to see.
+# Reports Python's network calls; the address of a local socket is a path. strace sees the network calls of C++.
 WATCHED = """
 import os, sys
 def watch(event, arguments):
@@ -42,14 +42,14 @@ NOISE = re.compile(r"NETWORK|Traceback|Warning|matplotlib|joblib|nanobind|:onnxr
 
 @functools.cache
 def strace() -> list[str]:
-    """The words that write what the kernel is asked of the network to a file, or none where they do not work."""
+    """Return the strace command that logs network calls to a file, or nothing when strace does not work."""
     words = ["strace", "-f", "-qq", "-e", "trace=network", "-o"]
     works = shutil.which("strace") and subprocess.run([*words, os.devnull, "true"], capture_output=True).returncode == 0
     return words if works else []
 
 
 def check_quiet(folder: Path, code: str, *words: object, home: Path | None = None) -> str:
-    """Run Python code in `folder`, with an empty HOME and no variable that tells of CI; return what it prints."""
+    """Run Python code in `folder` with an empty HOME and without CI variables. Return its output."""
     folders = {name: folder / name for name in ("home", "temporary", "work")}
     for made in folders.values():
         made.mkdir()
@@ -84,26 +84,26 @@ def test_predict_sends_and_leaves_nothing(output, picture, tmp_path):
 
 
 def test_explain_leaves_no_list_of_fonts(picture, tmp_path):
-    """`emotify predict --explain`, which draws with Matplotlib."""
+    """`emotify predict --explain` draws with Matplotlib."""
     check_quiet(tmp_path, COMMAND, "predict", picture, "--explain", "why")
 
 
 def test_the_library_sends_and_leaves_nothing(picture, tmp_path):
-    """`Predictor`, also in a worker process, and one that imports onnxruntime by itself."""
+    """`Predictor` in this process and in a worker process, and a worker that imports onnxruntime itself."""
     label = check_quiet(tmp_path, WATCHED + WORKER.format(path=str(picture)))
     assert label.startswith("onnxruntime ")
 
 
 @pytest.mark.slow
 def test_a_training_sends_and_leaves_nothing(toy_csv, tmp_path):
-    """`emotify train`, taught by an exported file."""
+    """`emotify train` with an exported file as teacher."""
     options = ["--model", "fnn", "--epochs", "1", "--batch-size", "7", "--distill", "fast"]
     check_quiet(tmp_path, COMMAND, "train", "--data", toy_csv, *options)
 
 
 @pytest.mark.slow
 def test_an_evaluation_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
-    """`emotify evaluate --report` of a run and of a file."""
+    """`emotify evaluate --report` on a run and on an .onnx file."""
     check_quiet(tmp_path, COMMAND, "evaluate", runs[0], "fast", "--data", tiny_csv, "--report", "report")
 
 
@@ -116,25 +116,25 @@ def test_an_ensemble_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
 @pytest.mark.slow
 @pytest.mark.versions
 def test_an_export_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
-    """`emotify export --precision int8`, of which onnxruntime's quantization is a part."""
+    """`emotify export --precision int8` uses onnxruntime's quantization."""
     check_quiet(tmp_path, COMMAND, "export", runs[0], "--data", tiny_csv, "--out", "m.onnx", "--precision", "int8")
 
 
 def test_figures_are_drawn_where_home_cannot_be_written(tmp_path):
-    """Matplotlib says so; emotify gives it a folder of its own."""
+    """Matplotlib would print a warning, but emotify gives it a temporary folder."""
     code = "from emotify.reports import figures\nfigures.figure_bytes(figures.new_figure(width=1, height=1), 'png')"
     check_quiet(tmp_path, code, home=Path(os.devnull) / "nowhere")
 
 
 def test_the_environment_cannot_turn_telemetry_on(monkeypatch):
-    """Nothing is sent, whatever the environment says."""
+    """Nothing is sent for any value of the environment variable."""
     code = "import os, emotify; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 def test_stderr_lines_of_other_code_are_kept():
-    """Only onnxruntime's own lines are left out of stderr."""
+    """Only onnxruntime's own lines are removed from stderr."""
     code = (
         "import os\nfrom emotify.stderr import without_lines\n"
         "with without_lines(b':onnxruntime:'):\n"
@@ -147,7 +147,7 @@ def test_stderr_lines_of_other_code_are_kept():
 
 
 def imports_of(path: Path) -> list[tuple[str, str]]:
-    """Return the packages that a file imports when it runs, each with the statement before the import."""
+    """Return the packages that a file imports, each with the statement before the import."""
     found = []
     for parent in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(parent, ast.If) and ast.unparse(parent.test) == "TYPE_CHECKING":
@@ -161,7 +161,7 @@ def imports_of(path: Path) -> list[tuple[str, str]]:
 
 
 def test_noisy_libraries_are_imported_in_one_place():
-    """onnxruntime and Matplotlib are imported where they are kept quiet; scikit-learn, with joblib, is not."""
+    """onnxruntime and Matplotlib are imported only where their output is suppressed; scikit-learn is not imported."""
     package = Path(emotify.__file__).parent
     places = {
         "onnxruntime": "onnx_runtime/importing.py",
@@ -176,7 +176,7 @@ def test_noisy_libraries_are_imported_in_one_place():
 
 
 def test_picture_decoders_write_nothing_to_stderr(tmp_path):
-    """libtiff would write lines to stderr, past Python; what it says becomes the message of the picture's row."""
+    """libtiff's messages go to the picture's row, and not to stderr."""
     random.seed(0)
     drawn = Image.fromarray(np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)).convert("RGB")
     kinds: list[tuple[str, str, dict[str, str]]] = [

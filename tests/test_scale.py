@@ -1,4 +1,4 @@
-"""The recipes of docs/scale.md, as they are written there."""
+"""The recipes of docs/scale.md work unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
 
 
 def recipe(name: str) -> str:
-    """Return the block of code after the mark of this name."""
+    """Return the code block after the mark `name`."""
     found = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found, name
     return found[1]
@@ -27,7 +27,7 @@ def recipe(name: str) -> str:
 
 @pytest.fixture
 def photos(class_folder, tmp_path) -> Path:
-    """A folder that holds `photos`, with pictures and a file that is none, and a command `emotify`."""
+    """A folder with the command `emotify`, and with `photos`: pictures and a file that is not a picture."""
     shutil.copytree(class_folder, tmp_path / "photos")
     command = tmp_path / "bin" / "emotify"
     command.parent.mkdir()
@@ -38,7 +38,7 @@ def photos(class_folder, tmp_path) -> Path:
 
 
 def expected(folder: Path) -> dict[str, str]:
-    """Return the label of each picture, by its path below `folder`."""
+    """Return relative path -> label of each picture in `folder`."""
     results = Predictor(threads=1).predict(find_pictures(folder / "photos"))
     return {str(result.path.relative_to(folder)): result.faces[0].label for result in results}
 
@@ -68,7 +68,7 @@ def test_shards_under_gnu_parallel_hold_every_picture_once(photos):
 
 @pytest.mark.slow
 def test_the_tasks_of_a_slurm_array_are_shards(photos):
-    """The script itself, with the variable that Slurm sets; a few of its tasks."""
+    """A few tasks of the script, with the variable that Slurm sets."""
     script = recipe("slurm").replace("/64", "/2")
     assert script != recipe("slurm")
     for index in ("0", "1"):
@@ -79,7 +79,7 @@ def test_the_tasks_of_a_slurm_array_are_shards(photos):
 
 @pytest.mark.slow
 def test_the_pods_of_a_kubernetes_job_are_shards(photos):
-    """As many indexes as shards, and the script of a pod with the variable that Kubernetes sets."""
+    """The job has as many indexes as shards, and a pod's script works with the variable that Kubernetes sets."""
     yaml = pytest.importorskip("yaml")
     spec = yaml.safe_load(recipe("kubernetes"))["spec"]
     (container,) = spec["template"]["spec"]["containers"]
@@ -98,7 +98,7 @@ def test_the_pods_of_a_kubernetes_job_are_shards(photos):
     importlib.util.find_spec("pyspark") is None or shutil.which("java") is None, reason="needs pyspark and Java"
 )
 def test_spark_gives_the_rows_of_the_command(photos):
-    """Every picture has the label that it has here, and a file that is none has a row that says so."""
+    """Every picture has the same label as here, and a file that is not a picture has a row with its status."""
     import pyarrow.parquet as pq
 
     wanted = expected(photos)

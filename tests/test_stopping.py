@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, once and twice, at any moment of a command."""
+"""Ctrl-C and SIGTERM, once or twice, at any time in a command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import build_model
 from tests.faults import Ended, command, ending, started, stuck_file, stuck_folder, when_told
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-# Counts what is imported once signals are listened to, and sends one at the import of that number.
+# Counts imports after the handlers are installed, and sends a signal at the import of a given number.
 AT_IMPORT = """
 import os, sys
 from emotify import stopping
@@ -47,7 +47,7 @@ def check_stopped(ended: Ended, code: int) -> None:
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """Three pictures of noise."""
+    """Three noise pictures."""
     folder = Path(tmp_path) / "pictures"
     folder.mkdir()
     for number in range(3):
@@ -67,7 +67,7 @@ def pictures(tmp_path) -> Path:
     ids=["predict", "evaluate", "train"],
 )
 def test_a_signal_at_any_import_ends_the_command(words, times, pictures, tmp_path):
-    """The right exit code, one line, no traceback and no crash log, also where a library makes another error of it."""
+    """One line, the right exit code, no traceback and no crash log, even if a library raises another error."""
     words = [str(pictures) if word == "PICTURES" else word for word in words]
     program = [sys.executable, "-c", AT_IMPORT]
     whole = command(0, 0, *words, program=program, cwd=tmp_path)
@@ -76,7 +76,7 @@ def test_a_signal_at_any_import_ends_the_command(words, times, pictures, tmp_pat
     for number in np.linspace(1, imports, times).astype(int).tolist():
         sent, code = STOPS[number % 2]
         ended = command(number, int(sent), *words, program=program, cwd=tmp_path)
-        if ended.code != 0 or number < imports * 0.9:  # the last imports may be those of an ending
+        if ended.code != 0 or number < imports * 0.9:  # the last imports may happen while the command ends
             check_stopped(ended, code)
         for name in ("faces.csv", "runs"):
             shutil.rmtree(tmp_path / name, ignore_errors=True) if name == "runs" else (tmp_path / name).unlink(True)
@@ -103,14 +103,14 @@ except stopping.Interrupted as stopped:
 
 @pytest.mark.parametrize(("sent", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_a_signal_in_a_destructor_is_not_lost(sent, word):
-    """Python prints what is raised there, and goes on."""
+    """Python prints an exception in a destructor, and continues."""
     ended = command(int(sent), program=[sys.executable, "-c", IN_DESTRUCTOR])
     assert (ended.stdout, ended.stderr) == (f"{word}\n", "")
 
 
 @pytest.mark.parametrize(("sent", "code"), STOPS)
 def test_a_hanging_read_is_reported_and_ends_at_the_first_signal(sent, code, pictures, tmp_path):
-    """The disk has gone under one picture of three: the file of lines keeps the first, and the way to go on is told."""
+    """The disk of the second picture hangs. The output keeps the first row, and the error says how to continue."""
     lines = tmp_path / "out.jsonl"
     words = ["predict", pictures, "--faces", "whole", "--jsonl-file", lines, "--threads", "1"]
     with stuck_file(pictures / "1.png"), started(*words) as process:
@@ -124,7 +124,7 @@ def test_a_hanging_read_is_reported_and_ends_at_the_first_signal(sent, code, pic
 
 
 def test_a_picture_that_takes_too_long_is_a_row_with_status_timeout(pictures):
-    """Its status is `timeout`; the process ends though its thread never does."""
+    """Other pictures are predicted, and the process ends although the reading thread never ends."""
     words = ["predict", pictures, "--faces", "whole", "--jsonl", "--timeout", "1", "--threads", "2"]
     with stuck_file(pictures / "1.png"):
         ended = command(*words)
@@ -135,7 +135,7 @@ def test_a_picture_that_takes_too_long_is_a_row_with_status_timeout(pictures):
 
 
 def test_a_hanging_folder_listing_ends_at_the_first_signal(tmp_path):
-    """A server that has gone holds up the listing itself, in the main thread."""
+    """An unreachable server blocks the listing in the main thread."""
     with stuck_folder(tmp_path / "far"), started("predict", tmp_path / "far") as process:
         when_told(process, f"still listing {tmp_path / 'far'} after 10 s")
         ended = ending(process, signal.SIGINT)
@@ -149,7 +149,7 @@ def cpu_seconds(process: int) -> float:
 
 
 def slow_model(path: Path) -> Path:
-    """Write a model that computes for some seconds a face, in one call."""
+    """Write a model that computes for seconds per face, in one call."""
     model = build_model()
     graph = model.graph
     rng = np.random.default_rng(0)
@@ -172,20 +172,20 @@ def slow_model(path: Path) -> Path:
 
 @pytest.mark.parametrize(("sent", "code"), STOPS)
 def test_a_second_signal_ends_the_process_inside_native_code(sent, code, pictures, tmp_path):
-    """onnxruntime computes for seconds in one call, in which Python hears of no signal."""
+    """onnxruntime computes for seconds in one call, and Python handles no signal meanwhile."""
     model = slow_model(tmp_path / "slow.onnx")
     for number in range(40):
         shutil.copy(pictures / "0.png", pictures / f"more{number}.png")
     words = ["predict", pictures, "--faces", "whole", "--model", model, "--threads", "1", "--csv", tmp_path / "a.csv"]
     with started(*words) as process:
-        while not list(tmp_path.glob(".emotify.*.tmp")) or cpu_seconds(process.pid) < 3:  # it computes by then
+        while not list(tmp_path.glob(".emotify.*.tmp")) or cpu_seconds(process.pid) < 3:  # it is computing by then
             assert process.poll() is None, process.stderr
             time.sleep(0.05)
         process.send_signal(sent)
         time.sleep(0.5)
-        assert process.poll() is None  # else there was nothing to see
+        assert process.poll() is None  # otherwise the test shows nothing
         ended = ending(process, sent)
-    assert ended.code == -sent  # which a shell calls 130 or 143
+    assert ended.code == -sent  # a shell reports 130 or 143
     assert code == 128 + sent
     assert ended.seconds < 1
     assert "Traceback" not in ended.stderr

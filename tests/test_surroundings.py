@@ -1,4 +1,4 @@
-"""What emotify does without what a desktop has: a package, a home, a place for temporary files, a user's name."""
+"""emotify without an optional package, a home folder, a temporary folder or a user name."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def face(tmp_path) -> Path:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_package_that_is_not_installed_is_named(module, package, words, face, tmp_path):
-    """Exit 8 and the line that installs it, and no crash log: it is no bug."""
+    """Exit 8 with the command that installs it, and no crash log."""
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT, module, *words],
         cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment(os.environ),
@@ -67,7 +67,7 @@ def test_a_package_that_is_not_installed_is_named(module, package, words, face, 
 
 
 def in_a_container(script: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run emotify in namespaces of its own, after a script of shell that takes things away."""
+    """Run emotify in its own Linux namespaces, after a shell script that removes things."""
     if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("no namespaces here")
     command = ["unshare", "-rm", "sh", "-c", f'{script}\nexec "$@"', "sh", sys.executable, "-m", "emotify", *words]
@@ -75,7 +75,7 @@ def in_a_container(script: str, *words: str) -> subprocess.CompletedProcess[str]
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """These variables, with emotify found, and without the cache folder that torch leaves in the variables."""
+    """Return the variables with emotify on the path, and without the cache folder that torch sets."""
     kept = {name: value for name, value in variables.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
     return {**kept, "PYTHONPATH": str(ROOT)}
 
@@ -92,7 +92,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     ids=["train", "evaluate", "predict", "predict to a pipe", "export"],
 )
 def test_without_a_temporary_folder_the_error_names_tmpdir(words, face):
-    """Exit 6, and nothing is left. With TMPDIR the same command works."""
+    """Exit 6 before any work, and no files are left. With TMPDIR, the same command works."""
     if any(Path(place).is_relative_to(hidden) for place in (sys.executable, ROOT) for hidden in ("/tmp", "/var/tmp")):
         pytest.skip("emotify lies in the folder that is taken away")
     folder = face.parent
@@ -113,7 +113,7 @@ def test_without_a_temporary_folder_the_error_names_tmpdir(words, face):
 
 
 def test_a_full_temporary_folder_is_reported_when_compiling(tmp_path):
-    """What torch.compile needs and does not find is told in one line, exit 8."""
+    """Exit 8, with one line about the missing space that torch.compile needs."""
     script = f"""
         mount -t tmpfs -o size=4k none /mnt; head -c 4096 /dev/zero > /mnt/full; export TMPDIR=/mnt
         export TORCHINDUCTOR_CACHE_DIR={tmp_path} CXX=g++; cd {tmp_path}
@@ -129,7 +129,7 @@ def test_a_full_temporary_folder_is_reported_when_compiling(tmp_path):
 
 @pytest.mark.parametrize("words", [["predict", "{face}"], ["evaluate", "fast", "--data", "synthetic", "--json"]])
 def test_predict_needs_no_home_no_shared_memory_and_no_user_name(words, face):
-    """Root may only be read, TMPDIR is full, the user has no name: -q prints the results and nothing else."""
+    """With a read-only root, a full TMPDIR and a user without name, -q prints only the results."""
     words = [word.format(face=face) for word in words] + ["-q"]
     script = """
         mount -t tmpfs -o ro none /dev/shm; mount -t tmpfs -o size=4k none /mnt; head -c 4096 /dev/zero > /mnt/full

@@ -1,4 +1,4 @@
-"""What people see: every command once on a real terminal of 92 columns."""
+"""Output of every command on a real terminal of 92 columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CAPTURE = Path(__file__).parent.parent / "docs" / "capture.py"
 
 @pytest.fixture(scope="module")
 def on_terminal():
-    """Run an emotify command in a pseudo-terminal and return what it shows, without colours."""
+    """Run an emotify command in a pseudo-terminal, and return its output without colours."""
     run = runpy.run_path(str(CAPTURE))["run_in_terminal"]
 
     def show(*words: object) -> str:
@@ -35,7 +35,7 @@ def test_predict_shows_a_row_a_face(on_terminal, class_folder, onnx_file):
 
 
 def test_many_bad_files_do_not_flood_the_screen(on_terminal, onnx_file, tmp_path):
-    """At most 20 lines, which say how many there were, and of what kind."""
+    """At most 20 lines report the number of bad files of each kind."""
     for number in range(400):
         (tmp_path / f"{number:03}.png").touch()
     text = on_terminal("predict", tmp_path, "--model", onnx_file, "-q")
@@ -53,7 +53,7 @@ def test_train_shows_a_bar(on_terminal, tiny_csv, tmp_path):
 
 
 def test_evaluate_and_ensemble_show_tables_that_fit(on_terminal, runs, tiny_csv, tmp_path):
-    """No line is wider than the terminal, and no name is broken over lines."""
+    """No line is wider than the terminal, and no name is wrapped."""
     for text in (
         on_terminal("evaluate", *runs, "--data", tiny_csv),
         on_terminal("ensemble", *runs, "--data", tiny_csv, "--out", tmp_path / "e", "-q"),

@@ -1,4 +1,4 @@
-"""What is told while slow work goes on."""
+"""Progress messages of slow work."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from emotify.onnx_runtime.classifier import open_session
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    """The first line comes after a twentieth of a second."""
+    """Print the first line after 0.05 seconds."""
     monkeypatch.setattr(working, "_FIRST_LINE", 0.05)
 
 
 def test_slow_work_is_reported_in_lines(capsys):
-    """Off a terminal, each after twice the time of the one before, with the time that is left."""
+    """Without a terminal, each line comes after twice the time of the last one, and shows the remaining time."""
     with working.working(Messages(), "answering", total=400) as work:
         for _ in range(4):
             time.sleep(0.1)
@@ -46,7 +46,7 @@ def test_quick_work_and_quiet_commands_tell_nothing(capsys):
 
 
 def test_a_progress_line_shows_what_is_known():
-    """With a total and without, and where nothing can be counted."""
+    """With a total, without a total, and without a count."""
     begun = time.monotonic() - 30
     assert (
         Work("answering", 400, done=100, _begun=begun).line() == "answering: 100 of 400 images, 30 s, about 90 s left"
@@ -58,7 +58,7 @@ def test_a_progress_line_shows_what_is_known():
 
 
 def test_progress_of_a_classifier_changes_no_result(small_model):
-    """Some hundred images at a time, all of them, none of them; each is counted once."""
+    """Batches of a few hundred images, all images, or no image; each image is counted once."""
     session = open_session(small_model, threads=1)
     images = np.random.default_rng(0).integers(0, 256, (1100, 1, 48, 48), dtype=np.uint8)
     counted: list[int] = []
@@ -70,7 +70,7 @@ def test_progress_of_a_classifier_changes_no_result(small_model):
 
 
 def test_predicting_into_a_pipe_reports_progress(small_model, class_folder, monkeypatch):
-    """On stderr; rows of stdout stay as they are."""
+    """Progress goes to stderr, and the rows on stdout do not change."""
     monkeypatch.setattr(working, "_FIRST_LINE", 0.0001)
     shown = CliRunner().invoke(app, ["predict", str(class_folder), "--model", str(small_model), "--jsonl"])
     assert len(shown.stdout.splitlines()) == 14
@@ -79,7 +79,7 @@ def test_predicting_into_a_pipe_reports_progress(small_model, class_folder, monk
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no timers that interrupt")
 def test_an_interrupt_while_reading_data_says_how_to_start_again(tmp_path):
-    """Nothing is trained yet, so there is nothing to resume, and no folder of a run."""
+    """Training has not started, so there is nothing to resume and no run folder."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
