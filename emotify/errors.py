@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
 
 
 class EmotifyError(Exception):
-    """An error that the user can fix. The user sees only its text. Other exceptions are bugs and show a traceback."""
+    """An error that the user can fix. The user sees only its text. Others are bugs and keep their traceback."""
 
     exit_code = ExitCode.BUG
 

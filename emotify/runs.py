@@ -106,7 +106,7 @@ def exports(parent: Path) -> list[Path]:
 
 
 def data_of(folder: Path) -> set[str]:
-    """Return the names of the data that a run, or the runs of an ensemble, were trained on; none where unknown."""
+    """Return the data sources of a run, or of all runs of an ensemble. Empty when unknown."""
     try:
         if (folder / ENSEMBLE).exists():
             members = read_json(folder / ENSEMBLE)["members"]
@@ -117,7 +117,7 @@ def data_of(folder: Path) -> set[str]:
 
 
 def better_member(folder: Path) -> Path | None:
-    """Return the best member of an ensemble that is worse than it on `valid`; None for any other model."""
+    """Return the best member of an ensemble when the ensemble is worse on `valid`. None for any other model."""
     try:
         document = read_json(folder / ENSEMBLE)
         if not document["worse_than_best_member"]:

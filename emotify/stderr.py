@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from emotify.stopping import noting_errors
+from emotify.stopping import reporting_signals_on
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def without_lines(marker: bytes) -> Iterator[None]:
         return
     os.dup2(kept, 2)
     try:
-        with noting_errors(stderr):
+        with reporting_signals_on(stderr):
             yield
     finally:
         os.dup2(stderr, 2)

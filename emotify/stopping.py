@@ -52,7 +52,7 @@ def listen() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
             set_handler(number, _stop)
-    sys.unraisablehook = _pass_on
+    sys.unraisablehook = _raise_lost_interruption
 
 
 def leave_to_system() -> None:
@@ -109,7 +109,7 @@ def unwinding() -> Iterator[None]:
 
 
 @contextmanager
-def noting_errors(descriptor: int) -> Iterator[None]:
+def reporting_signals_on(descriptor: int) -> Iterator[None]:
     """Report a signal on this descriptor during the block, because stderr's own descriptor is redirected."""
     before, _State.stderr = _State.stderr, descriptor
     try:
@@ -133,13 +133,13 @@ def _stop(number: int, _: FrameType | None) -> None:
     stopped = interruption()
     assert stopped is not None
     if again or not _State.unwinding:
-        _end(stopped, tell=not again)
+        _end(stopped, report=not again)
     raise stopped
 
 
-def _end(stopped: Interrupted, *, tell: bool = True) -> "NoReturn":
+def _end(stopped: Interrupted, *, report: bool = True) -> "NoReturn":
     try:
-        if tell:  # bypass Python's buffers, which may be half written
+        if report:  # bypass Python's buffers, which may be half written
             os.write(_State.stderr, f"error: {stopped}\n".encode())
     finally:
         os._exit(stopped.exit_code)
@@ -167,7 +167,7 @@ def watch_unresponsive_threads() -> Callable[[], None]:
     return look
 
 
-def _pass_on(unraisable: "sys.UnraisableHookArgs") -> None:
+def _raise_lost_interruption(unraisable: "sys.UnraisableHookArgs") -> None:
     """Raise an interruption again when Python discarded it, for example in a destructor."""
     if isinstance(unraisable.exc_value, Interrupted) and _State.received is not None:
         _State.lost = True

@@ -786,8 +786,8 @@ def test_tta_is_the_older_name_of_views_mirror(tmp_path):
         assert "no such option" not in runner.invoke(app, [command, str(tmp_path / "no"), "--tta"]).stderr
 
 
-def test_a_model_trained_on_drawn_faces_is_named_as_such(runs, onnx_file, tmp_path, monkeypatch):
-    """`predict` takes the newest export by default; who has tried training on drawn faces is warned."""
+def test_a_model_trained_on_drawn_faces_gives_a_warning(runs, onnx_file, tmp_path, monkeypatch):
+    """`predict` uses the newest export by default, and warns when it was trained on drawn faces."""
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "a"
     shutil.copytree(runs[0], run)
@@ -807,13 +807,13 @@ def test_a_model_trained_on_drawn_faces_is_named_as_such(runs, onnx_file, tmp_pa
     assert warning in invoke("predict", "face.png").stderr
 
 
-def test_the_folder_of_all_runs_is_no_model(runs):
+def test_the_folder_of_all_runs_is_not_a_model(runs):
     result = invoke("evaluate", runs[0].parent, code=5)
     assert f"{runs[0].parent} is a folder of runs; name one of them, or all: {runs[0].parent}/*" in result.stderr
 
 
-def test_evaluate_says_what_comes_next(runs, ensemble, tiny_csv):
-    """Several runs can be combined, one run or ensemble exported; a file is the end."""
+def test_evaluate_suggests_the_next_command(runs, ensemble, tiny_csv):
+    """It suggests `ensemble` for several runs, `export` for one run or ensemble, and nothing for a file."""
     data = ("--data", tiny_csv)
     assert f"next: emotify ensemble {runs[0]} {runs[1]} --data {tiny_csv}" in invoke("evaluate", *runs, *data).stderr
     assert f"next: emotify export {ensemble} --data {tiny_csv}" in invoke("evaluate", ensemble, *data).stderr

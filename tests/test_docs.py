@@ -113,7 +113,7 @@ def test_names_of_tests_are_words():
 
 
 def test_the_recipe_for_an_onnx_file_answers_as_predict(tmp_path, monkeypatch, capsys):
-    """Its box is that of the sample; the square and the grey around it are those of `emotify predict`."""
+    """The recipe uses the box of the sample, and the same square and grey border as `emotify predict`."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(packaged_models()["default"], "model.onnx")
     shutil.copy(DOCS.parent / "samples" / "happy.jpg", "photo.jpg")

@@ -99,7 +99,7 @@ def test_an_interrupt_while_reading_data_says_how_to_start_again(tmp_path):
 
 
 def test_a_bar_leaves_standard_output_switched_off():
-    """`export` switches it off while torch prints its steps; Rich would put itself in its place, and show them."""
+    """`export` switches stdout off while torch prints its steps. Rich must not replace stdout and show them."""
     console = Console(file=io.StringIO(), force_terminal=True)
     with contextlib.redirect_stdout(None), progress_bar(Work("exporting", 3), console):
         assert sys.stdout is None

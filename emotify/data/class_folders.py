@@ -75,7 +75,7 @@ def read_labels(
     for path in folders:
         number = class_number(path.name)
         meaning = class_name(path.name) if number is None else order.get(number)
-        excluding = [word for word in rules.excluded_names if _names(word, path.name, meaning)]
+        excluding = [word for word in rules.excluded_names if _matches(word, path.name, meaning)]
         if excluding:
             labels[path.name] = None
             unused = [word for word in unused if word not in excluding]
@@ -89,7 +89,7 @@ def read_labels(
     return labels
 
 
-def _names(word: str, folder: str, meaning: str | None) -> bool:
+def _matches(word: str, folder: str, meaning: str | None) -> bool:
     return word.casefold() == folder.casefold() or (meaning is not None and class_name(word) == meaning)
 
 

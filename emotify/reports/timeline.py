@@ -48,7 +48,7 @@ class Track:
 
 @dataclass
 class Timeline:
-    """Collects the results of one clip."""
+    """The results of one clip, collected frame by frame."""
 
     path: Path
     shown_path: str

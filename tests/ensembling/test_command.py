@@ -155,7 +155,7 @@ def test_an_unknown_method_is_refused_with_the_list_of_methods(runs):
 
 
 def test_a_pattern_of_runs_may_match_ensembles(runs, ensemble, tiny_csv, tmp_path):
-    """They are left out, aloud; named alone, one is refused."""
+    """Ensembles are skipped with a warning. A single ensemble is refused."""
     result = invoke("ensemble", *runs, ensemble, "--data", tiny_csv, "--out", tmp_path / "e")
     assert f"ensembles are no members, and are left out: {ensemble.name}" in result.stderr
     assert len(json.loads((tmp_path / "e" / "ensemble.json").read_text())["members"]) == 2
@@ -163,7 +163,7 @@ def test_a_pattern_of_runs_may_match_ensembles(runs, ensemble, tiny_csv, tmp_pat
 
 
 def test_export_warns_of_an_ensemble_that_is_worse_than_a_member(runs, ensemble, tmp_path, monkeypatch):
-    """Only where export chooses the ensemble itself, as the newest."""
+    """Export warns only when it chooses the newest ensemble itself."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     diversity = {"runs": list(map(str, runs)), "best_member": 1}
