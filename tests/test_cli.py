@@ -149,7 +149,7 @@ def test_the_first_five_mistakes_of_a_configuration_are_listed_and_all_are_count
     assert len(lines) == 6
 
 
-def test_all_models_that_cannot_be_opened_are_told(runs, tiny_csv, tmp_path):
+def test_all_unreadable_models_are_listed(runs, tiny_csv, tmp_path):
     names = [tmp_path / name for name in ("a", "b.onnx", "c")]
     for command in ("evaluate", "ensemble"):
         text = invoke(command, runs[0], *names, "--data", tiny_csv, code=5).stderr
@@ -157,7 +157,7 @@ def test_all_models_that_cannot_be_opened_are_told(runs, tiny_csv, tmp_path):
         assert all(str(name) in text for name in names)
 
 
-def test_all_members_that_an_ensemble_lost_are_told(ensemble, runs, tiny_csv, tmp_path):
+def test_all_missing_members_of_an_ensemble_are_listed(ensemble, runs, tiny_csv, tmp_path):
     shutil.copytree(ensemble, tmp_path / "ensembles" / "both")
     text = invoke("evaluate", tmp_path / "ensembles" / "both", "--data", tiny_csv, code=5).stderr
     assert "2 members are missing or changed" in text
@@ -466,7 +466,7 @@ def test_the_folder_counts_however_it_is_named(words, onnx_file, class_folder, m
     assert "accuracy against" in invoke("predict", *words, "--model", onnx_file, "--truth", "folders").stderr
 
 
-def test_truth_that_is_missing_is_told_at_the_first_picture(onnx_file, class_folder, tmp_path):
+def test_missing_truth_is_reported_at_the_first_picture(onnx_file, class_folder, tmp_path):
     shutil.copy(class_folder / "happy" / "0.png", tmp_path / "a.png")
     result = invoke("predict", tmp_path, class_folder, "--model", onnx_file, "--truth", "folders", code=4)
     assert f"{tmp_path / 'a.png'} lies in no folder named as an expression" in result.stderr

@@ -43,7 +43,7 @@ def test_temperature_corrects_overconfidence():
 
 
 def test_the_temperature_of_an_image_does_not_depend_on_its_label():
-    """Cross-fitted: when one image's label changes, its own probabilities stay, and those of other folds change."""
+    """Cross-fitting: a changed label changes the probabilities of other folds, but not those of its own image."""
     labels = LABELS.copy()
     labels[7] = SHARP[7].argmin()
     changed = (calibrate(SHARP, labels).probabilities != calibrate(SHARP, LABELS).probabilities).any(1)

@@ -72,7 +72,7 @@ def test_the_interval_of_accuracy_is_wilsons_interval(data, count):
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), adaptive=st.booleans())
 def test_bins_agree_with_scikit_learn(seed, n, adaptive):
-    """Both kinds of bins; a multiple of 15 images, where no adaptive bin need have one more than another."""
+    """Both kinds of bins, with a multiple of 15 images, so that all adaptive bins have equal size."""
     chance = np.random.default_rng(seed)
     labels = chance.integers(0, 7, 15 * n)
     probabilities = chance.dirichlet(np.ones(7), 15 * n).astype(np.float32)

@@ -24,7 +24,7 @@ def test_mcnemar_by_hand():
     assert compare("a", a, "a", a).mcnemar_p == 1
 
 
-def test_the_better_one_is_named_whichever_comes_first():
+def test_the_better_model_is_named_in_any_order():
     a, b = right(90, -10), right(60, -40)
     assert compare("a", a, "b", b).better == "a"
     assert compare("b", b, "a", a).better == "a"

@@ -13,7 +13,7 @@ from emotify.evaluation.evaluate import evaluate
 from emotify.networks import build_network
 from emotify.training.classifier import NetworkClassifier
 
-IMAGES, SHARE = 3_589, 10  # FER-2013's valid; a tenth of it is answered, and a tenth of train searched
+IMAGES, SHARE = 3_589, 10  # FER-2013's valid; the model answers 10 % of it, and the search covers 10 % of train
 
 
 class Answered:
