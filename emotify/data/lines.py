@@ -73,9 +73,7 @@ def _read_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, byt
         text = io.TextIOWrapper(stream, "utf-16", newline=end)
         lines = iter(lambda: text.readline(MAX_LINE).encode(), b"")
     elif end == "\r":
-        text = io.TextIOWrapper(
-            stream, "latin-1", newline=end
-        )  # maps each byte to one character, so any encoding survives
+        text = io.TextIOWrapper(stream, "latin-1", newline=end)  # one character per byte, for any encoding
         lines = iter(lambda: text.readline(MAX_LINE).encode("latin-1"), b"")
     else:
         lines = iter(lambda: stream.readline(MAX_LINE), b"")

@@ -33,9 +33,7 @@ class Clean:
     """Scores without the images whose pixels are also in train."""
 
     scores: Scores
-    near_duplicates: (
-        int | None
-    )  # number of remaining images that are nearly the same as one of train; None: not counted
+    near_duplicates: int | None  # number of these images that are nearly the same as one of train; None: not counted
     accuracy_without_near: float | None  # also without near duplicates; None when no image is left or not counted
 
     def document(self) -> dict[str, Any]:

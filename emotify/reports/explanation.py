@@ -56,9 +56,8 @@ def _overlay(grey: npt.NDArray[np.uint8], shares: npt.NDArray[np.floating]) -> n
 def _blend(grey: npt.NDArray[np.uint8], shares: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Blend the colours of shares (H, W) in -1..1 into a picture (H, W, 3). Larger shares are more opaque."""
     size = np.abs(shares)[..., None]
-    weight = (
-        0.85 * size**2 * (3 - 2 * size)
-    )  # slope 0 at both ends, so no edge is visible where a share changes its sign
+    # The slope is 0 at both ends, so no edge is visible where a share changes its sign.
+    weight = 0.85 * size**2 * (3 - 2 * size)
     colours = _heat()((shares + 1) / 2)[..., :3] * 255
     return np.asarray(grey * (1 - weight) + colours * weight).round().astype(np.uint8)
 

@@ -61,9 +61,8 @@ class FaceRows:
     def _rows(self, result: PictureResult) -> Iterator[Text]:
         if self._folder is None:
             yield Text(self._heading(), style="dim")
-        folder = (
-            result.path.parent if result.time is None else result.path
-        )  # the frames of a clip are grouped under its name
+        # The frames of a clip are grouped under its name.
+        folder = result.path.parent if result.time is None else result.path
         if folder != self._folder:
             self._folder = folder
             shown = _folder_name(folder) if result.time is None else printable(folder)

@@ -186,7 +186,9 @@ def _scores_notes(result: Result) -> list[str]:
         fitted = f"temperature: {after.temperature:.3f}, fitted on valid"
         notes.append(fitted + folds if after.cross_fitted else fitted)
     if (clean := result.clean) is not None:
-        near = f"; {clean.near_duplicates:,} of them are nearly the same as one" if clean.near_duplicates else ""
+        near = ""
+        if clean.near_duplicates:
+            near = f"; {clean.near_duplicates:,} of them are nearly the same as an image of train"
         notes.append(f"clean: the {clean.scores.n:,} images that are not in train{near}")
     return notes
 
