@@ -469,7 +469,7 @@ def test_the_folder_counts_however_it_is_named(words, onnx_file, class_folder, m
 def test_missing_truth_is_reported_at_the_first_picture(onnx_file, class_folder, tmp_path):
     shutil.copy(class_folder / "happy" / "0.png", tmp_path / "a.png")
     result = invoke("predict", tmp_path, class_folder, "--model", onnx_file, "--truth", "folders", code=4)
-    assert f"{tmp_path / 'a.png'} lies in no folder named as an expression" in result.stderr
+    assert f"the folder of {tmp_path / 'a.png'} is not named as an expression" in result.stderr
 
 
 def test_predict_survives_bad_pictures(onnx_file, class_folder, tmp_path):

@@ -1,1 +1,1 @@
-"""Picture -> faces -> batches -> onnxruntime -> results; never torch."""
+"""Pictures in, faces detected and classified in batches with onnxruntime, results out. Never imports torch."""

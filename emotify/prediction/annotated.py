@@ -1,4 +1,4 @@
-"""Copies of pictures with their faces' boxes and expressions drawn on them."""
+"""Draw the bounding boxes and expressions of faces on copies of pictures."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     Font = FreeTypeFont | ImageFont
     Area = tuple[float, float, float, float]  # x0, y0, x1, y1
 
-_SMALL: Final = 200  # pixels: pictures smaller than this are enlarged, else no label would fit
-_SMALL_FACE: Final = 24  # pixels: so are those with smaller faces, as long as they stay below
+_SMALL: Final = 200  # pixels; smaller pictures are enlarged, since no label would fit on them
+_SMALL_FACE: Final = 24  # pixels; pictures with smaller faces are enlarged too, up to _LARGE
 _LARGE: Final = 1200  # pixels
 
 
 def draw_faces(image: Image, faces: Sequence[FaceResult], *, factor: int | None = None) -> Image:
-    """Return an RGB copy of an upright picture with a box and a label for each face, the surest on top.
+    """Return an RGB copy of an upright picture with a box and a label for each face.
 
-    Lines and letters grow with the picture, so that they are read as well at 6000 pixels as at 100. A small picture,
-    or one with small faces, is enlarged by a whole factor first, or by the `factor` that is given.
+    The first faces are drawn on top. Lines and letters scale with the picture, so labels are readable at 100 and at
+    6000 pixels. A small picture, or one with small faces, is first enlarged by a whole factor. `factor` sets it.
     """
     from PIL import ImageDraw
     from PIL.Image import Resampling
@@ -48,7 +48,7 @@ def draw_faces(image: Image, faces: Sequence[FaceResult], *, factor: int | None 
 
 
 def enlargement(size: tuple[int, int], faces: Sequence[FaceResult]) -> int:
-    """Return the factor by which a picture of a size, with these faces, is enlarged so that labels can be read."""
+    """Return the whole factor by which to enlarge a picture of `size` (width, height) so that labels are readable."""
     longest = max(size)
     smallest = min((math.sqrt(face.area) for face in faces), default=math.inf)
     wanted = max(_SMALL / longest, min(_SMALL_FACE / max(smallest, 1), _LARGE // longest))
@@ -66,7 +66,7 @@ def _line_width(size: tuple[int, int]) -> int:
 
 def _draw_box(draw: ImageDraw, box: Area, colour: str, size: tuple[int, int], *, dashed: bool) -> None:
     width = _line_width(size)
-    # A darker line outside it: the box shows on ground of its own colour too.
+    # The black outline makes the box visible on a background of its own colour.
     draw.rectangle(_grown(box, 1), outline="#000000", width=width + 2)
     draw.rectangle(box, outline=colour, width=width)
     if dashed:
@@ -75,7 +75,7 @@ def _draw_box(draw: ImageDraw, box: Area, colour: str, size: tuple[int, int], *,
 
 
 def _dashes(box: Area, width: int) -> Iterator[Area]:
-    """Yield every other stretch of a box's lines."""
+    """Yield every second segment of a box's lines, as rectangles."""
     x0, y0, x1, y1 = (round(edge) for edge in box)
     for x in range(x0 + 3 * width, x1, 6 * width):
         end = min(x + 3 * width, x1)
@@ -103,7 +103,7 @@ class _Label:
 
 
 def _label(face: FaceResult, box: Area, size: tuple[int, int], others: Sequence[Area]) -> _Label:
-    """Return a face's label, in the place where it hides least of the others."""
+    """Return a face's label, placed where it covers the least area of the other labels."""
     text = str(face) if face.track is None else f"{face.track} {face}"
     font = _font(text, box, size)
     height = font.getbbox("angry%", anchor="ls")[3] - font.getbbox("angry%", anchor="ls")[1]
@@ -115,15 +115,15 @@ def _label(face: FaceResult, box: Area, size: tuple[int, int], others: Sequence[
 def _font(text: str, box: Area, size: tuple[int, int]) -> Font:
     from PIL import ImageFont
 
-    # As wide as the face where that can be read and does not shout; never wider than the picture.
-    letters = len(text) * 0.52  # in units of the letters' height
+    # The label is as wide as the face if its letters are then neither too small nor too large. It fits the picture.
+    letters = len(text) * 0.52  # width of the text, in units of the letters' height
     least, most = max(11.0, max(size) / 64), max(12.0, max(size) / 28)
     wanted = min(max((box[2] - box[0]) / letters, least), most, size[0] / letters)
     return ImageFont.load_default(max(8, round(wanted)))
 
 
 def _place(box: Area, label: tuple[float, float], size: tuple[int, int], others: Sequence[Area]) -> Area:
-    """Choose where a label (width, height) goes: above its box, below it, or inside; not over other labels."""
+    """Return the area for a label (width, height): above, below or inside its box, with the least overlap."""
     width, height = label
     line = _line_width(size)
     x0 = min(max(box[0] - line / 2, 0), max(size[0] - width, 0))

@@ -1,4 +1,4 @@
-"""Which faces of a picture are classified, and the 48x48 pixels that the classifier sees of each."""
+"""Choose the faces of a picture to classify, and cut out the 48x48 pixels of each."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ from emotify.prediction.small_faces import face_size
 
 UInt8Array = npt.NDArray[np.uint8]
 
-# FER-2013's framing, measured on its images: the eyes at y = 18.7 of 48, the mouth at 36.0.
+# The framing of FER-2013, measured on its images: eyes at y = 18.7 of 48, mouth at y = 36.0.
 _MARGIN: Final = 1.10
 _RAISE: Final = 0.01
-# Right eye, left eye and mouth in that framing, x and y from the square's centre in parts of its side. The distance of
-# the eyes is that which the detector gives faces that look ahead.
+# Right eye, left eye and mouth in this framing: x and y from the centre, as fractions of the square's side. The
+# distance between the eyes is the one that the detector finds on frontal faces.
 _POINTS: Final = np.array([[-0.167, -0.110], [0.167, -0.110], [0.0, 0.250]]) @ (1, 1j)
-# Degrees; a face that is tilted more is turned. Key points are off by 2 degrees; 10 was better than 15 on photographs
-# turned by 10 and 15 degrees, and no worse on those as they are.
+# Degrees. A face with a larger tilt is rotated upright. Key points have an error of about 2 degrees. A limit of 10 was
+# better than 15 on photographs rotated by 10 and 15 degrees, and no worse on photographs as they are.
 _UPRIGHT: Final = 10.0
-# Most of FER-2013's own images, enlarged, are covered so far; photographs are not. A square may leave the picture, and
-# leaves nothing else to see there then; one that is much larger is a mistake.
+# The square of a face covers this much of most enlarged FER-2013 images, but not of photographs. A square may extend
+# beyond the picture, so coverage alone does not show that a square is much too large. The overlap does.
 _TIGHT_COVER: Final = 0.70  # of the picture
 _TIGHT_OVERLAP: Final = 0.50  # intersection over union
 _SMALL_PICTURE: Final = 64
-# How a picture is turned upright that lies clockwise by some degrees.
+# The operation that makes a picture upright, by the clockwise rotation of the picture in degrees.
 _TURNS: Final = {90: Image.Transpose.ROTATE_90, -90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180}
-_TURNED_SIDE: Final = 416  # pixels, up to which BlazeFace looks at a picture without tiles
-# Of 310 pictures without a face one had a score above it when turned, of 120 faces that lie a tenth had one below.
-# tests/benchmarks/turned_faces.py measures it.
+_TURNED_SIDE: Final = 416  # pixels; BlazeFace needs no tiles for pictures up to this side
+# Lowest score of a face in a rotated picture. Measured with tests/benchmarks/turned_faces.py: 1 of 310 pictures without
+# a face had a higher score when rotated; 10 % of 120 rotated faces had a lower one.
 _SURE_TURNED: Final = 0.65
-_LYING: Final = 40.0  # degrees of tilt, from which faces that lie have a better score when the picture is turned
-_CLEARLY: Final = 0.05  # by which it must be better
+_LYING: Final = 40.0  # degrees of tilt; faces tilted more get a better score when the picture is rotated
+_CLEARLY: Final = 0.05  # the least gain in score for which a rotated picture is used
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face to classify: its box in pixels of the upright picture; `detection` is None for a picture taken whole."""
+    """A face to classify."""
 
-    box: tuple[float, float, float, float]
-    detection: float | None
-    square: Square  # what the classifier sees, in pixels of the upright picture; it may leave the picture
-    turned: int = 0  # by how many degrees, clockwise, the picture seems to lie: -90, 90 or 180
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright picture
+    detection: float | None  # the detector's score; None where the whole picture is the face
+    square: Square  # the classifier's input, in pixels of the upright picture; may extend beyond the picture
+    turned: int = 0  # clockwise rotation of the picture content, in degrees: 0, -90, 90 or 180
 
 
 def find_faces(
     picture: Picture, mode: Faces, detector: Callable[[], Detector], search: Search = DEFAULT_SEARCH
 ) -> list[Face]:
-    """Return the faces of a picture, the surest first; none is an answer too.
+    """Return the faces of a picture, the highest detection score first; the list may be empty.
 
-    `detector` is called only when a detector is needed: small pictures, and all in mode `whole`, do without. Where no
-    face is found, or none that is upright for sure, they are looked for in the picture turned by a quarter and a half.
+    `detector` is called only when a detector is needed. Mode `whole` needs none, nor do small pictures in mode `auto`.
+    If no face is found, or none is clearly upright, the picture rotated by 90, -90 and 180 degrees is searched too.
     """
     if mode == "whole" or (mode == "auto" and max(picture.width, picture.height) <= _SMALL_PICTURE):
         return [_whole(picture)]
@@ -79,9 +79,9 @@ def _faces(picture: Picture, mode: Faces, boxes: Sequence[Box]) -> list[Face]:
 
 
 def _find_turned(picture: Picture, mode: Faces, detector: Detector, search: Search, *, above: float) -> list[Face]:
-    """Return the faces of a picture that lies on its side, or upside down, if one has a score above that.
+    """Return the faces of a picture that is on its side or upside down; none if no score is at least `above`.
 
-    A small copy shows which it is, if any: that costs as much for pictures of all sizes.
+    The rotation is chosen on a small copy, so that the search costs the same for pictures of all sizes.
     """
     small = picture.image.convert("RGB")
     small.thumbnail((_TURNED_SIDE, _TURNED_SIDE), Image.Resampling.BOX)
@@ -95,7 +95,7 @@ def _find_turned(picture: Picture, mode: Faces, detector: Detector, search: Sear
 
 
 def _may_lie(box: Box) -> bool:
-    """Tell whether what was found looks more like a face that lies than like one that is upright."""
+    """Return whether a detected face may belong to a rotated picture: a low score or a large tilt."""
     return box.score < _SURE_TURNED or (bool(box.points) and abs(_fit_square(box.points).roll) > _LYING)
 
 
@@ -105,7 +105,7 @@ def _best_score(image: Image.Image, turned: int, detector: Detector) -> float:
 
 
 def _turn_back(face: Face, turned: int, picture: Picture) -> Face:
-    """Return a face that was found in a turned picture in pixels of the picture as it is."""
+    """Convert a face found in a rotated picture to pixels of the original picture."""
 
     def back(x: float, y: float) -> tuple[float, float]:
         if turned == 180:
@@ -126,9 +126,9 @@ def _turn_back(face: Face, turned: int, picture: Picture) -> Face:
 
 
 def is_tight_crop(width: int, height: int, boxes: Sequence[Box]) -> bool:
-    """Tell whether a picture already is the crop of one face that a classifier wants.
+    """Return whether a picture is already a tight crop of one face, as the classifier expects.
 
-    It is when its longer side is at most 64 pixels, or when the square of its only face covers about all of it.
+    A picture is one if its longer side is at most 64 pixels, or if the square of its only face covers most of it.
     """
     if max(width, height) <= _SMALL_PICTURE:
         return True
@@ -141,16 +141,16 @@ def is_tight_crop(width: int, height: int, boxes: Sequence[Box]) -> bool:
 
 
 def see_square(picture: Picture, square: Square) -> UInt8Array:
-    """Return what the classifier sees of a face's square, grey (48, 48).
+    """Return the classifier's input for a face's square: grey, uint8 (48, 48).
 
-    The picture's edge is repeated where the square leaves it.
+    Where the square extends beyond the picture, the pixels of the picture's edge are repeated.
     """
-    return cut_square(picture.image, _in_what_was_read(picture, square))
+    return cut_square(picture.image, _in_image_pixels(picture, square))
 
 
 def enlarge_square(picture: Picture, square: Square, *, side: int) -> UInt8Array:
-    """Return what `see_square` does, but in colour and with more pixels, (side, side, 3)."""
-    return cut_square(picture.image, _in_what_was_read(picture, square), mode="RGB", pixels=side)
+    """Return a face's square in colour: RGB, uint8 (side, side, 3). The edge is repeated as in `see_square`."""
+    return cut_square(picture.image, _in_image_pixels(picture, square), mode="RGB", pixels=side)
 
 
 def _whole(picture: Picture) -> Face:
@@ -182,12 +182,12 @@ def _scaled(box: Box, x: float, y: float) -> Box:
 
 
 def _square(box: Box) -> Square:
-    """Return what the classifier sees of a face: an upright square, or one as tilted as the face."""
+    """Return the square of a face: upright, or tilted as the face if the face is tilted enough."""
     upright = _upright_square(box)
     if not box.points:
         return upright
     tilted = _fit_square(box.points)
-    # The points of a detector that has learned none, or another order, do not fit its boxes.
+    # A detector that never learned key points, or learned another order, gives points that do not fit its boxes.
     fits = 0.5 < tilted.side / upright.side < 2
     return tilted if fits and abs(tilted.roll) > _UPRIGHT else upright
 
@@ -199,18 +199,17 @@ def _upright_square(box: Box) -> Square:
 
 
 def _fit_square(points: Sequence[float]) -> Square:
-    """Return the square in which eyes and mouth are, by least squares, where FER-2013's images have them.
+    """Return the square that puts eyes and mouth where FER-2013's images have them, fitted by least squares.
 
-    The box of a face that is tilted by 30 degrees is 13 % smaller than when it is upright; its key points are not
-    nearer to each other.
+    Key points are used because a box shrinks with tilt, by 13 % at 30 degrees, but distances of key points do not.
     """
     seen = np.array(points[::2]) + 1j * np.array(points[1::2])
     middle, expected = seen.mean(), _POINTS - _POINTS.mean()
-    turn = np.vdot(expected, seen - middle) / np.vdot(expected, expected)  # what scales and turns, as a complex number
+    turn = np.vdot(expected, seen - middle) / np.vdot(expected, expected)  # scale and rotation, as a complex number
     centre, side = complex(middle - turn * _POINTS.mean()), float(abs(turn))
     return Square(centre.real - side / 2, centre.imag - side / 2, side, math.degrees(np.angle(turn)))
 
 
-def _in_what_was_read(picture: Picture, square: Square) -> Square:
-    """Return a square, given in pixels of the file's picture, in those of its image, which may be smaller."""
+def _in_image_pixels(picture: Picture, square: Square) -> Square:
+    """Convert a square from pixels of the picture to pixels of the decoded image, which may be smaller."""
     return square.scaled(picture.image.width / picture.width)

@@ -1,4 +1,4 @@
-"""Which part of a face decided, found by covering one part after the other (Zeiler & Fergus 2014, arXiv:1311.2901)."""
+"""Occlusion maps: how much each part of a face matters for its expression (Zeiler & Fergus 2014, arXiv:1311.2901)."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ import numpy.typing as npt
 
 from emotify.emotions import EMOTIONS
 
-PATCH: Final = 12  # pixels a side, a quarter of the face's: a mouth, or an eye with its brow
-STEP: Final = 4  # pixels from one place of the patch to the next
+PATCH: Final = 12  # side of the patch in pixels, a quarter of the image: covers a mouth, or an eye with its brow
+STEP: Final = 4  # pixels between neighbouring positions of the patch
 
 
 class Answers(Protocol):
-    """What explanations are asked of: images (N, 1, 48, 48) in, probabilities (N, 7) out."""
+    """A classifier to explain: images uint8 (N, 1, 48, 48) in, probabilities (N, 7) out."""
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What covering parts of a face does to the probability of the expression that was read from it."""
+    """The occlusion map of one face: how the probability of its expression changes when parts are covered."""
 
     label: str
-    probability: float  # of the whole face
-    drops: npt.NDArray[np.float32]  # (P, P), what is lost with the patch at each place, rows from the top; < 0: gained
-    face: npt.NDArray[np.uint8]  # (48, 48), what the classifier saw
+    probability: float  # of the uncovered face
+    drops: npt.NDArray[np.float32]  # (P, P), loss of probability per patch position, top row first; negative: a gain
+    face: npt.NDArray[np.uint8]  # (48, 48), the classifier's input
 
 
 def explain(session: Answers, face: npt.NDArray[np.uint8]) -> Explanation:
-    """Explain the likeliest expression of a grey face (48, 48).
+    """Compute the occlusion map for the most probable expression of a grey face, uint8 (48, 48).
 
-    A square of the face's mean grey covers it at every STEP pixels, the middle of the first and last ones on its edges.
+    A square patch in the face's mean grey moves over the face in steps of STEP pixels. The centres of the first and
+    last patches are on the image's edges.
     """
     covered = cover(face)
     images = np.concatenate([face[None], covered])[:, None]
@@ -45,7 +46,7 @@ def explain(session: Answers, face: npt.NDArray[np.uint8]) -> Explanation:
 
 
 def cover(face: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return copies (P * P, 48, 48) of a face, each with the patch at another place, row by row."""
+    """Return copies (P * P, 48, 48) of a face, each with the patch at another position, row by row."""
     side = len(face)
     middles = np.arange(0, side + 1, STEP)[:, None]
     inside = np.abs(np.arange(side) + 0.5 - middles) < PATCH / 2  # (P, side)

@@ -1,4 +1,4 @@
-"""Pictures in, expressions out: read ahead in threads, find faces, classify them in batches, in the order asked."""
+"""Predict expressions: read pictures ahead in threads, detect faces, classify them in batches, keep the order."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from emotify.prediction.results import FaceResult, PictureResult
 from emotify.prediction.small_faces import face_size, is_too_small
 from emotify.prediction.tracking import Tracker
 
-_AHEAD: Final = 4  # tasks handed out ahead, for each thread
+_AHEAD: Final = 4  # tasks submitted ahead, per thread
 TIMEOUT: Final = 60.0  # seconds
 _LYING: Final = {90: "on its right side", -90: "on its left side", 180: "upside down"}
-_LARGE: Final = 2**18  # bytes of pixels: such arrays are handed out one by one, so that few are held
+_LARGE: Final = 2**18  # bytes; larger arrays are one task each, so that few of them are in memory
 
 
 def _nothing() -> None:
@@ -41,16 +41,16 @@ def _nothing() -> None:
 
 
 class Content(NamedTuple):
-    """A picture that is no file of its own, and the name that it goes by: bytes, or a frame."""
+    """A picture in memory, such as bytes or a frame, with the path that its result gets."""
 
     path: Path
-    content: bytes | npt.NDArray[np.uint8] | Failure  # a failure: where frames were expected there are none
-    time: float | None = None  # of a frame, in seconds since the clip began
+    content: bytes | npt.NDArray[np.uint8] | Failure  # a Failure where the picture or frame could not be read
+    time: float | None = None  # of a frame: seconds since the start of the clip
 
 
 @dataclass(slots=True)
 class _Read:
-    """A picture that was read: its result so far, and the faces cut out of it."""
+    """A picture after reading: its result without expressions, its faces and their crops."""
 
     result: PictureResult
     faces: Sequence[Face] = ()
@@ -63,28 +63,28 @@ class Predictor:
     >>> with Predictor() as predictor:
     ...     for result in predictor.predict("photos/"):      # a file, a folder, bytes, an array, or several of them
     ...         print(result)                                # photos/a.jpg: 2 faces: happy 93%, neutral 51%
-    ...         rows = result.rows()                         # flat dicts, one a face: pandas.DataFrame(rows)
+    ...         rows = result.rows()                         # flat dicts, one per face: pandas.DataFrame(rows)
     ...         result.draw().save("marked.png")             # the picture with boxes and labels
 
-    model: an .onnx file of `emotify export`, or a model inside the package: "default", which is most often right, or
-        "fast".
-    faces: "auto" takes a picture that is a face crop already as it is and looks for faces in others; "detect" always
-        looks; "whole" never does.
-    face_model: another face detector, an .onnx file of YuNet, CenterFace or Ultra-Light.
-    min_face: side of the smallest face that is looked for, in pixels of the picture.
-    max_side: the longest side, in pixels, at which pictures are looked at; larger ones are shrunk for that.
-    min_confidence: a face whose most probable expression is less probable is labelled "uncertain", as are faces of
-        fewer than 24 pixels a side.
-    head: "crowd" for what most people would say, "labels" for what FER-2013's label would be; None for the crowd's
-        where the model has it.
-    threads: 0 for as many as this process may use, or as OMP_NUM_THREADS says.
-    device: "cpu", "cuda", "cuda:1", or "auto" for a GPU where onnxruntime has one.
-    timeout: seconds that one picture may be waited for until its status is "timeout"; 0 for ever.
+    model: an .onnx file from `emotify export`, or a model inside the package: "default" (the most accurate) or "fast".
+    faces: "auto" detects faces, except in pictures that are already tight face crops; "detect" always detects faces;
+        "whole" takes each picture as one face.
+    face_model: an .onnx file of another face detector: YuNet, CenterFace or Ultra-Light.
+    min_face: side of the smallest face to detect, in pixels of the picture.
+    max_side: pictures with a longer side, in pixels, are shrunk to it before faces are detected.
+    min_confidence: a face is labelled "uncertain" if its highest probability is lower. Faces smaller than 24 pixels
+        are always "uncertain".
+    head: "crowd" predicts the answer of most people, "labels" predicts FER-2013's label. None uses the crowd head if
+        the model has one.
+    threads: number of threads; 0 for all CPUs that this process may use, or OMP_NUM_THREADS if it is set.
+    device: "cpu", "cuda", "cuda:1", or "auto" for a GPU if onnxruntime can use one.
+    timeout: seconds to wait for one picture before its status is "timeout"; 0 to wait without a limit.
 
-    Several threads can use one predictor. One that is pickled opens its model again where it is unpickled. Leaving the
-    `with` block, or `close()`, frees the model's memory; predicting opens it again. Raises ModelError when a model
-    cannot be used, UnavailableError when a device is not there, UsageError for a value that there is not; all are of
-    emotify.errors.
+    Several threads can share one predictor. A predictor can be pickled and reopens its model when it is next used.
+    `close()`, also called at the end of a `with` block, frees the models' memory. Predicting opens them again.
+
+    Raises ModelError if a model cannot be used, UnavailableError if the device is missing, and UsageError for an
+    unknown value. All are in emotify.errors.
     """
 
     classes: Final = EMOTIONS  # the seven expressions, in the order of FaceResult.probabilities
@@ -113,13 +113,13 @@ class Predictor:
         self._lock, self.timeout = Lock(), timeout
         self._session: Session | None = None
         self._detector: Detector | None = None
-        _ = self.session  # what is wrong with a file is told before any picture is read
+        _ = self.session  # report errors of the model before any picture is read
         if face_model and faces != "whole":
             self._load_detector()
 
     @property
     def session(self) -> Session:
-        """The model; it is opened again where it is not open."""
+        """The model's session, which is opened if it is closed."""
         with self._lock:
             if self._session is None:
                 self._session = open_session(
@@ -146,7 +146,7 @@ class Predictor:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=Lock(), _session=None, _detector=None)
 
-    # A str is iterable, and what a path leads to is known when it is looked at: Any stands for several results.
+    # The type checker cannot know whether a path is a file or a folder. Any stands for the results of a folder.
     @overload
     def predict(self, pictures: str | os.PathLike[str]) -> PictureResult | Any: ...  # type: ignore[overload-overlap]  # noqa: ANN401
     @overload
@@ -159,15 +159,15 @@ class Predictor:
     def predict(
         self, pictures: Source | Iterable[Source | Content], *, waiting: Callable[[], object] = _nothing
     ) -> PictureResult | Iterator[PictureResult]:
-        """Return the result of one picture; of a folder, or of several pictures, yield their results in order.
+        """Return the result of one picture, or yield the results of a folder or of several pictures in order.
 
-        A picture is a path, the bytes of a file, a file opened in binary mode, an image of Pillow's, or a uint8 array,
-        grey (H, W) or RGB (H, W, 3). A folder stands for the pictures in it, at any depth, sorted by name; links in it
-        are not followed. One that cannot be read has a status that says why, and stops no other.
+        A picture is a path, the bytes of a file, a file opened in binary mode, a Pillow image, or a uint8 array:
+        grey (H, W) or RGB (H, W, 3). A folder means all pictures below it, sorted by name; links in it are not
+        followed. A picture that cannot be read gets a status with the reason, and the others are still predicted.
 
-        Each result is yielded as soon as it is there, but the last one is kept back while `pictures` lets wait for the
-        next. Memory does not grow with the number of pictures, which may be yielded without end; `waiting` is called
-        before a pause in which the next ones are read or classified.
+        Each result is yielded as soon as it is ready, but the latest waits until `pictures` yields the next item or
+        ends. Memory does not grow with the number of pictures, so `pictures` may be endless. `waiting` is called
+        before each pause, in which the next pictures are read or classified.
         """
         if is_source(pictures) and not _is_folder(pictures):
             return next(self._results([pictures], waiting))
@@ -177,19 +177,22 @@ class Predictor:
     def predict_frames(
         self, frames: Iterable[npt.NDArray[np.uint8]], *, seconds: float = 1.0, waiting: Callable[[], object] = _nothing
     ) -> Iterator[PictureResult]:
-        """Yield the results of the frames of one clip, in order; each has its `time`, and its faces have a `track`.
+        """Yield the results of the frames of one clip, in order. Results have a `time`, and their faces a `track`.
 
-        frames: uint8 arrays, grey (H, W) or RGB (H, W, 3), one by one or as an array of one more dimension; OpenCV's
-        are BGR: `frame[..., ::-1]`. seconds: from one frame to the next. A face keeps its track number as long as
-        its boxes in two frames overlap; one that moves further, or is out of sight for long, gets a new number.
+        frames: uint8 arrays, grey (H, W) or RGB (H, W, 3): an iterable, or one array with another dimension in front.
+            OpenCV's frames are BGR: convert them with `frame[..., ::-1]`.
+        seconds: time between two frames.
+
+        A face keeps its track number while its boxes in successive frames overlap. A face that moves further, or is
+        missing for more than a few frames, gets a new number.
         """
         named = (Content(Path("<frame>"), frame, number * seconds) for number, frame in enumerate(frames))
         return self._results(named, waiting)
 
     def predict_video(self, path: str | os.PathLike[str], *, every: float = 0.5) -> Iterator[PictureResult]:
-        """Yield the results of a clip's frames, one at every `every` seconds, with 0 all of them; see predict_frames.
+        """Yield the results of a clip's frames, one per `every` seconds, or all frames if it is 0; see predict_frames.
 
-        What is wrong with a clip is the status of its last result. Raises UnavailableError where PyAV is not installed.
+        If the clip is damaged, the last result has the status. Raises UnavailableError if PyAV is not installed.
         """
         from emotify.prediction.video import clip_frames, import_av
 
@@ -219,12 +222,12 @@ class Predictor:
     def _load_detector(self) -> Detector:
         with self._lock:
             if self._detector is None:
-                # One thread a picture: pictures, not the parts of one, are what is worked on side by side.
+                # One thread per picture, since several pictures are processed in parallel.
                 self._detector = load_detector(self._face_model, threads=1)
             return self._detector
 
     def _late(self, given: Source | Content) -> _Read:
-        message = f"not read within {self.timeout:g} s; look at the disk, make the picture smaller, or raise --timeout"
+        message = f"not read within {self.timeout:g} s; check the disk, make the picture smaller, or raise --timeout"
         time = given.time if isinstance(given, Content) else None
         return _Read(PictureResult(_name_of(given), "timeout", message, time=time))
 
@@ -247,7 +250,7 @@ class Predictor:
         crops = [see_square(picture, face.square) for face in faces]
         notes = [f"only the first of its {picture.frames} frames was read"] if picture.frames > 1 else []
         if turned := next((face.turned for face in faces if face.turned), 0):
-            notes.append(f"it lies {_LYING[turned]}, and its faces were turned upright")
+            notes.append(f"the picture lies {_LYING[turned]}; its faces were turned upright")
         note = "; ".join([*notes, *filter(None, [picture.note])])
         result = PictureResult(path, "ok", "", picture.width, picture.height, picture.frames, note, time=time)
         return _Read(result, faces, crops)
@@ -270,7 +273,7 @@ def _is_folder(source: Source | Content) -> bool:
 
 
 def _without_folders(sources: Iterable[Source | Content]) -> Iterator[Source | Content]:
-    """Yield the pictures, those of a folder in its place."""
+    """Yield the pictures, with each folder replaced by the pictures in it."""
     tally = Tally()
     for source in sources:
         if _is_folder(source):
@@ -285,12 +288,12 @@ def _is_large(source: Source | Content) -> bool:
 
 
 def _name_of(source: Source | Content) -> Path:
-    """Return where a picture is, or what it is in angle brackets, as Python calls its own <stdin>."""
+    """Return the path of a picture, or its type in angle brackets, like Python's own <stdin>."""
     if isinstance(source, Content):
         return source.path
-    if isinstance(source, Path):  # asking for PathLike is slow
+    if isinstance(source, Path):  # first, since the check for PathLike is slow
         return source
     if isinstance(source, str | os.PathLike):
         return path_as_given(source)
-    name = getattr(source, "filename", "") or getattr(source, "name", "")  # of Pillow's images, and of open files
+    name = getattr(source, "filename", "") or getattr(source, "name", "")  # of Pillow images and of open files
     return Path(name) if name and isinstance(name, str) else Path(f"<{type(source).__name__}>")

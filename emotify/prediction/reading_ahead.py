@@ -1,4 +1,4 @@
-"""Work on an endless stream of items in threads, a few ahead, and give the answers in order."""
+"""Process a stream of items in threads, a few items ahead, and yield the answers in order."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 _MOST: Final = 32  # items in one task
-# A task shorter than the first is mostly the cost of handing it over; one longer than the second keeps answers back.
+# Tasks shorter than _SHORT cost more to hand over than to do. Tasks longer than _LONG delay their answers.
 _SHORT, _LONG = 0.005, 0.05  # seconds
-_MOST_STUCK: Final = 32  # threads that are given up: each may hold a large picture
-_PATIENCE: Final = 0.5  # seconds, for tasks under way when the answers are no longer wanted
+_MOST_STUCK: Final = 32  # abandoned threads; each may hold a large picture in memory
+_PATIENCE: Final = 0.5  # seconds to wait for running tasks when the generator is closed
 
 
 @dataclass(eq=False)
@@ -36,11 +36,11 @@ class _Task(Generic[Item, Answer]):
 
 
 class _Workers(Generic[Item, Answer]):
-    """Threads that work on tasks. They do not keep the process from ending, as those of a pool of Python's would."""
+    """Daemon threads that work on tasks. The process can exit while they run, unlike with Python's thread pool."""
 
     def __init__(self, work: Callable[[Item], Answer], threads: int) -> None:
-        self.size = 1  # items that make a task of a good length
-        self.answered = 0  # about how many items, by all threads
+        self.size = 1  # items per task, adapted to the time that tasks take
+        self.answered = 0  # items answered by all threads, approximately
         self._work, self._threads, self._stuck = work, threads, 0
         self._tasks: SimpleQueue[_Task[Item, Answer] | None] = SimpleQueue()
         for _ in range(threads):
@@ -50,15 +50,15 @@ class _Workers(Generic[Item, Answer]):
         self._tasks.put(task)
 
     def replace_one(self) -> None:
-        """Start a thread in the place of one that is given up. Raises InputError when there are too many of these."""
+        """Start a thread for one that was abandoned. Raises InputError if too many threads were abandoned."""
         self._stuck += 1
         if self._stuck > _MOST_STUCK:
-            msg = f"more than {_MOST_STUCK} pictures did not end in time; look at the disk that they lie on"
+            msg = f"more than {_MOST_STUCK} pictures could not be read in time; check the disk that they are on"
             raise InputError(msg)
         self._start()
 
     def close(self) -> None:
-        """Let every thread end after its task."""
+        """Tell every thread to end after its current task."""
         for _ in range(self._threads + self._stuck):
             self._tasks.put(None)
 
@@ -68,17 +68,17 @@ class _Workers(Generic[Item, Answer]):
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
             if not self._finish(task):
-                return  # another thread has taken this one's place
+                return  # this thread was replaced by another one
 
     def _finish(self, task: _Task[Item, Answer]) -> bool:
-        """Work on a task's items; return False once it is given up."""
+        """Process a task's items. Return False if the task was abandoned."""
         began, task.begun = time.perf_counter(), True
         for item in task.items:
             if task.given_up:
                 break
             try:
                 answer = self._work(item)
-            except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            except BaseException as error:  # noqa: BLE001 - `_take` raises it again
                 task.error = error
                 break
             with task.lock:
@@ -104,13 +104,16 @@ def in_order(
     timeout: float = 0,
     alone: bool = False,
 ) -> Generator[list[Answer], None, None]:
-    """Yield the answers to all items, in order: each time those that are there, or the next when none is.
+    """Yield lists of answers in the order of the items: all that are ready, or the next one once it is.
 
-    At most `ahead` tasks are under way, each of one item or, unless each is to be `alone`, of a few, so that small
-    pictures are not handed over one by one. Items may be slow to come: answers that are there go out before the next
-    item is asked for. An item that was waited for as long as `timeout` seconds, if that is not 0, is answered by
-    `late`; its thread is given up, and another one takes its place. Raises what `work` does, and InputError when very
-    many threads were given up.
+    work: computes the answer to an item, in one of `threads` threads.
+    ahead: the most tasks in progress. A task has one item if `alone` is set. Otherwise it has several, so that small
+        pictures are not handed over one by one.
+    timeout, late: after `timeout` seconds without progress, `late` answers the item. Its thread is abandoned and
+        replaced. 0 waits without a limit.
+
+    Items may come slowly: if the oldest task has ended, its answers are yielded before the next item is read.
+    Raises any exception of `work`, and InputError if too many threads were abandoned.
     """
     items = iter(items)
     workers = _Workers(work, threads)
@@ -127,14 +130,14 @@ def in_order(
         for task in tasks:
             task.given_up = True
         workers.close()
-        end = time.monotonic() + _PATIENCE  # what is being written is better finished
+        end = time.monotonic() + _PATIENCE  # lets running tasks finish what they write
         for task in tasks:
             if task.begun:
                 task.ended.wait(max(0.0, end - time.monotonic()))
 
 
 def _next_few(items: Iterator[Item], size: int) -> list[Item]:
-    """Return the next `size` items, or those that come within a moment, but one unless there is none."""
+    """Return up to `size` items: those that arrive within _SHORT seconds, but at least one unless items end."""
     end = time.perf_counter() + _SHORT
     some = []
     for item in items:
@@ -150,7 +153,7 @@ def _take(
     late: Callable[[Item], Answer] | None,
     timeout: float,
 ) -> list[Answer]:
-    """Return the answers of the first task, waiting for it, and of those after it that have ended too."""
+    """Wait for the first task. Return its answers, and those of the following tasks that have ended."""
     if late is not None and timeout and not _ends(tasks[0], workers, timeout):
         return _give_up(tasks, workers, late)
     tasks[0].ended.wait()
@@ -164,10 +167,11 @@ def _take(
 
 
 def _ends(task: _Task[Item, Answer], workers: _Workers[Item, Answer], timeout: float) -> bool:
-    """Wait for a task; return False when for `timeout` seconds neither it nor any other came on.
+    """Wait for a task. Return False if neither this task nor any other made progress for `timeout` seconds.
 
-    Others are looked at since an item may wait until they leave enough memory; without new ones they end soon. Seconds
-    are counted, not read from a clock: a process that was stopped for an hour has not waited for its disk.
+    Other tasks count because an item may wait for the memory that they use. No task is added meanwhile, so they end
+    soon. The function adds up its waits rather than reading a clock: time in which the process was stopped must not
+    count.
     """
     waited, answered, moment = 0.0, -1, min(timeout, 1.0)
     while not task.ended.wait(moment):
@@ -183,10 +187,10 @@ def _ends(task: _Task[Item, Answer], workers: _Workers[Item, Answer], timeout: f
 def _give_up(
     tasks: deque[_Task[Item, Answer]], workers: _Workers[Item, Answer], late: Callable[[Item], Answer]
 ) -> list[Answer]:
-    """Return the answers that the first task has, and that to the item it hangs at; what follows is begun again."""
+    """Abandon the first task: return its answers and `late`'s for the item that hangs, and resubmit the rest."""
     task = tasks[0]
     with task.lock:
-        if task.error is not None or len(task.answers) == len(task.items):  # it came in the last moment
+        if task.error is not None or len(task.answers) == len(task.items):  # it ended just now
             return []
         task.given_up = True
         answers = [*task.answers, late(task.items[len(task.answers)])]

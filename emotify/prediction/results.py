@@ -1,4 +1,4 @@
-"""What a predictor finds: one result a picture, with one for each of its faces."""
+"""Results of a predictor: one per picture, with one per face in it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class FaceResult:
     """The expression of one face. `str(face)` is `happy 93%`."""
 
     box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the upright picture
-    detection: float | None  # the detector's score, 0..1; None when the whole picture was taken as the face
+    detection: float | None  # the detector's score, 0..1; None if the whole picture is the face
     probabilities: tuple[float, ...]  # (7,), 0..1, in the order of Predictor.classes; they sum to 1
-    uncertain: bool = False  # less probable than was asked for, or too small
-    square: Square = _NOWHERE  # what the classifier saw
-    track: int | None = None  # of frames: the same number for the same face, from 1 on
+    uncertain: bool = False  # the probability is below min_confidence, or the face is too small
+    square: Square = _NOWHERE  # the classifier's input, in pixels of the upright picture
+    track: int | None = None  # in frames of a clip: the number of the face, from 1
 
     @property
     def label(self) -> str:
@@ -40,7 +40,7 @@ class FaceResult:
 
     @property
     def probability(self) -> float:
-        """That of the most probable expression, whatever the label."""
+        """The probability of the most probable expression, also if the label is `uncertain`."""
         return max(self.probabilities)
 
     def ranked(self, top: int = len(EMOTIONS)) -> list[tuple[str, float]]:
@@ -50,17 +50,17 @@ class FaceResult:
 
     @property
     def roll(self) -> float:
-        """By how many degrees the face was tilted clockwise before it was turned upright; 0 for others."""
+        """The clockwise tilt, in degrees, of a face that was rotated upright; 0 for other faces."""
         return self.square.roll
 
     @property
     def area(self) -> float:
-        """That of the box, in square pixels of the upright picture."""
+        """The area of the box, in square pixels of the upright picture."""
         x0, y0, x1, y1 = self.box
         return (x1 - x0) * (y1 - y0)
 
     def to_dict(self, top: int = 0) -> dict[str, Any]:
-        """Return the face as JSON has it, with its `top` most probable expressions in order if that is not 0."""
+        """Return the face as a dict for JSON. If `top` is not 0, add its `top` most probable expressions in order."""
         document: dict[str, Any] = {} if self.track is None else {"track": self.track}
         document |= {
             "box": [round(edge, 1) for edge in self.box],
@@ -79,7 +79,7 @@ class FaceResult:
         return document
 
     def row(self, top: int = 0) -> dict[str, Any]:
-        """Return the face's part of a row: numbers as they are, not rounded."""
+        """Return the face's cells of a row; numbers are not rounded."""
         row: dict[str, Any] = dict(zip(EDGES, self.box, strict=True))
         row |= {"detection": self.detection, "label": self.label, "probability": self.probability}
         row |= dict(zip(EMOTIONS, self.probabilities, strict=True))
@@ -93,21 +93,21 @@ class FaceResult:
 
 @dataclass(frozen=True, slots=True)
 class PictureResult:
-    """What became of one picture: its faces, or why there is none.
+    """The result of one picture: its faces, or the reason why it could not be read.
 
-    `str(result)` is a line to read: `a.jpg: 2 faces: happy 93%, neutral 51%`. A result can be looped over, as several
-    can: what is written for a folder does for a file.
+    `str(result)` is a readable line: `a.jpg: 2 faces: happy 93%, neutral 51%`. Iterating over a result yields the
+    result itself, so the same loop works for a file and for a folder.
     """
 
-    path: Path  # of the file; what was given in memory is named by its type, such as <ndarray>
+    path: Path  # of the file; a picture in memory is named by its type, such as <ndarray>
     status: str  # ok, or one of the failures that docs/formats.md lists
     message: str = ""  # what is wrong and what to do, when status is not ok
     width: int = 0  # pixels of the upright picture
     height: int = 0
-    frames: int = 1  # the first is classified
-    note: str = ""  # what to know about a picture that could be read: it has more frames, its EXIF data are broken
-    faces: tuple[FaceResult, ...] = ()  # the one that the detector is surest of first
-    time: float | None = None  # of a frame: seconds since the clip began
+    frames: int = 1  # frames or pages of the file; only the first is classified
+    note: str = ""  # a remark on a picture that could be read, such as more frames or damaged EXIF data
+    faces: tuple[FaceResult, ...] = ()  # the highest detection score first
+    time: float | None = None  # of a frame: seconds since the start of the clip
 
     @property
     def ok(self) -> bool:
@@ -116,13 +116,13 @@ class PictureResult:
 
     @property
     def path_b64(self) -> str | None:
-        """The bytes of a path that is no text, in base64."""
+        """The path's bytes in base64 if the path is not valid UTF-8, otherwise None."""
         return None if _is_utf8(str(self.path)) else base64.b64encode(bytes(self.path)).decode()
 
     def to_dict(self, top: int = 0) -> dict[str, Any]:
-        """Return what a line of `emotify predict --jsonl` holds.
+        """Return the result as a dict, as in a line of `emotify predict --jsonl`.
 
-        With `top`, each face has a list of that many expressions, the most probable first.
+        If `top` is not 0, each face has a list of its `top` most probable expressions in order.
         """
         document: dict[str, Any] = {"schema": 1, "path": str(self.path)}
         if self.path_b64:
@@ -142,9 +142,9 @@ class PictureResult:
         return document
 
     def rows(self, top: int = 0) -> list[dict[str, Any]]:
-        """Return one flat dict a face, and one for a picture without any; all have the same keys, those of `columns`.
+        """Return one flat dict per face, or a single one for a picture without faces.
 
-        `pandas.DataFrame(result.rows())` is a table. What is not known is None.
+        All have the keys of `columns(top)`; missing values are None. `pandas.DataFrame(result.rows())` makes a table.
         """
         head: dict[str, Any] = dict.fromkeys(columns(top))
         head |= {"path": str(self.path), "path_b64": self.path_b64, "status": self.status, "time": self.time}
@@ -157,15 +157,16 @@ class PictureResult:
         return rows or [head]
 
     def draw(self, picture: Source | None = None) -> Image:
-        """Return an RGB image of Pillow's: the upright picture with a box and a label for each face.
+        """Return the upright picture as an RGB Pillow image, with a box and a label for each face.
 
-        The picture is read again. Give what was not predicted from a file of its own: an array, bytes, a frame. Small
-        pictures are enlarged. Raises InputError when there is no picture to draw on.
+        Small pictures are enlarged. The picture's file is read again. For a result without a file of its own (an
+        array, bytes, a frame), pass the picture as `picture`. Raises InputError if the picture is missing or cannot be
+        read.
         """
         from emotify.prediction.annotated import draw_faces
 
         if picture is None and (self.time is not None or str(self.path).startswith("<")):
-            msg = f"{printable(self.path)} is no picture file; give the picture itself: result.draw(picture)"
+            msg = f"{printable(self.path)} is not a picture file; pass the picture itself: result.draw(picture)"
             raise InputError(msg)
         read = read_picture(self.path if picture is None else picture)
         if isinstance(read, Failure):
@@ -185,7 +186,7 @@ class PictureResult:
 
 
 def columns(top: int = 0) -> tuple[str, ...]:
-    """Return the keys of a row, in order; `top` adds the second to the `top`-th most probable expression."""
+    """Return the keys of a row, in order. `top` adds columns for the second to the `top`-th expression."""
     more = [f"{name}_{rank}" for rank in range(2, top + 1) for name in ("label", "probability")]
     picture = ("path", "path_b64", "status", "message", "time", "width", "height", "frames", "face", "track")
     return (*picture, *EDGES, "detection", "label", "probability", *EMOTIONS, *more)

@@ -1,4 +1,4 @@
-"""Split pictures between processes, without these talking to each other."""
+"""Split pictures between processes that do not communicate."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _MOST_SHARDS = 1_000_000
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `index` of `count`, from 0. Which pictures it holds depends on their paths, as they are written, alone."""
+    """Shard `index` of `count`, counted from 0. Pictures are assigned by a hash of their path, as it is written."""
 
     index: int
     count: int
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read `3/8`. Raises UsageError."""
+        """Parse a shard such as `3/8`. Raises UsageError if the text is not a valid shard."""
         match = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text, re.ASCII)
         index, count = map(int, match.groups()) if match else (0, 0)
         if index >= count or count > _MOST_SHARDS:
@@ -31,7 +31,7 @@ class Shard:
         return cls(index, count)
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a path falls into this part; every path falls into exactly one."""
+        """Return whether a path belongs to this shard; every path belongs to exactly one."""
         digest = hashlib.blake2b(os.fsencode(path.as_posix()), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.index
 

@@ -1,4 +1,4 @@
-"""What many results come to: how many of each expression, what failed, and what the folders' names say of it."""
+"""Summarise many results: counts of expressions and failures, and the true classes that folder names give."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from emotify.prediction.results import PictureResult
 
 @dataclass
 class Summary:
-    """Counts over results: nothing a picture, but 29 bytes while all lie in folders named as expressions.
+    """Counts over results. Memory does not grow, except by 29 bytes per picture while all are in class folders.
 
-    truth_wanted: `auto` for folders named by words that mean hardly anything else, two expressions or more; `folders`
-    for codes, `joy` and numbers too, whose meaning `order` says.
+    truth_wanted: `auto` reads only unambiguous folder names, and needs at least two expressions. `folders` also reads
+    short codes, words such as `joy`, and numbers, which `order` maps to classes. `none` reads no folder names.
     """
 
     truth_wanted: Truth = "auto"
     order: Mapping[int, str] = field(default_factory=lambda: CLASS_ORDERS[FER2013])
-    pictures: int = 0  # and frames of clips
-    frames: int = 0  # of clips
+    pictures: int = 0  # pictures and frames of clips
+    frames: int = 0  # frames of clips
     without_face: int = 0
-    with_frames: int = 0  # of which only the first was read
-    expressions: Counter[str] = field(default_factory=Counter)  # of faces
+    with_frames: int = 0  # pictures with several frames, of which only the first was read
+    expressions: Counter[str] = field(default_factory=Counter)  # label -> faces
     failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
-    in_class_folders: bool = True  # every picture that was read, as long as the truth is wanted
-    numbers: set[int] = field(default_factory=set)  # that folders are named by
-    _classes: set[int] = field(default_factory=set)  # of folders
-    _truth: array[int] = field(default_factory=lambda: array("b"))  # of pictures with a face
-    _probabilities: array[float] = field(default_factory=lambda: array("f"))  # 7 a picture: those of its largest face
+    in_class_folders: bool = True  # whether every picture so far is in a folder named as an expression
+    numbers: set[int] = field(default_factory=set)  # class numbers that are names of folders
+    _classes: set[int] = field(default_factory=set)  # class indices of the folders
+    _truth: array[int] = field(default_factory=lambda: array("b"))  # class index of each picture with a face
+    _probabilities: array[float] = field(default_factory=lambda: array("f"))  # 7 per picture, of its largest face
 
     def add(self, result: PictureResult) -> None:
         """Count one result."""
@@ -55,7 +55,7 @@ class Summary:
             self._compare(result)
 
     def merge(self, other: Summary) -> None:
-        """Count what another summary counted, of other pictures."""
+        """Add the counts of another summary, which is of other pictures."""
         self.pictures += other.pictures
         self.frames += other.frames
         self.without_face += other.without_face
@@ -72,10 +72,10 @@ class Summary:
             del self._truth[:], self._probabilities[:]
 
     def check_truth(self, path: Path) -> None:
-        """Raise InputError where the truth must be had, and the picture that was counted last, at `path`, has none."""
+        """Raise InputError if the truth is required but the folder of the last picture, at `path`, gives none."""
         if self.truth_wanted == "folders" and not self.in_class_folders:
-            advice = "name their order with --class-order" if self.numbers else "leave it out"
-            msg = f"--truth folders: {printable(path)} lies in no folder named as an expression; {advice}"
+            advice = "give the order of the numbers with --class-order" if self.numbers else "remove the picture"
+            msg = f"--truth folders: the folder of {printable(path)} is not named as an expression; {advice}"
             raise InputError(msg)
 
     def _compare(self, result: PictureResult) -> None:
@@ -101,8 +101,8 @@ class Summary:
 
     @property
     def has_truth(self) -> bool:
-        """Whether the folders' names say what to compare with."""
-        enough = 2 if self.truth_wanted == "auto" else 1  # one album named as an expression is no test set
+        """Whether folder names give the true class of every picture."""
+        enough = 2 if self.truth_wanted == "auto" else 1  # a single album named `happy` is not a test set
         return self.truth_wanted != "none" and self.in_class_folders and len(self._classes) >= enough
 
     @property
@@ -114,14 +114,17 @@ class Summary:
         return self.expressions.total()
 
     def truth(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Return probabilities (N, 7) and labels (N,) of the pictures with a face, if all are in such folders."""
+        """Return probabilities, float32 (N, 7), and labels, int64 (N,), of the pictures with a face.
+
+        N is 0 if not all pictures are in class folders.
+        """
         probabilities = np.array(self._probabilities, np.float32).reshape(-1, len(EMOTIONS))
         return probabilities, np.array(self._truth, np.int64)
 
 
 def _folder_name(path: Path) -> str:
-    """Return the name of the folder that a picture lies in, also where its path does not tell: `a.jpg`, `../a.jpg`."""
+    """Return the name of a picture's folder, also for paths that do not contain it: `a.jpg`, `../a.jpg`."""
     name = path.parent.name
-    if name not in {"", ".."} or str(path) == "-":  # standard input lies in none
+    if name not in {"", ".."} or str(path) == "-":  # standard input has no folder
         return name
     return Path(os.path.normpath(path.absolute())).parent.name

@@ -1,4 +1,4 @@
-"""Which face is which in the frames of a clip: a face is the same one as long as its boxes overlap."""
+"""Track faces through the frames of a clip by the overlap of their boxes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Final
 
 from emotify.prediction.results import FaceResult, PictureResult
 
-_OVERLAP: Final = 0.2  # intersection over union, from which on two boxes are of one face
-_MISSING: Final = 4  # frames: a face that was out of sight for longer is a new one
+_OVERLAP: Final = 0.2  # the lowest intersection over union of two boxes of the same face
+_MISSING: Final = 4  # frames; a face that was missing for longer gets a new number
 
 Area = tuple[float, float, float, float]
 
 
 @dataclass
 class Tracker:
-    """Numbers the faces of one clip after the other, in the order of their frames.
+    """Assigns track numbers to the faces of clips. Frames must come in order, one clip after the other.
 
-    Boxes alone are compared: two faces that change places within a frame's time change numbers too.
+    Only boxes are compared, so two faces that swap places between two frames swap numbers too.
     """
 
     _clip: Path | None = None
@@ -27,7 +27,7 @@ class Tracker:
     _last: int = 0
 
     def follow(self, result: PictureResult) -> PictureResult:
-        """Return the result of a frame with the track of each face; that of a picture as it is."""
+        """Return the result of a frame with a track number for each face. Return a picture's result unchanged."""
         if result.time is None:
             self._clip = None
             return result
@@ -45,7 +45,7 @@ class Tracker:
         return replace(result, faces=faces)
 
     def _match(self, faces: tuple[FaceResult, ...]) -> dict[int, int]:
-        """Return for places of faces the numbers of tracks, the pairs that overlap most first."""
+        """Return a track number per index of a face; the pairs with the largest overlap are matched first."""
         pairs = [
             (overlap, place, number)
             for place, face in enumerate(faces)
@@ -60,7 +60,7 @@ class Tracker:
 
 
 def _overlap(one: Area, other: Area) -> float:
-    """Return the shared area of two boxes as a part of their union."""
+    """Return the intersection over union of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     shared = max(width, 0.0) * max(height, 0.0)

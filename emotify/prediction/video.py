@@ -1,4 +1,4 @@
-"""Frames of a video clip, read by PyAV, which is an extra: one every so often, upright, or what is wrong with it."""
+"""Read frames of video clips with PyAV, which is an optional dependency."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
 
-EVERY: Final = 0.5  # seconds from one frame that is looked at to the next
-_HEAD: Final = 4096  # bytes that tell what a file is
-# What a file may be. Not playlists, which name other files and addresses.
+EVERY: Final = 0.5  # seconds between two frames that are predicted
+_HEAD: Final = 4096  # bytes from which the type of a file is identified
+# The containers that are allowed. Playlists are not, since they name other files and addresses.
 _CONTAINERS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
-_SLACK: Final = 2.0  # seconds by which a whole clip may end before its header says so
-_CLOSE: Final = 1e-4  # seconds
+_SLACK: Final = 2.0  # seconds by which an undamaged clip may be shorter than its header says
+_CLOSE: Final = 1e-4  # seconds; tolerance when times are compared
 
 
 class Frame(NamedTuple):
@@ -38,7 +38,7 @@ class Frame(NamedTuple):
 
 
 def import_av() -> Any:  # noqa: ANN401 - a module
-    """Return PyAV. Raises UnavailableError where it is not installed."""
+    """Return the module of PyAV. Raises UnavailableError if PyAV is not installed."""
     try:
         import av
     except ImportError:
@@ -48,10 +48,11 @@ def import_av() -> Any:  # noqa: ANN401 - a module
 
 
 def clip_frames(path: Path, *, every: float = EVERY) -> Iterator[Content]:
-    """Yield the frame of a clip at every `every` seconds, with 0 every frame, each under the clip's name.
+    """Yield one frame of a clip per `every` seconds, or every frame if it is 0, each with the clip's path.
 
-    Where something is wrong, a Failure comes last, with the time that could be reached: the status of a clip is that
-    of its last item. One frame is held at a time. Raises UnavailableError without PyAV.
+    If the clip is damaged or cannot be read, the last item is a Failure with the time of the last decoded frame. So
+    the status of the last item is the status of the clip. Only one frame is in memory at a time. Raises
+    UnavailableError if PyAV is not installed.
     """
     reader = _Reader(path)
     due = 0.0
@@ -62,7 +63,7 @@ def clip_frames(path: Path, *, every: float = EVERY) -> Iterator[Content]:
             due = (math.floor((time + _CLOSE) / every) + 1) * every if every else 0.0
             pixels = reader.upright(frame)
             checked = from_array(pixels)
-            if isinstance(checked, Failure):  # too small, or far too long: every frame is
+            if isinstance(checked, Failure):  # a bad frame size, which all frames share
                 yield Content(path, checked)
                 return
             yield Content(path, pixels, time)
@@ -71,7 +72,7 @@ def clip_frames(path: Path, *, every: float = EVERY) -> Iterator[Content]:
 
 
 def all_frames(path: Path) -> Iterator[Frame]:
-    """Yield every frame of a clip that can be decoded."""
+    """Yield every frame of a clip that can be decoded, and skip damaged ones."""
     reader = _Reader(path)
     with closing(reader.frames()) as frames:
         for time, frame in frames:
@@ -79,7 +80,7 @@ def all_frames(path: Path) -> Iterator[Frame]:
 
 
 def frames_at(path: Path, times: Sequence[float]) -> Iterator[Frame]:
-    """Yield the frames of a clip at some times, without decoding all that lies between them."""
+    """Yield the frames of a clip at the given times, in seconds, without decoding everything between them."""
     reader = _Reader(path)
     with reader.opened() as clip:
         if clip is not None:
@@ -88,13 +89,13 @@ def frames_at(path: Path, times: Sequence[float]) -> Iterator[Frame]:
 
 
 def frame_rate(path: Path) -> Fraction:
-    """Return the frames a second of a clip; 25 where it does not say."""
+    """Return the frames per second of a clip; 25 if the file does not give it."""
     with _Reader(path).opened() as clip:
         return Fraction((clip and clip.streams.video[0].average_rate) or 25)
 
 
 def frame_count(path: Path, *, every: float) -> int | None:
-    """Return how many frames `clip_frames` will about give, None where the clip does not say how long it is."""
+    """Return the approximate number of frames of `clip_frames`; None if the file does not give its duration."""
     with _Reader(path).opened() as clip:
         if clip is None or not clip.duration:
             return None
@@ -103,18 +104,18 @@ def frame_count(path: Path, *, every: float) -> int | None:
 
 
 class _Reader:
-    """Decodes one clip; afterwards `failure` says what was wrong with it."""
+    """Decodes one clip. Afterwards `failure` is the fault that was found, if any."""
 
     def __init__(self, path: Path) -> None:
         self.failure: Failure | None = None
-        self.count = 0  # of frames so far
-        self.time = 0.0  # of the last one
+        self.count = 0  # decoded frames
+        self.time = 0.0  # of the last decoded frame, in seconds
         self._av = import_av()
         self._path, self._start, self._damaged, self._aspect = path, 0.0, 0, Fraction(1)
 
     @contextmanager
     def opened(self) -> Iterator[InputContainer | None]:
-        """Open the clip; None where that fails, with `failure` saying why."""
+        """Open the clip. Yield None and set `failure` if the clip cannot be opened."""
         file = open_file(self._path)
         if isinstance(file, Failure):
             self.failure = file
@@ -132,9 +133,9 @@ class _Reader:
         head = file.read(_HEAD)
         file.seek(0)
         if not head:
-            self.failure = Failure("empty", "the file holds nothing; get the clip again")
+            self.failure = Failure("empty", "the file is empty; get the clip again")
         elif kind := identify(head):
-            self.failure = Failure("not_an_image", f"a {kind} picture that is named as a clip; rename it")
+            self.failure = Failure("not_an_image", f"a {kind} picture that is named like a clip; rename it")
         else:
             try:
                 clip: InputContainer = self._av.open(file, options={"format_whitelist": _CONTAINERS})
@@ -146,7 +147,7 @@ class _Reader:
 
     def _prepare(self, clip: InputContainer) -> bool:
         if not clip.streams.video:
-            self.failure = Failure("not_an_image", "sound alone; name a clip with pictures")
+            self.failure = Failure("not_an_image", "the file has only sound; give a clip with pictures")
             return False
         stream = clip.streams.video[0]
         stream.thread_type = "AUTO"
@@ -157,7 +158,7 @@ class _Reader:
         return True
 
     def frames(self) -> Generator[tuple[float, VideoFrame]]:
-        """Yield all frames with their times, in seconds since the first one."""
+        """Yield all frames with their times, in seconds since the first frame."""
         with self.opened() as clip:
             if clip is None:
                 return
@@ -172,7 +173,7 @@ class _Reader:
             self.failure = self._judge(clip)
 
     def frame_at(self, clip: InputContainer, time: float) -> Iterator[Frame]:
-        """Yield the first frame at or after a time, if there is one."""
+        """Yield the first frame at or after a time, or nothing if there is none."""
         clip.seek(round((time + self._start) * 1_000_000))
         for frame in self._decode(clip):
             if frame.time is not None and frame.time - self._start >= time - _CLOSE:
@@ -186,29 +187,32 @@ class _Reader:
                     yield from packet.decode()
                 except self._av.FFmpegError:
                     self._damaged += 1
-        except (self._av.FFmpegError, OSError):  # of the file around the packets
+        except (self._av.FFmpegError, OSError):  # an error of the container, not of a packet
             self._damaged += 1
 
     def _judge(self, clip: InputContainer) -> Failure | None:
-        """Say what was wrong with a clip that was decoded to its end."""
+        """Return the fault of a clip after decoding it to its end, or None."""
         if not self.count:
-            return Failure("corrupt", "no frame of it can be decoded; get the clip again, or convert it to .mp4")
+            return Failure("corrupt", "no frame can be decoded; get the clip again, or convert it to .mp4")
         whole = _seconds(clip)
         if whole - self.time > max(_SLACK, 0.1 * whole):
-            return Failure("truncated", f"it ends after {self.time:.1f} of {whole:.1f} s; get the clip again")
+            return Failure("truncated", f"the clip ends after {self.time:.1f} of {whole:.1f} s; get the clip again")
         if self._damaged:
             places = "1 place, which was" if self._damaged == 1 else f"{self._damaged} places, which were"
-            return Failure("corrupt", f"damaged in {places} passed over; get the clip again")
+            return Failure("corrupt", f"damaged in {places} skipped; get the clip again")
         return None
 
     def upright(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
-        """Return a frame as RGB (H, W, 3), with square pixels and turned as it is to be shown."""
+        """Return a frame as RGB, uint8 (H, W, 3), with square pixels, rotated as the file says."""
         pixels = frame.to_ndarray(format="rgb24", width=round(frame.width * self._aspect), height=frame.height)
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
 def _seconds(clip: InputContainer) -> float:
-    """Return how long a clip's pictures are, as its header says; 0 where it does not: sound may be longer."""
+    """Return the duration of the video stream in seconds, from the header; 0 if the header does not give it.
+
+    The file's duration is used only if there is no other stream, since sound may be longer.
+    """
     stream = clip.streams.video[0]
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
@@ -217,5 +221,5 @@ def _seconds(clip: InputContainer) -> float:
 
 def _not_opened(head: bytes) -> Failure:
     if is_video(head):
-        return Failure("truncated", "the clip ends too early, or is damaged; get it again")
+        return Failure("truncated", "the clip ends too early or is damaged; get the clip again")
     return Failure("not_an_image", describe_foreign(head))

@@ -118,7 +118,7 @@ def test_what_ends_a_worker_is_told_in_one_line(class_folder, small_model, tmp_p
     shutil.copy(next(class_folder.rglob("*.png")), tmp_path / "other" / "face.png")
     ended = predict(*words[:1], "other", *words[2:], "--engine", "ray", "--parquet", "rows", folder=tmp_path)
     assert ended.returncode == 4
-    assert "error: --truth folders: other/face.png lies in no folder named as an expression" in ended.stderr
+    assert "error: --truth folders: the folder of other/face.png is not named as an expression" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

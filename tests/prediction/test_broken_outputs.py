@@ -225,7 +225,7 @@ def test_lines_that_are_deleted_while_they_are_written_are_told(pictures, tmp_pa
         path.unlink()
         ended = ending(process)
     assert ended.code == 6
-    assert "deleted or replaced while it was written" in ended.stderr
+    assert "deleted or replaced during writing" in ended.stderr
 
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])

@@ -98,7 +98,7 @@ def test_numbers_that_begin_at_1_get_no_accuracy_and_the_order_they_may_have(alb
 
 def test_a_number_that_no_class_has_is_told_at_the_first_picture(albums):
     result = predict(albums(happy="7", sad="0"), "--truth", "folders", code=4)
-    assert "name their order with --class-order" in result.stderr
+    assert "give the order of the numbers with --class-order" in result.stderr
 
 
 @pytest.mark.parametrize("words", [["--class-order", "rafdb"], ["--truth", "folders", "--class-order", "x"]])

@@ -1,1 +1,1 @@
-"""The files that results are written to: one module for each format."""
+"""Writers of results: one module per file format."""

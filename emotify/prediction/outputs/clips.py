@@ -1,4 +1,4 @@
-"""Annotated copies of clips: every frame, with the boxes that were found in some of them moved along in between."""
+"""Write annotated copies of clips: every frame, with boxes interpolated between the frames that were predicted."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ _CLOSE: Final = 1e-4  # seconds
 
 
 class ClipCopies:
-    """Writes a copy of each clip whose results come by, as MP4 files without sound; a context manager.
+    """Writes an annotated copy of each clip, as an MP4 file without sound; a context manager.
 
-    place: where the copy of a clip goes. The clip is decoded once more; a frame or two are held at a time.
+    place: returns the path of the copy for the path of a clip. The clip is decoded a second time, with at most two
+    frames in memory.
     """
 
     def __init__(self, place: Callable[[Path], Path], *, overwrite: bool = False) -> None:
         self._place, self._overwrite = place, overwrite
-        self.clips = 0  # begun so far
+        self.clips = 0  # copies begun so far
         self._stack = ExitStack()
         self._copy: _Copy | None = None
 
     def add(self, result: PictureResult) -> None:
-        """Take the next result; those of pictures, and of clips that cannot be read, are passed over."""
-        if self._copy is not None and not self._copy.goes_on_with(result):
+        """Add the next result. Results of pictures and failures are ignored."""
+        if self._copy is not None and not self._copy.continues_with(result):
             self._end()
         if result.time is None or not result.ok:
             return
@@ -78,26 +79,26 @@ class _Copy:
         self._stream: Any = None
         self._factor, self._last = 1, -1
 
-    def goes_on_with(self, result: PictureResult) -> bool:
-        """Whether a result is of a later frame of this clip."""
+    def continues_with(self, result: PictureResult) -> bool:
+        """Return whether a result belongs to a later frame of this clip."""
         before = self._before.time if self._before is not None else None
         return result.path == self._clip and result.time is not None and (before is None or result.time > before)
 
     def add(self, result: PictureResult) -> None:
-        """Write the frames before that of a result."""
+        """Write the frames up to the frame of this result."""
         for frame in self._until(result.time or 0.0):
             self._write(frame, faces_between(self._before, result, frame.time))
         self._before = result
 
     def finish(self) -> None:
-        """Write the frames that are left, and the end of the file."""
+        """Write the remaining frames and the end of the file."""
         for frame in self._until(None):
             self._write(frame, self._before.faces if self._before is not None else ())
         if self._container is not None:
             self._container.mux(self._stream.encode())
 
     def _until(self, time: float | None) -> Iterator[Frame]:
-        """Yield the next frames, those before `time`."""
+        """Yield the next frames up to `time` in seconds; None for all."""
         while True:
             frame = self._next or next(self._frames, None)
             self._next = frame
@@ -125,9 +126,9 @@ class _Copy:
             self._stream = self._container.add_stream(
                 "libx264", rate=self._rate, options={"crf": "20", "preset": "veryfast"}
             )
-        except self._av.FFmpegError:  # a PyAV that was built without it
+        except self._av.FFmpegError:  # this PyAV was built without libx264
             self._stream = self._container.add_stream("mpeg4", rate=self._rate, options={"q": "3"})
-        # Odd sides cannot be written with half the colours, which is what players expect.
+        # Players expect yuv420p, which halves the resolution of colours and so needs even sides.
         self._stream.width, self._stream.height, self._stream.pix_fmt = width // 2 * 2, height // 2 * 2, "yuv420p"
         self._stream.codec_context.time_base = _TIME_BASE
 
@@ -140,7 +141,7 @@ class _Copy:
 
 
 def faces_between(before: PictureResult | None, after: PictureResult, time: float) -> tuple[FaceResult, ...]:
-    """Return the faces of a frame between two that were looked at: those of the one before, moved towards the next."""
+    """Return the faces at a time between two predicted frames: the earlier faces, with boxes interpolated linearly."""
     if before is None or before.time is None or after.time is None:
         return ()
     share = (time - before.time) / (after.time - before.time)

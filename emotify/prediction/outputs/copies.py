@@ -1,4 +1,4 @@
-"""Where copies of pictures are saved: each in its own place, under a name that any system can do with."""
+"""Save copies of pictures, each at its own path, under file names that are valid on every system."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ from emotify.files import make_folder, printable, write_bytes
 from emotify.pictures.formats import IMAGE_EXTENSIONS
 
 _KINDS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_LARGEST_NAME: Final = 120  # bytes, with which any file system can do
+_LARGEST_NAME: Final = 120  # bytes; every file system allows this length
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 
 
 def copy_path(folder: Path, place: PurePath) -> Path:
-    """Return where in `folder` the copy of a picture goes, by the safe form of its `place` there.
+    """Return the path in `folder` for the copy of a picture at the relative path `place`, with safe names.
 
-    JPEG and PNG files stay what they are, `x.gif` becomes `x.gif.jpg`.
+    JPEG and PNG files keep their format; `x.gif` becomes `x.gif.jpg`.
     """
     return folder.joinpath(*(safe_name(part) for part in place.parts[:-1]), _file_name(place.name))
 
 
 def clip_copy_path(folder: Path, place: PurePath) -> Path:
-    """Return where in `folder` the copy of a clip goes: `x.mp4` stays what it is, `x.mov` becomes `x.mov.mp4`."""
+    """Return the path in `folder` for the copy of a clip: `x.mp4` keeps its name, `x.mov` becomes `x.mov.mp4`."""
     name = safe_name(place.name)
     suffix = "" if PurePath(name).suffix == ".mp4" else ".mp4"
     return folder.joinpath(*(safe_name(part) for part in place.parts[:-1]), name + suffix)
 
 
 def save_copy(image: Image, path: Path, *, overwrite: bool = False) -> None:
-    """Save a picture at its `copy_path`, without EXIF data. Raises WriteError, also for a file that exists."""
+    """Save a picture at its `copy_path`, without EXIF data.
+
+    Raises WriteError if it cannot be written, or if the file exists and `overwrite` is not set.
+    """
     kind = _KINDS[path.suffix.lower()]
     make_folder(path.parent, exist_ok=True)
     content = io.BytesIO()
-    # Colours in full: chroma at half its size blurs thin lines and small letters.
+    # No chroma subsampling, which would blur thin lines and small letters.
     options = {"quality": 92, "subsampling": 0} if kind == "JPEG" else {"compress_level": 3}
     image.save(content, kind, **options)
     write_bytes(path, content.getvalue(), overwrite=overwrite)
 
 
 def safe_name(name: str) -> str:
-    """Return a file name that any system, shell and terminal can do with; changed ones stay apart by a digest."""
+    """Return a file name that is safe on every system, shell and terminal. A changed name gets a digest."""
     safe = re.sub(r'[<>:"/\\|?*]', "_", printable(name)).strip(". ").lstrip("-~")
     fits = len(os.fsencode(name)) <= _LARGEST_NAME and not _RESERVED.fullmatch(name)
     return name if safe == name and fits else _with_digest(safe, name)
@@ -57,9 +60,11 @@ def _file_name(name: str) -> str:
     inner, suffix = os.path.splitext(safe)  # noqa: PTH122 - names, not paths, here and below
     if suffix.lower() not in _KINDS:
         copy = f"{safe}.jpg"
-        return copy if suffix.lower() in IMAGE_EXTENSIONS else _with_digest(copy, name)  # `x` beside `x.jpg`
+        return (
+            copy if suffix.lower() in IMAGE_EXTENSIONS else _with_digest(copy, name)
+        )  # differs from the copy of `x.jpg`
     if os.path.splitext(inner)[1].lower() in IMAGE_EXTENSIONS - set(_KINDS):  # noqa: PTH122
-        return _with_digest(safe, name)  # `x.gif.jpg` itself gives way to the copy of `x.gif`
+        return _with_digest(safe, name)  # differs from the copy of `x.gif`
     return safe
 
 

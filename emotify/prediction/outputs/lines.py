@@ -1,4 +1,4 @@
-"""Results as a file of JSON lines that can be gone on with after whatever ended the last command."""
+"""Write results as JSON lines to a file that a later command can resume, however the last command ended."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from emotify.files import (
 )
 from emotify.prediction.results import PictureResult
 
-_LONGEST_LINE: Final = 32 * 2**20  # bytes: far more than a picture full of faces
-_AGAIN: Final = "go on with the same command and --append"
-_BEGIN: Final = b'{"schema": 1, "path": "'  # of every line
+_LONGEST_LINE: Final = 32 * 2**20  # bytes; far more than the line of any picture
+_AGAIN: Final = "resume with the same command and --append"
+_BEGIN: Final = b'{"schema": 1, "path": "'  # every line starts with it
 
 
 @dataclass(frozen=True)
 class Known:
-    """The pictures whose lines were there before."""
+    """The pictures whose lines are already in the file."""
 
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)  # path -> status
 
 
 class LinesWriter:
-    """Adds one line a picture to an open file, each as soon as it is known.
+    """Appends one line per picture to an open file, as soon as its result is known.
 
-    `done` are the paths of pictures that could be read before, `failed` the status of those that could not. With
-    `replace` what the file held is gone with the first line, and no sooner.
+    known: the pictures that were read before, and the status of those that failed. replace: remove the old content of
+    the file, but only when the first line is written.
     """
 
     def __init__(self, path: Path, file: IO[bytes], known: Known, *, top: int = 0, replace: bool = False) -> None:
@@ -48,13 +48,13 @@ class LinesWriter:
         self._path, self._file, self._top, self._replace = path, file, top, replace
 
     def begin(self) -> None:
-        """Take away what is to be replaced."""
+        """Remove the old content of the file if it is to be replaced."""
         if self._replace:
             self._file.truncate(0)
             self._replace = False
 
     def write(self, result: PictureResult) -> None:
-        """Write the line of one picture, unless it says what is there: that it failed before, and in the same way."""
+        """Write the line of one picture, unless the picture failed before with the same status."""
         status = self.failed.get(str(result.path))
         if status == result.status:
             return
@@ -68,10 +68,11 @@ class LinesWriter:
 
 @contextlib.contextmanager
 def lines_file(path: Path, *, append: bool = False, overwrite: bool = False, top: int = 0) -> Iterator[LinesWriter]:
-    """Open `path` to write results, which unlike other files grows in place: what is done is kept.
+    """Open `path` to write results. Lines are written in place, so that a crash does not lose them.
 
-    With `append` an existing file is gone on with; half a line that a crash left at its end is taken away. Raises
-    WriteError when it cannot be written, exists, or another process writes it; InputError when it holds other lines.
+    append: resume an existing file; an incomplete last line, left by a crash, is removed. Raises WriteError if the file
+    cannot be written, exists, or is being written by another process. Raises InputError if it has lines of another
+    format.
     """
     flags = (
         os.O_RDWR | os.O_CREAT | os.O_APPEND | (0 if append or overwrite else os.O_EXCL) | getattr(os, "O_BINARY", 0)
@@ -83,7 +84,7 @@ def lines_file(path: Path, *, append: bool = False, overwrite: bool = False, top
             raise exists_error(path) from None
     writer = None
     try:
-        with explain_write_errors(path, again=_AGAIN), os.fdopen(descriptor, "r+b") as file:  # closing it writes too
+        with explain_write_errors(path, again=_AGAIN), os.fdopen(descriptor, "r+b") as file:  # closing may raise too
             size = _claim(path, descriptor)
             known = _known(path, file) if append else Known()
             writer = LinesWriter(path, file, known, top=top, replace=not append)
@@ -94,37 +95,40 @@ def lines_file(path: Path, *, append: bool = False, overwrite: bool = False, top
                 _drop_superseded(path, file)
     except BaseException:
         if writer is not None and not (writer.lines or size):
-            with contextlib.suppress(OSError):  # what went wrong first is what is told
-                path.unlink(missing_ok=True)  # nothing came of it: the command can be given again as it was
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                path.unlink(missing_ok=True)  # an empty file would prevent running the same command again
         raise
 
 
 def _claim(path: Path, descriptor: int) -> int:
-    """Lock the open file for this process, and return its size. Raises WriteError when it is none, or another's."""
+    """Lock the open file for this process and return its size in bytes.
+
+    Raises WriteError if it is not a regular file, or if another process has locked it.
+    """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise not_a_file_error(path)
     try:
         take_lock(descriptor)
     except (BlockingIOError, PermissionError):
-        msg = f"{printable(path)} is being written by another process; wait for it to end, or name another file"
+        msg = f"{printable(path)} is being written by another process; wait for it to end, or give another file"
         raise WriteError(msg) from None
     return status.st_size
 
 
 def _check_there(path: Path, descriptor: int) -> None:
-    """Raise WriteError where the file that was written is no longer the one of this name."""
+    """Raise WriteError if the file at `path` is no longer the one that was written."""
     try:
         there = os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         there = False
     if not there:
-        msg = f"{printable(path)} was deleted or replaced while it was written, and its lines are lost; run it again"
+        msg = f"{printable(path)} was deleted or replaced during writing, and its lines are lost; run the command again"
         raise WriteError(msg)
 
 
 def _drop_superseded(path: Path, file: IO[bytes]) -> None:
-    """Write the file anew without the lines of failures that were tried again and now have another line."""
+    """Rewrite the file without old lines of failed pictures that now have a newer line."""
     last: dict[str | None, int] = {}
     file.seek(0)
     for number, line in enumerate(file):
@@ -138,7 +142,10 @@ def _drop_superseded(path: Path, file: IO[bytes]) -> None:
 
 
 def _known(path: Path, file: IO[bytes]) -> Known:
-    """Return which pictures are in the file, and leave it ending in a whole line."""
+    """Return the pictures in the file, and remove an incomplete last line.
+
+    Raises InputError if the file has lines of another format.
+    """
     known = Known()
     number, end = 1, 0
     while line := file.readline(_LONGEST_LINE):
@@ -147,7 +154,7 @@ def _known(path: Path, file: IO[bytes]) -> Known:
             if _is_cut(line):
                 file.truncate(end)
                 break
-            msg = f"{printable(path)} line {number} is none that emotify predict wrote; name another file"
+            msg = f"{printable(path)} line {number} was not written by emotify predict; give another file"
             raise InputError(msg)
         if status == "ok":
             known.done.add(picture)
@@ -163,13 +170,13 @@ def _known(path: Path, file: IO[bytes]) -> Known:
 
 
 def _is_cut(line: bytes) -> bool:
-    """Whether a crash left this at the end of the file: how a line begins, or bytes that never got there."""
+    """Return whether a crash left these bytes at the end of the file: the start of a line, or zero bytes."""
     begun = line[: len(_BEGIN)] == _BEGIN[: len(line)] or not line.strip(b"\0")
     return begun and not line.endswith(b"\n") and len(line) < _LONGEST_LINE
 
 
 def _read_line(line: bytes) -> tuple[str | None, str]:
-    """Return the path and the status in a line, and no path where it is none of ours."""
+    """Return the path and the status in a line; the path is None if emotify did not write the line."""
     try:
         document = parse_json(line)
         return str(document["path"]), str(document.get("status", "ok"))

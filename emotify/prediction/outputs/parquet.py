@@ -1,4 +1,4 @@
-"""Results as a Parquet file, by pyarrow, which is an extra."""
+"""Write results as a Parquet file with pyarrow, which is an optional dependency."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import IO, Any, Final
 from emotify.errors import UnavailableError
 from emotify.prediction.results import PictureResult, columns
 
-_ROWS_HELD: Final = 10_000  # before they are written as one group
+_ROWS_HELD: Final = 10_000  # rows in memory before they are written as one row group
 
 
 def require_pyarrow() -> None:
-    """Raise UnavailableError where pyarrow is not installed."""
+    """Raise UnavailableError if pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
@@ -20,7 +20,7 @@ def require_pyarrow() -> None:
 
 
 class ParquetWriter:
-    """Writes one row a face, and one for a picture without any, to a binary file.
+    """Writes one row per face, or a single row for a picture without faces, to a binary file.
 
     `top` adds columns for the second to the `top`-th most probable expression.
     """
@@ -39,7 +39,7 @@ class ParquetWriter:
         self._rows: list[dict[str, Any]] = []
 
     def write(self, result: PictureResult) -> None:
-        """Take the rows of one picture; they are written some thousands at a time."""
+        """Add the rows of one picture. Rows are written in groups of about 10,000."""
         rows = result.rows(self._top)
         for row in rows:
             row["path"] = row["path"].encode(errors="backslashreplace").decode()
@@ -54,10 +54,10 @@ class ParquetWriter:
         self._rows.clear()
 
     def close(self) -> None:
-        """Write what is left and the file's footer; the file stays open."""
+        """Write the remaining rows and the footer; the file stays open."""
         self._flush()
         self._writer.close()
 
     def abandon(self) -> None:
-        """Leave the file as it is; without this pyarrow would end it, and complain, when the writer is forgotten."""
+        """Leave the file as it is. Otherwise pyarrow would write the footer, or fail, when the writer is deleted."""
         self._writer.is_open = False

@@ -1,4 +1,4 @@
-"""Results as a csv file that a spreadsheet can open without being told what to run."""
+"""Write results as a CSV file in which no cell can start a formula in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ COLUMNS: Final = (
     "path", "status", "message", "face", "x0", "y0", "x1", "y1", "detection", "label", "probability", *EMOTIONS,
     "time", "track",
 )  # fmt: skip
-# Where some reader would end a cell without quotes, and what follows might be a formula: spreadsheets of some languages
-# part cells by semicolons, and Python before 3.12.3 puts no quotes around a carriage return.
+# Some readers would split an unquoted cell at these characters, and the rest might be a formula. Spreadsheets of some
+# languages split at semicolons, and Python before 3.12.3 does not quote a carriage return.
 _SPLITTING: Final = frozenset(";\t\r")
-# Also in full width, which spreadsheets of East Asia take for the same.
+# Includes the full-width forms, which East Asian spreadsheets read as the same characters.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class CsvWriter:
-    """Writes one row a face, and one for a picture without any, to a binary file.
+    """Writes one row per face, or a single row for a picture without faces, to a binary file.
 
-    `top` adds columns for the second to the `top`-th most probable expression. A cell that a spreadsheet would run
-    gets an apostrophe, unless cells are wanted `raw`.
+    `top` adds columns for the second to the `top`-th most probable expression. A cell that a spreadsheet would run as
+    a formula gets an apostrophe in front, unless `raw` is set.
     """
 
     def __init__(self, file: IO[bytes], *, top: int = 0, raw: bool = False) -> None:
@@ -59,7 +59,7 @@ class CsvWriter:
         return f"'{text}" if not self._raw and text.startswith(_FORMULA) else text
 
     def close(self) -> None:
-        """Hand everything to the file, which stays open."""
+        """Detach from the file, which stays open; all rows are already written."""
         self._text.detach()
 
     def abandon(self) -> None:
