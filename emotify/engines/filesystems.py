@@ -1,4 +1,4 @@
-"""Files at addresses such as s3://bucket/photos, by the filesystems that pyarrow reads."""
+"""Find and read files at addresses such as s3://bucket/photos with pyarrow's filesystems."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from urllib.parse import unquote, urlsplit
 
 from emotify.errors import UsageError
 from emotify.files import printable
-from emotify.pictures.finding import Tally, is_left_out, is_of_other_programs, is_picture_name
+from emotify.pictures.finding import Tally, is_hidden, is_picture_name, is_program_folder
 from emotify.pictures.reading import MAX_BYTES, Failure, explain_read_error
 
 
 def is_address(text: str) -> bool:
-    """Whether this is `scheme://...`, and not the path of a file here."""
+    """Return whether a text is an address, `scheme://...`, rather than a local path."""
     return "://" in text
 
 
 def open_filesystem(place: str) -> tuple[Any, str]:
-    """Return pyarrow's filesystem of an address or a local path, and the path in it. Raises UsageError."""
+    """Return pyarrow's filesystem for an address or a local path, and the path in it.
+
+    Raises UsageError if pyarrow cannot open the address.
+    """
     from pyarrow import ArrowException
     from pyarrow.fs import FileSystem, LocalFileSystem
 
@@ -29,22 +32,23 @@ def open_filesystem(place: str) -> tuple[Any, str]:
     try:
         filesystem, path = FileSystem.from_uri(place)
     except (ArrowException, ImportError, OSError) as error:
-        msg = f"{printable(shown_address(place))}: {printable(str(error)[:200])}; name a folder that pyarrow can read"
+        msg = f"{printable(shown_address(place))}: {printable(str(error)[:200])}; give a folder that pyarrow can read"
         raise UsageError(msg) from None
     return filesystem, path
 
 
 def shown_address(place: str) -> str:
-    """Return an address without the password and the settings in it: rows and messages are seen by others."""
+    """Return an address without its password and settings, since other people may read rows and messages."""
     parts = urlsplit(place)
     user, _, host = parts.netloc.rpartition("@")
     return f"{parts.scheme}://{host if ':' in user else parts.netloc}{unquote(parts.path)}".rstrip("/")
 
 
 def find_files(filesystem: Any, root: str, tally: Tally) -> Iterator[str]:  # noqa: ANN401 - pyarrow has no types
-    """Yield the paths of pictures below `root`, sorted within each folder, or `root` itself where it is no folder.
+    """Yield the paths of pictures below `root`, sorted within each folder, or `root` itself if it is not a folder.
 
-    The rules are those of `find_pictures`. One folder is listed at a time. Raises OSError where one cannot be listed.
+    Files are skipped by the rules of `find_pictures`. One folder is listed at a time. Raises OSError if a folder
+    cannot be listed.
     """
     from pyarrow.fs import FileType
 
@@ -65,14 +69,14 @@ def find_files(filesystem: Any, root: str, tally: Tally) -> Iterator[str]:  # no
 
 
 def _names(filesystem: Any, folder: str, tally: Tally) -> list[tuple[str, bool]]:  # noqa: ANN401
-    """Return paths in a folder, and whether each is a folder; the next one is last."""
+    """Return the paths in a folder in reverse order, each with whether it is a folder."""
     from pyarrow.fs import FileSelector, FileType
 
     found = []
     for info in filesystem.get_file_info(FileSelector(folder)):
-        if is_of_other_programs(info.base_name) and info.type == FileType.Directory:
+        if is_program_folder(info.base_name) and info.type == FileType.Directory:
             tally.folders[info.base_name] += 1
-        elif is_left_out(info.base_name):
+        elif is_hidden(info.base_name):
             continue
         elif info.type == FileType.Directory:
             found.append((info.path.rstrip("/"), True))
@@ -84,14 +88,14 @@ def _names(filesystem: Any, folder: str, tally: Tally) -> list[tuple[str, bool]]
 
 
 def fetch(filesystem: Any, path: str) -> bytes | Failure:  # noqa: ANN401
-    """Return the content of a file, as far as a picture may reach, or why it cannot be read."""
+    """Return the content of a file, at most MAX_BYTES + 1 bytes, or the reason why it cannot be read."""
     try:
         with filesystem.open_input_stream(path) as stream:
             content: bytes = stream.read(MAX_BYTES + 1)
     except MemoryError:
         return Failure("memory", "not enough memory to open it; close other programs, or make the picture smaller")
     except (OSError, ValueError) as error:
-        if "ACCESS_DENIED" in str(error):  # S3's, which has no number
+        if "ACCESS_DENIED" in str(error):  # S3's error has no errno
             error = PermissionError(13, os.strerror(13))
         return explain_read_error(path, error)
     return content

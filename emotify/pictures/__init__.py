@@ -1,1 +1,1 @@
-"""Picture files: found in folders, told apart by their first bytes, and decoded into upright pixels."""
+"""Find picture files in folders, identify their format by content, and decode them to upright pixels."""

@@ -1,6 +1,6 @@
-"""Bounds on what a picture file may hold besides pixels: some files of a few MB keep a reader busy for minutes.
+"""Limits on the number of parts in a picture file. Hostile files of a few MB could keep a decoder busy for minutes.
 
-What is counted is what Pillow and its libraries go through one by one. No program writes files near these bounds.
+The limits apply to parts that Pillow and its libraries process one by one. Real files are far below these limits.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ import re
 import struct
 from typing import Final, Literal
 
-_MANY_FRAMES: Final = 1000  # of which Pillow would look at each
-MOST_FRAMES: Final = 100_000  # that are counted; of more, this is told
-_MOST_PARTS: Final = 20_000  # before the pixels: segments of JPEG, blocks of GIF, comments of PPM
-_MOST_STRIPS: Final = 100_000  # of TIFF: numbers of one entry of a directory
-_LONGEST_HEADER: Final = 2**16  # bytes, of PPM
-# Scans of a progressive JPEG file: each takes as long as a part of the picture, and ten are usual.
+_MANY_FRAMES: Final = 1000  # with more frames Pillow is too slow at counting them
+MOST_FRAMES: Final = 100_000  # frames are counted up to this number
+_MOST_PARTS: Final = 20_000  # before the pixels: JPEG segments, GIF blocks or PPM comments
+_MOST_STRIPS: Final = 100_000  # values in one entry of a TIFF directory
+_LONGEST_HEADER: Final = 2**16  # bytes of a PPM header
+# Scans of a progressive JPEG file. Decoding time grows with their number; about ten are usual.
 _MOST_SCANS: Final = 20
-_MORE_SCANS: Final = 100  # for each megapixel that the picture has less than one hundred of, at most as many again
+_MORE_SCANS: Final = 100  # further scans, divided by the picture's megapixels; at most 1000
 _PPM_SPACE: Final = rb"(?:\s++|\#[^\r\n]*+(?:[\r\n]|\Z))"
 _PPM_HEADER: Final = re.compile(rb"P[1-6f](?:" + _PPM_SPACE + rb"++[0-9.+-]++){0,2}+" + _PPM_SPACE + rb"*+")
-# Tags of TIFF whose numbers are gone through: bits, strips, colours, tiles, samples.
+# TIFF tags whose values are processed one by one: bits, strips, colours, tiles, samples.
 _OF_PIXELS: Final = {258, 273, 278, 279, 320, 324, 325, 338, 339}
 _SCAN: Final = b"\xff\xda"
-_SIZES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of segments that hold a picture's size
+_SIZES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of segments that give the picture's size
 
 
 class TooManyPartsError(Exception):
-    """What there is too much of."""
+    """The file has too many parts; the message names them."""
 
 
 def bound(kind: str, content: bytes) -> tuple[bytes, str]:
-    """Return a picture file without what would take too long, and a note that says what was left out.
+    """Return the content of a picture file without surplus JPEG scans, and a note if scans were removed.
 
-    kind: Pillow's name of the format. Raises TooManyPartsError where there is too much to go through.
+    kind: Pillow's name of the format. Raises TooManyPartsError if the file has too many other parts.
     """
     if kind == "JPEG":
         return _bound_scans(content)
@@ -46,7 +46,7 @@ def bound(kind: str, content: bytes) -> tuple[bytes, str]:
 
 
 def count_many_frames(kind: str, content: bytes) -> int | None:
-    """Return how many frames a file has, MOST_FRAMES for more, or None where its reader can count them in no time."""
+    """Return the number of frames, at most MOST_FRAMES. Return None if they are few enough for Pillow to count."""
     if kind not in {"TIFF", "GIF"}:
         return None
     count = _count_directories(content) if kind == "TIFF" else _walk_blocks(content, until=MOST_FRAMES)[1]
@@ -59,7 +59,7 @@ def _bound_scans(content: bytes) -> tuple[bytes, str]:
         marker = content[position + 1 : position + 2]
         if not marker or marker[0] == 0xDA:
             break
-        if marker[0] in {0x00, 0xFF}:  # what fills up
+        if marker[0] in {0x00, 0xFF}:  # fill bytes
             position += 1
             continue
         if marker[0] in _SIZES:
@@ -96,7 +96,7 @@ def _check_directory(content: bytes) -> None:
     for place in range(position, min(position + size * count, len(content) - size + 1), size):
         tag, _, numbers = entry.unpack_from(content, place)
         if tag in _OF_PIXELS and numbers > _MOST_STRIPS:
-            msg = f"more than {_MOST_STRIPS:,} numbers in one entry"
+            msg = f"more than {_MOST_STRIPS:,} values in one entry"
             raise TooManyPartsError(msg)
 
 
@@ -131,7 +131,7 @@ def _check_blocks(content: bytes) -> None:
 
 
 def _walk_blocks(content: bytes, *, until: int) -> tuple[int, int]:
-    """Return how many blocks a GIF file has before the frame of number `until`, and how many frames, up to that."""
+    """Return the number of blocks in a GIF file before its frame number `until`, and the number of frames so far."""
     position = 13 + _colours(content, 10)
     blocks = frames = 0
     while blocks < _MOST_PARTS + 16 * until and position < len(content):
@@ -144,7 +144,7 @@ def _walk_blocks(content: bytes, *, until: int) -> tuple[int, int]:
             position += 2
         elif content[position] == 0x3B:  # the end
             break
-        else:  # what is no block; Pillow goes on behind it
+        else:  # not a block; Pillow skips this byte
             position += 1
             blocks += 1
             continue
@@ -157,6 +157,6 @@ def _walk_blocks(content: bytes, *, until: int) -> tuple[int, int]:
 
 
 def _colours(content: bytes, place: int) -> int:
-    """Return how many bytes the table of colours takes that the flags at `place` tell of."""
+    """Return the size in bytes of the colour table that the flags at `place` announce."""
     flags = content[place] if place < len(content) else 0
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0

@@ -1,4 +1,4 @@
-"""Bytes of a picture file -> an upright picture in RGB or grey, whatever Pillow does with them on the way."""
+"""Decode the bytes of a picture file to an upright picture in RGB or grey, or to a failure with a status."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ Status = Literal[
 ]  # fmt: skip
 
 MAX_PIXELS: Final = 50_000_000
-_MAX_STREAMED_PIXELS: Final = 250_000_000  # of JPEG files that can be decoded small, without holding them whole
+_MAX_STREAMED_PIXELS: Final = 250_000_000  # for JPEG files that can be decoded at a smaller size, row by row
 MIN_SIDE: Final = 16
 MAX_ASPECT: Final = 20
 
-_PASSED_OVER: Final = "its metadata are broken and were passed over"
-_CUT_SHORT: Final = ("truncat", "eof", "not enough image data")  # in what Pillow says
-# The type of the item that holds EXIF data, in its ItemInfoEntry box of version 2 (ISO 14496-12).
+_SKIPPED_METADATA: Final = "damaged metadata were skipped"
+_CUT_SHORT: Final = ("truncat", "eof", "not enough image data")  # words in Pillow's errors for truncated files
+# The type of the item with the EXIF data, in its ItemInfoEntry box of version 2 (ISO 14496-12).
 _EXIF_ITEM: Final = re.compile(rb"(infe\x02.{7})Exif", re.DOTALL)
 _ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
@@ -49,39 +49,42 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_READERS: Final = {"WEBP": "WebP"}  # Pillow's modules that are not named as the format in title case
+_READERS: Final = {"WEBP": "WebP"}  # Pillow modules whose name is not the format in title case
 _SIDEWAYS: Final = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """An upright picture. `image` may be smaller than `width` x `height`, the size of the file's picture.
+    """An upright picture. `image` may be smaller than `width` x `height`, the size of the picture in the file.
 
-    It is RGB, or L where the file is grey: small grey faces are classified by the million, and need no colours.
+    The mode of `image` is RGB, or L if the file is grey, which saves time on millions of small grey faces.
     """
 
     image: Image.Image
     width: int
     height: int
     frames: int = 1
-    note: str = ""  # what was wrong with the file and could be passed over
+    note: str = ""  # faults of the file that did not prevent reading it
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A picture file's content, and Pillow's name of its format."""
+    """The content of a picture file, and Pillow's name of its format."""
 
     content: bytes
     kind: str
 
     def open(self) -> Image.Image:
-        """Open it with the reader that Image.open would choose, whose limit on pixels is lower than that of JPEG."""
-        return Image.OPEN[self.kind][0](io.BytesIO(self.content), "")  # in memory: there is nothing to close
+        """Open the content with Pillow's reader of this format.
+
+        Image.open would use the same reader, but its limit on pixels is lower than ours for JPEG files.
+        """
+        return Image.OPEN[self.kind][0](io.BytesIO(self.content), "")  # in memory, so there is no file to close
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a picture cannot be read, and what to do about it, in one line that does not repeat the path."""
+    """The reason why a picture cannot be read and what to do about it, in one line without the path."""
 
     status: Status
     message: str
@@ -90,11 +93,14 @@ class Failure:
 def decode(
     content: bytes, *, enough_side: int | None = None, named_raw: bool = False, share: Share | None = None
 ) -> Picture | Failure:
-    """Decode the first frame of a picture file's content, whatever the file's name, unless that says camera raw.
+    """Decode the first frame of a picture file's content. The format is identified by content.
 
-    enough_side: pixels of the longer side that will do. JPEG files can be decoded at a half, a quarter or an eighth of
-    their size, which is faster and takes less memory. share: of the memory of all pictures at once, which is taken, and
-    kept by the picture. Raises nothing but MemoryError.
+    enough_side: a JPEG file may be decoded at 1/2, 1/4 or 1/8 of its size, which is faster and takes less memory, if
+        its longer side then still has this many pixels.
+    named_raw: the file's name has an extension of camera raw.
+    share: the picture's share of the memory for all pictures in progress, taken here and kept for the pixels.
+
+    Raises MemoryError, and no other exception.
     """
     kind = identify(content)
     if kind is None:
@@ -102,9 +108,9 @@ def decode(
             return Failure("unsupported", _not_read(name))
         return Failure("not_an_image", describe_foreign(content))
     try:
-        content, left_out = bound(kind, content)
+        content, bound_note = bound(kind, content)
     except TooManyPartsError as error:
-        return Failure("corrupt", f"damaged {kind} file ({error}); save it anew")
+        return Failure("corrupt", f"damaged {kind} file ({error}); save it again")
     coding = read_coding(content) if kind == "JPEG" else None
     if name := _unsupported_variant(kind, content, coding, named_raw=named_raw):
         return Failure("unsupported", _not_read(name))
@@ -117,7 +123,7 @@ def decode(
         for version, note in _versions(kind, content):
             result = _decode_version(_File(version, kind), enough_side=enough_side, most_pixels=most, share=share)
             if isinstance(result, Picture):
-                return replace(result, note="; ".join(filter(None, [result.note, note, left_out])))
+                return replace(result, note="; ".join(filter(None, [result.note, note, bound_note])))
             failures.append(result)
             if result.status not in {"truncated", "corrupt", "unsupported"}:
                 break
@@ -128,12 +134,12 @@ def decode(
 
 def _not_read(name: str) -> str:
     if name == CAMERA_RAW:
-        return f"{name}, of which only the thumbnail could be read; develop it to JPEG or PNG"
+        return f"{name}, of which only the thumbnail could be read; convert it to JPEG or PNG"
     return f"{name} files are not read; convert it to PNG or JPEG"
 
 
 def _unsupported_variant(kind: str, content: bytes, coding: Coding | None, *, named_raw: bool) -> str:
-    """Return the name of what is not read of a format that is, or nothing."""
+    """Return the name of an unsupported variant of a supported format, or an empty string."""
     if coding is not None:
         return coding.unsupported
     if kind == "TIFF" and (named_raw or tiff.is_camera_raw(content)):
@@ -144,86 +150,86 @@ def _unsupported_variant(kind: str, content: bytes, coding: Coding | None, *, na
 
 
 def _versions(kind: str, content: bytes) -> Iterator[tuple[bytes, str]]:
-    """Yield a file as it is, or as Pillow should see it, then without what only describes the picture, and a note.
+    """Yield versions of a file to try one after the other, each with a note: first complete, then without metadata.
 
-    Raises DamagedPixelsError for a PNG file whose checksums tell that the pixels are not what they were.
+    Raises DamagedPixelsError for a PNG file whose pixels do not match their checksums.
     """
     if kind == "PNG":
-        yield from ((version, _PASSED_OVER if damaged else "") for version, damaged in png_versions(content))
+        yield from ((version, _SKIPPED_METADATA if damaged else "") for version, damaged in png_versions(content))
         return
     yield content, ""
     if kind == "TIFF":
-        yield tiff.without_descriptions(content), _PASSED_OVER
+        yield tiff.without_descriptions(content), _SKIPPED_METADATA
     elif kind == "WEBP":
         if version := webp.without_descriptions(content):
-            yield version, _PASSED_OVER
+            yield version, _SKIPPED_METADATA
     elif kind == "AVIF":
-        yield _EXIF_ITEM.sub(rb"\1skip", content), _PASSED_OVER
+        yield _EXIF_ITEM.sub(rb"\1skip", content), _SKIPPED_METADATA
 
 
 def _decode_version(
     file: _File, *, enough_side: int | None, most_pixels: int, share: Share | None
 ) -> Picture | Failure:
-    libtiff.said()  # of the picture before
+    libtiff.take_message()  # discard a message about the previous picture
     try:
         image = file.open()
         if failure := _check_size(*image.size, most_pixels):
             return failure
         if not (frames := count_many_frames(file.kind, file.content) or _count_frames(image)):
-            image, frames = file.open(), 1  # a frame that cannot be opened has left it half changed
+            image, frames = file.open(), 1  # opening a damaged frame may have changed the image
         return _load(image, min(frames, MOST_FRAMES), file=file, enough_side=enough_side, share=share)
     except MemoryError:
         raise
     except Image.DecompressionBombError:
         return _too_large("far too many pixels", most_pixels)
-    except Exception as error:  # noqa: BLE001 - on hostile bytes Pillow's readers raise nearly everything there is
+    except Exception as error:  # noqa: BLE001 - on hostile bytes Pillow's readers raise nearly every kind of exception
         return _explain(file, error)
 
 
 def from_image(image: Image.Image) -> Picture | Failure:
-    """Take an image of Pillow's, opened or drawn. Raises nothing but MemoryError."""
+    """Convert a Pillow image to a Picture or a Failure. Raises MemoryError, and no other exception."""
     _silence_pillow()
     try:
-        # It is the caller's, and stays as it is.
+        # The image belongs to the caller and must not be changed.
         return _check_size(*image.size) or _load(image, _count_frames(image) or 1)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - it may be read from a hostile file only now
+    except Exception as error:  # noqa: BLE001 - a hostile file may be read only now
         return Failure("corrupt", f"cannot be read ({printable(str(error)[:100])}); get the picture again")
 
 
 def from_array(pixels: npt.NDArray[np.uint8]) -> Picture | Failure:
-    """Take grey (H, W) or RGB (H, W, 3) pixels, uint8."""
+    """Convert uint8 pixels, grey (H, W) or RGB (H, W, 3), to a Picture or a Failure."""
     if pixels.dtype != np.uint8 or pixels.ndim not in {2, 3} or pixels.shape[2:] not in {(), (3,)}:
         shape = "x".join(map(str, pixels.shape))
-        return Failure("unsupported", f"an array of {pixels.dtype}, {shape}; give uint8 grey HxW or RGB HxWx3")
+        return Failure("unsupported", f"an array of {pixels.dtype}, {shape}; give uint8 pixels, grey HxW or RGB HxWx3")
     height, width = pixels.shape[:2]
     return _check_size(width, height) or Picture(Image.fromarray(np.ascontiguousarray(pixels)), width, height)
 
 
 @cache
 def _missing_reader(kind: str) -> Failure | None:
-    """Load Pillow's reader of one format; the others stay unloaded."""
+    """Load Pillow's reader of one format only. Return a Failure if the reader is not installed."""
     if kind == "HEIF":
         try:
             from pillow_heif import register_heif_opener
         except ImportError:
-            return Failure("unsupported", "HEIC needs one more package: pip install pillow-heif; or convert it to JPEG")
-        register_heif_opener(decode_threads=1)  # pictures, not the parts of one, are worked on side by side
+            return Failure("unsupported", "HEIC needs another package: pip install pillow-heif; or convert it to JPEG")
+        register_heif_opener(decode_threads=1)  # several pictures are decoded in parallel already
         return None
     if kind in {"AVIF", "WEBP"} and not features.check(kind.lower()):
         return Failure("unsupported", f"this Pillow was built without {kind}; convert it to PNG or JPEG")
     reader = importlib.import_module(f"PIL.{_READERS.get(kind, kind.title())}ImagePlugin")
     if kind == "TIFF":
-        libtiff.listen()
+        libtiff.capture_messages()
     if kind == "AVIF":
         vars(reader)["DEFAULT_MAX_THREADS"] = 1
     return None
 
 
 def _silence_pillow() -> None:
-    # What Pillow warns of is either passed over or becomes a status. `catch_warnings` would be neater, but it swaps
-    # the process's filters and threads read pictures at the same time; adding one filter, once, does no harm.
+    # Pillow's warnings are ignored or become a status. `catch_warnings` is not safe here, since it changes the filters
+    # of the whole process while other threads read pictures. Adding one filter once is safe.
     if not any(
         action == "ignore" and module and module.pattern == "PIL" for action, _, _, module, _ in warnings.filters
     ):
@@ -237,10 +243,10 @@ def _check_size(width: int, height: int, most_pixels: int = MAX_PIXELS) -> Failu
         return _too_large(f"{width}x{height}", most_pixels)
     if max(width, height) > MAX_ASPECT * min(width, height):
         return Failure(
-            "bad_aspect", f"{width}x{height} is more than {MAX_ASPECT} times longer than wide; cut out a part"
+            "bad_aspect", f"{width}x{height} has a side more than {MAX_ASPECT} times the other; crop the picture"
         )
     if min(width, height) < MIN_SIDE:
-        return Failure("too_small", f"{width}x{height}, fewer than {MIN_SIDE} pixels a side; get a larger picture")
+        return Failure("too_small", f"{width}x{height}, a side has fewer than {MIN_SIDE} pixels; get a larger picture")
     return None
 
 
@@ -263,7 +269,7 @@ def _load(
     if share is not None:
         share.take(image, size)
     image.load()
-    if hasattr(image, "_decoder"):  # those of WebP and AVIF hold the picture once more, or twice
+    if hasattr(image, "_decoder"):  # the decoders of WebP and AVIF keep another copy or two of the picture
         image._decoder = None  # noqa: SLF001
     width, height = size if drafted else image.size
     turn, note = _turn(image)
@@ -285,7 +291,7 @@ def _load(
 
 
 def _enough(size: tuple[int, int], enough_side: int | None) -> tuple[int, int]:
-    """Return what size a JPEG file must at least be decoded at: so that memory can hold it, or smaller."""
+    """Return the smallest size at which to decode a JPEG file, which has at most MAX_PIXELS."""
     scale = 1.0 if enough_side is None else min(1.0, enough_side / max(size))
     while size[0] * size[1] * scale**2 > MAX_PIXELS:
         scale /= 2
@@ -300,20 +306,23 @@ def _brighten(upper: Image.Image, file: _File, stored: str) -> Image.Image:
 
 
 def _count_frames(image: Image.Image) -> int:
-    """Return how many frames there are, or 0 where that cannot be told; the first, all that is used, may be fine."""
+    """Return the number of frames, or 0 if they cannot be counted. The first frame may still be readable."""
     try:
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # noqa: BLE001 - a file may be damaged further on
+    except Exception:  # noqa: BLE001 - a later part of the file may be damaged
         return 0
 
 
 def _turn(image: Image.Image) -> tuple[Image.Transpose | None, str]:
-    """Return what makes a picture upright. After load(): some of Pillow's readers turn it themselves, and say so."""
-    broken = "its EXIF data are broken and were passed over"
+    """Return the operation that makes a picture upright, and a note.
+
+    Call it after load(): some of Pillow's readers rotate the picture themselves and then reset the EXIF orientation.
+    """
+    broken = "damaged EXIF data were skipped"
     try:
         exif = image.getexif()
         orientation = exif.get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - broken EXIF data must not cost the picture
+    except Exception:  # noqa: BLE001 - damaged EXIF data must not prevent reading the picture
         return None, broken
     return _UPRIGHT.get(orientation), broken if image.info.get("exif") and not exif else ""
 
@@ -336,10 +345,10 @@ def _explain(file: _File, error: Exception) -> Failure:
     text = str(error).lower()
     if is_cut_short(file.kind, file.content) or any(words in text for words in _CUT_SHORT):
         return Failure("truncated", f"the {file.kind} file ends too early; get the picture again")
-    # libtiff's own words say more than Pillow's "decoder error -2".
-    reason = printable(((libtiff.said() if file.kind == "TIFF" else "") or text)[:100].lower())
+    # libtiff's own message is more precise than Pillow's "decoder error -2".
+    reason = printable(((libtiff.take_message() if file.kind == "TIFF" else "") or text)[:100].lower())
     if "unknown pixel mode" in text and file.kind == "TIFF" and (layout := tiff.pixel_layout(file.content)):
         return Failure("unsupported", _not_read(f"TIFF ({layout})"))
     if "unsupported" in text:
-        return Failure("unsupported", f"a kind of {file.kind} that is not read ({reason}); convert it to PNG or JPEG")
+        return Failure("unsupported", f"unsupported kind of {file.kind} ({reason}); convert it to PNG or JPEG")
     return Failure("corrupt", f"damaged {file.kind} file ({reason}); get the picture again")

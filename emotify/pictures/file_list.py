@@ -1,4 +1,4 @@
-"""Names of pictures and folders from a list, as `find` and `ls` write them."""
+"""Read the paths of pictures and folders from a list, such as the output of `find` or `ls`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LONGEST: Final = 2**16  # bytes; no system has longer paths
 
 
 def read_names(file: IO[bytes], *, null: bool = False) -> Iterator[Path]:
-    """Yield the paths of a list, one a line, or ended by NUL with `null`; empty ones are skipped.
+    """Yield the paths of a list: one per line, or with `null` ended by NUL. Empty lines are skipped.
 
-    Bytes that are no text in the system's encoding survive. Raises InputError for what is no list of names: at the
-    first line that is none the others are looked through, to tell the first five of them and their number.
+    Bytes that are invalid in the system's encoding are kept. At the first invalid line, the rest of the list is checked
+    too. Then InputError is raised with the first five invalid lines and their number.
     """
     names = enumerate(_split(file, b"\0" if null else b"\n"), 1)
     for number, name in names:
@@ -39,7 +39,10 @@ def read_names(file: IO[bytes], *, null: bool = False) -> Iterator[Path]:
 
 
 def _read(number: int, name: bytes, *, null: bool) -> Path | str | None:
-    """Return the path in a line, None in an empty one, or what is wrong with it. Raises InputError for UTF-16."""
+    """Return the path in a line, None for an empty line, or a message about an invalid one.
+
+    Raises InputError for UTF-16.
+    """
     if number == 1:
         name = _without_mark(name)
     if len(name) > _LONGEST:
@@ -47,15 +50,15 @@ def _read(number: int, name: bytes, *, null: bool) -> Path | str | None:
     if not null:
         name = name.removesuffix(b"\r")
         if b"\0" in name:
-            return f"line {number} holds a NUL; say -0 if the names end in it"
+            return f"line {number} has a NUL byte; use -0 if names end in NUL"
         if number == 1 and b"\r" in name:
-            return "the lines end in CR alone, as on old Macs; save the list with LF"
+            return "the lines end in CR only, as on old Macs; save the list with LF"
     return path_as_given(os.fsdecode(name)) if name else None
 
 
 def _split(file: IO[bytes], end: bytes) -> Iterator[bytes]:
     rest = b""
-    # read1 gives what is there: a list that comes through a pipe is worked on while it grows.
+    # read1 returns what is available, so a list from a pipe is processed while it is being written.
     while block := _read_block(file):
         *names, rest = (rest + block).split(end)
         yield from names

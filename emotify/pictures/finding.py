@@ -1,4 +1,4 @@
-"""Find the pictures below files and folders, in a fixed order and in little memory."""
+"""Find the pictures in files and folders, in a fixed order and with little memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final, TypeAlias, cast
 from emotify.pictures.formats import IMAGE_EXTENSIONS
 from emotify.waiting import waiting_for
 
-# Folders that other programs and systems keep thumbnails and deleted files in, in small letters.
-_OF_OTHER_PROGRAMS: Final = frozenset([
+# Folders in which other programs and systems keep thumbnails and deleted files, in lower case.
+_PROGRAM_FOLDERS: Final = frozenset([
     "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "@sharesnap", "@tmp", "@transcode", "__macosx",
     "$recycle.bin", "recycler", "system volume information", "lost+found", ".thumbnails", ".thumb", ".@__thumb",
     ".trash", ".trashes", ".picasaoriginals", ".ipynb_checkpoints",
 ])  # fmt: skip
 
-# Clips are taken only where they are named.
+# Clips are read only if they are named, not when they are found in folders.
 VIDEO_EXTENSIONS: Final = frozenset([
     ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv",
     ".asf", ".flv", ".ogv",
@@ -31,22 +31,22 @@ Identity: TypeAlias = tuple[int, int]  # of a folder: device and inode
 
 @dataclass
 class Tally:
-    """What a walk, or several that go on with each other, passed over."""
+    """Counts of files and folders that were skipped while walking folders; several walks can share one."""
 
     ignored: int = 0  # files without an image extension
-    clips: int = 0  # videos
-    links: int = 0  # links inside folders that were not followed
-    again: int = 0  # folders that had been walked
-    folders: Counter[str] = field(default_factory=Counter)  # that other programs keep, by name
-    walked: set[Identity] = field(default_factory=set)  # folders
+    clips: int = 0  # video files
+    links: int = 0  # links inside folders, if links are not followed
+    again: int = 0  # folders that were walked before
+    folders: Counter[str] = field(default_factory=Counter)  # folders of other programs, by name
+    walked: set[Identity] = field(default_factory=set)  # folders walked so far
 
     def counts(self) -> dict[str, int]:
-        """Return how much was passed over, by kind."""
+        """Return the number of skipped files, links and folders."""
         return {"files": self.ignored + self.clips, "links": self.links, "folders": self.folders.total() + self.again}
 
 
-class _AsGiven(type(Path())):  # type: ignore[misc] # Path itself cannot be made on Python 3.11
-    """A path that is written as it was given."""
+class _AsGiven(type(Path())):  # type: ignore[misc] # Path itself cannot be subclassed on Python 3.11
+    """A path whose text is exactly the one that was given."""
 
     given = ""
 
@@ -58,7 +58,7 @@ class _AsGiven(type(Path())):  # type: ignore[misc] # Path itself cannot be made
 
 
 def path_as_given(place: Place) -> Path:
-    """Return a path that is written as it was given also where that is an address: Path makes https:/ of https://."""
+    """Return a path that keeps the text of an address; Path would change https:// to https:/."""
     if not isinstance(place, str) or "://" not in place:
         return Path(place)
     path = _AsGiven(place)
@@ -67,7 +67,7 @@ def path_as_given(place: Place) -> Path:
 
 
 def identity(folder: Path) -> Identity:
-    """Return what tells a folder from every other, whatever its name. Raises OSError."""
+    """Return the device and inode of a folder, which identify it under any name. Raises OSError."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 
@@ -79,12 +79,12 @@ def find_pictures(
     without: Collection[Identity] = (),
     follow_links: bool = False,
 ) -> Iterator[Path]:
-    """Yield the pictures in files and folders, in that order; folders are walked with their names sorted.
+    """Yield the pictures in the given files and folders, in the given order. Names in folders are sorted.
 
-    A named file is always yielded, missing or not, and so is a folder that cannot be listed: reading it says what is
-    wrong. In folders, files without an image extension are counted in `tally`, hidden ones are not even that, links
-    are not followed unless `follow_links` says so, no folder is walked twice, and those in `without` not at all, nor
-    those that other programs keep thumbnails and deleted files in, which are counted.
+    A named file is always yielded, even if it is missing. A folder that cannot be listed is yielded too: reading it
+    then reports the error. In folders these are skipped, and counted in `tally`: files without an image extension,
+    links unless `follow_links` is set, folders that were walked before, and folders in which other programs keep
+    thumbnails or deleted files. Hidden files and the folders in `without` are skipped without being counted.
     """
     tally = tally if tally is not None else Tally()
     for place in [places] if isinstance(places, str | os.PathLike) else places:
@@ -99,8 +99,8 @@ class _Rules:
 
 
 def _find(path: Path, rules: _Rules) -> Iterator[Path]:
-    # A stack instead of recursion: the depth of a tree is not ours to limit. Only names are kept, so that a folder
-    # of a million files costs some tens of bytes a file, and no folder stays open.
+    # A stack instead of recursion, so that the depth of folders is not limited. It keeps only names, so that a folder
+    # of a million files takes some tens of bytes per file, and no folder stays open.
     folders = [_list(path, rules)]
     if folders[0] is None:
         yield path
@@ -122,12 +122,12 @@ def _find(path: Path, rules: _Rules) -> Iterator[Path]:
 @dataclass(frozen=True, slots=True)
 class _Listing:
     folder: Path
-    names: list[str]  # of pictures and folders, the next one last
-    folders: set[str]
+    names: list[str]  # names of pictures and folders; the next one is last
+    folders: set[str]  # those names that are folders
 
 
 def _list(folder: Path, rules: _Rules) -> _Listing | None:
-    """List a folder, or return None when `folder` is none or cannot be read."""
+    """List a folder. Return None if `folder` is not a folder or cannot be read."""
     listing = _Listing(folder, [], set())
     try:
         with waiting_for("listing", folder), os.scandir(folder) as entries:
@@ -147,10 +147,10 @@ def _list(folder: Path, rules: _Rules) -> _Listing | None:
 
 
 def _sort_in(entry: os.DirEntry[str], listing: _Listing, rules: _Rules) -> None:
-    if is_of_other_programs(entry.name) and _is_folder(entry, follow_links=rules.follow_links):
+    if is_program_folder(entry.name) and _is_folder(entry, follow_links=rules.follow_links):
         rules.tally.folders[entry.name] += 1
         return
-    if is_left_out(entry.name):
+    if is_hidden(entry.name):
         return
     if entry.is_symlink() and not rules.follow_links:
         rules.tally.links += 1
@@ -167,28 +167,28 @@ def _sort_in(entry: os.DirEntry[str], listing: _Listing, rules: _Rules) -> None:
         rules.tally.ignored += not clip
 
 
-def is_of_other_programs(name: str) -> bool:
-    """Whether a folder is one that other programs keep thumbnails or deleted files in."""
-    return name.casefold() in _OF_OTHER_PROGRAMS
+def is_program_folder(name: str) -> bool:
+    """Return whether other programs keep thumbnails or deleted files in a folder with this name."""
+    return name.casefold() in _PROGRAM_FOLDERS
 
 
-def is_left_out(name: str) -> bool:
-    """Whether a file or folder in a folder is passed over without being counted: hidden, or a system's own."""
+def is_hidden(name: str) -> bool:
+    """Return whether a name is of a hidden or system file, which is skipped without being counted."""
     return name.startswith(".") or name.casefold() in {"thumbs.db", "desktop.ini"}
 
 
 def is_picture_name(name: str) -> bool:
-    """Whether a file is taken for a picture by its name."""
+    """Return whether a file's name has an image extension."""
     return os.path.splitext(name)[1].casefold() in IMAGE_EXTENSIONS  # noqa: PTH122 - a Path per file costs more
 
 
 def is_clip_name(name: str) -> bool:
-    """Whether a file is taken for a video by its name."""
+    """Return whether a file's name has a video extension."""
     return os.path.splitext(name)[1].casefold() in VIDEO_EXTENSIONS  # noqa: PTH122 - a Path per file costs more
 
 
 def _is_folder(entry: os.DirEntry[str], *, follow_links: bool) -> bool:
     try:
         return entry.is_dir(follow_symlinks=follow_links)
-    except OSError:  # a link to itself, or below a file: no folder, and no reason to leave out the others here
+    except OSError:  # such as a link to itself; the other files here are still read
         return False

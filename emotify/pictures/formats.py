@@ -1,11 +1,11 @@
-"""Tell picture formats, and what passes for them, by the first bytes of a file."""
+"""Identify picture formats, and files that are not pictures, by the first bytes of a file."""
 
 from __future__ import annotations
 
 import re
 from typing import Final, Literal
 
-# Pillow is asked for exactly one of these, so that no file can start another of its readers (EPS runs Ghostscript).
+# Pillow opens a file only as the format found here, so that no file can start another reader (EPS runs Ghostscript).
 _SIGNATURES: Final = (
     ("JPEG", re.compile(rb"\xff\xd8\xff")),
     ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
@@ -23,14 +23,14 @@ RAW_EXTENSIONS: Final = frozenset([
     ".3fr", ".ari", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos",
     ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 ])  # fmt: skip
-# What a walk takes for a picture by its name. Some cannot be read: better a row that says so than silence.
+# Extensions of pictures in folders. Some formats are unsupported; such files get a row with that status.
 IMAGE_EXTENSIONS: Final = RAW_EXTENSIONS | frozenset([
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".jxl", ".svg",
     ".eps", ".psd", ".ico",
 ])  # fmt: skip
 _UNSUPPORTED: Final = (
-    # NEF, DNG and others are TIFF files; emotify.pictures.tiff tells those.
+    # NEF, DNG and others are TIFF files; emotify.pictures.tiff recognises them.
     (CAMERA_RAW, re.compile(rb"IIR[OS]|MMOR|IIU\0|II\x1a\0\0\0HEAPCCDR")),
     (CAMERA_RAW, re.compile(rb"FUJIFILMCCD-RAW|FOVb|\0MRM|.{4}ftypcrx|ARRI", re.DOTALL)),
     ("EPS", re.compile(rb"%!PS|\xc5\xd0\xd3\xc6")),
@@ -66,28 +66,28 @@ _NO_PICTURES: Final = (
     ("a picture in base64 text; decode it first", re.compile(rb"data:image/|iVBORw0KGgo|/9j/[24]|R0lGOD|UklGR")),
     ("a NumPy array; save it as PNG or JPEG", re.compile(rb"\x93NUMPY")),
     ("an HDF5 file; save its pictures as PNG or JPEG", re.compile(rb"\x89HDF\r\n")),
-    ("macOS's notes on a file (AppleDouble); name the file itself", re.compile(rb"\0\x05\x16[\0\7]")),
-    ("a Windows shortcut; name the picture itself", re.compile(rb"L\0\0\0\x01\x14\x02\0|\[InternetShortcut\]")),
+    ("macOS metadata of a file (AppleDouble); give the file itself", re.compile(rb"\0\x05\x16[\0\7]")),
+    ("a Windows shortcut; give the picture itself", re.compile(rb"L\0\0\0\x01\x14\x02\0|\[InternetShortcut\]")),
     ("an Office document; save its pictures as PNG or JPEG", re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")),
     ("JSON text, perhaps a server's error message; get the picture itself", re.compile(rb'\s*(?:\{\s*"|\[\s*[\[{"])')),
 )
-# One line that names another file: what git leaves in the place of a link where it may not make one.
+# One line with the name of another file. Git writes such a file where it cannot create a link.
 _LINK_TEXT: Final = re.compile(rb"[^\0-\x1f]{1,1000}\.(?:jpe?g|png|gif|webp|bmp|tiff?|heic|avif)\n?", re.IGNORECASE)
-_UNKNOWN: Final = "no picture format that is known here; check what the file is"
-_PAGE: Final = (b"<html", b"<!doctype html", b"<head", b"<body")  # in a web page; before any picture in it
-_HEAD: Final = 4096  # bytes in which a signature must lie; hostile files cannot make the search longer
+_UNKNOWN: Final = "no picture format that emotify knows; check what the file is"
+_PAGE: Final = (b"<html", b"<!doctype html", b"<head", b"<body")  # tags at the start of a web page
+_HEAD: Final = 4096  # bytes that are searched for signatures; bounds the time for hostile files
 
 
 def identify(content: bytes) -> str | None:
-    """Return Pillow's name of the picture format of a file's content, or None when it is none we read."""
+    """Return Pillow's name of the picture format of a file's content, or None if it is not supported."""
     head = content[:_HEAD]
     return next((name for name, signature in _SIGNATURES if signature.match(head)), None)
 
 
 def unsupported_format(content: bytes, *, named_raw: bool = False) -> str | None:
-    """Return the name of a known picture format that is not read here, or None.
+    """Return the name of a known but unsupported picture format, or None.
 
-    named_raw: its name says that it is camera raw, of which there are more kinds than are known here.
+    named_raw: the file's name has an extension of camera raw. Then unknown content counts as camera raw too.
     """
     head = content[:_HEAD]
     if _is_markup(head, b"<svg") and not _is_markup(head.lower().partition(b"<svg")[0], *_PAGE):
@@ -97,23 +97,23 @@ def unsupported_format(content: bytes, *, named_raw: bool = False) -> str | None
 
 
 def describe_foreign(content: bytes) -> str:
-    """Say in a few words what a file that is no picture is, and what to do about it."""
+    """Return a short message with the type of a file that is not a picture, and what to do about it."""
     head = content[:_HEAD]
     if _is_markup(head, *_PAGE):
         return "a web page (HTML); download the picture itself"
     if _is_markup(head, b"<?xml", b"<error"):
         return "an XML document, perhaps a server's error message; get the picture itself"
     if not head.strip(b"\0") and not content.strip(b"\0"):
-        return "nothing but zeros, as an interrupted copy leaves; get the picture again"
+        return "only zero bytes, perhaps from an interrupted copy; get the picture again"
     if words := next((words for words, signature in _NO_PICTURES if signature.match(head)), ""):
         return words
     if _LINK_TEXT.fullmatch(content):
-        return "a text that names another file, as git leaves for a link (core.symlinks); name that file"
+        return "text with the name of another file, as git writes for a link (core.symlinks); give that file"
     return _UNKNOWN
 
 
 def is_video(content: bytes) -> bool:
-    """Tell whether a file begins as clips in MP4, QuickTime, Matroska, WebM or AVI files do."""
+    """Return whether content starts like an MP4, QuickTime, Matroska, WebM or AVI file."""
     return _VIDEO.match(content[:_HEAD]) is not None
 
 
@@ -123,7 +123,7 @@ def _is_markup(head: bytes, *tags: bytes) -> bool:
 
 
 def is_cut_short(kind: str, content: bytes) -> bool:
-    """Tell whether content in format `kind` stops before its own headers say that it ends."""
+    """Return whether content in format `kind` ends earlier than its own headers say."""
     size = len(content)
     match kind:
         case "JPEG":
@@ -145,18 +145,18 @@ def is_cut_short(kind: str, content: bytes) -> bool:
 
 
 def _boxes_end(content: bytes) -> int:
-    """Return where the last top-level ISO box says that it ends."""
+    """Return the offset at which the last top-level ISO box ends, according to its length."""
     position = 0
     while position < len(content):
         length = int.from_bytes(content[position : position + 4], "big")
-        if length < 8:  # 0: to the end of the file; 1: a 64-bit length, larger than what is read here
+        if length < 8:  # 0: up to the end of the file; 1: a 64-bit length, larger than MAX_BYTES
             break
         position += length
     return position
 
 
 def _directory_end(content: bytes) -> int:
-    """Return where the first directory of a (classic) TIFF file ends."""
+    """Return the offset at which the first directory of a classic TIFF file ends."""
     order: Literal["little", "big"] = "little" if content.startswith(b"II") else "big"
     start = max(8, int.from_bytes(content[4:8], order))
     entries = int.from_bytes(content[start : start + 2], order)

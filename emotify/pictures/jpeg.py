@@ -1,4 +1,4 @@
-"""What a JPEG file says of its coding: libjpeg reads 8 bits a channel, and not the lossless and hierarchical kinds."""
+"""Read the coding of a JPEG file. libjpeg supports 8 bits per channel, but not lossless or hierarchical JPEG."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _MOST_SEGMENTS: Final = 20_000  # before the pixels
 
 
 class Coding(NamedTuple):
-    """How a JPEG file's picture is coded."""
+    """The coding of a JPEG file's picture."""
 
-    frame: int  # the marker that says so
-    bits: int
-    streams: bool  # it can be decoded from top to bottom, without holding it whole
+    frame: int  # marker of the frame header
+    bits: int  # per channel
+    streams: bool  # whether it can be decoded row by row, without the whole picture in memory
 
     @property
     def unsupported(self) -> str:
-        """What it is called, where it is a kind that is not read; else nothing."""
+        """The name of the coding if it is unsupported, otherwise an empty string."""
         if self.frame == _LS_FRAME:
             return "JPEG-LS"
         if self.frame in _LOSSLESS:
@@ -33,7 +33,7 @@ class Coding(NamedTuple):
 
 
 def read_coding(content: bytes) -> Coding | None:
-    """Return how a JPEG file is coded, or None where its segments do not say."""
+    """Return the coding of a JPEG file, or None if its segments do not give it."""
     position, found = 2, (0, 0, 0)
     for _ in range(_MOST_SEGMENTS):
         while content[position : position + 2] == b"\xff\xff":

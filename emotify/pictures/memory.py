@@ -1,4 +1,4 @@
-"""The memory of pictures that are worked on at once, over all threads of a process."""
+"""Limit the memory of all pictures in progress, over all threads of a process."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Final
 
 from PIL import Image
 
-ROOM: Final = 700_000_000  # bytes; a larger picture is worked on alone
-# Bytes a pixel at the most, while a picture is decoded and made RGB or grey; measured with pictures of 49 megapixels.
+ROOM: Final = 700_000_000  # bytes; a picture that needs more is processed alone
+# Most bytes per pixel while a picture is decoded and converted; measured with pictures of 49 megapixels.
 _OF_READERS: Final = {"WEBP": 20, "AVIF": 12, "HEIF": 12}
 _OF_MODES: Final = {"L": 2, "1": 2, "RGB": 6}
 _OF_OTHER_MODES: Final = 16
-_OF_COEFFICIENTS: Final = 6  # of a progressive JPEG file, however small it is decoded
-_OF_FACES: Final = 40_000_000  # bytes, to look for faces
-_LARGE: Final = 100_000_000  # bytes, which are given back to the system
+_OF_COEFFICIENTS: Final = 6  # for a progressive JPEG file, per pixel of its full size
+_OF_FACES: Final = 40_000_000  # bytes for face detection
+_LARGE: Final = 100_000_000  # bytes; when more is freed, it is returned to the system at once
 
 _changed = threading.Condition()
 _taken = 0
 
 
 class Share:
-    """The memory that one picture takes. A block that it is used with waits until others leave enough."""
+    """The memory of one picture; a context manager. `take` waits until other pictures leave enough."""
 
     def __init__(self) -> None:
-        self.content = 0  # bytes of the file, which is in memory already
+        self.content = 0  # size in bytes of the file's content in memory
         self._size = 0
 
     def __enter__(self) -> Share:
@@ -36,7 +36,10 @@ class Share:
         self._set(0)
 
     def take(self, image: Image.Image, size: tuple[int, int]) -> None:
-        """Wait for the memory that decoding `image` takes, whose file holds a picture of `size`; one always may."""
+        """Wait for the memory to decode `image`. A picture never waits if no other picture is in progress.
+
+        size: width and height of the picture in the file, which `image` may be a smaller draft of.
+        """
         pixels, whole = image.width * image.height, size[0] * size[1]
         cost = pixels * _OF_READERS.get(image.format or "", _OF_MODES.get(image.mode, _OF_OTHER_MODES))
         if image.info.get("progressive"):
@@ -48,10 +51,9 @@ class Share:
             self._set(cost)
 
     def keep(self, image: Image.Image) -> None:
-        """Give back what decoding took, but for the pixels."""
-        self._set(
-            image.width * image.height * (4 if image.mode == "RGB" else 1) + _OF_FACES
-        )  # RGB has four bytes there
+        """Release the memory of decoding, except for the pixels of `image`."""
+        pixel = 4 if image.mode == "RGB" else 1  # bytes; Pillow stores RGB in four
+        self._set(image.width * image.height * pixel + _OF_FACES)
 
     def _set(self, size: int) -> None:
         global _taken
@@ -64,7 +66,7 @@ class Share:
 
 
 def _give_back() -> None:
-    """Let glibc give what was freed back to the system; else each thread keeps it for its next large picture."""
+    """Make glibc return freed memory to the system. Otherwise each thread keeps it for its next large picture."""
     if trim := _malloc_trim():
         trim(0)
 

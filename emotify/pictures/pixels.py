@@ -1,4 +1,4 @@
-"""How the pixels of any picture become those that a classifier sees: in training as in use."""
+"""Convert the pixels of any picture to the classifier's input, in the same way for training and prediction."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-IMAGE_SIZE: Final = 48  # pixels, the side of what a classifier sees
+IMAGE_SIZE: Final = 48  # side of the classifier's input, in pixels
 _GREY: Final = (128, 128, 128, 255)
-_NARROW: Final = 0.25  # of what the bits in use have room for: values that fill less are spread
-_OUTLIERS: Final = (0.2, 99.8)  # percentiles; a sensor has dead pixels, and hot ones
-_SAMPLE: Final = 100_000  # values that percentiles are taken of
-_AT_ONCE: Final = 2**20  # values
+_NARROW: Final = 0.25  # of the range of the bits in use; a smaller range of values is stretched
+_OUTLIERS: Final = (0.2, 99.8)  # percentiles; a sensor has dead and hot pixels
+_SAMPLE: Final = 100_000  # values from which percentiles are computed
+_AT_ONCE: Final = 2**20  # values converted at a time
 
 
 class Square(NamedTuple):
-    """What a classifier sees of an image: a square's corner and side in its pixels; it may leave the image.
+    """The square of an image that a classifier sees, in pixels. It may extend beyond the image.
 
-    It is turned clockwise about its centre by `roll` degrees; x0 and y0 are its corner before that.
+    x0 and y0 are its upper left corner before it is rotated clockwise about its centre by `roll` degrees.
     """
 
     x0: float
@@ -29,40 +29,40 @@ class Square(NamedTuple):
     roll: float = 0.0
 
     def scaled(self, scale: float) -> Square:
-        """Return the square in pixels of the image at another size."""
+        """Return the square in pixels of the image resized by `scale`."""
         return Square(self.x0 * scale, self.y0 * scale, self.side * scale, self.roll)
 
 
 def has_many_levels(image: Image.Image) -> bool:
-    """Whether an image holds grey values that 8 bits have no room for."""
+    """Return whether an image has grey values of more than 8 bits."""
     return image.mode in {"I", "F"} or image.mode.startswith("I;")
 
 
 def to_eight_bits(values: NDArray[np.floating[Any] | np.integer[Any]]) -> NDArray[np.uint8]:
-    """Return grey values (H, W) of 9 to 32 bits or floating point as 0..255, scaled by what they hold.
+    """Scale grey values (H, W), of 9 to 32 bits or floating point, to uint8 0..255.
 
-    That is by the bits in use (a sensor's 12 in a file of 16), or from the lowest to the highest value where these are
-    close to each other, as of a thermal camera, or negative. A file of 16 bits made from one of 8 gives the latter.
-    Raises ValueError where they are not numbers.
+    Values are scaled by the bits in use, such as a sensor's 12 bits in a 16-bit file. If the values are close to each
+    other, as from a thermal camera, or negative, they are scaled from the lowest to the highest. A 16-bit file made
+    from an 8-bit one gives the values of the 8-bit file. Raises ValueError if a value is NaN or infinite.
     """
     if not np.isfinite(values).all():
-        msg = "some of its pixels are NaN or infinite; save it as an ordinary PNG or JPEG"
+        msg = "some pixels are NaN or infinite; save it as an ordinary PNG or JPEG"
         raise ValueError(msg)
     black, white = _range_in_use(values)
     grey = np.empty(values.shape, np.uint8)
     step = max(1, _AT_ONCE // max(1, values[0].size))
-    for row in range(0, len(values), step):  # in parts: a copy in floating point may be a large one
+    for row in range(0, len(values), step):  # in parts, since a copy of all values in floating point may be large
         part = values[row : row + step].astype(np.float64)
         grey[row : row + step] = np.clip((part - black) * (256 / (white - black)), 0, 255)
     return grey
 
 
 def _range_in_use(values: NDArray[np.floating[Any] | np.integer[Any]]) -> tuple[float, float]:
-    """Return the values that stand for black and, as the first that is too large, for white."""
+    """Return the value of black, and the first value above white."""
     low, high = float(values.min()), float(values.max())
     whole = values.dtype.kind in "iu"
     if whole and low >= 0 and high <= 65535 and not ((values % 256).any() and (values % 257).any()):
-        return 0.0, 65536.0  # made from 8 bits
+        return 0.0, 65536.0  # a 16-bit file made from an 8-bit one
     sample = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
     lower, upper = (float(value) for value in np.percentile(sample, _OUTLIERS))
     if low >= 0 and high <= 65535:
@@ -75,15 +75,15 @@ def _range_in_use(values: NDArray[np.floating[Any] | np.integer[Any]]) -> tuple[
 
 
 def on_grey(image: Image.Image) -> Image.Image:
-    """Return an image that is transparent in places in RGB, above a middle grey; as it is where all would be hidden.
+    """Return an image with transparency as RGB, composited on middle grey.
 
-    Pillow's `convert` alone would show the colours that hide below transparent pixels. An alpha channel of zeros is
-    one that was never filled.
+    Pillow's `convert` alone would show the hidden colours of transparent pixels. If alpha is zero everywhere, it is
+    ignored, since it was probably never filled.
     """
     hidden = image.mode[-1] in "Aa" and image.getchannel(len(image.getbands()) - 1).getextrema() == (0, 0)
     shown = Image.new("RGB", image.size)
     rows = max(1, _AT_ONCE // image.width)
-    for top in range(0, image.height, rows):  # in parts: each copy of a large picture takes hundreds of MB
+    for top in range(0, image.height, rows):  # in parts, since each copy of a large picture takes hundreds of MB
         part = image.crop((0, top, image.width, min(top + rows, image.height)))
         seen = part.convert("LA") if part.mode == "La" else part
         seen = seen if seen.mode == "RGBA" else seen.convert("RGBA")
@@ -97,26 +97,26 @@ def on_grey(image: Image.Image) -> Image.Image:
 
 
 def whole_square(width: float, height: float) -> Square:
-    """Return the square that stands for a whole picture; it may leave it.
+    """Return the square for a picture that is one whole face. It may extend beyond the picture.
 
-    A picture that is not square is neither stretched, which costs accuracy, nor cut to its shorter side, which costs
-    chins: a square of the same area around its centre loses a little on one axis and repeats the edge on the other.
+    The square has the picture's centre and area. Stretching the picture would cost accuracy, and cropping it to its
+    shorter side would cut off chins. This square loses a little on one axis and repeats the edge on the other.
     """
     side = math.sqrt(width * height)
     return Square((width - side) / 2, (height - side) / 2, side)
 
 
 def cut_square(image: Image.Image, square: Square, *, mode: str = "L", pixels: int = IMAGE_SIZE) -> NDArray[np.uint8]:
-    """Resample a square of an image to (pixels, pixels), grey unless `mode` is RGB.
+    """Resample a square of an image to uint8 (pixels, pixels), or (pixels, pixels, 3) if `mode` is RGB.
 
-    The image's edge is repeated where the square leaves it. Its corners are not rounded to whole pixels: on a face of
-    24 pixels that would shift or scale it by 4 %.
+    Where the square extends beyond the image, the image's edge is repeated. Corners are not rounded to whole pixels:
+    rounding would shift or scale a face of 24 pixels by 4 %.
     """
     x0, y0, side, roll = square
     if roll:
         return _cut_turned(image, square, mode=mode, pixels=pixels)
     if (x0, y0, side, side) == (0, 0, *image.size):
-        if image.size != (pixels, pixels) or image.mode != mode:  # FER-2013's own images need nothing of this
+        if image.size != (pixels, pixels) or image.mode != mode:  # images of FER-2013 are already 48x48 and grey
             image = image.convert(mode).resize((pixels, pixels), Image.Resampling.LANCZOS)
         return np.asarray(image)
     columns = np.arange(math.floor(x0), math.ceil(x0 + side))
@@ -129,14 +129,15 @@ def cut_square(image: Image.Image, square: Square, *, mode: str = "L", pixels: i
 
 
 def _cut_turned(image: Image.Image, square: Square, *, mode: str, pixels: int) -> NDArray[np.uint8]:
-    """Do what `cut_square` does for a square that is turned.
+    """Resample a rotated square, as `cut_square` does for an upright one.
 
-    An upright square around it is resampled first, to twice the pixels: of a large face, so, nothing is skipped.
+    First an upright square around it is resampled to twice the resolution, so that no pixels of a large face are
+    skipped. Then that square is rotated and resampled.
     """
     x0, y0, side, roll = square
     angle = math.radians(roll)
-    reach = abs(math.sin(angle)) + abs(math.cos(angle))  # of the square around it, in sides
-    margin = math.ceil(pixels * (reach - 1)) + 8  # both resamplings look at neighbours of the corners
+    reach = abs(math.sin(angle)) + abs(math.cos(angle))  # side of the square around it, as a multiple of its side
+    margin = math.ceil(pixels * (reach - 1)) + 8  # 8 more, since both resamplings read neighbours of the corners
     across = 2 * (pixels + margin)
     beyond = side * margin / pixels / 2
     around = Square(x0 - beyond, y0 - beyond, side + 2 * beyond)

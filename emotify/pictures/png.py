@@ -1,4 +1,4 @@
-"""PNG files, chunk by chunk: which of them hold the picture, and which it can do without."""
+"""Split PNG files into chunks: those with the picture, and those that can be removed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Final
 _HEADER: Final = struct.Struct(">I4s")
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _TEXTS: Final = {b"tEXt", b"zTXt", b"iTXt"}
-# Texts that say which way is up, as ImageMagick and Adobe's programs write them.
+# Text chunks with the orientation, as ImageMagick and Adobe's programs write them.
 _ORIENTATIONS: Final = (b"Raw profile type exif\0", b"Raw profile type APP1\0", b"XML:com.adobe.xmp\0")
-_EXTRAS: Final = {b"tRNS", b"eXIf", b"acTL", b"fcTL"}  # without which a picture is whole, but may look different
-# What to do without, step by step, where Pillow cannot read a file: texts and animations, then all extras.
+_EXTRAS: Final = {b"tRNS", b"eXIf", b"acTL", b"fcTL"}  # optional chunks that may change how the picture looks
+# Chunks to remove, step by step, if Pillow cannot read a file: texts and animations, then all extras.
 _WITHOUT: Final = (frozenset[bytes](), _TEXTS | _EXTRAS - {b"tRNS"}, _TEXTS | _EXTRAS)
-_MANY_PARTS: Final = 10_000  # of the pixel data, from which joining them is faster than reading them one by one
-_PALETTE: Final = 3  # the colour type
+_MANY_PARTS: Final = 10_000  # chunks of pixel data; joining so many is faster than reading them one by one
+_PALETTE: Final = 3  # the colour type of pictures with a palette
 _PIXELS: Final = {b"IHDR", b"IDAT"}
-_EMPTY: Final = 12  # bytes of a chunk that holds nothing
+_EMPTY: Final = 12  # size in bytes of a chunk without data
 _MOST_EXTRAS: Final = 8
 
 
@@ -29,17 +29,16 @@ class DamagedPixelsError(Exception):
 
 @dataclass(frozen=True)
 class PngParts:
-    """The chunks of a PNG file that matter, each as its bytes, and what there is to say about the others."""
+    """The chunks of a PNG file that are needed to show its picture."""
 
-    plain: bool  # there are no others
-
-    header: bytes  # IHDR, and the palette if there is one
-    pixels: list[memoryview]
+    plain: bool  # the file has no other chunks, so it needs no rewriting
+    header: bytes  # IHDR, and the palette if the file has one
+    pixels: list[memoryview]  # data of the IDAT chunks
     extras: list[bytes] = field(default_factory=list)  # transparency, orientation, the first frame of an animation
-    damaged: bool = False  # others do not match their checksums, or the file ends between them
+    damaged: bool = False  # an unneeded chunk does not match its checksum, or the file has no IEND chunk
 
     def join(self, without: Collection[bytes] = ()) -> bytes:
-        """Return a PNG file of these parts, but for extras of some names, with all pixel data in one chunk."""
+        """Return a PNG file of these parts with all pixel data in one chunk. `without`: names of extras to omit."""
         data = b"".join([b"IDAT", *self.pixels])
         idat = [struct.pack(">I", len(data) - 4), data, struct.pack(">I", zlib.crc32(data))]
         ending = b"\0\0\0\0IEND\xaeB`\x82"
@@ -48,12 +47,12 @@ class PngParts:
 
 
 def needs_apple(content: bytes) -> bool:
-    """Tell whether a PNG file is one that Xcode has changed for iPhones, which other programs cannot read."""
+    """Return whether Xcode has converted a PNG file for iPhones (CgBI), which other programs cannot read."""
     return content[12:16] == b"CgBI"
 
 
-def take_apart(content: bytes) -> PngParts:
-    """Return the parts of a PNG file. Raises DamagedPixelsError."""
+def split_parts(content: bytes) -> PngParts:
+    """Return the parts of a PNG file. Raises DamagedPixelsError if a needed chunk does not match its checksum."""
     view = memoryview(content)
     header: list[bytes] = []
     extras: list[bytes] = []
@@ -61,7 +60,7 @@ def take_apart(content: bytes) -> PngParts:
     plain, damaged, ended = True, False, False
     for name, start, end in _chunks(content):
         matters = name in _PIXELS or (name == b"PLTE" and content[25] == _PALETTE)
-        if end > len(content):  # cut
+        if end > len(content):  # the file is truncated
             if matters:
                 pixels.append(view[start + 8 :])
             break
@@ -88,11 +87,11 @@ def take_apart(content: bytes) -> PngParts:
 
 
 def versions(content: bytes) -> Iterator[tuple[bytes, bool]]:
-    """Yield the file in forms that hold less and less besides the pixels, and whether what is left out was damaged.
+    """Yield versions of the file with fewer and fewer chunks, each with whether chunks were damaged or removed.
 
-    Raises DamagedPixelsError.
+    Raises DamagedPixelsError if header, palette or pixels do not match their checksums.
     """
-    parts = take_apart(content)
+    parts = split_parts(content)
     held = {extra[4:8] for extra in parts.extras}
     for without in _WITHOUT:
         if without and held.isdisjoint(without):
@@ -102,7 +101,7 @@ def versions(content: bytes) -> Iterator[tuple[bytes, bool]]:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each chunk's name and where the whole of it starts and ends, which may be behind the file's end."""
+    """Yield the name, start and end of each chunk. The end may be beyond the end of the file."""
     position = len(_SIGNATURE)
     while position + _EMPTY <= len(content):
         length, name = _HEADER.unpack_from(content, position)

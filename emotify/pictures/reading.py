@@ -1,4 +1,4 @@
-"""Open one picture safely: upright pixels, or a status that says what is wrong with the file."""
+"""Read one picture safely: return upright pixels, or a status with the reason why it cannot be read."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ __all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "
 
 MAX_BYTES: Final = 64 * 2**20
 _BLOCK: Final = 2**20  # bytes
-# Two slashes or one: a Path has dropped the second.
+# One slash is enough, since Path removes the second.
 _ADDRESS: Final = re.compile(r"(?:https?|ftps?|sftp|ssh|s3|gs|az|hdfs|hf):/|data:image/|www\.", re.IGNORECASE)
 _PATTERN: Final = re.compile(r"[*?]|\[[^\]]+\]|\{[^}]*,[^}]*\}")
 
-# A file's path or content, an open file, pixels (grey HxW or RGB HxWx3), or an image of Pillow's.
+# A file's path or content, an open file, uint8 pixels (grey HxW or RGB HxWx3), or a Pillow image.
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.uint8] | Image.Image
 
 
 def is_source(given: object) -> TypeGuard[Source]:
-    """Tell one picture from several: text, bytes, arrays and open files could be iterated over, too."""
+    """Return whether an object is one picture, not an iterable of several. Text, bytes and arrays are iterable too."""
     return isinstance(given, str | os.PathLike | bytes | np.ndarray | Image.Image) or hasattr(given, "read")
 
 
 def read_picture(source: Source, *, enough_side: int | None = None, share: Share | None = None) -> Picture | Failure:
-    """Read the first frame of a picture from wherever it is; an open file may never end.
+    """Read the first frame of a picture.
 
-    A JPEG file is read at a fraction of its size where that leaves it `enough_side` pixels on its longer side.
-    share: of the memory of all pictures at once; the picture keeps it, and others wait for what it does not leave.
-    Pipes, devices and sockets are refused without reading them; so is what is too large, before it is decoded.
-    Nothing in a file raises: whatever is wrong becomes a Failure. Raises TypeError for what is no Source.
+    enough_side: a JPEG file may be decoded at a fraction of its size if its longer side keeps this many pixels.
+    share: the picture's share of the memory for all pictures in progress; other pictures wait until enough is free.
+
+    Pipes, devices and sockets are refused unread, and files that are too large are refused before decoding. At most
+    MAX_BYTES + 1 bytes are read from an open file, which may be endless. Faults of a file never raise; they become a
+    Failure. Raises TypeError if `source` is not a Source.
     """
     try:
         if isinstance(source, np.ndarray):
@@ -62,7 +64,7 @@ def read_picture(source: Source, *, enough_side: int | None = None, share: Share
 def _content(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes | Failure:
     if isinstance(source, bytes):
         content: bytes | Failure = source
-    elif isinstance(source, Path | str | os.PathLike):  # Path is there because asking for PathLike is slow
+    elif isinstance(source, Path | str | os.PathLike):  # Path comes first, since the check for PathLike is slow
         try:
             content = _file_content(source)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -72,7 +74,7 @@ def _content(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes | Failu
     if isinstance(content, Failure):
         return content
     if not content:
-        return Failure("empty", "the file holds nothing; get the picture again")
+        return Failure("empty", "the file is empty; get the picture again")
     if len(content) > MAX_BYTES:
         return _too_many_bytes()
     return content
@@ -93,7 +95,7 @@ def _stream_content(stream: BinaryIO) -> bytes:
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO | Failure:
-    """Open a regular file to read bytes from; pipes, devices, folders and what cannot be read are Failures."""
+    """Open a regular file in binary mode. Return a Failure for pipes, devices, folders and unreadable files."""
     try:
         file = _open_regular(path)
     except (OSError, ValueError) as error:
@@ -109,17 +111,17 @@ def _file_content(path: str | os.PathLike[str]) -> bytes | Failure:
         size = os.fstat(file).st_size
         if size > MAX_BYTES:
             return _too_many_bytes()
-        return _read(file, size + 1)  # with the limit instead, Python would set aside as much for each file
+        return _read(file, size + 1)  # not MAX_BYTES, since Python allocates the size that is requested
     finally:
         os.close(file)
 
 
 def _open_regular(path: str | os.PathLike[str]) -> int | Failure:
-    # Opening some devices acts on them, so a look comes first; the file may be exchanged after it, so the open
-    # descriptor is looked at again. O_NONBLOCK: a pipe without a writer must not hold us up.
+    # Opening some devices has effects, so the type is checked first. The file may be replaced after this check, so the
+    # open descriptor is checked again. O_NONBLOCK prevents waiting for a pipe without a writer.
     mode = os.stat(path).st_mode  # noqa: PTH116 - a path may be given as text
     if stat.S_ISDIR(mode):
-        os.scandir(path).close()  # raises for a folder that a walk could not list
+        os.scandir(path).close()  # raises an error if the folder cannot be listed
     if not stat.S_ISREG(mode):
         return _not_regular(mode)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
@@ -131,9 +133,10 @@ def _open_regular(path: str | os.PathLike[str]) -> int | Failure:
 
 
 def _read(file: int, size: int) -> bytes:
-    """Read a file of `size` - 1 bytes, without a file object of Python's: making one takes as long as a small file.
+    """Read a file whose reported size is `size` - 1 bytes.
 
-    Some systems, as that behind /proc, say that a file has no bytes before they are asked for them.
+    No Python file object is used, since creating one takes as long as reading a small file. Some file systems, such as
+    /proc, report a size of 0, so reading goes on until the file ends.
     """
     content = os.read(file, size)
     while content and len(content) != size - 1 and len(content) <= MAX_BYTES and (more := os.read(file, _BLOCK)):
@@ -148,11 +151,11 @@ def _too_many_bytes() -> Failure:
 def _not_regular(mode: int) -> Failure:
     kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
     kind = kinds.get(stat.S_IFMT(mode), "device")
-    return Failure("not_regular", f"a {kind}, not a file; name a picture file")
+    return Failure("not_regular", f"a {kind}, not a file; give a picture file")
 
 
 def explain_read_error(path: str, error: OSError | ValueError) -> Failure:
-    """Return what an error of opening or reading a file is to its user."""
+    """Return the Failure for an error from opening or reading a file."""
     code = error.errno if isinstance(error, OSError) else errno.ENOENT
     if code in {errno.EACCES, errno.EPERM}:
         return Failure("permission", "no permission to read it; change its permissions, or run as its owner")
@@ -167,7 +170,7 @@ def explain_read_error(path: str, error: OSError | ValueError) -> Failure:
 
 def _missing_hint(text: str) -> str:
     if os.path.islink(text):  # noqa: PTH114 - Path.is_symlink raises for names too long
-        return "a link that leads nowhere; mend the link, or name the file itself"
+        return "a link that leads nowhere; fix the link, or give the file itself"
     if text.startswith("file:"):
         return "no such file; write its path without file://"
     if _ADDRESS.match(text):
@@ -181,5 +184,5 @@ def _missing_hint(text: str) -> str:
     if "\\" in text and os.sep == "/":
         return "no such file; this looks like a Windows path, write it with / as this system does"
     if text != text.strip():
-        return "no such file; its name begins or ends with a blank, check the path"
+        return "no such file; its name begins or ends with a space, check the path"
     return "no such file; check the path"

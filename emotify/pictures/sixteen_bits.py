@@ -1,4 +1,4 @@
-"""Colours of 16 bits a channel. Pillow keeps the upper 8, in which a sensor's 10 to 14 bits are nearly black."""
+"""Read colours of 16 bits per channel. Pillow keeps only the upper 8 bits, so a sensor's 10 to 14 bits look black."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from PIL import Image
 
 from emotify.arrays import UInt8Array
 
-_HALF: Final = 128  # an upper byte below it says that a bit at least is not in use
+_HALF: Final = 128  # if all upper bytes are below it, the highest bit is unused
 _GREY_AND_ALPHA: Final = "LA;16B"
 _NATIVE: Final = "L" if sys.byteorder == "little" else "B"
 
 
 def layout(image: Image.Image) -> str:
-    """Return how the pixels of an image that is open, but not loaded, are stored, if in 16 bits a channel; or ''."""
+    """Return Pillow's raw mode of an opened image that is not loaded yet, if it has 16 bits per channel, or ''."""
     if image.mode not in {"RGB", "RGBA"} or not getattr(image, "tile", None):
         return ""
     stored = _rawmode(image)
@@ -24,24 +24,24 @@ def layout(image: Image.Image) -> str:
 
 
 def leaves_bits_unused(upper: Image.Image) -> bool:
-    """Tell whether the upper bytes show that the highest bit of every colour is never set."""
+    """Return whether the highest bit of every colour is never set, given an image of the upper bytes."""
     return all(np.asarray(channel).max() < _HALF for channel in upper.split()[:3])
 
 
 def show_lower_bytes(image: Image.Image, stored: str) -> None:
-    """Let an image that is not loaded show the lower bytes, which would come first if it were of the other order."""
+    """Make an image that is not loaded yet decode the lower bytes, by swapping the byte order of its raw mode."""
     order = _NATIVE if stored.endswith("N") else stored[-1]
     other = "RGBA" if stored == _GREY_AND_ALPHA else stored[:-1] + ("L" if order == "B" else "B")
-    image.tile = [  # type: ignore[attr-defined] # of images that come from files
+    image.tile = [  # type: ignore[attr-defined] # only images from files have it
         part._replace(args=other if isinstance(part.args, str) else (other, *part.args[1:]))
         for part in image.tile  # type: ignore[attr-defined]
     ]
 
 
 def scale_to_bits_in_use(upper: Image.Image, lower: Image.Image, stored: str) -> Image.Image:
-    """Return an image of 8 bits a channel from the upper and the lower bytes of one of 16."""
+    """Return an 8-bit image from the upper and lower bytes of a 16-bit one, scaled by the bits in use."""
     high, low = np.asarray(upper).astype(np.uint16), np.asarray(lower)
-    if stored == _GREY_AND_ALPHA:  # which the lower image shows as grey, its lower byte, alpha and its lower byte
+    if stored == _GREY_AND_ALPHA:  # channels of `lower`: grey, its lower byte, alpha, its lower byte
         low = low[..., [1, 1, 1, 3]]
     values = high * np.uint16(256) + low
     scaled = [_eight_bits(values[..., :3])]

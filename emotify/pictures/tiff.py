@@ -1,4 +1,4 @@
-"""The directories of TIFF files: whether they are camera raw, and the same file without what describes it."""
+"""Read the directories of TIFF files: recognise camera raw, and remove metadata."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final, Literal, NamedTuple
 
 _NEW_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 254, 258, 262, 330, 50706
 _MINIMUM_IS_WHITE: Final = 0
-_SENSOR: Final = {32803, 34892}  # photometric interpretations: a colour filter array, and LinearRaw
-_MAKERS: Final = (b"CR\x02", b"IIII")  # behind the header: Canon, Phase One
+_SENSOR: Final = {32803, 34892}  # photometric interpretations: colour filter array and LinearRaw
+_MAKERS: Final = (b"CR\x02", b"IIII")  # bytes after the header: Canon, Phase One
 _REDUCED: Final = 1  # bit of NewSubfileType: a smaller version of another picture in the file
-_MOST_DIRECTORIES: Final = 16  # of one file, that are looked at
-_MOST_ENTRIES: Final = 1000  # of one directory
-_SIZES: Final = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes of the types that hold whole numbers
-# All that says how pixels are stored: TIFF 6.0, its supplements, and the orientation.
+_MOST_DIRECTORIES: Final = 16  # directories read per file
+_MOST_ENTRIES: Final = 1000  # entries read per directory
+_SIZES: Final = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # integer types and their sizes in bytes
+# Tags that say how pixels are stored (TIFF 6.0 and its supplements), and the orientation.
 _OF_PIXELS: Final = frozenset(
     [*range(254, 260), 262, 266, *range(273, 275), *range(277, 280), 284, 292, 293, 301, 317, *range(320, 326), 332,
      336, 338, 339, 340, 341, 347, *range(512, 522), *range(529, 533)]
@@ -23,13 +23,13 @@ _OF_PIXELS: Final = frozenset(
 
 class _Entry(NamedTuple):
     tag: int
-    values: tuple[int, ...]  # none where they are no whole numbers, or lie outside the file
-    content: bytes  # of the entry itself
+    values: tuple[int, ...]  # empty if they are not integers, or are outside the file
+    content: bytes  # bytes of the entry itself
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the numbers of a TIFF file, or of a BigTIFF file, are."""
+    """The byte order and number sizes of a TIFF or BigTIFF file."""
 
     order: Literal["little", "big"]
     big: bool
@@ -54,7 +54,7 @@ class _Layout:
         return self.number(content, 8 if self.big else 4, self.pointer)
 
     def entries(self, content: bytes, start: int) -> list[_Entry]:
-        """Return the entries of the directory at `start`, as far as they lie in the file."""
+        """Return the entries of the directory at `start` that are inside the file."""
         length = 4 + 2 * self.pointer
         count = min(self.number(content, start, self.counter), _MOST_ENTRIES)
         begin = start + self.counter
@@ -77,7 +77,7 @@ class _Layout:
 
 
 def is_camera_raw(content: bytes) -> bool:
-    """Tell whether a TIFF file holds what a camera's sensor saw, besides the thumbnail that stands first in it."""
+    """Return whether a TIFF file is camera raw: sensor data, usually after a thumbnail."""
     return content.startswith(_MAKERS, 8) or any(
         _DNG_VERSION in tags
         or not _SENSOR.isdisjoint(tags.get(_PHOTOMETRIC, ()))
@@ -87,21 +87,24 @@ def is_camera_raw(content: bytes) -> bool:
 
 
 def white_is_zero(content: bytes) -> bool:
-    """Tell whether the first picture of a TIFF file is grey with 0 for white."""
+    """Return whether the first picture of a TIFF file is grey with 0 for white (WhiteIsZero)."""
     return _MINIMUM_IS_WHITE in next(_directories(content), {}).get(_PHOTOMETRIC, ())
 
 
 def pixel_layout(content: bytes) -> str:
-    """Return in words how many bits a pixel of a TIFF file's first picture has, or nothing where it does not say."""
+    """Return the channels and bits per channel of a TIFF file's first picture as text, or '' if it does not give them.
+
+    An example is `3 x 16 bits per pixel`.
+    """
     tags = next(_directories(content), {})
     bits = tags.get(_BITS, ())
     if not bits or _PHOTOMETRIC not in tags:
         return ""
-    return f"{len(bits)} x {max(bits)} bits a pixel"
+    return f"{len(bits)} x {max(bits)} bits per pixel"
 
 
 def without_descriptions(content: bytes) -> bytes:
-    """Return a TIFF file whose first directory has only the entries that say how the pixels are stored."""
+    """Return a TIFF file whose first directory has only the entries about the storage of pixels."""
     layout = _Layout.of(content)
     start = layout.first(content)
     kept = [entry.content for entry in layout.entries(content, start) if entry.tag in _OF_PIXELS]
@@ -111,7 +114,7 @@ def without_descriptions(content: bytes) -> bytes:
 
 
 def _directories(content: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
-    """Yield the tags and values of the directories that follow each other, and of those below them."""
+    """Yield the tags and values of each directory and its subdirectories."""
     layout = _Layout.of(content)
     left, seen = [layout.first(content)], set[int]()
     while left and len(seen) < _MOST_DIRECTORIES:

@@ -1,4 +1,4 @@
-"""WebP files without what describes the picture: EXIF data, XMP and colour profiles."""
+"""Remove metadata from WebP files: EXIF data, XMP and colour profiles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_CHUNKS: Final = 100
 
 
 def without_descriptions(content: bytes) -> bytes | None:
-    """Return a WebP file of nothing but a picture, or None where there is no whole one, or an animation."""
+    """Return a WebP file with only the picture, or None if it has no complete picture or is an animation."""
     chunks: dict[bytes, bytes] = {}
     for name, chunk in _chunks(content):
         chunks.setdefault(name, chunk)
@@ -30,7 +30,7 @@ def without_descriptions(content: bytes) -> bytes | None:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the chunks that lie in the file, padding included, up to the first that does not."""
+    """Yield the name and bytes of each chunk, padding included, up to the first incomplete one."""
     position = 12
     for _ in range(_MOST_CHUNKS):
         if position + 8 > len(content):

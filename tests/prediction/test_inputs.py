@@ -64,7 +64,7 @@ def test_the_first_five_lines_that_are_no_names_are_told_and_their_number():
         next(names)
     told = str(caught.value).splitlines()
     assert told[0] == "--files-from: 7 mistakes, the first 5:"
-    assert told[1] == "  line 2 holds a NUL; say -0 if the names end in it"
+    assert told[1] == "  line 2 has a NUL byte; use -0 if names end in NUL"
     assert len(told) == 6
 
 
