@@ -1,1 +1,1 @@
-"""Predicting on several machines: what is to be done goes out in parts, and each part becomes one file of rows."""
+"""Predict on several machines: pictures are distributed in parts, and each part becomes one Parquet file."""

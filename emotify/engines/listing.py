@@ -1,4 +1,4 @@
-"""What is to be predicted, in parts of some hundred pictures."""
+"""List the pictures to predict, in chunks of 16 to 1000."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from emotify.pictures.file_list import read_names
 from emotify.pictures.finding import Tally, find_pictures
 from emotify.prediction.sharding import Shard
 
-_FOLDERS = "folders/"  # begins the counts of folders that other programs keep
-_FEWEST, _MOST = 16, 1_000  # pictures in a part
+_FOLDERS = "folders/"  # prefix of the counts of folders of other programs
+_FEWEST, _MOST = 16, 1_000  # pictures in a chunk
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the command line names; `folder` is where its relative paths begin."""
+    """The pictures that the command line names."""
 
-    words: Sequence[str]  # paths of files and folders here, and addresses
-    files_from: str | None = None
-    null: bool = False
+    words: Sequence[str]  # local paths of files and folders, and addresses
+    files_from: str | None = None  # file with a list of paths
+    null: bool = False  # whether the paths in this list end in NUL
     follow_links: bool = False
     shard: Shard | None = None
-    folder: str = "."
+    folder: str = "."  # relative paths are relative to this folder
 
     def enter(self) -> None:
-        """Make relative paths mean what they mean to the command, in a process on any machine.
+        """Change to the command's working folder, so that relative paths are valid in a process on any machine.
 
-        Raises InputError where there is no such folder.
+        Raises InputError if the folder does not exist on this machine.
         """
         paths = [word for word in self.words if not is_address(word)]
         if self.files_from is None and all(map(os.path.isabs, paths)):
@@ -43,37 +43,40 @@ class Sources:
         try:
             os.chdir(self.folder)
         except OSError as error:
-            msg = f"{printable(self.folder)}: {error.strerror} on {os.uname().nodename}; every machine must see it"
+            msg = (
+                f"{printable(self.folder)}: {error.strerror} on {os.uname().nodename}; "
+                "use a folder that all machines share"
+            )
             raise InputError(msg) from error
 
 
 @dataclass
 class Chunk:
-    """Some pictures, and what was passed over on the way to them."""
+    """Some pictures, and counts of the files that were skipped while finding them."""
 
     number: int
-    base: str = ""  # the address that they were found below; empty for files here
-    names: list[bytes] = field(default_factory=list)  # as they are opened
-    addresses: list[str] = field(default_factory=list)  # as rows name them, where that is something else
-    counts: Counter[str] = field(default_factory=Counter)  # found, skipped, other_shards, and as a Tally
+    base: str = ""  # the address below which they were found; empty for local files
+    names: list[bytes] = field(default_factory=list)  # paths to open
+    addresses: list[str] = field(default_factory=list)  # paths to write in rows; empty for local files
+    counts: Counter[str] = field(default_factory=Counter)  # found, skipped, other_shards, and those of a Tally
 
     @property
     def part(self) -> str:
-        """The name of the file of its rows; a later command with other pictures gives no file the same name."""
+        """The name of the file for the rows. It has a hash of the pictures, so other pictures give another name."""
         digest = hashlib.blake2b("\0".join([self.base, *map(os.fsdecode, self.names)]).encode(errors="surrogateescape"))
         return f"part-{self.number:07d}-{digest.hexdigest()[:16]}.parquet"
 
 
 def list_chunks(sources: Sources, done: Done) -> Iterator[Chunk]:
-    """Yield all that is to be predicted but what is `done`; the last chunk may hold no pictures, only counts.
+    """Yield chunks of all pictures that are not `done`. The last chunk may have counts only, and no pictures.
 
-    The first chunks are small, so that all workers have some; later ones hold a hundredth of what came before.
+    The first chunks are small, so that every worker gets some. Each later chunk has 1 % of the pictures before it.
     """
-    tally, chunk, told = Tally(), Chunk(0), Counter[str]()
+    tally, chunk, counted = Tally(), Chunk(0), Counter[str]()
     listed = 0
     for base, name, address in _found(sources, tally):
         if chunk.names and (base != chunk.base or len(chunk.names) >= min(max(listed // 100, _FEWEST), _MOST)):
-            yield _counted(chunk, tally, told)
+            yield _counted(chunk, tally, counted)
             chunk = Chunk(chunk.number + 1)
         chunk.counts["found"] += 1
         if sources.shard is not None and not sources.shard.holds(Path(address)):
@@ -85,11 +88,11 @@ def list_chunks(sources: Sources, done: Done) -> Iterator[Chunk]:
             chunk.names.append(os.fsencode(name))
             chunk.addresses += [address] if base else []
             listed += 1
-    yield _counted(chunk, tally, told)
+    yield _counted(chunk, tally, counted)
 
 
 def add_passed_over(tally: Tally, counts: Counter[str]) -> None:
-    """Add to a tally what the counts of a chunk say."""
+    """Add the counts of skipped files in a chunk to a tally."""
     tally.ignored += counts["ignored"]
     tally.links += counts["links"]
     tally.again += counts["again"]
@@ -98,17 +101,17 @@ def add_passed_over(tally: Tally, counts: Counter[str]) -> None:
             tally.folders[name.removeprefix(_FOLDERS)] += count
 
 
-def _counted(chunk: Chunk, tally: Tally, told: Counter[str]) -> Chunk:
-    """Give a chunk what was passed over since the one before."""
-    passed = Counter(ignored=tally.ignored, links=tally.links, again=tally.again)
-    passed.update({_FOLDERS + name: count for name, count in tally.folders.items()})
-    chunk.counts.update(passed - told)
-    told.update(passed - told)
+def _counted(chunk: Chunk, tally: Tally, counted: Counter[str]) -> Chunk:
+    """Add to a chunk the counts of files skipped since the previous chunk, and return it."""
+    skipped = Counter(ignored=tally.ignored, links=tally.links, again=tally.again)
+    skipped.update({_FOLDERS + name: count for name, count in tally.folders.items()})
+    chunk.counts.update(skipped - counted)
+    counted.update(skipped - counted)
     return chunk
 
 
 def _found(sources: Sources, tally: Tally) -> Iterator[tuple[str, str, str]]:
-    """Yield each picture: the address that it was found below, its path there, and what its rows call it."""
+    """Yield for each picture its base address ('' for local files), its path to open, and its path in rows."""
     for word in sources.words:
         if not is_address(word):
             yield from _local(find_pictures(word, tally, follow_links=sources.follow_links))
@@ -123,7 +126,7 @@ def _found(sources: Sources, tally: Tally) -> Iterator[tuple[str, str, str]]:
             raise InputError(msg) from error
     if sources.files_from is not None:
         try:
-            file = Path(sources.files_from).open("rb")  # noqa: SIM115 - closed below; its errors are not the block's
+            file = Path(sources.files_from).open("rb")  # noqa: SIM115 - closed below, outside of this `try`
         except OSError as error:
             msg = f"cannot read the list {printable(sources.files_from)}: {error.strerror}; name a file"
             raise InputError(msg) from error

@@ -1,7 +1,7 @@
-"""The folder that rows are written to: one Parquet file a part, each there whole or not at all.
+"""The output folder: one Parquet file per part, each of which is complete or missing.
 
-A worker writes a part below `_unfinished`, and the command alone moves it to its place. So what a worker does after the
-command was killed changes nothing, and a part that is worked on twice is there once.
+A worker writes a part below `_unfinished`, and only the command moves it to the output folder. So a worker that goes on
+after the command was killed changes nothing, and a part that is predicted twice appears once.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from emotify.engines.filesystems import is_address, open_filesystem, shown_addre
 from emotify.errors import InputError, UsageError, WriteError
 from emotify.files import explain_write_errors, locked, parse_json, printable
 
-_UNFINISHED: Final = "_unfinished"  # readers of Parquet folders pass over names that begin with _
+_UNFINISHED: Final = "_unfinished"  # readers of Parquet folders ignore names that begin with _
 _JOB: Final = "_job.json"
 _LOCK: Final = "_lock"
-_OURS: Final = frozenset((_UNFINISHED, _JOB, _LOCK))  # what a job leaves that ended before its first part
-_DIGEST: Final = 16  # bytes, of a picture's path
+_OURS: Final = frozenset((_UNFINISHED, _JOB, _LOCK))  # all that a job without a finished part leaves
+_DIGEST: Final = 16  # bytes of the hash of a picture's path
 
 
 class Done:
-    """The pictures that have rows, in 16 bytes each."""
+    """The set of pictures that have rows, in 16 bytes per picture."""
 
     def __init__(self, paths: Iterable[bytes] = ()) -> None:
-        # A digest that ends in zeros is compared without them, and is still like no other of 16 bytes.
+        # NumPy strips trailing zeros from digests, which stay unique since all have 16 bytes.
         self._digests = np.sort(np.frombuffer(b"".join(map(_digest, paths)), f"S{_DIGEST}"))
 
     def holds(self, path: str) -> bool:
-        """Tell whether the picture with this path, as rows name it, has its rows."""
+        """Return whether the picture with this path, as written in rows, has its rows."""
         wanted = np.frombuffer(_digest(os.fsencode(path)), self._digests.dtype)
         place = int(np.searchsorted(self._digests, wanted)[0])
         return place < len(self._digests) and bool(self._digests[place] == wanted[0])
@@ -47,28 +47,29 @@ def _digest(path: bytes) -> bytes:
 
 
 class Output:
-    """A folder of parts, here or at an address."""
+    """A folder of parts, local or at an address."""
 
     def __init__(self, place: str, run: str) -> None:
         self.place = shown_address(place) if is_address(place) else place
         self._here = not is_address(place)
         self._filesystem, folder = open_filesystem(place)
         self._folder = folder.rstrip("/")
-        # Of this command alone: what workers of one before may still write is not mixed with its parts.
+        # Only this command uses the folder, so that workers of an earlier command cannot write among its parts.
         self._unfinished = f"{self._folder}/{_UNFINISHED}/{run}"
 
     @contextlib.contextmanager
     def begin(self, settings: Mapping[str, Any], *, append: bool, overwrite: bool) -> Iterator[None]:
-        """Make the folder, and hold it while the block runs; what is unfinished is gone before and after.
+        """Create the folder and lock it during the block. Unfinished parts are removed before and after.
 
-        append: go on with what is there, which must have been made with the same settings. overwrite: remove what an
-        earlier job wrote there. Raises WriteError when something is in the way, UsageError for other settings.
+        append: resume the job in the folder, which must have the same settings. overwrite: remove the parts of an
+        earlier job. Raises WriteError if the folder cannot be written or is not empty, UsageError if `append` finds
+        other settings, and InputError if the file of settings is damaged.
         """
         with contextlib.ExitStack() as stack:
             with self._explained():
                 self._check_free(append=append, overwrite=overwrite)
                 self._filesystem.create_dir(self._folder)
-                if self._here:  # elsewhere there are no locks
+                if self._here:  # other filesystems have no locks
                     stack.enter_context(locked(Path(self._folder, _LOCK)))
                 if append:
                     self._check_settings(settings)
@@ -82,7 +83,7 @@ class Output:
             try:
                 yield
             finally:
-                with contextlib.suppress(OSError):  # what went wrong first is what is told
+                with contextlib.suppress(OSError):  # the first error is the one to report
                     self._remove_unfinished()
 
     def _check_free(self, *, append: bool, overwrite: bool) -> None:
@@ -90,12 +91,12 @@ class Output:
 
         kind = self._filesystem.get_file_info(self._folder).type
         if kind == FileType.File:
-            msg = f"{printable(self.place)} is a file; with --engine ray name a folder for the Parquet files"
+            msg = f"{printable(self.place)} is a file; with --engine ray, give a folder for the Parquet files"
             raise WriteError(msg)
         if kind == FileType.NotFound or append or overwrite:
             return
         if {info.base_name for info in self._filesystem.get_file_info(FileSelector(self._folder))} - _OURS:
-            msg = f"{printable(self.place)} is not empty; go on with it with --append, or overwrite it with --force"
+            msg = f"{printable(self.place)} is not empty; resume with --append, or overwrite it with --force"
             raise WriteError(msg)
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
@@ -108,13 +109,13 @@ class Output:
             try:
                 before = dict(parse_json(file.read()))
             except (ValueError, TypeError):
-                msg = f"{printable(self.place)}/{_JOB} is damaged; delete it, if the options are those of before"
+                msg = f"{printable(self.place)}/{_JOB} is damaged; delete it if the options have not changed"
                 raise InputError(msg) from None
         for name, value in settings.items():
             if before.get(name) != value:
                 msg = (
                     f"{printable(self.place)} was begun with {name} {printable(str(before.get(name)))}, not "
-                    f"{printable(str(value))}; give the options of before, or name another folder"
+                    f"{printable(str(value))}; use the same options as before, or give another folder"
                 )
                 raise UsageError(msg)
 
@@ -132,7 +133,7 @@ class Output:
             self._filesystem.delete_dir(folder)
 
     def done(self) -> Done:
-        """Return which pictures have their rows. Raises InputError for a part that cannot be read."""
+        """Return the pictures that have rows. Raises InputError if a part cannot be read."""
         return Done(path for part in self._parts() for path in self._paths(part))
 
     def _paths(self, part: str) -> Iterator[bytes]:
@@ -142,11 +143,12 @@ class Output:
         try:
             table = pq.read_table(part, columns=["path", "path_b64"], filesystem=self._filesystem)
         except (ArrowException, OSError) as error:
-            msg = f"{printable(part)} cannot be read ({printable(str(error)[:100])}); delete it, to have it made again"
+            reason = printable(str(error)[:100])
+            msg = f"{printable(part)} cannot be read ({reason}); delete it, and the next run writes it again"
             raise InputError(msg) from None
         before = None
         for path, coded in zip(table["path"].to_pylist(), table["path_b64"].to_pylist(), strict=True):
-            if (path, coded) != before:  # one row a face
+            if (path, coded) != before:  # a picture has one row per face
                 try:
                     yield path.encode() if coded is None else base64.b64decode(coded)
                 except (AttributeError, TypeError, ValueError):
@@ -156,12 +158,15 @@ class Output:
 
     @contextlib.contextmanager
     def new_part(self, name: str) -> Iterator[Any]:
-        """Give a binary file for the rows of a part. Raises WriteError."""
+        """Open a binary file for the rows of a part. Raises WriteError."""
         with self._explained(), self._filesystem.open_output_stream(f"{self._unfinished}/{name}") as file:
             yield file
 
     def count_try(self, name: str) -> int:
-        """Return the how manieth time it is, from 1, that this command works on a part. Raises WriteError."""
+        """Record that this command starts to predict a part, and return the number of tries so far, from 1.
+
+        Raises WriteError if the record cannot be written.
+        """
         from pyarrow.fs import FileType
 
         with self._explained():
@@ -172,7 +177,7 @@ class Output:
         return number
 
     def finish_part(self, name: str) -> None:
-        """Move a part to its place. Raises WriteError."""
+        """Move a finished part to the output folder. Raises WriteError."""
         with self._explained():
             self._filesystem.move(f"{self._unfinished}/{name}", f"{self._folder}/{name}")
 

@@ -1,6 +1,6 @@
-"""Run a job on Ray Data: one process lists the pictures, a pool of workers predicts them in parts.
+"""Run a job on Ray Data: one process lists the pictures, and a pool of workers predicts them in parts.
 
-Ray's own checkpoints are not used: they hang where there are fewer than four CPUs, and the parts are checkpoints.
+Ray's own checkpoints are not used. They hang with fewer than four CPUs, and finished parts are checkpoints already.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from emotify.files import printable
 from emotify.machine import available_cpus
 from emotify.stderr import without_lines
 
-_MEMORY: Final = 256 * 2**20  # bytes, for what processes hand to each other: lists of names
-_SLICES: Final = 10_000  # of a GPU: the smallest share that Ray knows
+_MEMORY: Final = 256 * 2**20  # bytes of Ray's object store, in which processes exchange lists of names
+_SLICES: Final = 10_000  # the smallest share of a GPU in Ray is 1 / _SLICES
 
 
 def require_ray() -> None:
-    """Import Ray Data so that it sends nothing, prints nothing and leaves nothing below HOME.
+    """Import Ray Data without telemetry, without output and without files in the home folder.
 
-    Raises UnavailableError where it is not installed.
+    Raises UnavailableError if Ray Data is not installed.
     """
-    # Ray reads these while it is imported, and its processes inherit them.
+    # Ray reads these variables during its import, and its processes inherit them.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if not (os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_AUTH_MODE")):
-        # Ray opens ports to all; with a token nobody else can join, and given here it needs no file.
+        # Ray's ports are open to everyone. With a token nobody else can join; in a variable it needs no file.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import pyarrow.parquet  # noqa: F401
@@ -50,10 +50,11 @@ def require_ray() -> None:
 
 
 def run(job: Job, output: Output, *, actors: int = 0, device: str = "auto") -> Iterator[Outcome]:
-    """Yield the outcome of each part once its rows are in their place.
+    """Yield the outcome of each part after its file was moved to the output folder.
 
-    actors: workers, 0 for as many as there are CPUs. $RAY_ADDRESS: the cluster to use; without it Ray is started here,
-    and stopped at the end. Raises the error that ended the job, UnavailableError where it is Ray's.
+    actors: number of workers; 0 for one per CPU. The cluster is the one of $RAY_ADDRESS. Without it, Ray is started on
+    this machine and stopped at the end. Raises the EmotifyError that ended the job, or UnavailableError for an error of
+    Ray.
     """
     from ray.exceptions import RayError, RayTaskError
 
@@ -69,19 +70,19 @@ def run(job: Job, output: Output, *, actors: int = 0, device: str = "auto") -> I
                     if outcome.part is not None:
                         output.finish_part(outcome.part)
                     yield outcome
-        except RayTaskError:  # a bug, with its traceback
+        except RayTaskError:  # a bug; keep its traceback
             raise
         except RayError as error:
-            msg = f"Ray ended the job: {printable(str(error).strip().splitlines()[0][:200])}; go on with --append"
+            msg = f"Ray ended the job: {printable(str(error).strip().splitlines()[0][:200])}; resume with --append"
             raise UnavailableError(msg) from error
 
 
-def _dataset(job: Job, actors: int, device: str) -> Any:  # noqa: ANN401 - types of Ray stay in here
+def _dataset(job: Job, actors: int, device: str) -> Any:  # noqa: ANN401 - a type of Ray
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    # A row is a part, and goes to whichever worker is free: by default small rows are gathered into few large blocks.
+    # Each row is a part and goes to the next free worker. By default Ray merges small rows into few large blocks.
     context.target_max_block_size, context.target_min_block_size = 1, 0
     resources = ray.cluster_resources()
     cpus = max(int(resources.get("CPU", 1)), 1)
@@ -89,7 +90,7 @@ def _dataset(job: Job, actors: int, device: str) -> Any:  # noqa: ANN401 - types
     pool = ray.data.ActorPoolStrategy(min_size=min(most, cpus), max_size=most)
     gpus = int(resources.get("GPU", 0)) if _may_use_gpus(device) else 0
     start = ray.data.from_items([{"start": 0}])
-    # Without a CPU of its own: workers may hold them all.
+    # The listing reserves no CPU, since workers may reserve all of them.
     listed = start.map_batches(list_pictures, fn_kwargs={"job": job}, batch_format="pyarrow", num_cpus=0)
     return listed.map_batches(
         Worker,
@@ -110,7 +111,7 @@ def _may_use_gpus(device: str) -> bool:
 
 
 def share_of_gpu(gpus: int, workers: int) -> float:
-    """Return the share of a GPU that each worker takes so that all of them find one; 0 without GPUs."""
+    """Return the share of a GPU per worker with which all workers fit on the GPUs; 0 if there are none."""
     if not gpus:
         return 0.0
     per_gpu = -(-workers // gpus)
@@ -127,17 +128,17 @@ def _cluster() -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     with contextlib.ExitStack() as stack:
         if not os.environ.get("RAY_ADDRESS"):
-            # Not in $TMPDIR, which may be long: paths of sockets are short.
+            # Not in $TMPDIR, which may be too long for the path of a socket.
             folder = tempfile.TemporaryDirectory(prefix="emotify-ray-", dir="/tmp", ignore_cleanup_errors=True)
             options |= {"address": "local", "num_cpus": available_cpus(), "object_store_memory": _MEMORY}
             options |= {"include_dashboard": False}
             options["_temp_dir"] = stack.enter_context(folder)
         try:
-            with without_lines(b"RAY_BACKEND_LOG_LEVEL"):  # it tells that it was told to be quiet
+            with without_lines(b"RAY_BACKEND_LOG_LEVEL"):  # Ray prints a line about this variable
                 ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            msg = f"cannot use Ray: {printable(str(error).strip().splitlines()[0][:200])}; see $RAY_ADDRESS"
+            msg = f"cannot use Ray: {printable(str(error).strip().splitlines()[0][:200])}; check $RAY_ADDRESS"
             raise UnavailableError(msg) from error
         stack.callback(ray.shutdown)
-        signal.signal(signal.SIGTERM, terminate)  # Ray takes it, and would end with a code of its own
+        signal.signal(signal.SIGTERM, terminate)  # undo Ray's handler, which would change the exit code
         yield

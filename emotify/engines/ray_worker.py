@@ -1,4 +1,4 @@
-"""What runs in the processes of Ray: one that lists pictures, and others that predict them."""
+"""The code of Ray's processes: one process lists pictures, the others predict them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from emotify.prediction.summary import Summary
 if TYPE_CHECKING:
     from pyarrow import Table
 
-_TRIES: Final = 3  # of a part whose worker dies: Ray alone would try for ever
-_FETCHING: Final = 8  # files that a worker fetches at a time: it waits for the network, not for a CPU
+_TRIES: Final = 3  # tries for a part whose worker dies; Ray alone would retry forever
+_FETCHING: Final = 8  # files that a worker downloads at a time; limited by the network, not by the CPU
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all processes are told."""
+    """The settings of a job, which every process gets."""
 
     sources: Sources
-    output: str  # a folder, or the address of one
-    run: str  # like that of no other command
-    predictor: Mapping[str, Any]  # what Predictor takes
+    output: str  # path or address of a folder
+    run: str  # a unique name of this command
+    predictor: Mapping[str, Any]  # keyword arguments of Predictor
     top: int
     truth: Truth
     class_order: Mapping[int, str]
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What became of a chunk: the file of its rows and what they come to, or the error that ends the job."""
+    """The result of a chunk: the name of its file and its summary, or the error that ends the job."""
 
     part: str | None = None
     summary: Summary = field(default_factory=Summary)
@@ -55,8 +55,8 @@ class Outcome:
     error: EmotifyError | None = None
 
 
-def list_pictures(batch: Table, job: Job) -> Iterator[Table]:  # noqa: ARG001 - Ray gives the one row that starts it
-    """Yield tables of one row, each a chunk of pictures or an error."""
+def list_pictures(batch: Table, job: Job) -> Iterator[Table]:  # noqa: ARG001 - Ray passes a row to start the task
+    """Yield tables of one row, each with a pickled chunk of pictures or a pickled error."""
     try:
         job.sources.enter()
         for chunk in list_chunks(job.sources, Output(job.output, job.run).done()):
@@ -66,7 +66,7 @@ def list_pictures(batch: Table, job: Job) -> Iterator[Table]:  # noqa: ARG001 - 
 
 
 class Worker:
-    """Predicts chunks, with one model and one thread."""
+    """Predicts chunks with one model and one thread."""
 
     def __init__(self, job: Job) -> None:
         self._job, self._predictor = job, None
@@ -75,7 +75,7 @@ class Worker:
             job.sources.enter()
             self._output = Output(job.output, job.run)
             self._predictor = Predictor(**job.predictor, threads=1)
-        except EmotifyError as error:  # Ray would start it again and again
+        except EmotifyError as error:  # raised here, it would make Ray restart the worker forever
             self._error = error
 
     def __call__(self, batch: Table) -> Table:
@@ -95,8 +95,8 @@ class Worker:
         if self._output.count_try(chunk.part) > _TRIES:
             first, last = (printable(os.fsdecode(name)) for name in (chunk.names[0], chunk.names[-1]))
             msg = (
-                f"{_TRIES} workers died at the {len(chunk.names)} pictures from {first} to {last}; find the one that "
-                "they die of with the plain command and leave it out, or give each worker more memory"
+                f"{_TRIES} workers died at the {len(chunk.names)} pictures from {first} to {last}; find the picture "
+                "without --engine ray and remove it, or give each worker more memory"
             )
             raise UnavailableError(msg)
         with self._output.new_part(chunk.part) as file:
