@@ -1,1 +1,1 @@
-"""Exported model files: whether they are safe to open, and their answers by onnxruntime; never torch."""
+"""Check that exported model files are safe, and run them with onnxruntime. Never imports torch."""

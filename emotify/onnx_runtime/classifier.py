@@ -1,4 +1,4 @@
-"""An exported model in onnxruntime: images in, probabilities out, and what the file says of itself."""
+"""Run an exported classifier in onnxruntime: images in, probabilities out, and the metadata of the file."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "1"
 _HINT: Final = "make one with: emotify export RUN"
-_BATCH: Final = 64  # images at once: larger batches are no faster on a CPU
+_BATCH: Final = 64  # images per batch; larger batches are not faster on a CPU
 
 
 class Session:
-    """A classifier exported by `emotify export`, from the bytes of its file.
+    """A classifier from `emotify export`, loaded from the bytes of its file.
 
-    Raises ModelError when they are no such model, or one made for other classes.
+    Raises ModelError if the file is not such a model, is unsafe, has other classes, or lacks the requested head.
+    Raises UnavailableError if the device is missing.
     """
 
     def __init__(
@@ -48,14 +49,16 @@ class Session:
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         _check(self._session, self.metadata, printable(name))
         self.two_headed = len(self._session.get_outputs()) > 1
-        self.head = head or (Head.CROWD if self.two_headed else Head.LABELS)  # whose answer `predict` gives
+        self.head = head or (
+            Head.CROWD if self.two_headed else Head.LABELS
+        )  # the head whose probabilities are returned
         if self.head is Head.CROWD and not self.two_headed:
-            msg = f"{printable(name)} has no crowd head; it was trained without FER+'s votes; take --head labels"
+            msg = f"{printable(name)} has no crowd head; it was trained without FER+'s votes; use --head labels"
             raise ModelError(msg)
 
     @property
     def temperature(self) -> float:
-        """What the logarithms of the probabilities were divided by; 1 in a file that does not say."""
+        """The temperature by which the logits are divided; 1 if the file does not give it."""
         try:
             temperature = float(self.metadata["emotify.temperature"])
         except (KeyError, ValueError):
@@ -63,20 +66,20 @@ class Session:
         return temperature if 0 < temperature < math.inf else 1.0
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return what `predict` answers, float32 (N, 7), to uint8 images (N, 1, 48, 48); N may be 0.
+        """Return probabilities, float32 (N, 7), for images, uint8 (N, 1, 48, 48); N may be 0.
 
-        That is the answer of the head asked for; without one the crowd's, in a file that has no crowd head the labels'.
+        They are of the requested head. By default that is the crowd head, or the labels head if there is no crowd head.
         """
         output = "labels" if self.two_headed and self.head is Head.LABELS else "probabilities"
         return self._run((output,), images)[0]
 
     def answers(self, images: npt.NDArray[np.uint8]) -> Answers:
-        """Return what each head answers to uint8 images (N, 1, 48, 48)."""
+        """Return the probabilities of each head for images, uint8 (N, 1, 48, 48)."""
         outputs = ("labels", "probabilities") if self.two_headed else ("probabilities",)
         return Answers(*self._run(outputs, images))
 
     def _run(self, outputs: Sequence[str], images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
-        """Return each output (N, 7) for images (N, 1, 48, 48), which are run in batches."""
+        """Return each output, float32 (N, 7), for images (N, 1, 48, 48); they are run in batches."""
         batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
         answers = [self._run_batch(outputs, batch) for batch in batches]
         nothing = np.zeros((0, len(EMOTIONS)), np.float32)
@@ -86,13 +89,13 @@ class Session:
         answers = [np.asarray(one) for one in run_model(self._session, outputs, {"images": batch}, name=self.name)]
         if not all(np.isfinite(answer).all() for answer in answers):
             name = printable(self.name)
-            msg = f"{name} answers with what is no number: its weights are damaged, or too large for its precision"
+            msg = f"{name} gives NaN or infinite values: its weights are damaged or too large; export it again"
             raise ModelError(msg)
         return answers
 
 
 def open_session(path: Path, *, threads: int = 0, device: str = "cpu", head: Head | None = None) -> Session:
-    """Open an exported .onnx file. Raises ModelError when it is missing, no such model, or without that head."""
+    """Open an exported .onnx file. Raises ModelError if it is missing, cannot be used, or lacks the requested head."""
     return Session(
         read_model(path, hint=_HINT),
         name=_name(path.resolve()),
@@ -103,9 +106,9 @@ def open_session(path: Path, *, threads: int = 0, device: str = "cpu", head: Hea
 
 
 def _name(path: Path) -> str:
-    """Return the name of a model inside the package, else the file's and that of its folder, unless that is the user's.
+    """Return the name of a model: its name in the package, or else its folder's and file's name.
 
-    Names go into what is shared.
+    The folder is omitted if it has the user's name, since model names appear in files that are shared.
     """
     for name, packaged in packaged_models().items():
         if path == packaged.resolve():
@@ -116,7 +119,7 @@ def _name(path: Path) -> str:
 
 
 def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) -> None:
-    """Raise ModelError unless the model is of the form that docs/formats.md describes."""
+    """Raise ModelError unless the model has the format that docs/formats.md describes."""
     if "emotify.schema" not in metadata:
         msg = f"{name} was not made by emotify export: its metadata has no emotify.schema"
         raise ModelError(msg)
@@ -131,7 +134,7 @@ def _check(session: InferenceSession, metadata: Mapping[str, str], name: str) ->
     outputs = [(value.name, value.type, value.shape[1:]) for value in session.get_outputs()]
     expected = [(output, "tensor(float)", [len(EMOTIONS)]) for output in ("probabilities", "labels")]
     if outputs not in (expected[:1], expected):
-        msg = f"{name} gives {outputs}; expected probabilities, float32 (N, 7), and with two heads labels, the same"
+        msg = f"{name} gives {outputs}; expected probabilities, float32 (N, 7), and optionally labels of that shape"
         raise ModelError(msg)
     try:
         classes = tuple(parse_json(metadata["emotify.classes"]))

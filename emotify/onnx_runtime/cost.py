@@ -1,7 +1,7 @@
-"""What a model costs to run, from the shapes of what it computes: a file of a few kB can ask for hours.
+"""Estimate the cost of running a model from the shapes of its tensors. A file of a few kB could compute for hours.
 
-Shapes follow https://onnx.ai/onnx/operators, from the input's on, with the values of small tensors that hold shapes. A
-shape that cannot be told before the model runs is refused, and so is an operator that this page does not know.
+Shapes are inferred from the input on, by https://onnx.ai/onnx/operators. The values of small tensors are followed too,
+since they may be shapes. A model is refused if a shape depends on data, or if an operator is not listed here.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-MOST_STEPS: Final = 200_000_000_000  # multiply-accumulates for one picture: some seconds of a CPU
-_STEPS_AN_ELEMENT: Final = 8  # of what is computed element by element, in multiply-accumulates; powers take many
-_FREE_SIDE: Final = 1280  # what a free height or width is reckoned as; one picture at a time
-_SMALL: Final = 64  # elements of a tensor whose values are followed
+MOST_STEPS: Final = 200_000_000_000  # multiply-accumulates per picture; some seconds of CPU time
+_STEPS_PER_ELEMENT: Final = 8  # multiply-accumulates assumed per element read or written; powers take many
+_FREE_SIDE: Final = 1280  # assumed length of a dynamic height or width; a dynamic batch has one picture
+_SMALL: Final = 64  # elements; values of larger tensors are not followed
 
 Shape: TypeAlias = tuple[int, ...]
 Values: TypeAlias = npt.NDArray[Any]
 
 
 class TooCostlyError(Exception):
-    """Why a model is not run."""
+    """The model costs too much, or its cost is unknown; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An operator, the names of its inputs and outputs, and its attributes that are numbers, texts or small tensors."""
+    """A node of the graph: operator, names of inputs and outputs, and attributes (numbers, texts, small tensors)."""
 
     operator: str
     inputs: Sequence[str]
@@ -39,37 +39,40 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What is known of a tensor before the model runs."""
+    """The shape of a tensor, known before the model runs."""
 
     shape: Shape
-    values: Values | None = None  # of a small one
+    values: Values | None = None  # if they are known and few
 
 
 @dataclass(slots=True)
 class Graph:
-    """A model as far as its cost depends on it."""
+    """The parts of a model that determine its cost."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)  # inputs and weights
     nodes: list[Node] = field(default_factory=list)
 
 
 def free_shape(lengths: Sequence[int | None]) -> Shape:
-    """Return the shape that an input is reckoned with, where None stands for a length that is free."""
+    """Return the assumed shape of an input. None is a dynamic length: 1 on the first axis, _FREE_SIDE on the others."""
     return tuple(length or (1 if axis == 0 else _FREE_SIDE) for axis, length in enumerate(lengths))
 
 
 def count_steps(graph: Graph) -> int:
-    """Return about how many multiply-accumulates one picture costs. Raises TooCostlyError above MOST_STEPS."""
+    """Return the approximate number of multiply-accumulates per picture.
+
+    Raises TooCostlyError if there are more than MOST_STEPS, or if a shape cannot be inferred.
+    """
     return sum(steps for _, steps in _walk(graph))
 
 
 def known_shapes(graph: Graph) -> dict[str, Tensor]:
-    """Return what is known of every tensor of a model, by name. Raises as `count_steps` does."""
+    """Return every tensor of a model by name. Raises TooCostlyError as `count_steps` does."""
     return {**graph.tensors, **{name: tensor for results, _ in _walk(graph) for name, tensor in results.items()}}
 
 
 def _walk(graph: Graph) -> Iterator[tuple[dict[str, Tensor], int]]:
-    """Yield what each node gives, and the steps it takes."""
+    """Yield the outputs of each node by name, and its number of steps."""
     known, total = dict(graph.tensors), 0
     for node in graph.nodes:
         call = _Call(node, known)
@@ -77,12 +80,12 @@ def _walk(graph: Graph) -> Iterator[tuple[dict[str, Tensor], int]]:
             results, steps = _RULES[node.operator](call)
             taken = sum(map(math.prod, call.shapes()))
         except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
-            msg = f"the size of what {node.operator} computes cannot be told before it runs"
+            msg = f"the output shape of {node.operator} is unknown before it runs"
             raise TooCostlyError(msg) from error
-        steps += _STEPS_AN_ELEMENT * (taken + sum(math.prod(result.shape) for result in results))
+        steps += _STEPS_PER_ELEMENT * (taken + sum(math.prod(result.shape) for result in results))
         total += steps
         if total > MOST_STEPS or any(length < 0 for result in results for length in result.shape):
-            msg = f"it takes more than {MOST_STEPS // 10**9} billion multiply-accumulates a picture"
+            msg = f"it needs more than {MOST_STEPS // 10**9} billion multiply-accumulates per picture"
             raise TooCostlyError(msg)
         named = dict(zip(node.outputs, results, strict=False))
         known.update(named)
@@ -91,7 +94,7 @@ def _walk(graph: Graph) -> Iterator[tuple[dict[str, Tensor], int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One node with what is known of its inputs. Asking for what is not known raises KeyError or IndexError."""
+    """One node with the known tensors. Methods raise KeyError, IndexError or ValueError for unknown values."""
 
     node: Node
     known: Mapping[str, Tensor]
@@ -115,7 +118,7 @@ class _Call:
         return values
 
     def numbers(self, place: int, name: str) -> list[int] | None:
-        """Return what older operators have as an attribute and newer ones as an input, or None."""
+        """Return integers that newer operators have as input `place` and older ones as attribute `name`, or None."""
         if self.has(place):
             return [int(value) for value in self.values(place).ravel()]
         return self.integers(name)
@@ -128,7 +131,7 @@ class _Call:
         return int(self.node.attributes.get(name, default))
 
 
-Result: TypeAlias = tuple[list[Tensor], int]  # what a node gives, and its steps beside those of its elements
+Result: TypeAlias = tuple[list[Tensor], int]  # outputs of a node, and its steps without those per element
 _Rule: TypeAlias = Callable[[_Call], Result]
 
 
@@ -139,7 +142,7 @@ def _one(shape: Sequence[int], steps: int = 0, values: Values | None = None) -> 
 
 
 def _known(call: _Call, *places: int) -> list[Values] | None:
-    """Return the values of these inputs, or None unless all are known."""
+    """Return the values of these inputs, or None if any is unknown."""
     found = [call.tensor(place).values for place in places]
     return None if any(values is None for values in found) else found  # type: ignore[return-value]
 
@@ -184,7 +187,7 @@ def _einsum(call: _Call) -> Result:
 
 
 def _windows(call: _Call, kernel: Sequence[int]) -> Shape:
-    """Return how many places a kernel takes along each axis of space."""
+    """Return the number of kernel positions along each spatial axis."""
     space = call.shape(0)[2:]
     strides = call.integers("strides") or [1] * len(space)
     dilations = call.integers("dilations") or [1] * len(space)
@@ -212,7 +215,7 @@ def _conv_transpose(call: _Call) -> Result:
     space = (
         call.integers("output_shape")
         or [
-            (length - 1) * stride + dilation * (side - 1) + 1 + extra  # at the most: pads take some away
+            (length - 1) * stride + dilation * (side - 1) + 1 + extra  # an upper bound, before pads are subtracted
             for length, stride, dilation, side, extra in zip(
                 shape[2:], strides, dilations, weights[2:], more, strict=True
             )
@@ -363,7 +366,7 @@ def _resize(call: _Call) -> Result:
         lengths = [*shape]
         for axis, scale in zip(axes, scales.tolist(), strict=True):
             lengths[axis] = math.floor(lengths[axis] * scale)
-    return _one(lengths, 16 * math.prod(lengths))  # cubic looks at 16 neighbours
+    return _one(lengths, 16 * math.prod(lengths))  # cubic interpolation reads 16 neighbours
 
 
 def _shape(call: _Call) -> Result:
@@ -453,4 +456,4 @@ _OF_ALL: Final[dict[_Rule, str]] = {
     _space_to_depth: "SpaceToDepth", _quantise: "DynamicQuantizeLinear", _neighbours: "LRN",
 }  # fmt: skip
 _RULES: Final[dict[str, _Rule]] = {name: rule for rule, names in _OF_ALL.items() for name in names.split()}
-OPERATORS: Final = frozenset(_RULES)  # numbers in, numbers out
+OPERATORS: Final = frozenset(_RULES)  # all compute numbers from numbers

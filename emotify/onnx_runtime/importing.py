@@ -1,7 +1,7 @@
-"""The one place that imports onnxruntime, so that it sends nothing, leaves nothing and prints nothing.
+"""Import onnxruntime without telemetry, files or output. No other module imports it.
 
-From 1.29 on, onnxruntime writes a device id below HOME when it is imported, and looks for a host to send events to.
-`ORT_DISABLE_TELEMETRY`, which `emotify/__init__.py` sets, is read once, as the library is loaded.
+Since 1.29, the import of onnxruntime writes a device id in the home folder and looks up a host for telemetry.
+`emotify/__init__.py` sets `ORT_DISABLE_TELEMETRY`, which the library reads once, when it is loaded.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any, Final
 
 from emotify.stderr import without_lines
 
-_FATAL: Final = 4  # onnxruntime's severity above all that it logs
-_ITS_LINES: Final = b":onnxruntime:"  # in each line that it logs
+_FATAL: Final = 4  # onnxruntime's highest severity, which logs nothing
+_ITS_LINES: Final = b":onnxruntime:"  # part of each line that onnxruntime logs
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
-    """Import onnxruntime with its telemetry off and return it."""
-    if "onnxruntime" not in sys.modules:  # else the program around emotify decides what it logs
-        # It logs what it finds odd about the machine's GPUs as it is loaded, before it can be told not to.
+    """Import onnxruntime with telemetry disabled and return the module."""
+    if "onnxruntime" not in sys.modules:  # otherwise the program that uses emotify configures the logging
+        # While loading, onnxruntime logs warnings about the machine's GPUs, before its logging can be configured.
         with without_lines(_ITS_LINES):
             import onnxruntime
         onnxruntime.set_default_logger_severity(_FATAL)
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # on Windows the variable is not read
+    onnxruntime.disable_telemetry_events()  # needed on Windows, where the variable is not read
     return onnxruntime

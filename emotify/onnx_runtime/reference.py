@@ -1,4 +1,4 @@
-"""Reference vectors: a few faces in a file's metadata, and what the file answered to them when it was made."""
+"""Reference vectors: a few faces in a model's metadata, with the probabilities that the model gave at export."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from emotify.onnx_runtime.classifier import Session
 from emotify.pictures.pixels import IMAGE_SIZE
 
 KEY: Final = "emotify.reference"
-TOLERANCE: Final = 0.03  # of a probability: a CPU, a client or a version that differs by more computes something else
+TOLERANCE: Final = 0.03  # largest allowed difference of a probability between CPUs, clients and versions
 
 
 def encode(images: npt.NDArray[np.uint8], answers: Answers) -> str:
-    """Return images (N, 1, 48, 48) and what each head answers to them as the metadata hold them."""
+    """Encode images, uint8 (N, 1, 48, 48), and the probabilities of each head as JSON for the metadata."""
     pixels = base64.b64encode(images.tobytes()).decode("ascii")
     heads = {head.value: np.asarray(answers.of(head), np.float64).round(6).tolist() for head in answers.heads}
     return json.dumps({"pixels": pixels, "answers": heads})
 
 
 def decode(text: str) -> tuple[npt.NDArray[np.uint8], Answers]:
-    """Return images and what each head answers. Raises ValueError for what `encode` does not write."""
+    """Decode images, uint8 (N, 1, 48, 48), and the probabilities of each head. Raises ValueError for invalid text."""
     try:
         document = parse_json(text)
         pixels = np.frombuffer(base64.b64decode(document["pixels"], validate=True), np.uint8)
@@ -45,9 +45,9 @@ def decode(text: str) -> tuple[npt.NDArray[np.uint8], Answers]:
 
 
 def replay(session: Session) -> float | None:
-    """Return by how much the file's answers differ from its reference vectors; None for a file that has none.
+    """Return the largest difference of a probability from the reference vectors, or None if the file has none.
 
-    Raises ModelError when they cannot be read.
+    Raises ModelError if the reference vectors cannot be read.
     """
     text = session.metadata.get(KEY)
     if text is None:
@@ -60,6 +60,6 @@ def replay(session: Session) -> float | None:
     answers = session.answers(images)
     pairs = [(answers.of(head), expected.of(head)) for head in expected.heads]
     if any(answer is None for answer, _ in pairs):
-        msg = f"the reference vectors of {printable(session.name)} are of a head that it has not; export it again"
+        msg = f"the reference vectors of {printable(session.name)} are of a head that it does not have; export it again"
         raise ModelError(msg)
     return max(float(np.abs(np.subtract(answer, wanted)).max(initial=0.0)) for answer, wanted in pairs)  # type: ignore[arg-type]

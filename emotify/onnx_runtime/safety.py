@@ -1,8 +1,8 @@
-"""Look through the bytes of an .onnx file before onnxruntime does: nothing outside it, nothing endless or foreign.
+"""Check the bytes of an .onnx file before onnxruntime loads it: no external data, no loops, no unknown parts.
 
-onnxruntime trusts what it loads. The format is read here without the onnx package, which takes longer to import than a
-small model takes to answer: the file is nested (field number, value) pairs, described in onnx.proto and
-https://protobuf.dev/programming-guides/encoding. What is not known here is refused, not skipped.
+onnxruntime trusts the files that it loads. This module reads the format without the onnx package, whose import takes
+longer than running a small model. A file is nested (field number, value) pairs, as described in onnx.proto and
+https://protobuf.dev/programming-guides/encoding. Unknown fields are refused, not skipped.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from emotify.files import printable
 from emotify.onnx_runtime.cost import OPERATORS, Graph, Node, Tensor, TooCostlyError, count_steps, free_shape
 
 MAX_NODES: Final = 10_000
-MAX_FIELDS: Final = 200_000  # of everything that is looked at; a model that emotify exports has some thousands
+MAX_FIELDS: Final = 200_000  # fields read in the whole file; a model from emotify export has some thousands
 MAX_RANK: Final = 16
-LARGEST_EXACT_WEIGHT: Final = 64  # two products of 255 and 64 fit into 16 bits, in which a CPU without VNNI adds them
+LARGEST_EXACT_WEIGHT: Final = 64  # CPUs without VNNI add two products in 16 bits; two of 255 and 64 fit
 
-# Numbers in, numbers out: no loops and branches, no random numbers, no other files, no text, nothing of other domains.
-# What they are is listed in cost.py, with what each of them costs.
+# Operators only compute numbers from numbers: no loops or branches, random numbers, other files, text or other domains.
+# cost.py has their list, with the cost of each.
 
-# Field numbers in onnx.proto. Not listed, and so refused: training (model 20), functions (25), devices (26, node 10),
-# sparse tensors (graph 15, attribute 22 and 23), graphs inside nodes (attribute 6 and 11), external data (tensor 13).
+# Allowed field numbers of onnx.proto. Refused, since not listed: training (model 20), functions (model 25), devices
+# (model 26, node 10), sparse tensors (graph 15, attribute 22 and 23), graphs inside nodes (attribute 6 and 11) and
+# external data (tensor 13).
 _MODEL: Final = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 14])
 _GRAPH: Final = frozenset([1, 2, 5, 10, 11, 12, 13, 14, 16])
 _NODE: Final = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 9])
 _ATTRIBUTE: Final = frozenset([1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 20, 21])
 _TENSOR: Final = frozenset([1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16])
-_DESCRIPTION: Final = frozenset(range(1, 10))  # of an input: names and shapes alone
+_DESCRIPTION: Final = frozenset(range(1, 10))  # of an input, which has only names and shapes
 _REFUSED: Final = {
     ("model", 20): "training steps",
     ("model", 25): "functions of its own",
@@ -49,14 +50,14 @@ _REFUSED: Final = {
 Value: TypeAlias = int | memoryview
 _FEW: Final = 10_000  # bytes
 _FEW_NUMBERS: Final = 64
-_KINDS: Final = {1: "<f4", 6: "<i4", 7: "<i8", 11: "<f8"}  # of TensorProto.DataType: those that shapes are made of
-_INT8: Final = 3  # of TensorProto.DataType
+_KINDS: Final = {1: "<f4", 6: "<i4", 7: "<i8", 11: "<f8"}  # values of TensorProto.DataType that shapes may have
+_INT8: Final = 3  # value of TensorProto.DataType
 
 
 def check_model(content: bytes, *, name: str, hint: str = "make a model with: emotify export RUN") -> bool:
-    """Raise ModelError, from `name` to `hint`, unless onnxruntime may be given `content`.
+    """Raise ModelError unless `content` is safe to load; the message begins with `name` and ends in `hint`.
 
-    Return whether its 8-bit weights may saturate: whether one is beyond +-64.
+    Return whether 8-bit weights may saturate on CPUs without VNNI: whether one is beyond +-64.
     """
     check = _Check(len(content))
     try:
@@ -68,22 +69,22 @@ def check_model(content: bytes, *, name: str, hint: str = "make a model with: em
 
 
 class _RefusedError(Exception):
-    """Why a model is not run."""
+    """The model is refused; the message is the reason."""
 
 
 class _Check:
-    """One walk through a model, and what it has counted so far."""
+    """One pass through the fields of a model, with its counts so far."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._nodes = self._fields = 0
         self._known = Graph()
-        self.large_weights = False  # whether a weight of 8 bits is beyond +-64
+        self.large_weights = False  # whether an 8-bit weight is beyond +-64
 
     def model(self, message: memoryview) -> None:
         graphs = [value for number, value in self._read(message, "model", _MODEL) if number == 7]
         if len(graphs) != 1:
-            raise _RefusedError("it is no ONNX model")
+            raise _RefusedError("it is not an ONNX model")
         self._graph(_bytes(graphs[0]))
         try:
             count_steps(self._known)
@@ -102,12 +103,12 @@ class _Check:
                 self._known.tensors.setdefault(name, Tensor(free_shape(lengths)))
 
     def _input(self, message: memoryview) -> tuple[str, list[int | None]]:
-        """Return the name of a graph's input, and its lengths, None where one is free."""
+        """Return the name of a graph's input and its lengths; None is a dynamic length."""
         name, lengths = "", []
         for number, value in self._read(message, "input", _DESCRIPTION):
             if number == 1:
                 name = _text(value)
-            elif number == 2:  # its type; as a tensor; the shape of that; the lengths in it
+            elif number == 2:  # nested: type, tensor type, shape, lengths
                 kinds = [kind for place, kind in self._read(_bytes(value), "type", _DESCRIPTION) if place == 1]
                 shapes = [
                     shape
@@ -142,7 +143,7 @@ class _Check:
         self._known.nodes.append(Node(operator, *names, attributes))
 
     def _attribute(self, message: memoryview) -> dict[str, Any]:
-        """Return the name of an attribute and what it holds, as far as the cost of an operator may depend on it."""
+        """Return the name and value of an attribute, or an empty dict for a value that is not needed for the cost."""
         name, numbers = "", []
         found: Any = None
         for number, value in self._read(message, "attribute", _ATTRIBUTE):
@@ -159,7 +160,7 @@ class _Check:
             elif number in {7, 8}:
                 numbers += _several(value, floats=number == 7)
         if len(numbers) > _FEW_NUMBERS:
-            return {}  # as many describe no shape; who needs them is refused
+            return {}  # too many for a shape; an operator that needs them is refused
         return {name: numbers or found} if numbers or found is not None else {}
 
     def _tensor(self, message: memoryview) -> tuple[str, Tensor]:
@@ -170,7 +171,7 @@ class _Check:
         given: list[float] = []
         for number, value in self._read(message, "tensor", _TENSOR):
             if number == 14 and value != 0:
-                raise _RefusedError("it holds data in another file")
+                raise _RefusedError("it has data in another file")
             if number == 1:
                 sizes += [value] if isinstance(value, int) else islice(_numbers(value), MAX_RANK + 1)
             elif number == 2:
@@ -188,7 +189,7 @@ class _Check:
         # Elements have at least four bits. A negative size reads as a huge one.
         if math.prod(sizes) > 2 * self._size + 1:
             raise _RefusedError("it has a tensor that is larger than the file")
-        if kind == _INT8 and len(sizes) > 1 and not self.large_weights:  # one dimension: zero points, of channels
+        if kind == _INT8 and len(sizes) > 1 and not self.large_weights:  # one dimension: zero points per channel
             self.large_weights = _is_large(raw, numbers)
         return name, Tensor(tuple(sizes), _values(sizes, kind, raw, given))
 
@@ -198,13 +199,13 @@ class _Check:
             if self._fields > MAX_FIELDS:
                 raise _RefusedError("it has more parts than any model emotify runs")
             if number not in known:
-                what = _REFUSED.get((kind, number), f"what this version does not know ({kind} field {number})")
-                raise _RefusedError(f"it holds {what}")
+                what = _REFUSED.get((kind, number), f"a part that this version does not know ({kind} field {number})")
+                raise _RefusedError(f"it has {what}")
             yield number, value
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
-    """Yield (field number, value) of an encoded message: numbers as they are, all else as its bytes."""
+    """Yield (field number, value) of an encoded message: varints as int, other values as bytes."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
@@ -220,23 +221,23 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
             case 5:
                 length = 4
             case _:
-                raise _RefusedError("it is no ONNX model")
+                raise _RefusedError("it is not an ONNX model")
         end = position + length
         if end > len(message):
-            raise _RefusedError("it is no ONNX model, or only a part of one")
+            raise _RefusedError("it is not a complete ONNX model")
         yield key >> 3, message[position:end]
         position = end
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """Return the number that is encoded, seven bits a byte, at `position`, and where it ends."""
+    """Return the varint (seven bits per byte) at `position`, and the position of its end."""
     number = 0
     for place in range(min(10, len(message) - position)):
         byte = message[position + place]
         number |= (byte & 127) << 7 * place
         if byte < 128:
             return number, position + place + 1
-    raise _RefusedError("it is no ONNX model, or only a part of one")
+    raise _RefusedError("it is not a complete ONNX model")
 
 
 def _numbers(packed: memoryview) -> Iterator[int]:
@@ -247,7 +248,7 @@ def _numbers(packed: memoryview) -> Iterator[int]:
 
 
 def _several(value: Value, *, floats: bool) -> list[Any]:
-    """Return several numbers, which a file has one by one or packed; no more than are too many."""
+    """Return numbers that are stored one by one or packed, at most _FEW_NUMBERS + 1."""
     if isinstance(value, int):
         return [_signed(value)]
     if floats:
@@ -256,7 +257,7 @@ def _several(value: Value, *, floats: bool) -> list[Any]:
 
 
 def _values(sizes: list[int], kind: Value, raw: memoryview, given: list[float]) -> npt.NDArray[Any] | None:
-    """Return the values of a small tensor, if they are of a kind that shapes are made of."""
+    """Return the values of a small tensor, or None if its type is not one that shapes may have."""
     count = math.prod(sizes)
     dtype = _KINDS.get(kind) if isinstance(kind, int) else None
     if dtype is None or count > _FEW_NUMBERS:
@@ -264,7 +265,7 @@ def _values(sizes: list[int], kind: Value, raw: memoryview, given: list[float]) 
     try:
         values = np.frombuffer(raw, dtype) if len(raw) else np.array(given, dtype)
         return values.reshape(sizes)
-    except (ValueError, OverflowError):  # not as many, or not such numbers
+    except (ValueError, OverflowError):  # a wrong number of values, or values out of range
         return None
 
 
@@ -277,9 +278,9 @@ def _text(value: Value) -> str:
 
 
 def _is_large(raw: memoryview, numbers: memoryview) -> bool:
-    """Whether one of the int8 numbers, which a file has as bytes or encoded one by one, is beyond +-64."""
+    """Return whether an int8 value is beyond +-64. Values are stored as raw bytes or as varints."""
     if len(numbers) > _FEW:
-        return True  # onnx writes so only what is small; exact arithmetic is slower, not wrong
+        return True  # onnx writes only small tensors as varints; assuming large weights is slower but not wrong
     values = [*map(_signed, _numbers(numbers))]
     whole = np.frombuffer(raw, np.int8)
     ends = [int(whole.min()), int(whole.max())] if len(whole) else []
@@ -288,5 +289,5 @@ def _is_large(raw: memoryview, numbers: memoryview) -> bool:
 
 def _bytes(value: Value) -> memoryview:
     if isinstance(value, int):
-        raise _RefusedError("it is no ONNX model")
+        raise _RefusedError("it is not an ONNX model")
     return value

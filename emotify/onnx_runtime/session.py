@@ -1,4 +1,4 @@
-"""ONNX files -> onnxruntime sessions, with errors that say what is wrong with the file or the device."""
+"""Start and run onnxruntime sessions for ONNX files, with clear errors for faults of the file or the device."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from emotify.waiting import waiting_for
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-_SHOWN: Final = 160  # characters of what onnxruntime says
+_SHOWN: Final = 160  # characters of onnxruntime's message
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 LARGEST_MODEL: Final = 512 * 2**20  # bytes
-MOST_MEMORY: Final = 2 * 2**30  # bytes, of all models on the CPU while they run
+MOST_MEMORY: Final = 2 * 2**30  # bytes for all models on the CPU while they run
 
 
 def read_model(path: Path, *, hint: str) -> bytes:
-    """Return the bytes of a model's file. Raises ModelError, ending in `hint`, when it cannot be read."""
+    """Return the bytes of a model's file. Raises ModelError, whose message ends in `hint`, if it cannot be read."""
     try:
         with waiting_for("reading", path), path.open("rb") as file:
-            content = file.read(LARGEST_MODEL + 1)  # of a device or a pipe nobody knows the size before
+            content = file.read(LARGEST_MODEL + 1)  # the size of a device or pipe is unknown before
     except OSError as error:
         msg = f"cannot read the model {printable(path)}: {error.strerror}; {hint}"
         raise ModelError(msg) from error
@@ -45,11 +45,15 @@ def read_model(path: Path, *, hint: str) -> bytes:
 def start_session(
     content: bytes, *, name: str, hint: str, threads: int = 0, device: str = "cpu", optimise: bool = True
 ) -> InferenceSession:
-    """Start a session; 0 threads: as many as this process may use.
+    """Start a session for the bytes of a model.
 
-    optimise: without it the graph is computed operator by operator, 8 bits by way of float32, which is slow and exact.
-    device: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where onnxruntime has one. Raises ModelError when the model is
-    unsafe, which ends in `hint`, or cannot be loaded, UnavailableError when the device is not there.
+    name: the name of the model in errors. hint: the end of the error for an unsafe model.
+    threads: 0 for as many as this process may use.
+    device: `cpu`, `cuda`, `cuda:1`, or `auto` for a GPU if onnxruntime can use one.
+    optimise: if False, the graph runs operator by operator, and 8-bit operators run in float32: slow but exact.
+
+    Raises ModelError if the model is unsafe or cannot be loaded, UnavailableError if the device is missing, and
+    UsageError for an invalid device name.
     """
     may_saturate = check_model(content, name=name, hint=hint)
     ort = import_onnxruntime()
@@ -57,17 +61,17 @@ def start_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
     options.inter_op_num_threads = 1
-    # Threads that have nothing to compute leave the CPU to those that read the next pictures.
+    # Idle threads must not spin, so that threads that read the next pictures get the CPU.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if may_saturate:  # files of older versions; exact on every CPU, and slower on those that would not be
+    if may_saturate:  # only files of older versions; exact on every CPU, but slower on CPUs without VNNI
         options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # what goes wrong is raised, and told once
+    options.log_severity_level = 4  # errors are raised, so they need no log
     _limit_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        # Bytes and not a path: what a model names as data outside itself is then never opened.
+        # Loading from bytes rather than a path ensures that onnxruntime never opens external data of a model.
         with _without_prints(device):
             session = ort.InferenceSession(content, options, providers=_providers(device))
     except (UsageError, UnavailableError, MemoryError):
@@ -83,19 +87,19 @@ def start_session(
 def run_model(
     session: InferenceSession, outputs: Sequence[str], inputs: Mapping[str, npt.NDArray[Any]], *, name: str
 ) -> list[npt.NDArray[Any]]:
-    """Run a session. Raises ModelError when the model cannot be computed, or not in the memory that it may use."""
+    """Run a session. Raises ModelError if the model fails or exceeds its memory."""
     try:
         return list(session.run(list(outputs), dict(inputs)))
     except MemoryError:
         raise
     except Exception as error:
-        msg = f"{printable(name)} cannot be run: {_reason(error)}; get the file again, or take another model"
+        msg = f"{printable(name)} cannot be run: {_reason(error)}; get the file again, or use another model"
         raise ModelError(msg) from error
 
 
 @cache
 def _limit_memory() -> None:
-    """Give all sessions of this process one arena: a small file can ask for any amount of memory as it runs."""
+    """Share one arena of limited size among all sessions, since a small file can need any amount of memory."""
     ort = import_onnxruntime()
 
     cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
@@ -103,7 +107,10 @@ def _limit_memory() -> None:
 
 
 def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
-    """Return what onnxruntime shall compute with. Raises UsageError, UnavailableError when it cannot."""
+    """Return onnxruntime's execution providers for a device.
+
+    Raises UsageError for an invalid name, and UnavailableError if the device is missing.
+    """
     ort = import_onnxruntime()
 
     check_device_name(device)
@@ -113,15 +120,15 @@ def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
     if not found:
         raise _no_gpu(device)
     if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA and cuDNN as pip installs them are found by this alone, or by importing torch
-    # Not in TF32, which has 10 bits where float32 has 23: the file would not answer as it was proved to.
+        ort.preload_dlls()  # finds CUDA and cuDNN installed by pip, without importing torch
+    # No TF32: it has 10 bits of precision instead of 23, so results would differ from those checked at export.
     return [(_CUDA, {"device_id": device.partition(":")[2] or "0", "use_tf32": "0"}), _CPU]
 
 
 def _without_prints(device: str) -> AbstractContextManager[object]:
-    """Send to stderr what onnxruntime-gpu prints where CUDA cannot be used: stdout has results alone.
+    """Redirect onnxruntime-gpu's prints about an unusable CUDA to stderr, since stdout is for results only.
 
-    All threads' prints, so only where a GPU may be taken: what reads pictures in threads starts on the CPU.
+    This redirects the prints of all threads, so it is done only if a GPU may be used.
     """
     ort = import_onnxruntime()
 
@@ -131,12 +138,12 @@ def _without_prints(device: str) -> AbstractContextManager[object]:
 
 def _no_gpu(device: str) -> UnavailableError:
     return UnavailableError(
-        f"--device {device}: onnxruntime finds no such GPU here; it needs an NVIDIA GPU and, in place of onnxruntime, "
-        "pip install onnxruntime-gpu; or take --device cpu"
+        f"--device {device}: onnxruntime finds no such GPU; it needs an NVIDIA GPU and, instead of onnxruntime, "
+        "pip install onnxruntime-gpu; or use --device cpu"
     )
 
 
 def _reason(error: Exception) -> str:
-    """Return what onnxruntime says is wrong: the end of its line, after its own codes and signatures in C++."""
+    """Return the last part of the first line of onnxruntime's error, without its codes and C++ signatures."""
     line = str(error).partition("\n")[0].rpartition(" : ")[2]
     return printable(line if len(line) <= _SHOWN else f"...{line[-_SHOWN:]}")
