@@ -1,1 +1,1 @@
-"""Where the faces in a picture are."""
+"""Detect the faces in a picture."""

@@ -1,4 +1,4 @@
-"""MediaPipe's full-range BlazeFace, shown a picture in the ways in which it finds the most faces."""
+"""MediaPipe's full-range BlazeFace, run on several views of a picture to find more faces."""
 
 from __future__ import annotations
 
@@ -25,33 +25,34 @@ from emotify.onnx_runtime.session import run_model
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-SMALLEST_FACE: Final = 16  # pixels a side, after shrinking; expressions of smaller faces cannot be told
+SMALLEST_FACE: Final = 16  # side in pixels, after shrinking; smaller faces are too small to classify
 
-_INPUT: Final = 192  # pixels a side
-_CELLS: Final = 48  # a side of the grid that it answers on
-_NUMBERS: Final = 5 + 2 * KEY_POINTS  # of a face
-# Of its 16 values x, y, width and height come first, then six points: eyes, nose, mouth, ears. These are kept.
+_INPUT: Final = 192  # side of the network's input, in pixels
+_CELLS: Final = 48  # side of the network's output grid
+_NUMBERS: Final = 5 + 2 * KEY_POINTS  # values per face in Boxes
+# The network gives 16 values per cell: x, y, width, height, and six points (eyes, nose, mouth, ears). Of the points,
+# eyes and mouth are kept.
 _EYES_AND_MOUTH: Final = (4, 5, 6, 7, 10, 11)
-_BATCH: Final = 3  # views at once; all at once are a third slower, as they leave the processor's cache
+_BATCH: Final = 3  # views per batch; all views in one batch take a third longer, as they exceed the CPU's cache
 
-_BORDER: Final = 0.8  # of the longer side, around the bordered copy
-_TILE: Final = 400  # pixels; a face of 24 is one of 12 to the network, which it may just see
+_BORDER: Final = 0.8  # width of the border, as a fraction of the longer side
+_TILE: Final = 400  # pixels; a face of 24 pixels then has about 12 in the network's input, just enough
 _TILES_OVERLAP: Final = 0.25
-_MAYBE: Final = 0.2  # score from which a second look is worth its time
-_FRAME: Final = 4.5  # side of the second look, in sides of the face
+_MAYBE: Final = 0.2  # the lowest score of a candidate for a second look
+_FRAME: Final = 4.5  # side of the second look's window, as a multiple of the face's side
 _MOST_LOOKS: Final = 16
-_SURE: Final = 0.55  # mean of the two looks' scores
-_WEIGHTS: Final = (1, 2)  # of the two looks: to the first a small face may be a few pixels, the second shows all alike
+_SURE: Final = 0.55  # the lowest mean score of both looks
+_WEIGHTS: Final = (1, 2)  # of the two looks; a small face may have few pixels in the first, but not in the second
 _SAME_FACE: Final = 0.3  # intersection over union
 _WITHIN: Final = 0.6  # intersection over the smaller box
-# Its boxes sit a little low and are a little small for the forehead-to-chin boxes that crops.py expects. Measured by
-# its own key points: with this, crops have eyes and mouth where FER-2013's images have them.
-_LOWERED: Final = 0.03  # of the height
+# BlazeFace's boxes are slightly too low and too small for the forehead-to-chin boxes that crops.py expects. These
+# corrections put eyes and mouth where FER-2013's images have them, measured with the network's key points.
+_LOWERED: Final = 0.03  # of the box's height
 _GROWN: Final = 1.04
 
 
 class Window(NamedTuple):
-    """A square part of a picture that the network is shown; where it leaves the picture, it is black."""
+    """A square part of a picture for the network. Where it extends beyond the picture, it is black."""
 
     x: float
     y: float
@@ -59,12 +60,12 @@ class Window(NamedTuple):
 
 
 class BlazeFace:
-    """A detector: RGB pixels (H, W, 3) -> boxes, the surest first.
+    """A detector: RGB pixels, uint8 (H, W, 3), to boxes, the highest score first.
 
-    Shown the whole picture, the network misses faces that fill it and those that are small in it: a copy with a border
-    is for the first, tiles are for the second. What may be a face is then shown to it once more, framed as it likes
-    faces best. The weighted mean of both scores decides: this finds more faces than one look with a lower threshold
-    would, and takes far fewer other things for faces.
+    On the whole picture, the network misses faces that fill it and faces that are small in it. So it also looks at the
+    picture with a border, for the former, and at tiles, for the latter. Each candidate gets a second look, with the
+    face at the size that the network detects best. A face is accepted by the weighted mean of both scores. This finds
+    more faces than one look with a lower threshold, with far fewer false detections.
     """
 
     _LAYOUT: Final = (("input", 3, 192, 192), ("boxes", 2304, 16), ("scores", 2304, 1))
@@ -74,7 +75,7 @@ class BlazeFace:
 
     @classmethod
     def knows(cls, session: InferenceSession) -> bool:
-        """Tell whether a session is this network."""
+        """Return whether a session is this network."""
         values = (*session.get_inputs(), *session.get_outputs())
         return tuple((value.name, *value.shape[1:]) for value in values) == cls._LAYOUT
 
@@ -86,7 +87,7 @@ class BlazeFace:
         return to_list(_forehead_to_chin(_judge(first, second)))
 
     def _look(self, levels: Sequence[Image.Image], windows: list[Window]) -> Boxes:
-        """Return what may be faces in any of the windows."""
+        """Return the candidates in all windows."""
         found = [np.empty((0, _NUMBERS))]
         for start in range(0, len(windows), _BATCH):
             batch = windows[start : start + _BATCH]
@@ -99,11 +100,11 @@ class BlazeFace:
 
 
 def first_windows(width: int, height: int) -> Iterator[Window]:
-    """Yield the windows that a picture of this size is searched through: itself, itself with a border, and tiles."""
+    """Yield the windows of the first look: the picture, the picture with a border, and tiles."""
     longer = max(width, height)
     for side in (longer, longer * (1 + 2 * _BORDER)):
         yield Window((width - side) / 2, (height - side) / 2, side)
-    # In a picture not much larger than a tile the tiles would show nothing that the whole does not.
+    # In a picture not much larger than a tile, tiles would not show more than the whole picture.
     if longer > _TILE * 1.05:
         side = min(_TILE, longer)
         for y in _steps(height, side):
@@ -112,7 +113,7 @@ def first_windows(width: int, height: int) -> Iterator[Window]:
 
 
 def _steps(length: int, side: float) -> list[float]:
-    """Return where tiles of one side start along a length, evenly spread."""
+    """Return the evenly spaced starts of tiles of a given side along a length."""
     if length <= side:
         return [(length - side) / 2]
     count = math.ceil((length - side) / (side * (1 - _TILES_OVERLAP))) + 1
@@ -120,9 +121,9 @@ def _steps(length: int, side: float) -> list[float]:
 
 
 def second_windows(candidates: Boxes, longer: float = math.inf) -> Iterator[Window]:
-    """Yield windows that frame what may be faces, the likeliest first; neighbours of one size share a window.
+    """Yield windows around the candidates, the highest score first. Neighbours of similar size share a window.
 
-    `longer` is the picture's longer side: around a face that fills it there is nothing more to show.
+    longer: the picture's longer side, which limits the window of a face that fills the picture.
     """
     left = drop_inner(average_overlapping(candidates, _SAME_FACE), _WITHIN)
     left = left[sides(left) >= 0.8 * SMALLEST_FACE]
@@ -142,7 +143,7 @@ def second_windows(candidates: Boxes, longer: float = math.inf) -> Iterator[Wind
 
 
 def _halved(image: Image.Image) -> list[Image.Image]:
-    """Return an image, its half, quarter and so on: what is shrunk much is taken from one that is near in size."""
+    """Return an image at 1/1, 1/2, 1/4 and so on, so that large windows are resampled from a copy of similar size."""
     levels = [image]
     while max(levels[-1].size) >= 2 * _INPUT:
         levels.append(levels[-1].reduce(2))
@@ -150,12 +151,12 @@ def _halved(image: Image.Image) -> list[Image.Image]:
 
 
 def _views(levels: Sequence[Image.Image], windows: Sequence[Window]) -> npt.NDArray[np.float32]:
-    """Return what windows of an image show as the network's input (N, 3, 192, 192), -1 to 1."""
+    """Return the network's input for windows of an image: float32 (N, 3, 192, 192), -1 to 1."""
     width, height = levels[0].size
     views = np.zeros((len(windows), 3, _INPUT, _INPUT), np.float32)
     for view, window in zip(views, windows, strict=True):
         pixel = window.side / _INPUT
-        # Only whole pixels of the view are filled, from exactly their part of the picture: nothing is shifted.
+        # Only pixels of the view that are entirely inside the picture are filled, so that nothing is shifted.
         left, right = _filled(window.x, width, pixel)
         top, bottom = _filled(window.y, height, pixel)
         if left < right and top < bottom:
@@ -176,8 +177,8 @@ def _views(levels: Sequence[Image.Image], windows: Sequence[Window]) -> npt.NDAr
 
 
 def _filled(start: float, length: int, pixel: float) -> tuple[int, int]:
-    """Return the first and the last but one pixel of a view that lie in the picture, along one axis."""
-    tiny = 1e-6  # a rounding error must not cost a row
+    """Return the range of a view's pixels that are inside the picture along one axis, end exclusive."""
+    tiny = 1e-6  # a rounding error must not remove a row
     first = max(0, math.ceil(-start / pixel - tiny))
     return first, min(_INPUT, math.floor((length - start) / pixel + tiny))
 
@@ -191,9 +192,9 @@ _CENTRES: Final = _centres()
 
 
 def _decode(boxes: npt.NDArray[np.float32], logits: npt.NDArray[np.float32], window: Window) -> Boxes:
-    """Turn the network's output for one view, (2304, 16) and (2304,), into what may be faces of the picture."""
+    """Convert the network's output for one view, (2304, 16) and (2304,), to candidates in pixels of the picture."""
     cells = np.flatnonzero(logits > math.log(_MAYBE / (1 - _MAYBE)))
-    if not len(cells):  # so it is in most views
+    if not len(cells):  # the case in most views
         return np.empty((0, _NUMBERS))
     centres = _CENTRES[cells] + boxes[cells, 0:2] / _INPUT
     halves = boxes[cells, 2:4] / _INPUT / 2
@@ -206,7 +207,7 @@ def _decode(boxes: npt.NDArray[np.float32], logits: npt.NDArray[np.float32], win
 
 
 def _drop_cut(boxes: Boxes, window: Window, size: tuple[int, int]) -> Boxes:
-    """Drop boxes at a border of the window inside the picture: another window shows the whole face."""
+    """Drop boxes that a border of the window cuts inside the picture; another window has the whole face."""
     near = 0.02 * window.side
     cut = np.zeros(len(boxes), bool)
     for axis, (start, length) in enumerate(zip(window[:2], size, strict=True)):
@@ -218,7 +219,7 @@ def _drop_cut(boxes: Boxes, window: Window, size: tuple[int, int]) -> Boxes:
 
 
 def _judge(first: Boxes, second: Boxes) -> Boxes:
-    """Return the faces that both looks together are sure of, each box the mean of all views of it."""
+    """Return the faces whose mean score over both looks is high enough; boxes are averaged over all views."""
     faces = average_overlapping(np.concatenate([first, second]), _SAME_FACE)
     looks = [best_scores(faces, look, _SAME_FACE) for look in (first, second)]
     faces[:, 4] = np.average(looks, axis=0, weights=_WEIGHTS)

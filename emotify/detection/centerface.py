@@ -1,4 +1,4 @@
-"""CenterFace."""
+"""The face detector CenterFace."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from emotify.detection.user_detector import Floats, Outputs, UserDetector, expon
 class CenterFace(UserDetector):
     """CenterFace (Xu et al. 2019, arXiv:1911.03599).
 
-    Input and outputs as in https://github.com/Star-Clouds/CenterFace/blob/master/prj-python/centerface.py, which takes
-    RGB of 0 to 255: a heat map of centres in steps of 4 pixels, then the logarithm of height and width, then how far
-    the centre is down and across from the cell's own, and how far each landmark is down and across from the box's
-    corner, as a part of its height and width.
+    Input and outputs are as in https://github.com/Star-Clouds/CenterFace/blob/master/prj-python/centerface.py. The
+    input is RGB, 0 to 255. The outputs are maps with a stride of 4 pixels: a heat map of centres, the logarithms of
+    height and width, the offset (y, x) of the centre from the cell's centre, and the offsets (y, x) of the landmarks
+    from the box's corner, as fractions of its height and width.
     """
 
     name = "CenterFace"
@@ -27,7 +27,7 @@ class CenterFace(UserDetector):
         channels = [shape[1] for _, shape in outputs if len(shape) == 4]
         return len(channels) == len(outputs) and channels in ([1, 2, 2, 10], [1, 2, 2])
 
-    def _decode(self, outputs: list[Floats], width: int, height: int) -> Boxes:  # noqa: ARG002 - the maps are as large
+    def _decode(self, outputs: list[Floats], width: int, height: int) -> Boxes:  # noqa: ARG002 - the maps have the size
         heat, sizes, offsets = (output[0].astype(np.float64) for output in outputs[:3])
         rows, columns = np.nonzero(heat[0] >= self.surest_from)
         down, across = offsets[:, rows, columns] + 0.5

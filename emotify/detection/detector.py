@@ -1,4 +1,4 @@
-"""Load a face detector: it takes RGB pixels and gives boxes from forehead to chin."""
+"""Load a face detector, which takes RGB pixels and returns boxes from forehead to chin."""
 
 from __future__ import annotations
 
@@ -21,42 +21,46 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_SEARCH", "PACKAGED", "Box", "Detector", "Search", "load_detector"]
 
-Detector = Callable[[npt.NDArray[np.uint8]], list[Box]]  # RGB (H, W, 3) -> boxes in its pixels, the surest first
+Detector = Callable[
+    [npt.NDArray[np.uint8]], list[Box]
+]  # uint8 RGB (H, W, 3) -> boxes in pixels, the highest score first
 
 PACKAGED: Final = ASSETS / "faces" / "blazeface_full_range.onnx"
-_ENOUGH: Final = 24  # pixels a side, at which a face is found
+_ENOUGH: Final = 24  # side in pixels that is large enough to detect a face
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What faces are sought: how small, in pixels of the picture, and at what longest side the picture is looked at."""
+    """The settings of face detection."""
 
-    min_face: int = 16
-    max_side: int = 1280
+    min_face: int = 16  # side of the smallest face, in pixels of the picture
+    max_side: int = 1280  # the picture is shrunk so that its longer side has at most this many pixels
 
     def shrink(self, width: int, height: int) -> float:
-        """Return the factor to shrink a picture of this size by, at most 1: no smaller than its faces allow."""
+        """Return the factor, at most 1, by which a picture is resized for detection.
+
+        The picture is shrunk to `max_side`, and further if `min_face` is larger than detection needs.
+        """
         return min(1.0, self.max_side / max(width, height), _ENOUGH / self.min_face)
 
     @property
     def enough_side(self) -> int:
-        """Pixels of the longer side at which a picture is read: so even the smallest face is cut from enough of them.
+        """The longer side, in pixels, at which pictures are read: twice the side for detection.
 
-        Twice those that it is looked at.
+        So crops of small faces have enough pixels.
         """
         return 2 * max(self.max_side, Search.max_side)
 
 
 DEFAULT_SEARCH: Final = Search()
-_HINT: Final = "name a face detector with --face-model"
+_HINT: Final = "give a face detector with --face-model"
 
 
 def load_detector(path: Path | None = None, *, threads: int = 0) -> Detector:
-    """Load the detector that ships with emotify, or the user's own ONNX file.
+    """Load the detector of the package, or the user's own ONNX file.
 
-    Which detector a file is, its outputs tell: BlazeFace full range, YuNet, CenterFace and Ultra-Light are known.
-    0 threads: as many as this process may use. Raises ModelError when the file is missing, is no ONNX model, or none
-    of these.
+    The network is identified by its outputs: BlazeFace full range, YuNet, CenterFace or Ultra-Light. threads: 0 for as
+    many as this process may use. Raises ModelError if the file is missing, unsafe, or none of these networks.
     """
     from emotify.detection.blazeface import BlazeFace
     from emotify.detection.centerface import CenterFace
@@ -76,11 +80,9 @@ def load_detector(path: Path | None = None, *, threads: int = 0) -> Detector:
             if frees_size(network, session.get_inputs()[0].shape):
                 session = start_session(free_size(content), name=name, hint=_HINT, threads=threads)
             return network(session)
-    named = "; ".join(f"{network.name} ({network.known_by})" for network in known)
-    msg = (
-        f"{name} is no face detector known here: its outputs are {_in_words(outputs)}. Known are BlazeFace full range "
-    )
-    raise ModelError(f"{msg}(boxes 2304x16, scores 2304x1); {named}")
+    named = " or ".join(f"{network.name} ({network.known_by})" for network in known)
+    msg = f"{name} is not a supported face detector: its outputs are {_in_words(outputs)}; use BlazeFace full range "
+    raise ModelError(f"{msg}(boxes 2304x16, scores 2304x1), {named}")
 
 
 def _takes_pictures(session: InferenceSession) -> bool:

