@@ -117,7 +117,7 @@ def test_invalid_options_are_refused(words, told, tiny_csv, tmp_path):
         (b'{"epoch": 3}', "'epoch'"),
         (b'{"epochs": "3"}', "--epochs"),
         (b'{"augment": 1}', "--augment"),
-        (b'{"epochs": 3, "epochs": 4}', "'epochs' is there twice"),
+        (b'{"epochs": 3, "epochs": 4}', "'epochs' occurs twice"),
         (b"\x00\xff\x00", "not JSON"),
         (b"[1]", "JSON object"),
         (b" " * 1_000_001, "larger"),
@@ -141,9 +141,9 @@ def test_the_first_five_mistakes_of_a_configuration_are_listed_and_all_are_count
     )
     lines = invoke("train", "--data", tiny_csv, "--config", path, code=2).stderr.splitlines()
     assert lines[0] == f"error: {path}: 7 mistakes, the first 5:"
-    assert "the key 'seed' is there twice" in lines[1]
+    assert "the key 'seed' occurs twice" in lines[1]
     assert "unknown key 'epoch'; did you mean epochs?" in lines[2]
-    assert "unknown key 'zzz'; known are model, augment" in lines[3]
+    assert "unknown key 'zzz'; known keys: model, augment" in lines[3]
     assert "--class-order: 'x' is not a class order" in lines[4]
     assert "--blur cannot be 2" in lines[5]
     assert len(lines) == 6

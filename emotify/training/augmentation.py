@@ -1,4 +1,4 @@
-"""Random variants of whole batches, made on the device that trains."""
+"""Random augmentation of whole batches, on the device of the training."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from emotify.training.random_draws import Draws
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far each image may be changed; every amount is drawn uniformly for each image."""
+    """The limits of the augmentation. Each amount is drawn uniformly for each image."""
 
     flip: float = 0.5  # share mirrored
-    rotation: float = 15.0  # degrees, either way
-    scale: float = 1.18  # at most this factor larger, or smaller
-    shift: float = 4.0  # pixels of 48, either way and axis
-    brightness: float = 25.0  # grey levels of 255, either way
-    contrast: float = 0.25  # at most this share more, or less
-    gamma: float = 1.3  # exponent at most this, or its inverse
+    rotation: float = 15.0  # degrees, in either direction
+    scale: float = 1.18  # largest factor of enlarging or shrinking
+    shift: float = 4.0  # pixels of 48, in either direction on both axes
+    brightness: float = 25.0  # grey levels of 255, up or down
+    contrast: float = 0.25  # largest share of more or less contrast
+    gamma: float = 1.3  # largest exponent; the smallest is its inverse
     low_resolution: float = 0.0  # share shown at a lower resolution
     blur: float = 0.0  # share blurred
-    jpeg: float = 0.0  # share compressed as JPEG files are
+    jpeg: float = 0.0  # share with JPEG compression
     erase: float = 0.5  # share with one square replaced by noise
-    erase_size: tuple[int, int] = (8, 16)  # pixels of 48, side of that square
+    erase_size: tuple[int, int] = (8, 16)  # smallest and largest side of this square, in pixels of 48
 
     def at(self, strength: float) -> Augmentation:
-        """Return these amounts times `strength`; at 0 nothing is left but mirroring and what files do to pictures."""
+        """Return the amounts times `strength`. Flips, blur, low resolution and JPEG keep their shares."""
         return dataclasses.replace(
             self,
             rotation=self.rotation * strength,
@@ -50,14 +50,14 @@ NO_AUGMENTATION = Augmentation(
 
 
 def augment(images: Tensor, draws: Draws, amounts: Augmentation, *, field: int, size: int) -> Tensor:
-    """Return a random variant of each image: flipped, turned, scaled, shifted, relit, degraded, partly erased.
+    """Flip, rotate, scale, shift, relight, degrade and partly erase each image at random.
 
-    images: uint8 (N, 1, 48, 48), on the device of `draws`. The middle `field` pixels are sampled at `size` x `size`
-    in one bilinear step, repeating mirrored edges. Returns float32 (N, 1, size, size) in 0..255.
+    images: uint8 (N, 1, 48, 48), on the device of `draws`. One bilinear step samples the middle `field` pixels at
+    `size` x `size`; edges are continued by reflection. Returns float32 (N, 1, size, size) in 0..255.
     """
     pixels = _move(images.float(), draws, amounts, field=field, size=size)
     pixels = _relight(pixels, draws, amounts)
-    # In the order in which a camera and a file do it; what is not asked for draws no numbers.
+    # In the order of a camera and a file. A share of 0 draws no numbers.
     for degrade, share in ((blur, amounts.blur), (lower_resolution, amounts.low_resolution), (compress, amounts.jpeg)):
         if share:
             pixels = degrade(pixels, draws, share=share)
@@ -65,10 +65,10 @@ def augment(images: Tensor, draws: Draws, amounts: Augmentation, *, field: int, 
 
 
 def mix(pixels: Tensor, targets: Tensor, draws: Draws, *, most: float) -> tuple[Tensor, Tensor]:
-    """Blend each image of the first half of a batch with another one, and their targets alike.
+    """Blend each image in the first half of a batch with another image of that half, and the targets likewise.
 
     pixels: (N, 1, S, S); targets: (N, K). `most` is the largest share of the other image; shares are drawn uniformly.
-    mixup, Zhang et al. 2018, arXiv:1710.09412.
+    This is mixup, Zhang et al. 2018, arXiv:1710.09412.
     """
     half = len(pixels) // 2
     share = draws.uniform(0, most)[:half]
@@ -78,7 +78,7 @@ def mix(pixels: Tensor, targets: Tensor, draws: Draws, *, most: float) -> tuple[
 
 
 def shrink(pixels: Tensor, size: int) -> Tensor:
-    """Return images (N, 1, S, S) at `size` x `size`, smoothed before they are sampled; at S nothing is done."""
+    """Resize images (N, 1, S, S) to `size` x `size` with antialiasing. Return them unchanged if `size` is S."""
     if pixels.shape[-1] == size:
         return pixels
     return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""The fastest of the precisions and memory layouts that a CPU has, found by trying."""
+"""Find the fastest precision and memory layout of a CPU by timing them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from emotify.networks import build_network
 from emotify.networks.inference import autocast, lay_out, memory_format
 from emotify.training.config import TrainConfig
 
-WORTH_STEPS = 1000  # a training shorter than this is over before the trials have paid
-MARGIN = 0.85  # what is tried must take less than this share of the rule's time, or the rule stands
+WORTH_STEPS = 1000  # shorter trainings would lose more time on the trials than they gain
+MARGIN = 0.85  # another choice must take less than this share of the first choice's time
 _ROUNDS = 4
 
 
 def fastest(config: TrainConfig, *, precisions: Sequence[Precision]) -> TrainConfig:
-    """Return `config` with the precision and layout in which a step took least time, of those left to choose.
+    """Return `config` with the precision and layout of the fastest step; only values of `auto` are chosen.
 
-    bf16 falls to slow reference kernels for some shapes and processors, and either layout can be the faster. The steps
-    are timed in turns, so that a busy machine slows all alike, and the first choice stands unless another is clearly
-    faster, so that the same machine mostly chooses the same again. Two seconds or so.
+    bf16 uses slow reference kernels for some shapes and processors, and either layout can be faster. The steps are
+    timed in turns, so that a busy machine slows all of them alike. The first choice wins unless another is clearly
+    faster, so that the same machine mostly makes the same choice. This takes about two seconds.
     """
     layouts: list[Layout] = ["channels_last", "contiguous"]
     choices = [
@@ -40,13 +40,13 @@ def fastest(config: TrainConfig, *, precisions: Sequence[Precision]) -> TrainCon
 
 
 def clearly_fastest(seconds: Sequence[float]) -> int:
-    """Return the place of the least of `seconds`, or 0 when it is not clearly less than the first."""
+    """Return the index of the smallest of `seconds`, or 0 if it is not clearly smaller than the first."""
     best = min(range(len(seconds)), key=seconds.__getitem__)
     return best if seconds[best] < MARGIN * seconds[0] else 0
 
 
 def _trial(config: TrainConfig) -> Callable[[], None]:
-    """Return a function that makes one step on random pixels at a few images, after making it once."""
+    """Return a function that makes one training step on a few random images, after one step to warm up."""
     network = lay_out(build_network(config.model), config.layout).train()
     count = min(config.batch_size, 64)
     pixels = torch.rand(count, 1, network.input_size, network.input_size) * 255

@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors whose header carries what they mean and a digest of what they hold."""
+"""Checkpoints: safetensors files whose header has a JSON document and a digest of the content."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ from emotify.networks import NETWORKS, Network, build_network
 
 
 class DamagedError(ModelError):
-    """A file of tensors that is not what was written."""
+    """A damaged file of tensors, or a file of another kind."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
-    """Write tensors and the JSON document that belongs to them to `path`, and the document again to `path`.json.
+    """Write tensors and their JSON document to `path`, and a copy of the document to a .json file beside it.
 
-    The two are one file, so a crash leaves either the old pair or the new one; the .json is for people.
+    Tensors and document share one file, so a crash leaves the old or the new pair. The .json file is for people.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    told = {name: value for name, value in document.items() if name != "sha256"}
-    document = {**told, "sha256": _digest(tensors, told)}
+    content = {name: value for name, value in document.items() if name != "sha256"}
+    document = {**content, "sha256": _digest(tensors, content)}
     write_bytes(path, save(tensors, metadata={"emotify": json.dumps(document)}))
     write_json(path.with_suffix(".json"), document)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote. Raises ModelError when it is missing, DamagedError when it is something else."""
+    """Read a file of `save_tensors`. Raises ModelError if it is missing, DamagedError if it is damaged or foreign."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         document = parse_json(metadata["emotify"])
-        told = {name: value for name, value in document.items() if name != "sha256"}
-        # Older runs digested their tensors alone; a file of today, damaged, has neither digest.
-        intact = document["sha256"] in (_digest(tensors, told), _digest(tensors))
-        # A number with another last digit can be the same number: the text is compared, too.
+        content = {name: value for name, value in document.items() if name != "sha256"}
+        # The digests of older runs cover the tensors only. A damaged file matches neither digest.
+        intact = document["sha256"] in (_digest(tensors, content), _digest(tensors))
+        # The text is compared too: a changed last digit can still give the same number.
         intact = intact and json.dumps(document) == metadata["emotify"]
     except FileNotFoundError:
-        msg = f"no checkpoint at {printable(path)}; expected the folder of a run, as emotify train makes it"
+        msg = f"no checkpoint at {printable(path)}; give the folder of a run of emotify train"
         raise ModelError(msg) from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{printable(path)} is damaged or not a checkpoint of emotify"
         raise DamagedError(msg) from error
     if not intact:
-        msg = f"{printable(path)} is damaged: what it holds does not match its digest"
+        msg = f"{printable(path)} is damaged: its content does not match its digest"
         raise DamagedError(msg)
     return tensors, document
 
 
 def save_checkpoint(path: Path, network: Network, name: str, details: Mapping[str, Any]) -> None:
-    """Write a network's weights with its name in the table of models and the order of its classes."""
+    """Write a network's weights, its name in `NETWORKS`, its classes in order, and `details`."""
     heads = ["labels", "crowd"] if network.crowd else ["labels"]
     document = {"schema": 1, "model": name, "classes": EMOTIONS, "heads": heads, **details}
     if network.crowd_prior is not None:
@@ -69,11 +69,11 @@ def save_checkpoint(path: Path, network: Network, name: str, details: Mapping[st
 
 
 def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
-    """Return the network that `save_checkpoint` wrote, ready to predict, and its document. Raises ModelError."""
+    """Return the network of a checkpoint, in evaluation mode, and the document. Raises ModelError."""
     tensors, document = load_tensors(path)
     name = document.get("model")
     if not isinstance(name, str) or name not in NETWORKS:
-        msg = f"{printable(path)} holds a model named {name!r}; known are {', '.join(NETWORKS)}"
+        msg = f"{printable(path)} has the unknown model {name!r}; known models: {', '.join(NETWORKS)}"
         raise ModelError(msg)
     if document.get("classes") != list(EMOTIONS):
         msg = f"{printable(path)} has other classes: {document.get('classes')!r}; expected {', '.join(EMOTIONS)}"

@@ -19,21 +19,21 @@ from emotify.training.device import pick_device
 
 
 class NetworkClassifier:
-    """A network on a device, under the name of its run."""
+    """A network on a device, with the name of its run."""
 
     def __init__(self, name: str, network: Network, *, device: torch.device) -> None:
         self.name, self.network, self._device = name, lay_out(network), device
 
     def answers(self, images: UInt8Array) -> Answers:
-        """Return what both heads answer to uint8 images (N, 1, 48, 48)."""
+        """Return the probabilities of both heads for uint8 images (N, 1, 48, 48)."""
         return predict_answers(self.network, images, device=self._device)
 
 
 def open_run(folder: Path, *, device: str = "auto") -> NetworkClassifier:
-    """Open a finished run. Raises ModelError, or UnavailableError for a device that is not there."""
+    """Open a finished run. Raises ModelError, or UnavailableError if the device is missing."""
     if not read_run(folder).finished:
         resume = shlex.join(["emotify", "train", "--resume", printable(folder)])
-        msg = f"{printable(folder)} has not finished; go on with: {resume}"
+        msg = f"{printable(folder)} has not finished; resume it with: {resume}"
         raise ModelError(msg)
     network, _ = load_checkpoint(folder / CHECKPOINT)
     return NetworkClassifier(folder.resolve().name, network, device=torch.device(pick_device(device)))

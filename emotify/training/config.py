@@ -1,4 +1,4 @@
-"""Everything that decides what a training does, in one place, checked when it is made and saved with the run."""
+"""The options of a training: their declaration, their checks, and the reader of config.json."""
 
 # ruff: noqa: RUF009 - each default is declared by a function that returns a field
 
@@ -20,10 +20,10 @@ from emotify.machine import check_device_name
 from emotify.settings import LARGEST_FLOAT, declare, option, setting
 from emotify.settings import MACHINE as _MACHINE
 
-VOTES_WEIGHT = 0.7  # `crowd_weight` where votes are there and nothing else is asked for
+VOTES_WEIGHT = 0.7  # default of `crowd_weight` for data with votes
 _LARGEST_CONFIG = 1_000_000  # bytes
 _AUGMENTATION, _WEIGHTS, _OPTIMISATION = "Augmentation", "Weights to begin with", "Optimisation"
-DATA = "Data and configuration"  # a heading of the help, as the next ones
+DATA = "Data and configuration"  # a heading of the help
 _TEACHER = "Learning from another model"
 _SHARE: dict[str, Any] = {"metavar": "X", "at_least": 0, "at_most": 1}
 _PART: dict[str, Any] = {"metavar": "X", "at_least": 0, "below": 1}
@@ -33,16 +33,16 @@ _PART: dict[str, Any] = {"metavar": "X", "at_least": 0, "below": 1}
 class TrainConfig:
     """The options of one training. `auto` and 0 threads are resolved before the run starts.
 
-    Each field is an option of `emotify train` and a key of a run's config.json: a new one is declared here alone.
+    Each field is an option of `emotify train` and a key of a run's config.json. A new option needs only a field here.
     """
 
     model: str = declare("cnn", "Network to train; --list-models lists them.", metavar="NAME")
     augment: bool = declare(
-        False, "Vary each training image at random: position, brightness, erased squares.", also="--no-augment"
+        False, "Augment training images at random: position, brightness, erased squares.", also="--no-augment"
     )
     epochs: int = declare(
         20,
-        "Passes over the train split. With --start-from, 0 only estimates the batch-norm statistics again.",
+        "Training epochs. With --start-from, 0 only re-estimates the batch-norm statistics.",
         metavar="N",
         at_most=100_000,
     )
@@ -51,30 +51,30 @@ class TrainConfig:
     )
     class_order: str = declare(
         "",
-        "Meaning of class folders that are numbers: fer2013, affectnet, rafdb, ferplus, ckplus, alphabetical, or a "
-        "list such as neutral,happy from 0, or 1=surprise,2=fear. Default: a list of classes beside them, else "
-        "fer2013.",
+        "Classes of numbered class folders: fer2013, affectnet, rafdb, ferplus, ckplus, alphabetical, a list from 0 "
+        "such as neutral,happy, or pairs such as 1=surprise,2=fear. Default: a list of classes beside the folders, "
+        "else fer2013.",
         DATA,
         metavar="NAME",
     )
     exclude_classes: str = declare(
-        "", "Classes whose images are left out, with commas between: contempt,unknown.", DATA, metavar="NAMES"
+        "", "Classes to exclude, separated by commas, such as contempt,unknown.", DATA, metavar="NAMES"
     )
-    dedupe: bool = declare(False, "Leave out of train each image that is there twice, or also in valid or test.", DATA)
+    dedupe: bool = declare(False, "Remove from train each image that occurs twice, or also in valid or test.", DATA)
     strength: float = declare(
-        1.0, "Factor on every amount of the augmentation.", _AUGMENTATION, metavar="X", at_least=0, at_most=3
+        1.0, "Strength of the augmentation; a factor on its amounts.", _AUGMENTATION, metavar="X", at_least=0, at_most=3
     )
     rotation: float = declare(
-        15.0, "Largest rotation, in either direction.", _AUGMENTATION, metavar="DEGREES", at_least=0, at_most=180
+        15.0, "Largest rotation in either direction.", _AUGMENTATION, metavar="DEGREES", at_least=0, at_most=180
     )
     low_resolution: float = declare(
-        0.0, "Share of the images that are shrunk to 12 to 48 pixels and enlarged again.", _AUGMENTATION, **_SHARE
+        0.0, "Share of images that are shrunk to between 12 and 48 pixels and enlarged again.", _AUGMENTATION, **_SHARE
     )
-    blur: float = declare(0.0, "Share of the images that are blurred.", _AUGMENTATION, **_SHARE)
-    jpeg: float = declare(0.0, "Share of the images that get JPEG artefacts.", _AUGMENTATION, **_SHARE)
+    blur: float = declare(0.0, "Share of images that are blurred.", _AUGMENTATION, **_SHARE)
+    jpeg: float = declare(0.0, "Share of images that get JPEG artefacts.", _AUGMENTATION, **_SHARE)
     mixup: float = declare(
         0.0,
-        "Largest share of another image that is blended into an image; half of each batch is blended.",
+        "Mixup: largest share of another image that is blended into an image. Half of each batch is blended.",
         _AUGMENTATION,
         metavar="X",
         at_least=0,
@@ -82,30 +82,31 @@ class TrainConfig:
     )
     start_from: str = declare(
         "",
-        "Begin with the weights of a finished run, an .onnx file, default or fast. RUN,RUN begins with their mean.",
+        "Start with the weights of a finished run, an .onnx file, default or fast. RUN,RUN starts with the average of "
+        "their weights.",
         _WEIGHTS,
         metavar="MODEL",
     )
     pretrained: bool = declare(
-        False, "Begin with published weights; face-resnet and efficientnet-lite0 have them.", _WEIGHTS
+        False, "Start with published weights; only for face-resnet and efficientnet-lite0.", _WEIGHTS
     )
     distill: str = declare(
         "",
-        "Teacher whose answers are learnt beside the labels: a run, an ensemble, an .onnx file, default or fast.",
+        "Teacher for distillation, in addition to the labels: a run, an ensemble, an .onnx file, default or fast.",
         _TEACHER,
         metavar="MODEL",
     )
-    distill_weight: float = declare(0.7, "Share of the teacher in the loss.", _TEACHER, **_SHARE)
+    distill_weight: float = declare(0.7, "Share of the distillation loss in the whole loss.", _TEACHER, **_SHARE)
     distill_temperature: float = declare(
         2.0,
-        "Temperature of the teacher's and the network's answers in that share of the loss.",
+        "Temperature of the teacher's and the network's logits in the distillation loss.",
         _TEACHER,
         metavar="X",
         at_least=0.1,
         at_most=100,
     )
     batch_size: int = declare(128, "Images per optimizer step.", _OPTIMISATION, metavar="N", at_least=2, at_most=65_536)
-    optimizer: Optimizer = declare("sgd", "muon steps convolutions with Muon, the rest with SGD.", _OPTIMISATION)
+    optimizer: Optimizer = declare("sgd", "muon trains convolutions with Muon, other weights with SGD.", _OPTIMISATION)
     learning_rate: float = declare(
         0.12,
         "Peak learning rate.",
@@ -116,13 +117,13 @@ class TrainConfig:
         at_most=LARGEST_FLOAT,
     )
     warmup: float = declare(
-        0.15, "Share of all steps in which the learning rate rises to its peak.", _OPTIMISATION, **_PART
+        0.15, "Warmup: share of all steps in which the learning rate rises to its peak.", _OPTIMISATION, **_PART
     )
     schedule: Schedule = declare("cosine", "How the learning rate falls after its peak.", _OPTIMISATION)
     momentum: float = declare(0.9, "Momentum of the optimizer.", _OPTIMISATION, metavar="X", above=0, below=1)
     weight_decay: float = declare(
         5e-4,
-        "Weight decay, which biases and normalisation do not have.",
+        "Weight decay; not applied to biases and normalisation.",
         _OPTIMISATION,
         metavar="X",
         at_least=0,
@@ -137,8 +138,8 @@ class TrainConfig:
     label_smoothing: float = declare(0.1, "Label smoothing of the cross-entropy.", _OPTIMISATION, **_PART)
     class_weights: float = declare(
         0.0,
-        "Weigh each class by its inverse frequency in train to this power, so that rare expressions count more; 1 "
-        "weighs all classes alike, 0 all images.",
+        "Weight each class by its inverse frequency in train to this power, so that rare expressions count more. With "
+        "1 all classes count alike, with 0 all images.",
         _OPTIMISATION,
         metavar="POWER",
         at_least=0,
@@ -146,40 +147,38 @@ class TrainConfig:
     )
     crowd_weight: float = declare(
         0.0,
-        f"Share of FER+'s votes in the loss; above 0 the network has a crowd head. With votes it is {VOTES_WEIGHT:g} "
-        "unless you give another.",
+        "Share of the FER+ votes in the loss. Above 0 the network has a crowd head. Default for data with votes: "
+        f"{VOTES_WEIGHT:g}.",
         _OPTIMISATION,
         **_SHARE,
     )
     drop_path: float = declare(
-        0.0, "Probability that an image skips the last residual block (stochastic depth).", _OPTIMISATION, **_PART
+        0.0, "Stochastic depth: probability that an image skips the last residual block.", _OPTIMISATION, **_PART
     )
     grow: bool = declare(True, "Train on smaller images first, which is faster.", _OPTIMISATION, also="--no-grow")
     device: str = declare("auto", "auto, cpu, cuda or cuda:1.", _MACHINE, metavar="NAME")
     threads: int = declare(
-        0, "CPU threads; 0 takes all that this process may use.", _MACHINE, metavar="N", at_least=0, at_most=1024
+        0, "CPU threads; 0 uses all that this process may use.", _MACHINE, metavar="N", at_least=0, at_most=1024
     )
-    precision: Precision = declare("auto", "Arithmetic of the training.", _MACHINE)
+    precision: Precision = declare("auto", "Floating-point precision of the training.", _MACHINE)
     layout: Layout = declare("auto", "Memory layout of tensors.", _MACHINE)
-    compile: Compile = declare(
-        "auto", "Whether to use torch.compile; auto uses it for long trainings on a GPU.", _MACHINE
-    )
+    compile: Compile = declare("auto", "Use torch.compile; auto uses it for long trainings on a GPU.", _MACHINE)
 
     def __post_init__(self) -> None:
         if mistakes := _mistakes(vars(self)):
-            raise UsageError(list_mistakes("", mistakes, noun="options that cannot be meant"))
+            raise UsageError(list_mistakes("", mistakes, noun="invalid options"))
 
     def document(self) -> dict[str, Any]:
-        """Return the options as JSON has them."""
+        """Return the options as a dict that JSON can hold."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_document(
         cls, document: object, *, source: str = "the configuration", mistakes: Sequence[str] = ()
     ) -> Self:
-        """Make a configuration from what `document` returned.
+        """Create a configuration from the dict that `document` returns.
 
-        mistakes: that were found before. Raises UsageError, which tells the first five mistakes and their number.
+        mistakes: messages of mistakes found earlier. Raises UsageError with the first five mistakes and their number.
         """
         if not isinstance(document, dict):
             msg = f"{source}: expected a JSON object of options"
@@ -194,7 +193,7 @@ class TrainConfig:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Read a config.json. Raises UsageError saying what is wrong with it."""
+    """Read a config.json. Raises UsageError with all that is wrong in the file."""
     source = printable(path)
     try:
         with path.open("rb") as file:
@@ -220,11 +219,11 @@ def kinds() -> dict[str, Any]:
 
 
 MACHINE = tuple(field.name for field in dataclasses.fields(TrainConfig) if setting(field).heading == _MACHINE)
-"""The fields that the machine decides when they are left to it."""
+"""The names of the fields that are chosen for the machine when they are `auto` or 0."""
 
 
 def _mistakes(values: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the values of all fields of TrainConfig, in a sentence for each."""
+    """Return one sentence for each mistake in the values of all fields of TrainConfig."""
     mistakes = []
     for field in dataclasses.fields(TrainConfig):
         try:
@@ -234,12 +233,12 @@ def _mistakes(values: Mapping[str, Any]) -> list[str]:
     if mistakes:
         return mistakes
     if values["epochs"] < (0 if values["start_from"] else 1):
-        return [f"--epochs cannot be {values['epochs']}; only with --start-from can it be 0"]
+        return [f"--epochs cannot be {values['epochs']}; 0 is only allowed with --start-from"]
     return []
 
 
 def _check(field: dataclasses.Field[Any], value: Any) -> None:  # noqa: ANN401
-    """Raise UsageError for a value that a field of TrainConfig cannot have."""
+    """Raise UsageError if a field of TrainConfig cannot have this value."""
     kind = kinds()[field.name]
     if names_of(kind):
         choose(kind, value, option=option(field.name))
@@ -262,7 +261,7 @@ def _explain_unknown(name: str, names: Sequence[str]) -> str:
     from difflib import get_close_matches
 
     nearest = get_close_matches(name, names, n=1)
-    advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(names)}"
+    advice = f"did you mean {nearest[0]}?" if nearest else f"known keys: {', '.join(names)}"
     return f"unknown key {printable(name[:80])!r}; {advice}"
 
 
@@ -274,7 +273,7 @@ def _check_type(name: str, value: object, kind: type) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]], twice: list[str]) -> dict[str, Any]:
-    """Return an object of JSON; what is wrong with its keys is added to `twice`."""
+    """Return a JSON object as a dict. Append a message to `twice` for each key that occurs twice."""
     counts = Counter(key for key, _ in pairs)
-    twice += [f"the key {printable(key[:80])!r} is there twice" for key, count in counts.items() if count > 1]
+    twice += [f"the key {printable(key[:80])!r} occurs twice" for key, count in counts.items() if count > 1]
     return dict(pairs)

@@ -1,4 +1,4 @@
-"""What lenses, small pictures and JPEG files do to a face, for whole batches on the device that trains."""
+"""Random blur, low resolution and JPEG compression of whole batches, on the device of the training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from emotify.training.random_draws import Draws
 
 SMALLEST = 12 / 48  # the lowest resolution, as a share of the image's side
 WIDEST_BLUR = 1.5 / 48  # the largest standard deviation, as a share of the image's side
-QUALITIES = (20.0, 90.0)  # of JPEG, as in libjpeg
+QUALITIES = (20.0, 90.0)  # lowest and highest JPEG quality, on libjpeg's scale
 
-# ITU-T T.81 (JPEG), table K.1: the steps of luminance at quality 50, by frequency.
+# ITU-T T.81 (JPEG), table K.1: the quantisation steps of luminance at quality 50, by frequency.
 _STEPS = (
     *(16, 11, 10, 16, 24, 40, 51, 61),
     *(12, 12, 14, 19, 26, 58, 60, 55),
@@ -30,9 +30,9 @@ _BLOCK = 8
 
 
 def lower_resolution(pixels: Tensor, draws: Draws, *, share: float) -> Tensor:
-    """Show a share of the images (N, 1, S, S) at 12/48 to all of their pixels a side, then enlarge them again.
+    """Shrink a share of the images (N, 1, S, S) to a side between 12/48 * S and S, then enlarge them again.
 
-    Sides are drawn evenly on a logarithmic scale. Shrinking averages; enlarging is bicubic.
+    Sides are drawn uniformly on a logarithmic scale. Shrinking averages pixels; enlarging is bicubic.
     """
     size = pixels.shape[-1]
     sides = (size * SMALLEST ** draws.uniform(0, 1)).round().long().clamp(1, size)
@@ -41,7 +41,7 @@ def lower_resolution(pixels: Tensor, draws: Draws, *, share: float) -> Tensor:
 
 
 def blur(pixels: Tensor, draws: Draws, *, share: float) -> Tensor:
-    """Blur a share of the images (N, 1, S, S) with a Gaussian of up to 1.5/48 of their side."""
+    """Blur a share of the images (N, 1, S, S) with a Gaussian of standard deviation up to 1.5/48 * S."""
     size = pixels.shape[-1]
     deviations = draws.uniform(0, WIDEST_BLUR * size) * (draws.uniform(0, 1) < share)
     place = torch.arange(size, dtype=torch.float32, device=pixels.device)
@@ -51,7 +51,7 @@ def blur(pixels: Tensor, draws: Draws, *, share: float) -> Tensor:
 
 
 def compress(pixels: Tensor, draws: Draws, *, share: float) -> Tensor:
-    """Round the frequencies of a share of the images (N, 1, S, S), in 0..255, as JPEG files of quality 20 to 90 do."""
+    """Quantise a share of the images (N, 1, S, S), in 0..255, as JPEG files of quality 20 to 90 do."""
     size = pixels.shape[-1]
     quality = draws.uniform(*QUALITIES)
     percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)  # as libjpeg scales its table
@@ -68,14 +68,14 @@ def compress(pixels: Tensor, draws: Draws, *, share: float) -> Tensor:
 
 
 def _resample(pixels: Tensor, matrices: Tensor) -> Tensor:
-    """Apply each image's matrix (N, S, S) to its rows and its columns; returns 0..255."""
+    """Apply each image's matrix (N, S, S) to its rows and columns, and clamp the result to 0..255."""
     matrices = matrices[:, None]
     return (matrices @ pixels @ matrices.mT).clamp(0, 255)
 
 
 @cache
 def _resolutions(size: int, device: torch.device) -> Tensor:
-    """Return the matrices (S + 1, S, S) that shrink a column of S pixels to n and enlarge it again, for n of 0..S."""
+    """Return matrices (S + 1, S, S); matrix n shrinks a column of S pixels to n pixels and enlarges it again."""
     columns = torch.eye(size)[None, None]
     matrices = torch.zeros(size + 1, size, size)
     for side in range(1, size + 1):
@@ -86,7 +86,7 @@ def _resolutions(size: int, device: torch.device) -> Tensor:
 
 @cache
 def _cosines(device: torch.device) -> Tensor:
-    """Return the orthonormal matrix (8, 8) of the discrete cosine transform, a frequency a row."""
+    """Return the orthonormal matrix (8, 8) of the discrete cosine transform, with one row per frequency."""
     frequency, place = torch.meshgrid(torch.arange(_BLOCK), torch.arange(_BLOCK), indexing="ij")
     matrix = torch.cos(math.pi * (2 * place + 1) * frequency / (2 * _BLOCK)) * math.sqrt(2 / _BLOCK)
     matrix[0] /= math.sqrt(2)

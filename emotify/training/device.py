@@ -1,4 +1,4 @@
-"""Which device, precision, memory layout and threads a training gets when it is left to choose."""
+"""Choose device, precision, memory layout and threads of a training where the options leave them open."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from emotify.training.autotune import WORTH_STEPS, fastest
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import on_own_device, torchrun_world
 
-WORTH_COMPILING = 5000  # a training of fewer steps on a GPU is over before compiling, half a minute a size, has paid
+WORTH_COMPILING = 5000  # steps on a GPU; with fewer, compiling (half a minute per image size) costs more than it saves
 
 
 def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
-    """Return `config` with nothing left open. Raises UnavailableError when the device is not there.
+    """Return `config` with every `auto` and 0 replaced. Raises UnavailableError if the device is missing.
 
-    steps: of the whole training; a long one on a CPU tries precisions and layouts first, one on a GPU is compiled.
+    steps: of the whole training. A long training on a CPU first times precisions and layouts; on a GPU it is compiled.
     """
     device = pick_device(config.device)
     on_gpu = device.startswith("cuda")
@@ -38,7 +38,7 @@ def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
         compile=compiling,
     )
     if not on_gpu:
-        # torch reads it when it first takes memory: pages of 2 MB on Linux, where every 4 KB page else costs a fault.
+        # torch reads it at its first allocation. On Linux it gives 2 MB pages, which cause fewer page faults than 4 KB.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     precisions: list[Precision] = ["bf16", "fp32"] if _has_native_bf16(device) else ["fp32"]
     if not on_gpu and steps >= WORTH_STEPS:
@@ -50,18 +50,18 @@ def resolve(config: TrainConfig, *, steps: int = 0) -> TrainConfig:
 
 
 def pick_device(device: str) -> str:
-    """Return `device`, or the best there is for `auto`. Raises UsageError, UnavailableError when it is not there."""
+    """Return `device`, or for `auto` the best one. Raises UsageError, or UnavailableError if the device is missing."""
     check_device_name(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() and _has_kernels("cuda") else "cpu"
     if device == "cpu":
         return device
     if not torch.cuda.is_available():
-        msg = f"--device {device}: no GPU that this torch ({torch.__version__}) can use; take --device cpu"
+        msg = f"--device {device}: this torch ({torch.__version__}) finds no GPU that it can use; take --device cpu"
         raise UnavailableError(msg)
     index = device.partition(":")[2] or "0"
     if int(index) >= torch.cuda.device_count():
-        msg = f"--device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0"
+        msg = f"--device {device}: this computer has {torch.cuda.device_count()} GPUs; count them from cuda:0"
         raise UnavailableError(msg)
     if not _has_kernels(device):
         name = torch.cuda.get_device_name(device)
@@ -71,11 +71,11 @@ def pick_device(device: str) -> str:
 
 
 def check_device(config: TrainConfig) -> None:
-    """Raise UsageError or UnavailableError when the device is not there, or is to be compiled for and cannot be."""
+    """Raise UsageError or UnavailableError if the device is missing, or if --compile on cannot compile for it."""
     device = pick_device(config.device)
     if config.compile == "on" and not can_compile(device):
         wanted = "Triton, a C compiler" if device.startswith("cuda") else "a C++ compiler"
-        msg = f"--compile on needs {wanted} and Python's headers (Python.h); install them, or begin with --compile off"
+        msg = f"--compile on needs {wanted} and Python's headers (Python.h); install them, or train with --compile off"
         raise UnavailableError(msg)
 
 
@@ -87,7 +87,10 @@ def describe(device: str) -> str:
 
 
 def can_compile(device: str) -> bool:
-    """Whether torch.compile can make kernels: on a GPU Triton does, with a C compiler; each wants Python's headers."""
+    """Return whether torch.compile can work here.
+
+    A GPU needs Triton and a C compiler, a CPU needs a C++ compiler. Both need Python's headers.
+    """
     headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
     if not device.startswith("cuda"):
         compilers = ("cl",) if sys.platform == "win32" else ("g++", "clang++")
@@ -98,7 +101,7 @@ def can_compile(device: str) -> bool:
 
 
 def _has_kernels(device: str) -> bool:
-    """Whether this torch is built for the GPU that it finds; what else may be wrong with it shows when it is used."""
+    """Return whether this torch is built for the GPU. Other faults of the GPU appear when the training uses it."""
     try:
         (torch.zeros(1, device=on_own_device(device, torchrun_world())) + 1).item()
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Several processes that train one network together, as torchrun starts them."""
+"""Distributed training: several processes, started by torchrun, train one network."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """How many processes there are, and which one this is. Rank 0 alone writes and speaks."""
+    """The number of processes and the rank of this one. Only the main process (rank 0) writes files and messages."""
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0  # on this machine: the GPU to take
+    local_rank: int = 0  # rank on this computer, and the index of its GPU
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
     def share(self, total: int) -> slice:
-        """Return the images of a batch of `total` that this process takes."""
+        """Return the slice of a batch of `total` images that this process computes."""
         each = total // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def from_leader(self, value: T | None) -> T:
-        """Return the value that rank 0 gave."""
+        """Return the value that the main process passes; the others pass None."""
         values = [value]
         if self.size > 1:
             dist.broadcast_object_list(values, src=0)
@@ -44,10 +44,10 @@ class World:
         return values[0]
 
     def agreed(self, *, stop: bool) -> bool:
-        """Return whether rank 0 says stop; every process asks after each step, so that all leave at the same one."""
+        """Return the main process's `stop`. Every process calls this after each step, so all stop at the same step."""
         if self.size == 1:
             return stop
-        flag = torch.tensor(stop)  # on the CPU: nothing waits for a GPU
+        flag = torch.tensor(stop)  # on the CPU, so that nothing waits for a GPU
         dist.broadcast(flag, src=0)
         return bool(flag)
 
@@ -63,7 +63,7 @@ ALONE = World()
 
 
 def torchrun_world() -> World:
-    """Return the world as torchrun describes it in the environment; without torchrun, a world of one."""
+    """Return the world from torchrun's environment variables; without torchrun, a world of one process."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if not all(os.environ.get(name, "").isdigit() for name in names):
         return ALONE
@@ -72,36 +72,36 @@ def torchrun_world() -> World:
 
 @contextlib.contextmanager
 def joined(world: World, *, device: str) -> Iterator[None]:
-    """Let the processes of a world talk to each other within the block: NCCL between GPUs, gloo between CPUs.
+    """Open the process group of a world for the block: NCCL between GPUs, gloo between CPUs.
 
-    Raises UnavailableError where there are fewer GPUs than processes.
+    Raises UnavailableError if there are fewer GPUs than processes.
     """
     if world.size == 1:
         yield
         return
     if device.startswith("cuda"):
         if device != "cuda" or world.local_rank >= torch.cuda.device_count():
-            msg = f"{world.size} processes take a GPU each: --device cuda on a machine with as many, or --device cpu"
+            msg = f"{world.size} processes need a GPU each and --device cuda; start fewer, or take --device cpu"
             raise UnavailableError(msg)
         torch.cuda.set_device(on_own_device(device, world))
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
         dist.init_process_group("gloo")
     yield
-    # Not after an error: NCCL would wait for the others. The process ends then, and the others see it leave.
-    with contextlib.suppress(RuntimeError):  # one that left by an error does not come
+    # Not after an error, as NCCL would wait for the others. The process then ends, and the others notice that.
+    with contextlib.suppress(RuntimeError):  # a process that failed does not reach the barrier
         dist.barrier()
-    gc.collect()  # a group that anything still holds at the end of the process can abort it
+    gc.collect()  # a group that is still referenced when the process ends can abort the process
     dist.destroy_process_group()
 
 
 def on_own_device(device: str, world: World) -> str:
-    """Return the GPU of this process where all were told to take `cuda`."""
+    """Return the GPU of this process if `device` is `cuda` and there are several processes; else `device`."""
     return f"cuda:{world.local_rank}" if device == "cuda" and world.size > 1 else device
 
 
 def wrap(network: torch.nn.Module, world: World, device: torch.device) -> torch.nn.Module:
-    """Return a network whose gradients are averaged over the world."""
+    """Return the network wrapped so that its gradients are averaged over all processes."""
     if world.size == 1:
         return network
     ids = [device] if device.type == "cuda" else None

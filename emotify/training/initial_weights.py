@@ -1,4 +1,4 @@
-"""The network that the first step finds: fresh from the seed, or with the weights of what was trained before."""
+"""The weights before the first step: initialised from the seed, or taken from an earlier training."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """A run, a file or a model inside whose weights a training begins with, opened."""
+    """An opened run, file or built-in model whose weights a training starts with."""
 
     given: str  # what the user named
     opened: Network | FoldedNetwork
 
     @property
     def network(self) -> Network:
-        """The network, of a file without the normalisation that only train images give back."""
+        """The network. From a file, its batch norm has no statistics yet; `on` computes them from train images."""
         return self.opened if isinstance(self.opened, Network) else self.opened.network
 
     def on(self, train: LabelledImages) -> Network:
-        """Return the network that answers `train` as what was opened does."""
+        """Return the network with batch norm such that its logits for `train` equal those of the opened model."""
         return self.opened if isinstance(self.opened, Network) else self.opened.unfold(train.images)
 
 
 def open_sources(given: str) -> tuple[Source, ...]:
-    """Open what --start-from names, several with commas between them. Raises ModelError for what is no run or file."""
-    whole = Path(given).exists()  # a folder's name may have commas
+    """Open the models of --start-from, separated by commas. Raises ModelError if one is neither a run nor a file."""
+    whole = Path(given).exists()  # the name of a folder may contain commas
     return tuple(Source(name, _open(name)) for name in ([given] if whole else given.split(",")))
 
 
 def check_fit(sources: Sequence[Source], config: TrainConfig) -> None:
-    """Raise UsageError where the weights of a source are not those of the configuration's network."""
+    """Raise UsageError if the weights of a source do not fit the network of the configuration."""
     for source in sources:
         _take(source.network, source.given, config)
 
@@ -57,12 +57,13 @@ def check_fit(sources: Sequence[Source], config: TrainConfig) -> None:
 def first_weights(
     config: TrainConfig, train: LabelledImages, *, sources: Sequence[Source] = (), published: bytes | None = None
 ) -> Network:
-    """Return the network that the first step finds: fresh from the seed, or with weights of before.
+    """Return the network before the first step: initialised from the seed, or with earlier weights.
 
-    sources: what --start-from names. Of several it is the mean: of trainings that went on from each other or from one
-    beginning it mostly is better than each (Izmailov et al. 2018, arXiv:1803.05407), of others it is of no use.
-    published: a file of weights that others have trained; all but the last layer are theirs.
-    Raises UsageError when weights do not fit this model, ModelError when a published file does not.
+    sources: the models of --start-from. The weights of several models are averaged. For trainings that continued each
+    other or started from the same weights, the average mostly scores better than each of them (Izmailov et al. 2018,
+    arXiv:1803.05407). For unrelated trainings it is useless. published: the content of a file of published weights,
+    which replace all but the last layer. Raises UsageError if weights do not fit this model, ModelError if a published
+    file does not.
     """
     torch.manual_seed(derive_seed(config.seed, "weights", 0))
     if not sources:
@@ -82,14 +83,14 @@ def first_weights(
 def _open(source: str) -> Network | FoldedNetwork:
     model = resolve(source, takes=(Kind.RUN, Kind.FILE))
     if model.kind is Kind.FILE:
-        from emotify.exporting.read_back import read_network  # onnx, which nothing else here needs
+        from emotify.exporting.read_back import read_network  # imports onnx, which nothing else here needs
 
         return read_network(model.path)
     return load_checkpoint(model.path / CHECKPOINT)[0]
 
 
 def _take(started: Network, given: str, config: TrainConfig) -> Network:
-    """Return the configuration's network with the weights of another; a head that these lack is fresh."""
+    """Return the configuration's network with the weights of `started`. A missing crowd head is initialised anew."""
     network = build_network(config.model, crowd=config.crowd_weight > 0)
     started = copy.deepcopy(started)
     started.set_crowd(crowd=network.crowd)

@@ -1,4 +1,4 @@
-"""The training loop: batch, logits, loss, backward, step, average."""
+"""The training loop: batch, logits, loss, backward, step, weight average."""
 
 from __future__ import annotations
 
@@ -43,37 +43,37 @@ from emotify.training.random_draws import Draws, derive_seed, make_generator
 from emotify.training.teacher import distillation_loss
 
 STATE_SCHEMA = 2
-STATE_INTERVAL = 60.0  # seconds between two states on disk, at the least
-MIXED_UNTIL = 0.85  # share of all epochs after which images are no longer mixed
-# Smaller images first, as shares of the network's input size, each until that share of all epochs.
+STATE_INTERVAL = 60.0  # shortest time between two saved states, in seconds
+MIXED_UNTIL = 0.85  # share of all epochs after which mixup ends
+# (share of all epochs, share of the network's input size): the image size until that epoch.
 GROWTH = ((0.35, 0.73), (0.65, 0.86), (1.0, 1.0))
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer update has been made."""
+    """The report of one optimizer step."""
 
     number: int  # from 1
-    loss: Tensor  # mean over the epoch so far, on the device
+    loss: Tensor  # mean of this epoch's steps so far, on the device
     images: int  # in this batch
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over `train` has ended: a line of metrics.jsonl."""
+    """The report of one epoch, and one line of metrics.jsonl."""
 
     epoch: int  # from 1
     step: int
     learning_rate: float
     train_loss: float
-    valid_loss: float  # with a crowd head the mean of both heads' losses, weighted as in training
-    valid_accuracy: float  # of the labels' head
-    valid_crowd_accuracy: float | None = None  # of the crowd's head, against the majority of the votes
+    valid_loss: float  # with a crowd head, the mean of both heads' losses with the weights of the training
+    valid_accuracy: float  # of the labels head
+    valid_crowd_accuracy: float | None = None  # of the crowd head, against the majority of the votes
 
 
 @dataclass(frozen=True)
 class ValidScores:
-    """What a network comes to on `valid`, as an epoch's line has it."""
+    """Loss and accuracy of a network on `valid`."""
 
     loss: float
     accuracy: float
@@ -81,10 +81,10 @@ class ValidScores:
 
 
 class Training:
-    """One training in one run folder: what it is, what it has reached, and how it goes on.
+    """One training in one run folder, with its configuration, state and steps.
 
-    `config` is resolved (`emotify.training.device.resolve`). Every random draw is a function of seed and step, so what
-    is saved at any step goes on to the same weights, bit for bit.
+    `config` is resolved (`emotify.training.device.resolve`). Every random draw is a function of seed and step. So a
+    training that resumes from any saved step ends with the same weights, bit for bit.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Training:
                 f"{split.value} votes": splits[split].votes_sha256() for split in (Split.TRAIN, Split.VALID)
             }
 
-        # Whatever the first weights were, a state replaces them: the run that they came from may be gone by then.
+        # A saved state replaces the first weights. The run that they came from may be gone, so it is not opened.
         crowd = config.crowd_weight > 0
         if (folder / STATE).exists():
             network = build_network(config.model, crowd=crowd)
@@ -127,19 +127,19 @@ class Training:
         set_drop_path(self.network, config.drop_path)
         self._forward: nn.Module = wrap(self.network, world, self.device)
         if config.compile == "on":
-            # Deterministic: on a GPU the order of a sum would otherwise be the one that was fastest when it was tried.
+            # Without "deterministic", a GPU sums in the order that was fastest in a trial, which varies.
             for module in (self._forward, self.teacher):
-                if isinstance(module, nn.Module):  # and not a file, which is onnxruntime's
+                if isinstance(module, nn.Module):  # a FileTeacher is run by onnxruntime and cannot be compiled
                     module.compile(dynamic=False, options={"deterministic": True})
         self.step = 0
-        self.loss_sum = torch.zeros((), device=self.device)  # over the steps of this epoch
+        self.loss_sum = torch.zeros((), device=self.device)  # of this epoch's steps
         self.history: list[Epoch] = []
-        self.measured = False  # whether the final normalisation is the one that was measured anew
+        self.measured = False  # whether the final batch-norm statistics are the re-estimated ones
         self._saved_at = time.monotonic()
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches only: fixed shapes are faster, and the order changes every epoch."""
+        """The number of whole batches of an epoch. Fixed shapes are faster, and each epoch has another order."""
         return max(len(self.targets) // self.config.batch_size, 1)
 
     @property
@@ -147,11 +147,11 @@ class Training:
         return self.config.epochs * self.steps_per_epoch
 
     def run(self) -> Iterator[Step | Epoch]:
-        """Train to the end, reporting each step and each epoch.
+        """Train to the end, and yield a report of each step and each epoch.
 
-        Between two reports the caller may save the state and leave. At the end, which without any epoch is at once,
-        normalisation is measured on train images without augmentation, and after epochs kept where `valid` is better
-        for it. Raises GateError when the loss is not a number.
+        The caller may save the state and stop after any report. At the end, the batch-norm statistics are re-estimated
+        on train images without augmentation. The new statistics are kept if they lower the loss on `valid`, or if
+        there were no epochs. Raises GateError if the loss is not finite.
         """
         if not self.config.epochs:
             self.average, self.measured = self._measured_anew(), True
@@ -166,7 +166,7 @@ class Training:
             yield self._end_epoch(epoch)
 
     def _update(self, batch: Tensor, *, size: int) -> Tensor:
-        """Make one step on the images that `batch` names, and return its loss, the mean of all processes'."""
+        """Make one step on the images with the indices `batch`. Return the loss, averaged over all processes."""
         config = self.config
         chance = make_generator(config.seed, "augmentation", self.step, device=self.device)
         draws = Draws(chance, len(batch), own := self.world.share(len(batch)))
@@ -192,9 +192,9 @@ class Training:
         return self.world.mean(loss.detach())
 
     def _view(self, batch: Tensor, draws: Draws, *, size: int) -> tuple[Tensor, Tensor]:
-        """Return the pixels that are trained on, (N, 1, S, S) in 0..255, and their targets, (N, 7) or (N, 17).
+        """Return augmented pixels (N, 1, S, S) in 0..255 and their targets (N, 7) or (N, 17).
 
-        A teacher sees the whole image at full size; without one the pixels are sampled at `size` at once.
+        With a teacher, the pixels are the whole image at full size; without one, they are sampled at `size` at once.
         """
         config, images = self.config, self.images[batch]
         amounts = augmentation_of(config)
@@ -244,22 +244,22 @@ class Training:
         return ValidScores(loss, accuracy, None if crowd is None else crowd.scores.accuracy)
 
     def _order(self, epoch: int) -> list[Tensor]:
-        """Return the batches of an epoch, each a tensor of image indices."""
+        """Return the batches of an epoch as tensors of image indices."""
         chance = make_generator(self.config.seed, "order", epoch, device=torch.device("cpu"))
         order = torch.randperm(len(self.targets), generator=chance).to(self.device)
         return list(order.split(self.config.batch_size))[: self.steps_per_epoch]
 
     def _size(self, epoch: int) -> int:
-        """Return the side of the images in an epoch, in pixels."""
+        """Return the side of an epoch's images in pixels."""
         full = self.network.input_size
-        last = self.config.epochs - 1  # always at full size, which is what the network is used at
+        last = self.config.epochs - 1  # always at full size, the size at which the network is used
         if not self.config.grow or not self.network.any_size or epoch == last:
             return full
         share = next(share for until, share in GROWTH if epoch < until * self.config.epochs)
         return min(round(full * share / 2) * 2, full)
 
     def _learning_rate(self, step: int) -> float:
-        """Rise in a line to the peak, then fall to zero (Smith & Topin 2018, arXiv:1708.07120)."""
+        """Return a step's learning rate: linear warmup, then a fall to 0 (Smith & Topin 2018, arXiv:1708.07120)."""
         warmup = self.config.warmup * self.total_steps
         if step < warmup:
             return self.config.learning_rate * (step + 1) / (warmup + 1)
@@ -268,15 +268,15 @@ class Training:
         return self.config.learning_rate * left
 
     def leave_world(self) -> None:
-        """Let go of what talks to the other processes; after it no step can be made with them."""
+        """Release the wrapper for distributed training. No step with the other processes is possible afterwards."""
         self._forward = self.network
 
     def save_checkpoint(self, scores: Mapping[str, Any]) -> None:
-        """Write the final weights, which are the average ones."""
+        """Write the weight average as the checkpoint of the run."""
         save_checkpoint(self.folder / CHECKPOINT, self.average, self.config.model, {"valid": dict(scores)})
 
     def save_state(self) -> None:
-        """Write everything that `load_state` needs to go on from this step."""
+        """Write everything that `load_state` needs to resume from this step."""
         self._saved_at = time.monotonic()
         if not self.world.is_main:
             return
@@ -298,7 +298,7 @@ class Training:
         save_tensors(self.folder / STATE, {**tensors, "loss_sum": self.loss_sum}, document)
 
     def load_state(self) -> None:
-        """Go on from the state in the run folder. Raises ModelError when it is damaged or of another training."""
+        """Resume from the state in the run folder. Raises ModelError if it is damaged or of another training."""
         path = self.folder / STATE
         tensors, document = load_tensors(path)
         if "config" not in document:
@@ -309,13 +309,14 @@ class Training:
             raise ModelError(msg)
         began_with = TrainConfig.from_document(document["config"], source=printable(path))
         if dataclasses.replace(began_with, device=self.config.device, threads=self.config.threads) != self.config:
-            msg = f"{printable(self.folder)}: config.json is not what the run began with; put it back to resume"
+            msg = f"{printable(self.folder)}: config.json has changed since the run began; restore it to resume"
             raise ModelError(msg)
         if document["data_sha256"] != self.data_sha256:
-            msg = f"{printable(self.folder)} was trained on other data; resume it with the --data that it began with"
+            msg = f"{printable(self.folder)} was trained on other data; resume it with the original --data"
             raise ModelError(msg)
         if self.teacher and document["teacher_sha256"] != self.teacher.sha256:
-            msg = f"{printable(self.config.distill)} is no longer the teacher that {printable(self.folder)} began with"
+            teacher = printable(self.config.distill)
+            msg = f"the teacher {teacher} has changed since {printable(self.folder)} began; restore it to resume"
             raise ModelError(msg)
         try:
             self.network.load_state_dict(_below("network.", tensors))
@@ -325,17 +326,17 @@ class Training:
             raise ModelError(msg) from error
         if len(document["optimizers"]) != len(self.optimizers):
             count = len(document["optimizers"])
-            msg = f"{printable(path)} holds the state of {count} optimizers, and this run has {len(self.optimizers)}"
+            msg = f"{printable(path)} holds the state of {count} optimizers, but this run has {len(self.optimizers)}"
             raise ModelError(msg)
         for place, (optimizer, described) in enumerate(zip(self.optimizers, document["optimizers"], strict=True)):
             restore_optimizer(optimizer, _below(f"optimizer.{place}.", tensors), described, source=printable(path))
         if tensors["loss_sum"].shape != () or tensors["loss_sum"].dtype != torch.float32:
-            msg = "the sum of the losses is one number"
+            msg = "the sum of the losses is not one float32 number"
             raise TypeError(msg)
-        self.loss_sum = tensors["loss_sum"].to(self.device, copy=True)  # else the state's file would stay open
+        self.loss_sum = tensors["loss_sum"].to(self.device, copy=True)  # without a copy the file would stay open
         self._saved_at = time.monotonic()
         self.step, self.history = _reached(document)
-        self.measured = document.get("measured", False)  # not in the states of before
+        self.measured = document.get("measured", False)  # missing in states of older versions
         self._write_metrics()
 
     def _write_metrics(self) -> None:
@@ -346,17 +347,17 @@ class Training:
 
 
 def _reached(document: Mapping[str, Any]) -> tuple[int, list[Epoch]]:
-    """Return the step and the epochs of a state. Raises TypeError where they are none."""
+    """Return the step and the epochs of a state. Raises TypeError if they have other types."""
     step, history = document["step"], [Epoch(**epoch) for epoch in document["history"]]
     numbers = [value for epoch in history for value in vars(epoch).values() if value is not None]
     if type(step) is not int or not all(type(value) in {int, float} for value in numbers):
-        msg = "a step and numbers"
+        msg = "the step or the metrics are not numbers"
         raise TypeError(msg)
     return step, history
 
 
 def augmentation_of(config: TrainConfig) -> Augmentation:
-    """Return how far a training changes its images."""
+    """Return the augmentation of a configuration."""
     if not config.augment:
         return NO_AUGMENTATION
     amounts = Augmentation(
@@ -366,9 +367,9 @@ def augmentation_of(config: TrainConfig) -> Augmentation:
 
 
 def class_weights(targets: Tensor, power: float) -> Tensor | None:
-    """Return a weight for each column of targets (N, 7) or (N, 17): its inverse frequency to a power; None for 0.
+    """Return a weight for each class of targets (N, 7) or (N, 17): its inverse frequency to a power; None for power 0.
 
-    In each head the mean weight over the targets is 1, so that the learning rate means what it did.
+    In each head the mean weight over the targets is 1, so the learning rate needs no change.
     """
     if not power:
         return None
@@ -383,11 +384,11 @@ def class_weights(targets: Tensor, power: float) -> Tensor | None:
 def two_headed_loss(
     logits: Tensor, targets: Tensor, teacher: Tensor | None, config: TrainConfig, weights: Tensor | None = None
 ) -> Tensor:
-    """Return the mean loss of logits (N, 7) against targets (N, 7), or of both heads' (N, 17).
+    """Return the mean loss of logits (N, 7) against targets (N, 7), or of both heads with (N, 17).
 
-    The head of the labels is trained by cross-entropy with smoothed labels, the crowd's by cross-entropy with the
-    shares of the votes. teacher: its logits (N, 7) or (N, 17); a head that it has learns from it too. weights: of the
-    classes, as many as there are targets; what is learned from a teacher has none.
+    The labels head has a cross-entropy with smoothed labels, the crowd head one with the shares of the votes. teacher:
+    logits (N, 7) or (N, 17); each head that the teacher has also gets a distillation loss. weights: one for each class
+    of the targets; the distillation loss does not use them.
     """
     of_labels, of_crowd = (None, None) if weights is None else (weights[LABELS], weights[CROWD])
     labels = F.cross_entropy(
@@ -405,7 +406,7 @@ def two_headed_loss(
 
 
 def _targets(images: LabelledImages, *, crowd: bool) -> Float32Array:
-    """Return the labels as float32 (N, 7), or with the shares of the votes beside them (N, 17)."""
+    """Return one-hot labels as float32 (N, 7), or (N, 17) with the shares of the votes appended."""
     labels = np.eye(len(EMOTIONS), dtype=np.float32)[images.labels]
     if not crowd:
         return labels
@@ -414,7 +415,7 @@ def _targets(images: LabelledImages, *, crowd: bool) -> Float32Array:
 
 
 def update_average(average: Network, network: Network, *, decay: float) -> None:
-    """Move the exponential moving average of weights and batch statistics towards the network's."""
+    """Update the exponential moving average of weights and batch-norm statistics in place."""
     targets, sources = average.state_dict().values(), network.state_dict().values()
     pairs = [(target, source) for target, source in zip(targets, sources, strict=True)]
     floats = [pair for pair in pairs if pair[0].is_floating_point()]

@@ -1,4 +1,4 @@
-"""The optimizers: SGD with Nesterov momentum, and Muon for convolutions beside it."""
+"""The optimizers: SGD with Nesterov momentum, and optionally Muon for convolutions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from emotify.errors import ModelError
 from emotify.training.config import TrainConfig
 
-_RATE = 0.2  # of Muon, as a share of SGD's: its changes have the same size whatever the gradient's
+_RATE = 0.2  # Muon's learning rate as a share of SGD's; the size of Muon's updates does not depend on the gradient's
 _MOMENTUM = 0.95
-_STEPS = 5  # of the iteration that makes a matrix orthogonal
+_STEPS = 5  # iterations that make a matrix orthogonal
 
 
 def make_optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Return what updates the trainable parameters, each by one of them; biases and normalisation do not decay."""
+    """Return optimizers that together update each trainable parameter once, without decay of biases and batch norm."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    least = 4 if config.optimizer == "muon" else math.inf  # dimensions of what Muon updates
+    least = 4 if config.optimizer == "muon" else math.inf  # fewest dimensions of a parameter that Muon updates
     convolutions = [parameter for parameter in trained if parameter.ndim >= least]
     rest = [parameter for parameter in trained if parameter.ndim < least]
     groups = [
@@ -31,16 +31,16 @@ def make_optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim
     sgd = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True)
     if not convolutions:
         return [sgd]
-    # SGD's decay is carried on by its momentum; Muon's is not, so it is that much larger.
+    # SGD's momentum multiplies its weight decay by 1 / (1 - momentum). Muon's does not, so its decay is larger by that.
     decay = config.weight_decay / (_RATE * (1 - config.momentum))
     return [Muon(convolutions, lr=config.learning_rate, weight_decay=decay), sgd]
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return all that an optimizer's next step depends on: its tensors by name, and the rest as JSON has it.
+    """Return the whole state of an optimizer: its tensors by name, and a dict of all other values for JSON.
 
-    The tensors are named `PLACE.KEY`, the parameter's place among those that the optimizer updates and what the
-    optimizer calls it. Raises TypeError for what is neither a tensor nor JSON: such an optimizer cannot be resumed.
+    A tensor's name is `PLACE.KEY`: the index of the parameter in the optimizer, and the optimizer's key. Raises
+    TypeError for a value that is neither a tensor nor JSON: such an optimizer cannot be resumed.
     """
     held = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -56,46 +56,47 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], described: Mapping[str, Any], *, source: str
 ) -> None:
-    """Give an optimizer what `optimizer_state` returned.
+    """Load a state of `optimizer_state` into an optimizer.
 
-    Raises ModelError, which names the `source`, for the state of another optimizer or of other parameters.
+    source: the name of the file, for messages. Raises ModelError if the state is of another optimizer or of other
+    parameters.
     """
     kind = type(optimizer).__name__
     if described["kind"] != kind:
-        msg = f"{source} holds the state of the optimizer {described['kind']}, and this run has {kind}"
+        msg = f"{source} holds the state of the optimizer {described['kind']}, but this run has {kind}"
         raise ModelError(msg)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     states: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **described["values"]}.items():
         place, _, key = name.partition(".")
         if not place.isdecimal() or int(place) >= len(parameters):
-            msg = f"{source} holds the state of other parameters than this run's {kind} updates"
+            msg = f"{source} holds the state of other parameters than the {kind} of this run"
             raise ModelError(msg)
-        states.setdefault(int(place), {})[key] = _as_it_lay(value, parameters[int(place)])
+        states.setdefault(int(place), {})[key] = _copy_in_layout(value, parameters[int(place)])
     try:
         optimizer.load_state_dict({"state": states, "param_groups": described["groups"]})
     except (ValueError, KeyError) as error:
-        msg = f"{source} holds the state of other parameters than this run's {kind} updates"
+        msg = f"{source} holds the state of other parameters than the {kind} of this run"
         raise ModelError(msg) from error
 
 
-def _as_it_lay(value: Any, parameter: Tensor) -> Any:  # noqa: ANN401 - whatever an optimizer keeps
-    """Return a copy of what an optimizer keeps for a parameter; one of its shape lies in memory as the parameter does.
+def _copy_in_layout(value: Any, parameter: Tensor) -> Any:  # noqa: ANN401 - whatever an optimizer keeps
+    """Return a copy of an optimizer's value for a parameter.
 
-    A fused step reads both as they lie in memory.
+    A tensor of the parameter's shape gets its memory layout: a fused step needs both in the same layout.
     """
     if not isinstance(value, Tensor):
         return value
     if value.shape == parameter.shape:
         return torch.empty_like(parameter, requires_grad=False).copy_(value)
-    return value.clone()  # of the file, which may be replaced while it is in use
+    return value.clone()  # the file that the value maps may be replaced during the training
 
 
 class Muon(torch.optim.Optimizer):
-    """SGD with Nesterov momentum whose change of each convolution is made orthogonal.
+    """SGD with Nesterov momentum that makes the update of each convolution orthogonal.
 
-    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/: every direction of the matrix (outputs, inputs x
-    height x width) changes by as much, the rare ones too. `lr` is that of the SGD beside it.
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. All directions of the matrix (outputs, inputs x
+    height x width) change by the same amount, rare ones too. `lr` is the learning rate of the SGD used with it.
     """
 
     def __init__(self, convolutions: Iterable[Tensor], *, lr: float, weight_decay: float) -> None:
@@ -103,7 +104,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Update every convolution by its gradient."""
+        """Update every convolution from its gradient."""
         for group in self.param_groups:
             weights = group["params"]
             gradients = [weight.grad for weight in weights]
@@ -124,7 +125,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal_each(weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return each weight (R, ...), seen as a matrix (R, C), made `orthogonal`; a GPU does all of one shape at once."""
+    """Apply `orthogonal` to each weight (R, ...), flattened to (R, C). Weights of one shape are computed together."""
     places: dict[torch.Size, list[int]] = {}
     for place, weight in enumerate(weights):
         places.setdefault(weight.shape, []).append(place)
@@ -137,11 +138,11 @@ def orthogonal_each(weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Return matrices (N, R, C) with the directions of `matrices` and singular values near 1, about 0.7 to 1.2.
+    """Return matrices (N, R, C) with the singular vectors of `matrices` and singular values of about 0.7 to 1.2.
 
-    Newton and Schulz's iteration with the coefficients of the same page, float32. Each step multiplies the matrix X by
-    a polynomial of X X^T, which is small and square, and all of these commute: so only they are iterated, and their
-    product multiplies X once.
+    This is a Newton-Schulz iteration in float32 with the coefficients of the page that `Muon` cites. Each step
+    multiplies the matrix X by a polynomial of X X^T. These polynomials are small and square, and they commute. So only
+    they are iterated, and their product multiplies X once.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     wide = matrices.mT if tall else matrices

@@ -1,4 +1,4 @@
-"""What a configuration names, opened once: the teacher, and the weights to begin with."""
+"""Open the models that a configuration names: the teacher and the first weights."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ from emotify.training.teacher import Teacher, open_teacher
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a training needs besides its data."""
+    """The opened models of a training."""
 
     teacher: Teacher | None = None  # on the CPU
-    sources: tuple[Source, ...] = ()  # of the first weights; of several the mean is taken
-    published: bytes | None = None  # a file of weights that others have trained
+    sources: tuple[Source, ...] = ()  # models with the first weights; those of several are averaged
+    published: bytes | None = None  # the content of a file of published weights
 
 
 def prepare(config: TrainConfig, *, resuming: bool = False) -> Prepared:
-    """Open what a configuration names, before any data is read.
+    """Check a configuration and open the models that it names, before any data is read.
 
-    resuming: the first weights come from the state of the run, and are not looked for. Raises UsageError for options
-    that cannot be trained with, ModelError for a model that is not there or is damaged, UnavailableError for a device
-    or a package that is not there.
+    resuming: the run has a state with weights, so the first weights are not opened. Raises UsageError for invalid
+    options, ModelError for a missing or damaged model, UnavailableError for a missing device or package.
     """
     check_name(config.model)
     check_device(config)
     if config.optimizer == "muon" and not any(weight.ndim == 4 for weight in build_network(config.model).parameters()):
-        msg = f"--optimizer muon is for convolutions, and {config.model} has none; take --optimizer sgd"
+        msg = f"--optimizer muon needs convolutions, but {config.model} has none; take --optimizer sgd"
         raise UsageError(msg)
     teacher = None
     if config.distill:
@@ -43,7 +42,7 @@ def prepare(config: TrainConfig, *, resuming: bool = False) -> Prepared:
     if resuming:
         return Prepared(teacher)
     if config.pretrained and config.start_from:
-        msg = "--pretrained and --start-from both give the first weights; take one of them"
+        msg = "--pretrained and --start-from both set the first weights; use one of them"
         raise UsageError(msg)
     if config.pretrained:
         return Prepared(teacher, published=read_weights(config.model))

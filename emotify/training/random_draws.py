@@ -1,4 +1,4 @@
-"""Randomness by counter: every draw depends on seed, purpose and step alone, so a resumed run repeats it."""
+"""Counter-based randomness: a draw depends only on seed, purpose and step, so a resumed run repeats it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def make_generator(seed: int, purpose: str, step: int, *, device: torch.device) 
 class Draws:
     """Random numbers for the images of one batch, on the generator's device.
 
-    Several processes that share a batch each draw for all of it and keep what is theirs, images `own` of `total`, so
-    that an image meets the same chance however many there are.
+    Processes that share a batch draw numbers for all `total` images, and keep the slice `own`. So an image gets the
+    same numbers for any number of processes.
     """
 
     def __init__(self, generator: torch.Generator, total: int, own: slice = slice(None)) -> None:
         self._generator, self._total, self._own = generator, total, own
 
     def uniform(self, low: float, high: float, *, each: int = 0) -> Tensor:
-        """Return numbers in low..high: one an image, (N,), or `each` of them, (N, each)."""
+        """Return uniform numbers in low..high: one per image (N,), or `each` per image (N, each)."""
         shape = (self._total, each) if each else (self._total,)
         numbers = torch.rand(shape, generator=self._generator, device=self._generator.device)
         return numbers[self._own] * (high - low) + low
 
     def normal(self, each: int) -> Tensor:
-        """Return normal numbers of mean 0 and deviation 1, (N, each)."""
+        """Return standard normal numbers (N, each)."""
         shape = (self._total, each)
         return torch.randn(shape, generator=self._generator, device=self._generator.device)[self._own]

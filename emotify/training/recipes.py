@@ -1,4 +1,4 @@
-"""Settings that go together, by name."""
+"""Recipes: named sets of options for `emotify train`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ RECIPES: Mapping[Recipe, Mapping[str, Any]] = MappingProxyType(
     {
         # A first result in minutes on a CPU.
         "fast": {"augment": True, "strength": 0.5, "epochs": 12, "optimizer": "muon"},
-        # What two threads of a CPU reach in an hour.
+        # An hour on two CPU threads.
         "standard": {"augment": True, "strength": 0.75, "epochs": 76, "optimizer": "muon", "warmup": 0.1},
-        # Minutes on a GPU, hours without.
+        # Minutes on a GPU, hours on a CPU.
         "best": {
             "augment": True,
             "epochs": 60,
@@ -35,20 +35,20 @@ RECIPES: Mapping[Recipe, Mapping[str, Any]] = MappingProxyType(
 
 
 def recipe(name: Recipe | str) -> dict[str, Any]:
-    """Return the options of a recipe. Raises UsageError for a name that there is not."""
+    """Return the options of a recipe. Raises UsageError for an unknown name."""
     return dict(RECIPES[choose(Recipe, name, option="--recipe")])
 
 
 def distinguish(configs: Sequence[TrainConfig], data: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name each training by its model and by the options in which these trainings differ, as they are typed.
+    """Name each training by its model and by the options in which the trainings differ, as they are typed.
 
-    data: of each, `data` of its run.json. Neither the seed nor what only the machine decides is in a name, and no
-    option that is as it is by default: trainings that differ in these alone have the same name, and no others have.
+    data: the `data` of each run.json. A name leaves out the seed, the options of the machine, and options with their
+    default value. Trainings have the same name if and only if they differ at most in seed and machine.
     """
     names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in {"model", "seed", *MACHINE}]
     differing = [name for name in names if len({getattr(config, name) for config in configs}) > 1]
     digests = [str(sorted(one["sha256"].items())) for one in data]
-    given: dict[str, list[object]] = {}  # by name, the trainings that it would be right for, but for seed and machine
+    given: dict[str, list[object]] = {}  # name -> the distinct trainings of this name, without seed and machine
     spelled = []
     for config, one, digest in zip(configs, data, digests, strict=True):
         words = [

@@ -1,4 +1,4 @@
-"""The life of a run folder: opened, gone on with, finished."""
+"""Create, resume and finish run folders."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def new_run(
     world: World = ALONE,
     prepared: Prepared | None = None,
 ) -> Iterator[Training]:
-    """Make a run folder below `out` and give its training, not yet begun.
+    """Create a run folder below `out` and yield its training, before the first step.
 
-    prepared: what `prepare` has opened already. Of several processes rank 0 makes the folder, and the others train
-    with it.
-    Raises InputError when the data cannot be trained on, UnavailableError for a device that is not there, WriteError.
+    prepared: the result of `prepare`, if it was called before. With several processes only the main process creates
+    the folder. Raises InputError if the data cannot be used for training, UnavailableError if the device is missing,
+    WriteError if the folder cannot be written.
     """
     prepared = prepared or prepare(config)
     _check_share(config, world)
     _check_data(dataset, config)
     if not world.is_main:
         theirs: tuple[TrainConfig, Path] = world.from_leader(None)
-        with _recording_failure(theirs[0]):
+        with _explaining_errors(theirs[0]):
             yield Training(theirs[0], dataset.splits, theirs[1], world, prepared=prepared)
         return
     config = resolve(config, steps=config.epochs * (len(dataset.splits[Split.TRAIN]) // config.batch_size))
     folder = new_folder(out, f"{config.model}-s{config.seed}")
-    with locked(folder / ".lock"), _recording_failure(config):
+    with locked(folder / ".lock"), _explaining_errors(config):
         write_json(folder / "config.json", config.document())
         world.from_leader((config, folder))
         training = Training(config, dataset.splits, folder, world, prepared=prepared)
@@ -86,7 +86,7 @@ def new_run(
             **_published(config),
         )
         if config.pretrained:
-            training.save_state()  # resuming needs no package then
+            training.save_state()  # so that resuming does not need the package of the weights
         with _keeping_record(training):
             yield training
 
@@ -95,17 +95,17 @@ def new_run(
 def resumed_run(
     folder: Path, dataset: Dataset, *, device: str = "", threads: int = 0, world: World = ALONE
 ) -> Iterator[Training]:
-    """Give the training of an unfinished run, where its last state left it.
+    """Yield the training of an unfinished run, at its last saved state.
 
-    device, threads: instead of the run's own. Raises ModelError when the folder, its state or the data do not fit,
-    WriteError when another process trains it.
+    device, threads: replace the options of the run. Raises ModelError if folder, state or data do not fit, WriteError
+    if another process trains this run.
     """
     check_resumable(folder)
     config = _config_for(folder, device=device, threads=threads)
     _check_share(config, world)
     _check_data(dataset, config)
-    with locked(folder / ".lock") if world.is_main else contextlib.nullcontext(), _recording_failure(config):
-        check_resumable(folder)  # once more: another process may have finished it in between
+    with locked(folder / ".lock") if world.is_main else contextlib.nullcontext(), _explaining_errors(config):
+        check_resumable(folder)  # again, as another process may have finished the run in the meantime
         if world.is_main:
             remove_strays(folder)
         prepared = prepare(config, resuming=(folder / STATE).exists())
@@ -113,7 +113,7 @@ def resumed_run(
         if (folder / STATE).exists():
             _load_state(training)
         elif read_whole_run(folder).record["data"]["sha256"] != training.data_sha256:
-            msg = f"{printable(folder)} was begun on other data; resume it with the --data that it began with"
+            msg = f"{printable(folder)} began on other data; resume it with the original --data"
             raise ModelError(msg)
         if not world.is_main:
             yield training
@@ -127,17 +127,20 @@ def resumed_run(
 
 
 def changes_since(folder: Path, *, device: str = "", threads: int = 0, world: World = ALONE) -> list[str]:
-    """Return what is not as it was when the run in `folder` was last trained: it does not go on bit for bit."""
+    """Return one text for each change of the machine or the packages since `folder` was last trained.
+
+    With any change, the weights of the resumed run may differ from those of an uninterrupted run.
+    """
     record = read_whole_run(folder).record
     now = _machine(_config_for(folder, device=device, threads=threads), world)
-    computing = ("torch", "onnxruntime")  # what computes the weights, of what has a version
+    computing = ("torch", "onnxruntime")  # of all versions, only these affect the weights
     before = {**record, **_only(computing, record["versions"]), "processes": record.get("processes", 1)}
     now |= _only(computing, now.pop("versions"))
     return [f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value]
 
 
 def check_resumable(folder: Path) -> None:
-    """Raise ModelError when `folder` is no run, UsageError when there is nothing left to train in it."""
+    """Raise ModelError if `folder` is not a run, UsageError if the run has finished."""
     if read_whole_run(folder).finished:
         score = shlex.join(["emotify", "evaluate", printable(folder)])
         msg = f"{printable(folder)} has finished; score it with: {score}"
@@ -145,7 +148,7 @@ def check_resumable(folder: Path) -> None:
 
 
 def finish_run(training: Training) -> Scores:
-    """Write the final weights and return their scores on `valid`. The run can be resumed until `close_run`."""
+    """Write the checkpoint and return its scores on `valid`. The run can be resumed until `close_run`."""
     training.save_state()
     answers = predict_answers(training.average, training.valid.images, device=training.device)
     scores = score(answers.labels, training.valid.labels)
@@ -155,7 +158,7 @@ def finish_run(training: Training) -> Scores:
 
 
 def close_run(folder: Path, scores: Scores) -> None:
-    """Declare a run finished, and remove what only resuming it needs."""
+    """Mark a run as finished, and delete the state, which only resuming needs."""
     update_record(folder, status="finished", valid=scores.document())
     for name in (STATE, Path(STATE).with_suffix(".json").name):
         with explain_write_errors(folder / name):
@@ -172,14 +175,14 @@ def _load_state(training: Training) -> None:
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         path = printable(training.folder / STATE)
-        msg = f"{path} is not a state of this version; delete it, and --resume trains from the first step"
+        msg = f"{path} does not fit this version of emotify; delete it, and --resume trains from the first step"
         raise ModelError(msg) from error
 
 
 def _config_for(folder: Path, *, device: str, threads: int) -> TrainConfig:
-    """Return the options of the run in `folder`, with the device and the threads that it goes on with.
+    """Return the options of the run in `folder`, with `device` and `threads` in place of its own unless "" or 0.
 
-    Raises UnavailableError when the device is not there, or the run is compiled and that cannot be done here.
+    Raises UnavailableError if the device is missing, or if --compile on cannot compile here.
     """
     config = read_config(folder / "config.json")
     config = replace(config, device=device or config.device, threads=threads or config.threads)
@@ -188,7 +191,7 @@ def _config_for(folder: Path, *, device: str, threads: int) -> TrainConfig:
 
 
 def _without_folders(word: str) -> str:
-    """Return a word of a command line with only the last parts of absolute paths, also after `--name=` or a comma."""
+    """Return a word of a command line with absolute paths cut to their last part, also after `--name=` or a comma."""
     name, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
     paths = re.split(r",(?=/|\w:)", value)
     return f"{name}{equals}" + ",".join(PurePath(path).name if PurePath(path).is_absolute() else path for path in paths)
@@ -211,7 +214,7 @@ def _machine(config: TrainConfig, world: World) -> dict[str, Any]:
 
 
 def _published(config: TrainConfig) -> dict[str, Any]:
-    """Return where the first weights came from, for the record of the run."""
+    """Return the source of published weights for run.json."""
     if not config.pretrained:
         return {}
     published = PUBLISHED[config.model]
@@ -230,15 +233,15 @@ def _only(names: Sequence[str], versions: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _recording_failure(config: TrainConfig) -> Iterator[None]:
-    """Tell that memory was too small, or that torch.compile did not work here, as what can be mended."""
+def _explaining_errors(config: TrainConfig) -> Iterator[None]:
+    """Raise UnavailableError if torch ran out of memory in the block, or if torch.compile failed."""
     try:
         yield
     except RuntimeError as error:
         if config.compile == "on" and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             msg = (
-                f"--compile on: torch.compile failed here ({type(error).__name__}); it needs room in the folder for "
-                "temporary files (TMPDIR) and a working C++ compiler; else train with --compile off"
+                f"--compile on: torch.compile failed ({type(error).__name__}); it needs free space in the folder for "
+                "temporary files (TMPDIR) and a C++ compiler that works; or train with --compile off"
             )
             raise UnavailableError(msg) from error
         if not is_out_of_memory(error):
@@ -249,19 +252,19 @@ def _recording_failure(config: TrainConfig) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _keeping_record(training: Training) -> Iterator[None]:
-    """Keep run.json true, however the block ends: time and speed, and the status when the run is not finished."""
+    """Write time and speed to run.json when the block ends, and the status if the run has not finished."""
     begun, first, before = time.monotonic(), training.step, read_whole_run(training.folder).record["wall_seconds"]
     failed = False
     try:
         yield
-    except Exception:  # whatever it was: it is raised again, and the record says that the run failed
+    except Exception:  # any error: the record gets the status "failed", and the error is raised again
         failed = True
         raise
     finally:
         seconds = time.monotonic() - begun
         images = (training.step - first) * training.config.batch_size
         speed = {"wall_seconds": round(before + seconds, 1), "images_per_second": round(images / seconds, 1)}
-        with contextlib.suppress(WriteError):  # what went wrong first is what is told
+        with contextlib.suppress(WriteError):  # it must not hide an earlier error
             if not read_whole_run(training.folder).finished:
                 update_record(training.folder, status="failed" if failed else "interrupted")
             update_record(training.folder, **speed)
@@ -269,7 +272,8 @@ def _keeping_record(training: Training) -> Iterator[None]:
 
 def _check_share(config: TrainConfig, world: World) -> None:
     if config.batch_size % world.size:
-        msg = f"--batch-size {config.batch_size} cannot be shared by {world.size} processes; take a multiple of it"
+        count = world.size
+        msg = f"--batch-size {config.batch_size} cannot be shared by {count} processes; take a multiple of {count}"
         raise UsageError(msg)
 
 
@@ -279,12 +283,12 @@ def _check_data(dataset: Dataset, config: TrainConfig) -> None:
             msg = f"{printable(dataset.source)} has no images of the {split} split; training needs train and valid"
             raise InputError(msg)
         if config.crowd_weight and dataset.splits[split].votes is None:
-            msg = f"--crowd-weight {config.crowd_weight:g} needs the votes of FER+; name fer2013new.csv with --ferplus"
+            msg = f"--crowd-weight {config.crowd_weight:g} needs the votes of FER+; add --ferplus fer2013new.csv"
             raise InputError(msg)
     train = dataset.splits[Split.TRAIN]
     if np.count_nonzero(train.counts()) < 2:
-        msg = f"{printable(dataset.source)} has one class only in train; a classifier needs two"
+        msg = f"{printable(dataset.source)} has fewer than two classes in train; give data with two or more"
         raise InputError(msg)
     if config.batch_size > len(train):
-        msg = f"--batch-size {config.batch_size} is more than the {len(train)} images of train; lower it"
+        msg = f"--batch-size {config.batch_size} exceeds the {len(train)} images of train; lower it"
         raise UsageError(msg)

@@ -1,4 +1,4 @@
-"""A run, an ensemble or an exported file to learn from."""
+"""Teachers for distillation: a run, an ensemble or an exported file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from emotify.training.classifier import NetworkClassifier, open_run
 
 
 class NetworkTeacher(nn.Module):
-    """Finished networks on the device that trains, pooled as their ensemble pools them, but for its temperature."""
+    """Finished networks on the device of the training, pooled as their ensemble pools them, without its temperature."""
 
     weights: Tensor
 
@@ -37,7 +37,7 @@ class NetworkTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Return log-probabilities of images (N, 1, S, S) in 0..255, not normalised: (N, 7), of both heads (N, 17)."""
+        """Return unnormalised log-probabilities (N, 7), with both heads (N, 17), of images (N, 1, S, S) in 0..255."""
         answers = [member(images).float() for member in self.members]
         heads = (LABELS, CROWD) if all(answer.shape[1] > LABELS.stop for answer in answers) else (LABELS,)
         pooled = [
@@ -48,9 +48,9 @@ class NetworkTeacher(nn.Module):
 
 
 class FileTeacher:
-    """The labels' head of an exported .onnx file, but for its temperature; onnxruntime runs it on the CPU in any case.
+    """The labels head of an exported .onnx file, without its temperature. onnxruntime always runs it on the CPU.
 
-    threads: of the CPU; 0: as many as this process may use.
+    threads: CPU threads; 0 uses all that this process may use.
     """
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
@@ -59,7 +59,7 @@ class FileTeacher:
         self.sha256 = file_sha256(path)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the labels' log-probabilities (N, 7) of images (N, 1, 48, 48) in 0..255, rounded; not normalised."""
+        """Return unnormalised log-probabilities (N, 7) of images (N, 1, 48, 48) in 0..255, which are rounded."""
         pixels = images.round().clamp(0, 255).to("cpu", torch.uint8).contiguous()
         answers = torch.from_numpy(self._session.answers(pixels.numpy()).labels)
         return answers.to(images.device).clamp_min(1e-12).log() * self._temperature
@@ -69,14 +69,14 @@ Teacher: TypeAlias = NetworkTeacher | FileTeacher
 
 
 def runtime_version() -> str:
-    """Return the version of what runs a file."""
+    """Return the version of onnxruntime."""
     return str(import_onnxruntime().__version__)
 
 
 def open_teacher(given: str | Path, *, device: torch.device, threads: int = 0) -> Teacher:
-    """Open the run, the ensemble or the .onnx file that is named, or the model inside the package.
+    """Open a run, an ensemble, an .onnx file or a built-in model as a teacher.
 
-    Raises ModelError when it is none of these, or not finished.
+    Raises ModelError if it is none of these, or an unfinished run.
     """
     model = resolve(given)
     path = model.path
@@ -91,10 +91,10 @@ def open_teacher(given: str | Path, *, device: torch.device, threads: int = 0) -
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
-    """Return the mean KL divergence of the student from the teacher, both at `temperature`, times its square.
+    """Return the mean KL divergence from teacher to student, both at `temperature`, times temperature squared.
 
-    logits and teacher: (N, 7), the teacher's up to a constant a row. Hinton et al. 2015, arXiv:1503.02531; that both
-    see the same view: Beyer et al. 2022, arXiv:2106.05237.
+    logits and teacher: (N, 7); a constant added to a row of the teacher changes nothing. Hinton et al. 2015,
+    arXiv:1503.02531. Teacher and student see the same augmented images: Beyer et al. 2022, arXiv:2106.05237.
     """
     student, target = (logits / temperature).log_softmax(1), (teacher / temperature).log_softmax(1)
     return F.kl_div(student, target, log_target=True, reduction="batchmean") * temperature**2

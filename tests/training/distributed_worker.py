@@ -1,4 +1,4 @@
-"""emotify with one more network, `linear`, that has neither batch normalisation nor dropout; for torchrun."""
+"""Run emotify under torchrun with one more network, `linear`, without batch norm and dropout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emotify.networks.network import Network
 
 
 class Linear(Network):
-    """Pixels to logits in one step."""
+    """One linear layer from pixels to logits."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Trains a toy network in children that die, fail or are interrupted at a moment they are told.
+"""Train a toy network in child processes that are killed, fail or are interrupted at a chosen moment.
 
-torch is imported once: a request (a line of JSON on stdin) forks a child, and how it ended is a line on stdout. Python
-and torch run one thread, so forking is safe. A moment is a step, or the instant before a file is made, written, half
-written, synced, moved into its place or removed, or a folder made or synced; after one is before the next.
+torch is imported once. Each request, one line of JSON on stdin, forks a child; its result is one line on stdout. Python
+and torch run one thread, so forking is safe. A moment is a step, or the instant before a call that changes files: open,
+write, the second half of a write, fsync, replace, unlink, mkdir.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONFIG = TrainConfig(model="toy", augment=True, epochs=3, batch_size=7, device="
 
 
 class Toy(Network):
-    """Convolutions, batch statistics and dropout in a thousand weights."""
+    """A network with convolutions, batch norm and dropout, and about a thousand weights."""
 
     any_size = True
 
@@ -55,7 +55,7 @@ class Toy(Network):
 
 
 class Moments:
-    """Counts the moments of this process, and does at some of them what the request says."""
+    """Count the moments of this process, and at some of them do what the request says."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         self._request = request
@@ -67,7 +67,7 @@ class Moments:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def call(self, what: str, path: object, *, needs_space: bool = False) -> None:
-        """Die, be interrupted, or fail as a broken (once) or a full (from then on) disk does."""
+        """Record a moment. Die, be interrupted, or fail: once like a broken disk, or from then on like a full disk."""
         request, name = self._request, Path(str(path)).name
         if request["folder"] not in str(path):
             return  # torch's own files
@@ -83,7 +83,7 @@ class Moments:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
 
     def watch(self) -> None:
-        """Be told of every call that changes files. Nothing is really synced: only a power cut would tell."""
+        """Replace the calls that change files, so that each is a moment. fsync does nothing: no test cuts the power."""
         paths: dict[int, Any] = {}
         real_open, real_fdopen, real_replace, real_unlink = os.open, os.fdopen, os.replace, os.unlink
         real_mkdir, folder = os.mkdir, self._request["folder"]
@@ -122,7 +122,7 @@ class Moments:
 
 
 class WatchedFile(io.FileIO):
-    """A file whose every write is made in two halves."""
+    """A file that makes each write in two halves."""
 
     moments: Moments
     path: object
@@ -137,9 +137,9 @@ class WatchedFile(io.FileIO):
 
 
 def train(request: dict[str, Any], dataset: Dataset, moments: Moments) -> None:
-    """Train in a new run below the request's `folder`, or go on with the run that `folder` is.
+    """Train in a new run below the request's `folder`, or resume the run that `folder` is.
 
-    The last state is kept as last.safetensors beside the run: weights, average, momentum and history.
+    The last state (weights, average, momentum, history) is kept as last.safetensors beside the run.
     """
     folder = Path(request["folder"])
     config = dataclasses.replace(CONFIG, seed=request.get("seed", 0))
@@ -159,7 +159,7 @@ def train(request: dict[str, Any], dataset: Dataset, moments: Moments) -> None:
 
 
 def command(request: dict[str, Any]) -> None:
-    """Run a command line; what it says goes to talk.txt in the request's `folder`."""
+    """Run a command line; its output goes to talk.txt in the request's `folder`."""
     talk = os.open("talk.txt", os.O_WRONLY | os.O_CREAT, 0o666)
     os.dup2(talk, sys.stdout.fileno())
     os.dup2(talk, sys.stderr.fileno())
@@ -171,7 +171,7 @@ def command(request: dict[str, Any]) -> None:
 
 
 def answer(request: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """Do as the request says, and return how it ended."""
+    """Do what the request says, and return a report of how it ended."""
     moments = Moments(request)
     report: dict[str, Any] = {"moments": moments.names, "exit_code": 0}
     os.chdir(request["folder"])
@@ -192,7 +192,7 @@ def answer(request: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
 
 
 def in_child(request: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """Answer in a fork; one that is killed has only the number of the signal to tell."""
+    """Answer a request in a forked child; for a killed child, report only the signal."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

@@ -1,4 +1,4 @@
-"""A training from its first step to its end, or to a stop."""
+"""Short trainings for tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from emotify.training.run_folder import close_run, finish_run, new_run
 
 
 def train(config, dataset, out, *, stop_at=None):
-    """Train in a new folder, to the end or until the state is saved at step `stop_at`; return the folder."""
+    """Train in a new folder to the end, or save the state at step `stop_at` and stop. Return the run's folder."""
     with new_run(config, dataset, out=out) as training:
         for event in training.run():
             if isinstance(event, Step) and event.number == stop_at:

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: what it keeps, what it changes, and that chance alone decides."""
+"""Augmentation of whole batches."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def only(**changes) -> Augmentation:
     return dataclasses.replace(NO_AUGMENTATION, **changes)
 
 
-def test_nothing_asked_nothing_changed():
+def test_no_augmentation_changes_nothing():
     assert torch.allclose(vary(NO_AUGMENTATION), IMAGES.float(), atol=0.1)
 
 
 def test_a_smaller_field_is_the_centre():
-    """What the network would crop is what is sampled."""
+    """A smaller field samples the pixels that the network would crop."""
     assert torch.allclose(vary(NO_AUGMENTATION, field=44, size=44), IMAGES[..., 2:-2, 2:-2].float(), atol=0.1)
 
 
@@ -39,7 +39,7 @@ def test_flip_mirrors_about_half():
     assert 16 < int(flipped.sum()) < 48
 
 
-def test_shift_moves_by_whole_or_part_pixels_at_most_so_far():
+def test_shift_is_at_most_the_given_pixels():
     """A single bright column ends at most `shift` pixels away."""
     column = torch.zeros(32, 1, 48, 48, dtype=torch.uint8)
     column[..., 24] = 255
@@ -59,7 +59,7 @@ def test_erasing_touches_one_square_of_about_half_of_the_images():
     assert int(columns.max()) <= 17
 
 
-def test_light_stays_in_range():
+def test_changed_light_stays_in_the_pixel_range():
     varied = vary(only(brightness=200.0, contrast=0.9, gamma=3.0))
     assert float(varied.min()) >= 0
     assert float(varied.max()) <= 255
@@ -67,8 +67,8 @@ def test_light_stays_in_range():
 
 
 @pytest.mark.parametrize("size", [32, 44, 48])
-def test_all_of_it_together(size):
-    """Shape, type and range hold, the same seed repeats, another does not."""
+def test_all_augmentation_together_repeats_with_its_seed(size):
+    """Shape, dtype and range hold; the same seed gives the same images, another seed others."""
     first = vary(Augmentation(), size=size, field=44)
     assert first.shape == (64, 1, size, size)
     assert first.dtype == torch.float32
@@ -77,8 +77,8 @@ def test_all_of_it_together(size):
     assert not torch.equal(first, vary(Augmentation(), seed=1, size=size, field=44))
 
 
-def test_processes_share_a_batch_as_one_would_have_it():
-    """Two halves of a batch, each drawn for all and kept for itself, are the batch."""
+def test_processes_that_share_a_batch_augment_it_as_one():
+    """Two processes draw for the whole batch, keep their halves, and together get the batch of one process."""
     whole = vary(Augmentation())
     halves = [
         augment(IMAGES[own], Draws(torch.Generator().manual_seed(0), 64, own), Augmentation(), field=48, size=48)
@@ -87,15 +87,15 @@ def test_processes_share_a_batch_as_one_would_have_it():
     assert torch.equal(torch.cat(halves), whole)
 
 
-def test_strength_scales_every_amount():
+def test_strength_scales_the_amounts():
     assert Augmentation().at(1.0) == Augmentation()
     assert Augmentation().at(0.0) == dataclasses.replace(NO_AUGMENTATION, flip=0.5)
     assert Augmentation().at(0.5).rotation == 7.5
     assert Augmentation().at(3.0).erase == 1.0
 
 
-def test_mixing_blends_half_of_a_batch_and_its_targets():
-    """The share that a pixel has of another image is the share that the target has of its class."""
+def test_mixup_blends_half_of_a_batch_and_its_targets():
+    """The share of another image in the pixels equals the share of its class in the target."""
     pixels = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
     targets = torch.eye(8)
     mixed, shares = mix(pixels, targets, Draws(torch.Generator().manual_seed(0), 8), most=0.4)
@@ -106,7 +106,7 @@ def test_mixing_blends_half_of_a_batch_and_its_targets():
     assert bool(((own >= 0.6) & (own < 1)).all())
 
 
-def test_shrinking_keeps_what_is_even_and_leaves_the_full_size_alone():
+def test_shrinking_keeps_even_images_and_the_full_size():
     assert torch.allclose(shrink(torch.full((2, 1, 44, 44), 7.0), 32), torch.full((2, 1, 32, 32), 7.0))
     images = torch.rand(2, 1, 44, 44)
     assert shrink(images, 44) is images

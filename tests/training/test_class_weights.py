@@ -1,4 +1,4 @@
-"""Weights of the classes: rare expressions count more where they are asked to."""
+"""Class weights: rare expressions count more with --class-weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def one_hot(*counts: int) -> torch.Tensor:
 
 
 def test_weights_are_inverse_frequencies_to_a_power():
-    """At 1 every class has the same part of the loss; the mean weight of the images is 1; 0 changes nothing."""
+    """With power 1 all classes have the same share of the loss; with 0 there are no weights; the mean weight is 1."""
     targets = one_hot(40, 10, 10, 10, 10, 10, 10)
     assert class_weights(targets, 0.0) is None
     even = class_weights(targets, 1.0)
@@ -37,7 +37,7 @@ def test_weights_are_inverse_frequencies_to_a_power():
 
 
 def test_each_head_has_its_own_weights():
-    """Votes by their shares; what nobody voted for has none."""
+    """Votes are weighted by their shares; a class without votes has weight 0."""
     shares = torch.tensor([[0.8, 0.2, *[0.0] * 8], [0.6, 0.4, *[0.0] * 8]]).repeat(7, 1)
     found = class_weights(torch.cat([one_hot(2, 2, 2, 2, 2, 2, 2), shares], dim=1), 1.0)
     assert found is not None
@@ -46,7 +46,7 @@ def test_each_head_has_its_own_weights():
 
 
 def test_the_loss_is_the_weighted_mean():
-    """Of each head, checked by hand."""
+    """The loss of both heads equals a computation by hand."""
     torch.manual_seed(0)
     logits, targets = torch.randn(5, 17), torch.rand(5, 17)
     weights = torch.arange(1.0, 18.0)
@@ -60,7 +60,7 @@ def test_the_loss_is_the_weighted_mean():
 
 
 def test_rare_classes_are_named_more_often(faces, tmp_path):
-    """A training with one eighth of the images of disgust names it for more of valid with weights than without."""
+    """With few images of disgust, class weights let the network name disgust more often on valid."""
     images = faces[Split.TRAIN]
     rare = EMOTIONS.index("disgust")
     kept = (images.labels != rare) | (np.cumsum(images.labels == rare) <= 5)

@@ -1,4 +1,4 @@
-"""The crowd's head: what it is trained on, what it starts from, and that resuming stays exact with it."""
+"""The crowd head: its targets, its first weights, and exact resuming."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = [next(c for c, name in enumerate(VOTES) if emotion_index(name) == inde
 
 
 def with_votes(images):
-    """Seven people say what the label says, two neutral, one contempt."""
+    """Return images with votes: seven for the label, two for neutral, one for contempt."""
     votes = np.zeros((len(images), len(VOTES)), np.uint8)
     votes[:, VOTES.index("contempt")] = 1
     votes[:, VOTES.index("neutral")] = 2
@@ -50,7 +50,7 @@ def finished(dataset, tmp_path_factory):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_can_have_a_crowd_head(name):
-    """Ten logits more, and the labels' head answers as before."""
+    """The crowd head adds ten logits and does not change the labels head."""
     torch.manual_seed(0)
     network = build_network(name).eval()
     images = torch.randint(0, 256, (2, 1, 48, 48), dtype=torch.uint8)
@@ -63,8 +63,8 @@ def test_every_network_can_have_a_crowd_head(name):
     assert torch.allclose(network(images), before, atol=1e-5)
 
 
-def test_a_run_with_votes_answers_both_questions(finished, dataset):
-    """Labels and crowd differ where their targets do, the prior is kept, and every epoch scores both heads."""
+def test_a_run_with_votes_trains_both_heads(finished, dataset):
+    """The heads differ where their targets differ, the prior is saved, and every epoch scores both heads."""
     valid = dataset.splits[Split.VALID]
     answers = open_run(finished, device="cpu").answers(valid.images)
     assert answers.crowd is not None
@@ -83,7 +83,7 @@ def test_a_run_with_votes_answers_both_questions(finished, dataset):
 
 
 def test_targets_have_the_expressions_in_the_order_of_emotions():
-    """The shares are of all ten votes; contempt, unknown and not-a-face come last."""
+    """Shares cover all ten kinds of votes, with contempt, unknown and not-a-face last."""
     #                 neutral happy surprise sad anger disgust fear contempt unknown NF
     votes = np.array([[1, 2, 0, 0, 4, 0, 0, 1, 1, 1], [0] * 10], np.uint8)
     shares = vote_shares(votes)
@@ -92,7 +92,7 @@ def test_targets_have_the_expressions_in_the_order_of_emotions():
 
 
 def test_the_loss_weighs_both_heads():
-    """Cross-entropy to labels and to votes; at weight 0 and 1 one of them alone."""
+    """The loss is the weighted mean of the cross-entropies to labels and to votes."""
     torch.manual_seed(0)
     logits, targets = torch.randn(5, 17), torch.rand(5, 17)
     labels, crowd = F.cross_entropy(logits[:, :7], targets[:, :7]), F.cross_entropy(logits[:, 7:], targets[:, 7:])
@@ -105,7 +105,7 @@ def test_the_loss_weighs_both_heads():
 
 
 def test_resuming_a_run_with_votes_is_exact(dataset, tmp_path):
-    """Stopped in the middle of an epoch and resumed, it has the weights of a run that was not; other votes do not."""
+    """After a stop within an epoch, the final weights are those of an uninterrupted run. Other votes are refused."""
     whole = train(CONFIG, dataset, tmp_path / "whole")
     stopped = train(CONFIG, dataset, tmp_path / "stopped", stop_at=3)
     changed = {split: dataclasses.replace(images, votes=images.votes[::-1]) for split, images in dataset.splits.items()}
@@ -119,7 +119,7 @@ def test_resuming_a_run_with_votes_is_exact(dataset, tmp_path):
     assert (whole / name).read_bytes() == (stopped / name).read_bytes()
 
 
-def test_votes_that_are_missing_are_told(few, tmp_path):
+def test_missing_votes_are_an_error(few, tmp_path):
     with (
         pytest.raises(InputError, match="--ferplus"),
         new_run(CONFIG, Dataset("few", few.splits), out=tmp_path),
@@ -128,7 +128,7 @@ def test_votes_that_are_missing_are_told(few, tmp_path):
 
 
 def test_a_run_without_votes_can_start_one_with_them(few, dataset, tmp_path):
-    """The weights are taken, and the head that is missing is fresh; the other way round it is dropped."""
+    """The weights are taken and the missing head is initialised; in the other direction the crowd head is dropped."""
     alone = train(dataclasses.replace(CONFIG, crowd_weight=0.0), Dataset("few", few.splits), tmp_path)
     both = train(dataclasses.replace(CONFIG, start_from=str(alone), epochs=0), dataset, tmp_path)
     images = dataset.splits[Split.VALID].images
@@ -141,7 +141,7 @@ def test_a_run_without_votes_can_start_one_with_them(few, dataset, tmp_path):
 
 
 def test_a_teacher_with_both_heads_teaches_both(finished, dataset):
-    """Its answers have the columns of both heads, and the loss is least for a student that answers the same."""
+    """The teacher's logits have the columns of both heads; a student with the same logits has the smallest loss."""
     teacher = open_teacher(finished, device=torch.device("cpu"))
     images = torch.from_numpy(dataset.splits[Split.VALID].images[:8])
     answers = teacher(images)

@@ -1,4 +1,4 @@
-"""Resolution, blur and JPEG in augmentation: what they do to a face is what they do to a picture's file."""
+"""Low resolution, blur and JPEG in augmentation do to a face what files do to pictures."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def pixels(faces) -> torch.Tensor:
 
 @pytest.mark.parametrize("degrade", KINDS)
 @pytest.mark.parametrize("size", [32, 44, 48])
-def test_a_share_of_the_images_is_changed_and_no_other(pixels, degrade, size):
-    """At a share of 0 none is, at 0.5 about half; values stay pixels, and the same seed changes the same."""
+def test_the_given_share_of_images_is_degraded(pixels, degrade, size):
+    """A share of 0 changes no image, 0.5 about half; values stay pixels, and a seed repeats its result."""
     images = pixels[..., :size, :size].contiguous()
     assert torch.allclose(degrade(images, draws(64), share=0.0), images, atol=0.01)
     changed = degrade(images, draws(64), share=0.5)
@@ -42,14 +42,14 @@ def test_a_share_of_the_images_is_changed_and_no_other(pixels, degrade, size):
 
 
 @pytest.mark.parametrize("degrade", KINDS)
-def test_one_grey_stays_that_grey(degrade):
+def test_an_even_grey_image_stays_unchanged(degrade):
     grey = torch.full((8, 1, 48, 48), 90.0)
     assert torch.allclose(degrade(grey, draws(8), share=1.0), grey, atol=2.5)  # JPEG rounds the mean, too
 
 
 @pytest.mark.parametrize("quality", [20, 50, 85])
-def test_compression_is_that_of_jpeg_files(pixels, quality, monkeypatch):
-    """Pillow writes and reads the same faces at that quality: the pixels agree but for rounding."""
+def test_compression_equals_jpeg_files(pixels, quality, monkeypatch):
+    """The pixels equal those of a JPEG file that Pillow writes and reads, up to rounding."""
     monkeypatch.setattr(degradation, "QUALITIES", (float(quality), float(quality)))
     ours = compress(pixels, draws(64), share=1.0).round()
     for face, mine in zip(pixels[:16], ours, strict=False):
@@ -61,8 +61,8 @@ def test_compression_is_that_of_jpeg_files(pixels, quality, monkeypatch):
         assert np.abs(mine[0].numpy() - theirs).mean() < 0.25 * change
 
 
-def test_low_resolution_takes_what_is_fine_and_leaves_what_is_coarse():
-    """Stripes a pixel wide turn grey; a half dark, half bright face stays so."""
+def test_low_resolution_removes_fine_stripes_and_keeps_coarse_ones():
+    """Stripes of one pixel become grey; an image with a dark and a bright half keeps them."""
     fine = torch.zeros(32, 1, 48, 48)
     fine[..., ::2] = 255
     coarse = torch.zeros(32, 1, 48, 48)

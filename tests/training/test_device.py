@@ -1,4 +1,4 @@
-"""What a training gets when it is left to choose, and what is said when that changed."""
+"""The choice of device, precision, layout and threads, and the warning when they change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emotify.training.run_folder import changes_since, new_run, resumed_run
 CONFIG = TrainConfig(model="fnn", epochs=1, batch_size=16, device="cpu", threads=1)
 
 
-def test_nothing_is_left_open():
+def test_resolve_leaves_nothing_open():
     config = resolve(CONFIG)
     assert config.precision in ("fp32", "bf16")
     assert (config.layout, config.compile, config.threads) == ("channels_last", "off", 1)
@@ -36,7 +36,7 @@ def test_only_a_long_training_on_a_gpu_is_compiled(steps, can, chosen, monkeypat
 
 
 def test_a_gpu_that_torch_has_no_kernels_for_is_not_taken(monkeypatch):
-    """Exit 8 where it is asked for."""
+    """With auto the CPU is used; with --device cuda it is exit 8."""
 
     def no_kernel(*_, **__):
         raise RuntimeError("no kernel image is available for execution on the device")
@@ -51,32 +51,32 @@ def test_a_gpu_that_torch_has_no_kernels_for_is_not_taken(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:one", "cpu:0", ""])
-def test_a_device_that_is_none_anywhere_is_refused(name):
+def test_an_invalid_device_name_is_refused(name):
     with pytest.raises(UsageError, match="choose from auto, cpu, cuda"):
         dataclasses.replace(CONFIG, device=name)
     with pytest.raises(UsageError, match="choose from auto, cpu, cuda"):
         device.pick_device(name)
 
 
-def test_what_is_given_stays_given():
+def test_resolve_keeps_given_options():
     given = dataclasses.replace(CONFIG, precision="fp32", layout="contiguous", compile="on")
     assert resolve(given, steps=10_000) == given
 
 
 @pytest.mark.parametrize(("seconds", "chosen"), [((1.0, 2.0, 0.5, 2.0), 2), ((1.0, 0.9, 0.95, 1.2), 0)])
-def test_the_rule_stands_unless_another_is_clearly_faster(seconds, chosen):
-    """Within the noise the same machine chooses the same."""
+def test_the_first_choice_wins_unless_another_is_clearly_faster(seconds, chosen):
+    """Small differences in time do not change the choice."""
     assert autotune.clearly_fastest(seconds) == chosen
 
 
 def test_a_long_training_times_real_steps():
-    """The choice is one of those that there are, and everything else stays."""
+    """Precision and layout are one of the possible choices; all other options stay."""
     config = resolve(CONFIG, steps=autotune.WORTH_STEPS)
     assert dataclasses.replace(config, precision="auto", layout="auto", compile="auto") == CONFIG
 
 
-def test_what_changed_since_is_told(few, tmp_path):
-    """Another torch, thread count or device is told, and the run goes on with it."""
+def test_changes_since_the_last_training_are_reported(few, tmp_path):
+    """Another torch, thread count or device is reported, and the run resumes with it."""
     with new_run(CONFIG, few, out=tmp_path) as training:
         next(iter(training.run()))
         training.save_state()
@@ -92,8 +92,8 @@ def test_what_changed_since_is_told(few, tmp_path):
         assert resumed.config.threads == 2
 
 
-def test_another_onnxruntime_is_told_where_it_teaches(few, tmp_path):
-    """A file that teaches is part of what computes the weights."""
+def test_another_onnxruntime_is_reported_if_it_runs_the_teacher(few, tmp_path):
+    """A teacher in a file affects the weights, so its runtime counts."""
     with new_run(dataclasses.replace(CONFIG, distill="fast"), few, out=tmp_path) as training:
         pass
     record = json.loads((training.folder / "run.json").read_text())
@@ -103,16 +103,16 @@ def test_another_onnxruntime_is_told_where_it_teaches(few, tmp_path):
     assert changes_since(training.folder) == [f"onnxruntime 1.0, now {now}"]
 
 
-def test_compiling_without_a_compiler_is_told_before_any_work(monkeypatch):
-    """Exit 8."""
+def test_compiling_without_a_compiler_fails_before_any_work(monkeypatch):
+    """It is exit 8."""
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UnavailableError, match=r"C\+\+ compiler"):
         prepare(dataclasses.replace(CONFIG, compile="on"))
 
 
-def test_a_compiled_run_does_not_go_on_without_a_compiler(few, tmp_path, monkeypatch):
-    """Exit 8, whether it was told to compile or chose to: its configuration is the same."""
+def test_a_compiled_run_is_not_resumed_without_a_compiler(few, tmp_path, monkeypatch):
+    """It is exit 8, for --compile on and for auto: both are saved as on."""
     with new_run(CONFIG, few, out=tmp_path) as training:
         pass
     path = training.folder / "config.json"
@@ -126,7 +126,7 @@ def test_a_compiled_run_does_not_go_on_without_a_compiler(few, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("given", [None, "0"])
-def test_a_cpu_has_large_pages_unless_they_are_refused(given, monkeypatch):
+def test_a_cpu_uses_large_pages_unless_the_user_refuses_them(given, monkeypatch):
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
     if given is None:
         monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")

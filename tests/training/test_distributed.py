@@ -1,4 +1,4 @@
-"""Two processes under torchrun train what one does."""
+"""Two processes under torchrun train the same network as one process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def torchrun(processes: int, *words: object) -> list[str]:
 
 
 def train(command: list[str], folder: Path) -> Path:
-    """Run the command in `folder`, and return the run that it made there."""
+    """Run the command in `folder` and return the run that it creates."""
     folder.mkdir()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -55,7 +55,7 @@ def train(command: list[str], folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(tiny_csv, tmp_path_factory):
-    """The run of one process, without torchrun."""
+    """The run of one process without torchrun."""
     command = [sys.executable, str(WORKER), "train", *OPTIONS, "--data", str(tiny_csv)]
     return train(command, tmp_path_factory.mktemp("alone") / "run")
 
@@ -67,14 +67,14 @@ def largest_difference(first: Path, second: Path) -> float:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_world_of_any_size_trains_the_same(processes, alone, tiny_csv, tmp_path):
-    """The same global batch, without batch normalisation: equal to 1e-6, and bit for bit in a world of one."""
+    """Without batch norm, any number of processes gives weights equal to 1e-6; one process gives the same bits."""
     run = train(torchrun(processes, *OPTIONS, "--data", tiny_csv), tmp_path / "run")
     assert largest_difference(run, alone) <= (1e-6 if processes > 1 else 0)
     assert json.loads((run / "run.json").read_text())["processes"] == processes
 
 
 def test_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
-    """Rank 0 keeps the state, says how to go on, and one process goes on to the same weights."""
+    """The main process saves the state and prints how to resume; one process then resumes to the same weights."""
     command = torchrun(2, *OPTIONS, "--data", tiny_csv)
     with subprocess.Popen(
         command,
@@ -108,10 +108,10 @@ def test_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
         (1, "resume under torchrun with: train --resume runs/"),
     ],
 )
-def test_a_node_that_is_killed_ends_the_other_and_the_training_goes_on(killed, told, tiny_csv, alone, tmp_path):
-    """Two nodes of one process; one is killed, with its torchrun. The other ends within 60 s and says why.
+def test_a_killed_node_ends_the_other_and_the_run_resumes(killed, told, tiny_csv, alone, tmp_path):
+    """One of two nodes is killed with its torchrun; the other ends within 60 s with a clear message.
 
-    The state that it leaves loads, and one process goes on to the weights of a run that nothing happened to.
+    The state that it leaves can be loaded, and one process resumes to the weights of an uninterrupted run.
     """
     words = [str(WORKER), "train", *OPTIONS, "--data", str(tiny_csv)]
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -142,7 +142,7 @@ def test_a_node_that_is_killed_ends_the_other_and_the_training_goes_on(killed, t
 
 
 def kill_all_below(process: subprocess.Popen[bytes]) -> None:
-    """Kill a torchrun and its workers, which are in sessions of their own, as a node that loses power."""
+    """Kill a torchrun and its workers, which have their own sessions, like a node that loses power."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     below = children.read_text().split() if children.exists() else []
     process.kill()
@@ -152,16 +152,16 @@ def kill_all_below(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def test_processes_without_a_gpu_each_are_told():
-    """Exit 8, before they wait for each other."""
+def test_fewer_gpus_than_processes_is_an_error():
+    """It is exit 8, before the processes wait for each other."""
     world = World(1, 2, local_rank=1000)  # more GPUs than a machine has
     with pytest.raises(UnavailableError, match="a GPU each"), joined(world, device="cuda"):
         pass
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), NotImplementedError("no kernel")])
-def test_what_happened_here_is_not_put_down_to_another_process(error, monkeypatch):
-    """Neither by rank 0 nor by those that follow it."""
+def test_errors_of_this_process_do_not_blame_another(error, monkeypatch):
+    """This holds for the main process and for the others."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     class Broken:
@@ -177,8 +177,8 @@ def test_what_happened_here_is_not_put_down_to_another_process(error, monkeypatc
         follow_main_process(contextlib.nullcontext(Broken()))  # type: ignore[arg-type]
 
 
-def test_a_process_that_is_gone_is_told_wherever_it_is_missed(tmp_path):
-    """In a step, or where all agree whether to stop."""
+def test_a_lost_process_is_reported_wherever_it_is_missed(tmp_path):
+    """It can be missed in a step, or when the processes agree whether to stop."""
 
     class Left:
         world, folder = World(size=2), tmp_path

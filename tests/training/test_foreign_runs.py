@@ -1,4 +1,4 @@
-"""Run folders whose files are no longer what training wrote: told as that, whatever they hold."""
+"""Run folders whose files are not as the training wrote them are reported, whatever they contain."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def check_told(result: Any, *, codes: set[int]) -> None:
 
 
 @pytest.mark.parametrize("name", ["status", "versions", "data", "wall_seconds", "processes", "earlier", "device"])
-def test_a_record_of_any_form_is_exit_5_or_does_no_harm(name, stopped, toy_csv, tmp_path):
-    """Keys that are missing or of other types, one after the other."""
+def test_a_changed_record_is_exit_5_or_harmless(name, stopped, toy_csv, tmp_path):
+    """Each key in turn is missing or has another type."""
     for number, other in enumerate(OTHERS):
         folder = tmp_path / str(number)
         shutil.copytree(stopped, folder)
@@ -63,7 +63,7 @@ def test_a_record_of_any_form_is_exit_5_or_does_no_harm(name, stopped, toy_csv, 
 @pytest.mark.parametrize(
     "content", ["", "null", "[]", "{}", "3", '{"schema": 1}', '{"schema": "1"}', "[" * 10_000, "\0"]
 )
-def test_a_record_that_is_none_is_exit_5(content, stopped, toy_csv, tmp_path):
+def test_a_record_of_another_kind_is_exit_5(content, stopped, toy_csv, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(stopped, folder)
     (folder / "run.json").write_text(content)
@@ -73,8 +73,8 @@ def test_a_record_that_is_none_is_exit_5(content, stopped, toy_csv, tmp_path):
 @pytest.mark.parametrize(
     "name", ["schema", "step", "config", "data_sha256", "history", "optimizers", "teacher_sha256", "measured"]
 )
-def test_a_state_of_any_form_is_exit_5_or_does_no_harm(name, stopped, toy_csv, tmp_path):
-    """With a digest that is right, as of a file that was made on purpose."""
+def test_a_changed_state_is_exit_5_or_harmless(name, stopped, toy_csv, tmp_path):
+    """The digest is right, as in a file that was made on purpose."""
     tensors, document = load_tensors(stopped / "state.safetensors")
     for number, other in enumerate([*OTHERS[:-4], [{"epoch": "one"}], [{"step": 1}]]):
         if other == 1e999:

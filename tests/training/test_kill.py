@@ -1,4 +1,4 @@
-"""Resuming, exactly: a training that is killed, fails or is interrupted anywhere goes on to the same bits."""
+"""Exact resuming: a training that is killed, fails or is interrupted at any moment resumes to the same bits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KILLED = -signal.SIGKILL
 
 
 class Worker:
-    """Asks kill_worker.py to train, and says how that ended."""
+    """A process of kill_worker.py that trains on request and reports how it ended."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -43,7 +43,7 @@ class Worker:
         return dict(json.loads(self._process.stdout.readline()))
 
     def finish(self, out: Path) -> Path:
-        """Bring what was begun in `out` to its end as a user would, and return the finished run."""
+        """Bring the training in `out` to its end as a user would, and return the finished run."""
         if begun(out):
             run = only_run(out)
             expected = {"finished": 2, None: 5}.get(status(run), 0)  # 5: it had not begun, so it is no run yet
@@ -68,7 +68,7 @@ def worker(toy_csv):
 
 @pytest.fixture(scope="module")
 def whole(worker, tmp_path_factory):
-    """A run that nothing happened to, and the names of its moments."""
+    """An uninterrupted run, and the names of its moments."""
     out = tmp_path_factory.mktemp("whole")
     ending = worker("train", out)
     assert ending["exit_code"] == 0, ending
@@ -81,7 +81,7 @@ def only_run(out: Path) -> Path:
 
 
 def begun(out: Path) -> bool:
-    """Whether the folder of a run was made."""
+    """Return whether the run's folder was created."""
     return any(path.is_dir() for path in out.iterdir())
 
 
@@ -91,7 +91,7 @@ def status(run: Path) -> str | None:
 
 
 def outcome(out: Path) -> dict[str, object]:
-    """Everything that may not depend on how often a run was killed: bytes of weights, state, metrics; scores."""
+    """Return all results that must not depend on interruptions: bytes of weights, state and metrics, and scores."""
     run = only_run(out)
     record = json.loads((run / "run.json").read_text())
     names = ("config.json", "metrics.jsonl", "checkpoint.safetensors", "checkpoint.json")
@@ -104,7 +104,7 @@ def outcome(out: Path) -> dict[str, object]:
 
 
 def check_loadable(out: Path, *, state: bool = False) -> None:
-    """Read all weights and states there are; `state`: there is one, or the run has finished."""
+    """Load all weights and states in the folder. With `state` there must be one unless the run has finished."""
     for path in out.glob("*/*.safetensors"):
         load_tensors(path)
     run = only_run(out) if state else out
@@ -122,9 +122,9 @@ def strays(out: Path) -> list[Path]:
 
 
 def test_killed_at_every_moment_then_resumed_exactly(worker, whole, tmp_path):
-    """Kill -9 at every step and around every change of a file, and again while resuming; all bits are the same.
+    """Kill at every step and before every change of a file, and again while resuming; all bits are the same.
 
-    Old or new files load after every kill, never none, and what a killed process left half written is removed.
+    After every kill the old or the new file can be loaded, and half-written files of a killed process are removed.
     """
     out, moments = whole
     assert moments.count("step") == STEPS
@@ -148,7 +148,7 @@ def test_killed_at_every_moment_then_resumed_exactly(worker, whole, tmp_path):
 
 
 def test_every_call_that_fails_is_an_error_or_has_no_effect(worker, whole, tmp_path):
-    """A disk that fails once, or is full from then on: a clean error (exit 6) or success, and resumed exactly."""
+    """A disk that fails once, or is full from then on, gives exit 6 or success; resuming is exact."""
     out, moments = whole
     numbers = [number for number, name in enumerate(moments, 1) if name != "step"]
     faults = [("fail_at", number) for number in numbers] + [("full_from", number) for number in numbers[::8]]
@@ -164,11 +164,11 @@ def test_every_call_that_fails_is_an_error_or_has_no_effect(worker, whole, tmp_p
             worker.finish(folder)
             assert differences(folder, out) == [], moment
         shutil.rmtree(folder)
-    print(f"\n{len(faults)} faults, {failed} told with exit 6, the others without effect")
+    print(f"\n{len(faults)} faults, {failed} reported with exit 6, the others without effect")
 
 
 def test_interrupted_twice_anywhere_then_resumed_exactly(worker, whole, toy_csv, tmp_path):
-    """Ctrl-C or SIGTERM, and once more while the state is saved: 130 or 143 to a shell, resumed exactly."""
+    """After Ctrl-C or SIGTERM, and another while the state is saved, a shell sees 130 or 143; resuming is exact."""
     out, _ = whole
     words = ["train", "--data", str(toy_csv), "--config", str(only_run(out) / "config.json"), "--out"]
     always = {"state_interval": -1.0}  # a state after every step
@@ -190,8 +190,8 @@ def test_interrupted_twice_anywhere_then_resumed_exactly(worker, whole, toy_csv,
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
-def test_weights_that_are_no_numbers_stop_the_run(step, worker, whole, tmp_path):
-    """NaN at any step is exit 7 with no checkpoint, or, in the very last, without effect on the average."""
+def test_nan_weights_stop_the_run(step, worker, whole, tmp_path):
+    """NaN at any step is exit 7 without a checkpoint; in the very last step it may have no effect on the average."""
     ending = worker("train", tmp_path, nan_at=step, save_at=())
     run = only_run(tmp_path)
     if step == STEPS:
@@ -206,8 +206,8 @@ def test_weights_that_are_no_numbers_stop_the_run(step, worker, whole, tmp_path)
 
 
 @pytest.mark.parametrize("cut", [1, 40, -1, -40])
-def test_a_cut_line_of_metrics_is_mended(cut, worker, whole, tmp_path):
-    """The resumed run writes the line whole, once."""
+def test_a_cut_line_of_metrics_is_written_again(cut, worker, whole, tmp_path):
+    """The resumed run writes the whole line, once."""
     assert worker("train", tmp_path, die_at=die_after_epoch(whole, 2))["exit_code"] == KILLED
     path = only_run(tmp_path) / "metrics.jsonl"
     first, second = path.read_bytes().splitlines(keepends=True)
@@ -223,7 +223,7 @@ def die_after_epoch(whole, epoch: int) -> int:
 
 
 def damaged(content: bytes):
-    """Yield a file cut at 50 sizes, and with a bit flipped at 200 places, half of them in its header."""
+    """Yield a file cut at 50 sizes, and with one bit flipped at 200 places, half of them in its header."""
     for part in range(50):
         yield f"cut {part}", content[: part * len(content) // 50]
     header = 8 + int.from_bytes(content[:8], "little")
@@ -234,21 +234,21 @@ def damaged(content: bytes):
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "last"])
-def test_damage_is_told_whatever_it_hit(name, whole, tmp_path):
-    """Exit 5 for every cut and every flipped bit, in the numbers and in what is said about them."""
+def test_damage_anywhere_in_a_file_is_reported(name, whole, tmp_path):
+    """Every cut and every flipped bit is exit 5, in the tensors and in the header."""
     path = (only_run(whole[0]) if name == "checkpoint" else whole[0]) / f"{name}.safetensors"
     content = path.read_bytes()
     broken = tmp_path / "checkpoint.safetensors"
     count = 0
     for damage, bytes_ in damaged(content):
         broken.write_bytes(bytes_)
-        assert told(broken), damage
+        assert is_reported_damaged(broken), damage
         count += 1
-    print(f"\n{name}: {count} damages, all told")
+    print(f"\n{name}: {count} damages, all reported")
 
 
-def told(path: Path) -> bool:
-    """Whether loading a file says that it is damaged."""
+def is_reported_damaged(path: Path) -> bool:
+    """Return whether loading a file reports that it is damaged."""
     try:
         load_tensors(path)
     except ModelError as error:
@@ -256,8 +256,8 @@ def told(path: Path) -> bool:
     return False
 
 
-def test_a_run_with_a_damaged_state_says_how_it_goes_on(worker, whole, tmp_path):
-    """Exit 5, with what to do; doing it leads to the same bits, from the first step."""
+def test_a_damaged_state_explains_how_to_resume(worker, whole, tmp_path):
+    """It is exit 5 with advice; following the advice trains from the first step to the same bits."""
     worker("train", tmp_path, die_at=die_after_epoch(whole, 2))
     run = only_run(tmp_path)
     path = run / "state.safetensors"
@@ -274,7 +274,7 @@ def test_a_run_with_a_damaged_state_says_how_it_goes_on(worker, whole, tmp_path)
 
 
 def test_the_seed_alone_decides_the_weights(worker, whole, tmp_path):
-    """Another process with the same seed makes the same bits, one with another seed does not."""
+    """Another process with the same seed makes the same bits; another seed makes others."""
     worker("train", tmp_path / "same")
     worker("train", tmp_path / "other", seed=1)
     assert differences(tmp_path / "same", whole[0]) == []
@@ -282,7 +282,7 @@ def test_the_seed_alone_decides_the_weights(worker, whole, tmp_path):
 
 
 def test_the_command_killed_from_outside_resumes_exactly(tiny_csv, tmp_path):
-    """`emotify train` killed, resumed, terminated, resumed, killed, resumed: as one that ran through."""
+    """`emotify train` killed, terminated and killed again gives, after resuming, the result of an uninterrupted run."""
     options = ["--data", str(tiny_csv), "--model", "fnn", "--augment", "--epochs", "12", "--batch-size", "32"]
     options += ["--threads", "1"]
     first = until_epoch(3, signal.SIGKILL, "train", *options, "--out", str(tmp_path / "a"))
@@ -306,7 +306,7 @@ def test_the_command_killed_from_outside_resumes_exactly(tiny_csv, tmp_path):
 
 
 def until_epoch(epoch: int, sent: int, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command, and send it a signal when it tells the end of an epoch."""
+    """Run a command, and send it a signal when it prints the end of an epoch."""
     command = [sys.executable, "-m", "emotify", *words]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

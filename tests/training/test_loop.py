@@ -1,4 +1,4 @@
-"""Training: the same seed gives the same weights, from any step on; it learns; it stops when it cannot."""
+"""The training loop: reproducible, resumable, able to learn, and able to stop with an error."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def resume(folder, dataset):
 
 @pytest.fixture(scope="module")
 def whole(dataset, tmp_path_factory):
-    """A run that was never interrupted."""
+    """An uninterrupted run."""
     return train(CONFIG, dataset, tmp_path_factory.mktemp("whole"))
 
 
@@ -56,20 +56,20 @@ def same(first, second) -> bool:
 
 
 def test_the_same_seed_gives_the_same_weights(dataset, whole, tmp_path):
-    """Bit for bit, and the same metrics."""
+    """Weights are equal bit for bit, and the metrics are equal."""
     again = train(CONFIG, dataset, tmp_path)
     assert same(weights(again), weights(whole))
     assert (again / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
 def test_another_seed_gives_other_weights(dataset, whole, tmp_path):
-    """Chance comes from the seed."""
+    """The seed decides the random numbers."""
     assert not same(weights(train(dataclasses.replace(CONFIG, seed=6), dataset, tmp_path)), weights(whole))
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 5, 8, 12])
 def test_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
-    """Weights, average and metrics equal the uninterrupted run's, within an epoch, at its end, at the very end."""
+    """Weights, average and metrics equal those of an uninterrupted run, also at the end of an epoch or the run."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=step)
     assert not (folder / "checkpoint.safetensors").exists()
     resume(folder, dataset)
@@ -80,7 +80,7 @@ def test_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
 
 @pytest.mark.parametrize("optimizer", names_of(Optimizer))
 def test_every_optimizer_resumes_exactly(optimizer, faces, tmp_path):
-    """Their momentum comes back in the memory layout that their weights have."""
+    """The momentum is restored in the memory layout of the weights."""
     few = {split: images.take(np.arange(0, len(images), 7)) for split, images in faces.items()}
     dataset = Dataset("synthetic", few)
     config = dataclasses.replace(CONFIG, model="cnn", optimizer=optimizer, epochs=2, batch_size=16)
@@ -92,7 +92,7 @@ def test_every_optimizer_resumes_exactly(optimizer, faces, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of what torch.compile itself imports
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++ on a CPU")
 def test_a_compiled_training_resumes_exactly(few, tmp_path):
-    """Resuming is exact, with a teacher too; what dropout leaves out is another than without compiling."""
+    """Resuming is exact, with a teacher too. Dropout draws other numbers than without compiling."""
     config = dataclasses.replace(CONFIG, epochs=2, batch_size=16, learning_rate=0.01, threads=1, compile="off")
     teacher = train(dataclasses.replace(config, augment=False), few, tmp_path / "teacher")
     plain = dataclasses.replace(config, distill=str(teacher), mixup=0.3)
@@ -116,7 +116,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")  # is a prototype, torch says
 @pytest.mark.parametrize("optimizer", names_of(Optimizer))
 def test_no_step_waits_for_the_gpu(optimizer, few, tmp_path):
-    """The first steps may, to make what later ones use."""
+    """Only the first steps may wait, as they create what later steps use."""
     with new_run(dataclasses.replace(ON_GPU, optimizer=optimizer), few, out=tmp_path) as training:
         steps = training.run()
         for _ in itertools.islice(steps, 3):
@@ -134,7 +134,7 @@ def test_no_step_waits_for_the_gpu(optimizer, few, tmp_path):
 @pytest.mark.parametrize("compiled", ["off", "on"])
 @pytest.mark.parametrize("optimizer", names_of(Optimizer))
 def test_resuming_on_a_gpu_is_exact(optimizer, compiled, few, tmp_path):
-    """The weights equal, bit for bit, those of a run that was not interrupted."""
+    """The weights equal those of an uninterrupted run, bit for bit."""
     config = dataclasses.replace(ON_GPU, optimizer=optimizer, compile=compiled)
     stopped = train(config, few, tmp_path / "stopped", stop_at=5)
     resume(stopped, few)
@@ -142,7 +142,7 @@ def test_resuming_on_a_gpu_is_exact(optimizer, compiled, few, tmp_path):
 
 
 def test_an_edited_configuration_is_refused(dataset, tmp_path):
-    """What a run began with is what it goes on with."""
+    """A run resumes only with the configuration that it began with."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=2)
     path = folder / "config.json"
     path.write_text(path.read_text().replace('"epochs": 3', '"epochs": 4'))
@@ -150,8 +150,8 @@ def test_an_edited_configuration_is_refused(dataset, tmp_path):
         resume(folder, dataset)
 
 
-def test_a_state_from_before_an_option_was_added_goes_on(dataset, whole, tmp_path, monkeypatch):
-    """It was trained with what is now that option's default."""
+def test_a_state_older_than_an_option_resumes(dataset, whole, tmp_path, monkeypatch):
+    """The missing option has its default value."""
     document = TrainConfig.document
     with monkeypatch.context() as earlier:
         earlier.setattr(
@@ -163,8 +163,8 @@ def test_a_state_from_before_an_option_was_added_goes_on(dataset, whole, tmp_pat
     assert same(weights(folder), weights(whole))
 
 
-def test_a_run_that_started_from_another_goes_on_without_it(dataset, whole, tmp_path):
-    """Its state has all that it needs."""
+def test_a_run_resumes_without_the_run_that_it_started_from(dataset, whole, tmp_path):
+    """Its state has everything that it needs."""
     shutil.copytree(whole, tmp_path / "first")
     config = dataclasses.replace(CONFIG, start_from=str(tmp_path / "first"))
     straight = train(config, dataset, tmp_path / "a")
@@ -174,8 +174,8 @@ def test_a_run_that_started_from_another_goes_on_without_it(dataset, whole, tmp_
     assert same(weights(folder), weights(straight))
 
 
-def test_the_record_tells_where_a_run_went_on(dataset, tmp_path):
-    """run.json has the machine of the last part, what it was until which step, and no change is forgotten."""
+def test_the_record_lists_the_machines_of_a_resumed_run(dataset, tmp_path):
+    """run.json has the machine of the last part and, for each earlier part, the last step and the differences."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=2)
     assert changes_since(folder) == []
     assert changes_since(folder, threads=1) == ["threads 2, now 1"]
@@ -187,8 +187,8 @@ def test_the_record_tells_where_a_run_went_on(dataset, tmp_path):
     assert changes_since(folder) == ["threads 1, now 2"]
 
 
-def test_a_batch_that_cannot_be_shared_is_told(dataset, tmp_path):
-    """By three processes, also to a run that one of them began."""
+def test_a_batch_size_must_be_a_multiple_of_the_processes(dataset, tmp_path):
+    """This holds for new and for resumed runs."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=2)
     world = World(rank=0, size=3)
     with pytest.raises(UsageError, match="64 cannot be shared by 3"), resumed_run(folder, dataset, world=world):
@@ -209,16 +209,16 @@ def end_memory_of_a_cpu(*_, **__):
 
 
 @pytest.mark.parametrize("end_memory", [end_memory_of_a_gpu, end_memory_of_a_cpu])
-def test_out_of_memory_is_told(end_memory, dataset, tmp_path, monkeypatch):
-    """Exit 8 with what to lower, also where it ends before the first step."""
+def test_out_of_memory_in_inference_is_reported(end_memory, dataset, tmp_path, monkeypatch):
+    """It is exit 8, also before the first step."""
     for name in ("_update", "__init__"):
         monkeypatch.setattr(Training, name, end_memory)
         with pytest.raises(UnavailableError, match="lower --batch-size 64"):
             train(CONFIG, dataset, tmp_path)
 
 
-def test_the_record_does_not_tell_where_things_lie(dataset, tmp_path):
-    """An absolute path on the command line is there by its last part alone."""
+def test_the_record_has_no_absolute_paths(dataset, tmp_path):
+    """An absolute path on the command line is saved as its last part."""
     words = ["/home/me/emotify", "train", "--data", "/home/me/a.csv", "--start-from=/home/me/b", "--out=c/d", "--lr=1"]
     words += ["--start-from", "runs/e,/home/me/f,/home/me/g", "--distill", "/home/me,you/h,i"]
     with new_run(CONFIG, dataset, out=tmp_path, argv=words) as training:
@@ -230,14 +230,14 @@ def test_the_record_does_not_tell_where_things_lie(dataset, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of open files here")
 def test_a_resumed_training_leaves_its_state_file_closed(dataset, tmp_path):
-    """Where open files cannot be replaced, as on Windows, the next state could not be written."""
+    """On Windows an open file cannot be replaced, so the next state could not be written."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=2)
     with resumed_run(folder, dataset):
         assert str(folder / "state.safetensors") not in Path("/proc/self/maps").read_text()
 
 
 def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):
-    """Killed before the first state: resuming trains from the first step, to the same weights."""
+    """A run that was killed before its first state trains from the first step, to the same weights."""
     with new_run(CONFIG, dataset, out=tmp_path) as training:
         next(iter(training.run()))
     resume(training.folder, dataset)
@@ -245,7 +245,7 @@ def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):
 
 
 def test_other_data_is_refused(dataset, tmp_path):
-    """A run goes on with the data it began with."""
+    """A run resumes only on the data that it began with."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=2)
     valid = dataset.splits[Split.VALID]
     other = Dataset("other", {**dataset.splits, Split.TRAIN: valid})
@@ -260,15 +260,15 @@ def test_a_finished_run_is_not_resumed(dataset, whole):
 
 
 def test_two_processes_cannot_train_one_run(dataset, tmp_path):
-    """The second is told who trains."""
+    """The error names the process that trains the run."""
     with new_run(CONFIG, dataset, out=tmp_path) as training:
         pass
     with resumed_run(training.folder, dataset), pytest.raises(WriteError, match="in use"):
         resume(training.folder, dataset)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path):
-    """Exit 7, no checkpoint, and run.json says failed."""
+def test_a_nan_loss_stops_the_run(dataset, tmp_path):
+    """It is exit 7 without a checkpoint, and the status in run.json is failed."""
     config = dataclasses.replace(CONFIG, learning_rate=1e30, augment=False)
     with pytest.raises(GateError, match="--learning-rate"):
         train(config, dataset, tmp_path)
@@ -278,21 +278,21 @@ def test_a_loss_that_is_no_number_stops_the_run(dataset, tmp_path):
 
 
 def test_weights_that_explode_in_the_last_step_stop_the_run_too(dataset, tmp_path):
-    """The loss of the last step was still a number, that on valid is not."""
+    """The loss of the last step is finite, but the loss on valid is not."""
     config = dataclasses.replace(CONFIG, learning_rate=1e30, augment=False, epochs=1, batch_size=280)
     with pytest.raises(GateError, match="the loss is nan"):
         train(config, dataset, tmp_path)
 
 
-def test_a_checkpoint_in_place_of_the_state_is_told(dataset, whole, tmp_path):
+def test_a_checkpoint_in_place_of_the_state_is_an_error(dataset, whole, tmp_path):
     folder = train(CONFIG, dataset, tmp_path, stop_at=2)
     (folder / "state.safetensors").write_bytes((whole / "checkpoint.safetensors").read_bytes())
     with pytest.raises(ModelError, match="not the state of a training"):
         resume(folder, dataset)
 
 
-def test_it_learns(dataset, tmp_path):
-    """Within a few epochs the average is right twice as often as chance, and surer than it."""
+def test_training_learns(dataset, tmp_path):
+    """Within a few epochs the accuracy is twice that of chance, and the NLL is lower."""
     config = dataclasses.replace(CONFIG, augment=False, epochs=10, batch_size=32)
     with new_run(config, dataset, out=tmp_path) as training:
         epochs = [event for event in training.run() if isinstance(event, Epoch)]
@@ -312,7 +312,7 @@ def test_the_rate_rises_and_falls_to_zero(dataset, tmp_path):
     assert rates[-1] < 0.01 * config.learning_rate
 
 
-def test_images_grow(dataset, tmp_path):
+def test_image_sizes_grow_during_training(dataset, tmp_path):
     """`cnn` is trained at 32, then 38, then 44 pixels."""
     config = dataclasses.replace(CONFIG, model="cnn", epochs=20)
     with new_run(config, dataset, out=tmp_path) as training:
@@ -324,8 +324,8 @@ def test_images_grow(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 0.5, -1])
-def test_a_truncated_checkpoint_is_told(cut, whole, tmp_path):
-    """Exit 5, never a traceback or other weights."""
+def test_a_truncated_checkpoint_is_an_error(cut, whole, tmp_path):
+    """It is exit 5, never a traceback or other weights."""
     content = (whole / "checkpoint.safetensors").read_bytes()
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content[: int(cut * len(content)) if isinstance(cut, float) else cut])
@@ -333,7 +333,7 @@ def test_a_truncated_checkpoint_is_told(cut, whole, tmp_path):
         load_checkpoint(path)
 
 
-def test_flipped_bits_are_told(whole, tmp_path):
+def test_flipped_bits_are_an_error(whole, tmp_path):
     """Any changed byte of the weights breaks the digest."""
     content = bytearray((whole / "checkpoint.safetensors").read_bytes())
     path = tmp_path / "checkpoint.safetensors"
@@ -347,8 +347,8 @@ def test_flipped_bits_are_told(whole, tmp_path):
 
 
 @pytest.mark.parametrize("said", [{"model": ["fnn"]}, {"model": None}, {"classes": 5}, {"classes": {}}], ids=str)
-def test_a_checkpoint_that_says_what_cannot_be_is_told(said, whole, tmp_path):
-    """Also where its digest is right."""
+def test_a_checkpoint_with_impossible_content_is_an_error(said, whole, tmp_path):
+    """This holds even if the digest is right."""
     tensors, document = load_tensors(whole / "checkpoint.safetensors")
     path = tmp_path / "checkpoint.safetensors"
     save_tensors(path, tensors, {**document, **said})
@@ -357,7 +357,7 @@ def test_a_checkpoint_that_says_what_cannot_be_is_told(said, whole, tmp_path):
 
 
 def test_a_pickle_is_refused_and_not_run(tmp_path):
-    """Nothing in a file is executed."""
+    """No code in a file is executed."""
     import pickle
 
     class Bomb:
@@ -371,8 +371,8 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
     assert not (tmp_path / "boom").exists()
 
 
-def test_another_last_digit_of_the_same_number_is_damage(tmp_path):
-    """The text of what is written about the weights is compared, and not the numbers in it alone."""
+def test_another_spelling_of_the_same_number_is_damage(tmp_path):
+    """The text of the document is compared, not only its numbers."""
     path = tmp_path / "some.safetensors"
     save_tensors(path, {"a": torch.zeros(3)}, {"loss": 0.1 + 0.2})
     load_tensors(path)

@@ -1,4 +1,4 @@
-"""Every trained parameter is updated once, and Muon's changes have the size that they should."""
+"""Optimizers update each trained parameter once, and Muon's updates have the right size."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from emotify.training.prepare import prepare
 
 
 @pytest.mark.parametrize("shape", [(8, 90), (90, 8), (32, 32)])
-def test_orthogonal_keeps_directions_and_evens_their_size(shape):
-    """Singular vectors stay, and singular values of 0.01 to 1 come to about 1."""
+def test_orthogonal_keeps_singular_vectors(shape):
+    """Singular values from 0.01 to 1 become about 1."""
     left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     sizes = torch.logspace(0, -2, min(shape))
     result = orthogonal((left * sizes @ right)[None])[0]
@@ -27,8 +27,8 @@ def test_orthogonal_keeps_directions_and_evens_their_size(shape):
 
 
 @pytest.mark.parametrize("rank", [6, 40])
-def test_orthogonal_is_the_iteration_of_the_page(rank):
-    """Newton and Schulz's, as it is written there, also for a matrix with hardly anything in most directions."""
+def test_orthogonal_equals_the_published_iteration(rank):
+    """It equals the published Newton-Schulz iteration, also for a matrix that is almost zero in most directions."""
     matrix = torch.randn(40, rank) @ torch.randn(rank, 300) + 1e-4 * torch.randn(40, 300)
     expected = matrix.double() / matrix.double().norm()
     for _ in range(5):
@@ -39,9 +39,11 @@ def test_orthogonal_is_the_iteration_of_the_page(rank):
 
 
 @pytest.mark.parametrize(("shape", "larger"), [((4, 3, 2, 2), 1), ((16, 1, 2, 2), 2)])
-def test_two_steps_by_hand(shape, larger):
-    """A change is gradient and momentum made orthogonal, at a fifth of the rate, and larger for tall matrices; the
-    weight shrinks by its decay."""
+def test_two_steps_of_muon_equal_a_computation_by_hand(shape, larger):
+    """An update is the orthogonalised mean of gradient and momentum.
+
+    Its rate is 0.2 of SGD's, larger for tall matrices, and the weight shrinks by its decay.
+    """
     weight = torch.nn.Parameter(torch.randn(shape))
     muon = Muon([weight], lr=0.5, weight_decay=0.1)
     expected, momentum = weight.detach().clone(), torch.zeros(shape)
@@ -54,8 +56,8 @@ def test_two_steps_by_hand(shape, larger):
     assert torch.allclose(weight, expected, atol=1e-3)
 
 
-def test_convolutions_of_one_shape_are_updated_together_as_each_alone():
-    """Whatever their layout in memory, and whatever order they come in."""
+def test_batched_muon_updates_equal_single_ones():
+    """This holds for any memory layout and any order of the convolutions."""
     shapes = [(8, 3, 3, 3), (4, 8, 3, 3), (8, 3, 3, 3), (40, 2, 3, 3), (4, 8, 3, 3)]
     together = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
     together[2] = torch.nn.Parameter(together[2].detach().to(memory_format=torch.channels_last))
@@ -71,7 +73,7 @@ def test_convolutions_of_one_shape_are_updated_together_as_each_alone():
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_muon_without_a_convolution_is_told():
+def test_muon_without_a_convolution_is_an_error():
     with pytest.raises(UsageError, match="fnn has none"):
         prepare(TrainConfig(model="fnn", optimizer="muon"))
 
@@ -79,7 +81,7 @@ def test_muon_without_a_convolution_is_told():
 @pytest.mark.parametrize("optimizer", names_of(Optimizer))
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_parameter_has_one_optimizer(name, optimizer):
-    """Convolutions have Muon where it is asked for; what is fixed has none, and only weights decay."""
+    """With muon, convolutions use Muon; fixed parameters have no optimizer, and only weights decay."""
     network = build_network(name)
     optimizers = make_optimizers(network, TrainConfig(model=name, optimizer=optimizer))
     groups = [(one, group) for one in optimizers for group in one.param_groups]
@@ -93,7 +95,7 @@ def test_every_parameter_has_one_optimizer(name, optimizer):
 
 
 def with_adam(dataset, folder):
-    """A training with an optimizer that emotify does not have; its state is two moments and a count of steps."""
+    """A training with AdamW, which emotify does not offer; its state has two moments and a step count."""
     config = TrainConfig(
         model="cnn", epochs=2, batch_size=16, grow=False, learning_rate=1e-3, device="cpu", precision="fp32", threads=1,
         layout="channels_last", compile="off",
@@ -104,7 +106,7 @@ def with_adam(dataset, folder):
 
 
 def test_any_optimizer_resumes_exactly(few, tmp_path):
-    """All that the optimizer keeps is saved and restored, whatever its names are."""
+    """The whole state of an optimizer is saved and restored, whatever its keys are."""
     whole, folder = with_adam(few, tmp_path / "whole"), tmp_path / "stopped"
     for part in ("whole", "stopped"):
         (tmp_path / part).mkdir()
@@ -121,7 +123,7 @@ def test_any_optimizer_resumes_exactly(few, tmp_path):
 
 
 def test_the_state_of_another_optimizer_is_refused(few, tmp_path):
-    """By name, or by the parameters that it has a state for."""
+    """The kind of optimizer and its parameters are checked."""
     training = with_adam(few, tmp_path)
     next(training.run())
     training.save_state()

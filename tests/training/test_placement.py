@@ -1,7 +1,7 @@
-"""A training on another device than the CPU keeps everything there.
+"""A training on another device than the CPU keeps all tensors there.
 
-`meta` stands for a GPU: it has shapes and no numbers, and torch refuses to compute with a tensor of it and one of the
-CPU, as it refuses to mix CPU and GPU.
+`meta` is a stand-in for a GPU. Its tensors have shapes but no numbers, and torch refuses to mix them with CPU tensors,
+as it refuses to mix CPU and GPU tensors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONFIG = TrainConfig(model="fnn", epochs=1, batch_size=16, device="cpu", precisi
 
 
 class MetaDraws:
-    """Draws that land on the stand-in for a GPU, which has no generator."""
+    """Random draws on the stand-in for a GPU, which has no generator."""
 
     def __init__(self, generator: torch.Generator, total: int, own: slice) -> None:
         self._count = len(range(total)[own])
@@ -39,7 +39,7 @@ class MetaDraws:
 
 @pytest.fixture
 def on_meta(monkeypatch):
-    """Let trainings take `meta` for the device that they were told."""
+    """Let trainings use `meta` instead of the configured device."""
 
     class Unfused(torch.optim.SGD):  # there is no fused step there
         def __init__(self, groups, *, fused, **options):
@@ -64,7 +64,7 @@ def teacher(few, tmp_path_factory):
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
 @pytest.mark.parametrize("model", ["cnn-eq", "whitened", "resnet18-44", "fnn"])
 def test_a_step_stays_on_its_device(model, optimizer, few, teacher, on_meta, tmp_path):
-    """Augmentation, mixup, teacher, loss, gradients, optimizer and average."""
+    """This covers augmentation, mixup, teacher, loss, gradients, optimizer and weight average."""
     taught = dataclasses.replace(CONFIG, model=model, optimizer=optimizer, distill=str(teacher))
     config = dataclasses.replace(taught, augment=True, mixup=0.3, drop_path=0.1)
     training = Training(
@@ -79,10 +79,10 @@ def test_a_step_stays_on_its_device(model, optimizer, few, teacher, on_meta, tmp
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_is_measured_where_it_lies(name):
+def test_statistics_are_measured_on_the_device_of_the_network(name):
     assert count_macs(build_network(name).to(META)) == count_macs(build_network(name))
 
 
-def test_a_teacher_answers_where_it_is_asked(teacher):
+def test_a_teacher_answers_on_the_device_of_the_training(teacher):
     answers = open_teacher(teacher, device=META)(torch.empty(3, 1, 48, 48, device=META))
     assert (answers.shape, answers.device) == ((3, 7), META)

@@ -1,4 +1,4 @@
-"""Distillation, warm starts, mixup and drop-path: what they change, and that resuming stays exact with all of them."""
+"""Distillation, --start-from, mixup and drop-path: their effects, and exact resuming with all of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dataset(faces) -> Dataset:
 
 @pytest.fixture(scope="module")
 def runs(dataset, tmp_path_factory):
-    """Two finished runs of different seeds."""
+    """Two finished runs with different seeds."""
     out = tmp_path_factory.mktemp("teachers")
     return [train(dataclasses.replace(CONFIG, seed=seed, epochs=4), dataset, out) for seed in (1, 2)]
 
@@ -53,7 +53,7 @@ def ensemble(runs, dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher_file(ensemble, tmp_path_factory):
-    """The ensemble, exported."""
+    """The exported ensemble."""
     path = tmp_path_factory.mktemp("file") / "teacher.onnx"
     opened = open_ensemble(ensemble, lambda run: open_run(run, device="cpu"))
     members = [(member.name, member.network) for member in opened.members if isinstance(member, NetworkClassifier)]
@@ -62,7 +62,7 @@ def teacher_file(ensemble, tmp_path_factory):
 
 
 def test_a_teacher_answers_as_its_ensemble(ensemble, runs, dataset):
-    """The mean of the members' log-probabilities, up to a constant in each row."""
+    """Its logits are the mean of the members' log-probabilities, up to a constant in each row."""
     images = torch.from_numpy(dataset.splits[Split.VALID].images[:50])
     answers = open_teacher(ensemble, device=torch.device("cpu"))(images)
     members = [
@@ -73,7 +73,7 @@ def test_a_teacher_answers_as_its_ensemble(ensemble, runs, dataset):
 
 
 def test_an_exported_file_teaches_as_its_ensemble(teacher_file, ensemble, dataset):
-    """What it answers is the same, up to a constant in each row: its temperature is taken off."""
+    """Without the file's temperature, its log-probabilities equal the ensemble's up to a constant in each row."""
     images = torch.from_numpy(dataset.splits[Split.VALID].images[:50])
     expected = open_teacher(ensemble, device=torch.device("cpu"))(images)
     teacher = open_teacher(teacher_file, device=torch.device("cpu"))
@@ -82,7 +82,7 @@ def test_an_exported_file_teaches_as_its_ensemble(teacher_file, ensemble, datase
 
 
 @pytest.mark.parametrize("name", ["default", "fast"])
-def test_the_models_inside_can_teach(name, dataset):
+def test_built_in_models_can_teach(name, dataset):
     images = torch.from_numpy(dataset.splits[Split.VALID].images[:20])
     answers = open_teacher(Path(name), device=torch.device("cpu"), threads=1)(images)
     inside = open_session(packaged_models()[name])
@@ -90,7 +90,7 @@ def test_the_models_inside_can_teach(name, dataset):
     assert np.allclose(cooled, inside.answers(images.numpy()).labels, atol=1e-5)
 
 
-def test_the_loss_is_the_divergence_by_hand():
+def test_the_distillation_loss_equals_a_computation_by_hand():
     logits, teacher = torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[0.5, 0.0, 0.1]])
     student, target = (logits / 2).softmax(1), (teacher / 2).softmax(1)
     expected = 4 * (target * (target / student).log()).sum()
@@ -99,7 +99,7 @@ def test_the_loss_is_the_divergence_by_hand():
 
 
 def test_a_student_comes_closer_to_its_teacher(ensemble, runs, dataset, tmp_path):
-    """Taught alone, a network answers more like the teacher than one that learned from labels with the same seed."""
+    """A network with the teacher alone is closer to it than a network with the labels and the same seed."""
     images = torch.from_numpy(dataset.splits[Split.VALID].images)
     answers = open_teacher(ensemble, device=torch.device("cpu"))(images).softmax(1)
 
@@ -115,7 +115,7 @@ def test_a_student_comes_closer_to_its_teacher(ensemble, runs, dataset, tmp_path
 
 @pytest.mark.parametrize(("model", "kind"), [("small", "run"), ("whitened", "file")])
 def test_resuming_is_exact_with_everything_on(model, kind, runs, teacher_file, dataset, tmp_path):
-    """Distillation, mixup, drop-path and a teacher at full size while the student grows."""
+    """Distillation, mixup and drop-path are on; the teacher has full size while the student's images grow."""
     teacher = {"run": runs[0], "file": teacher_file}[kind]
     few = Dataset(
         "few", {split: images.take(np.arange(min(len(images), 48))) for split, images in dataset.splits.items()}
@@ -131,7 +131,7 @@ def test_resuming_is_exact_with_everything_on(model, kind, runs, teacher_file, d
 
 
 def test_a_run_starts_from_a_finished_one(runs, dataset, tmp_path):
-    """With a rate of next to nothing the weights stay what they were; another model's are refused."""
+    """With a tiny learning rate the weights stay the same; the weights of another model are refused."""
     config = dataclasses.replace(CONFIG, start_from=str(runs[0]), learning_rate=1e-12, epochs=1, weight_decay=0.0)
     before, after = (open_run(run).network.state_dict() for run in (runs[0], train(config, dataset, tmp_path)))
     assert torch.allclose(before["layers.1.weight"], after["layers.1.weight"], atol=1e-6)
@@ -139,7 +139,7 @@ def test_a_run_starts_from_a_finished_one(runs, dataset, tmp_path):
         prepare(dataclasses.replace(config, model="cnn"))
 
 
-def test_a_teacher_that_is_not_there_is_told_before_any_work(tmp_path):
+def test_a_missing_teacher_fails_before_any_work(tmp_path):
     for name in ("nowhere", "nowhere.onnx"):
         with pytest.raises(ModelError, match=name):
             prepare(dataclasses.replace(CONFIG, distill=str(tmp_path / name)))
@@ -153,13 +153,13 @@ def test_recipes_are_options(name):
     assert dataclasses.replace(CONFIG, **recipe(name)).augment
 
 
-def test_an_unknown_recipe_lists_the_known():
+def test_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(UsageError, match="fast, standard, best"):
         recipe("slow")
 
 
-def test_trainings_are_named_by_what_they_differ_in():
-    """As typed; not by seed or machine, nor by what is as by default."""
+def test_trainings_are_named_by_their_different_options():
+    """Options are written as typed. Seed, machine and default values are not in the name."""
     plain = TrainConfig(model="cnn", epochs=30, threads=2)
     others = [
         TrainConfig(model="cnn", epochs=30, seed=7, layout="contiguous"),
