@@ -1,1 +1,1 @@
-"""Checkpoint or ensemble -> one ONNX file, proved equal before it is kept."""
+"""Export a checkpoint or an ensemble to one ONNX file, and check it against torch before it is kept."""

@@ -1,4 +1,4 @@
-"""A classifier in 8 bits: convolutions, sums and maxima of whole numbers, with GELU and the last layer in float32."""
+"""Quantise a classifier to int8: convolutions, sums and max pooling in integers, GELU and the last layer in float32."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from emotify.exporting.rounding import round_weights
 from emotify.onnx_runtime.session import run_model, start_session
 
 _BATCH = 8  # images
-_SAMPLES = 2000  # numbers of a tensor that are kept of each batch
-_SHARES = np.linspace(0.5, 1.0, 26)  # of the largest range, on either side of zero
-_PIXELS = (-128 / 64, 127 / 64)  # what a network makes of pixels: with this range they stay what they are
+_SAMPLES = 2000  # values of a tensor that are kept from each batch
+_SHARES = np.linspace(0.5, 1.0, 26)  # candidate ranges as shares of the largest one, on either side of zero
+_PIXELS = (-128 / 64, 127 / 64)  # the range of normalised pixels; its 256 levels are exactly their values
 
 Range = tuple[float, float]
 
 
 def to_int8(classifier: ExportedClassifier, calibration: UInt8Array) -> ModelProto:
-    """Return the classifier as an ONNX model in 8 bits, its weights of 7; they are rounded in the classifier, too.
+    """Return the classifier as an int8 ONNX model with weights of 7 bits. Rounds the classifier's weights in place.
 
-    calibration: uint8 (N, 1, 48, 48), of the train split.
+    calibration: uint8 (N, 1, 48, 48), from the train split.
     """
     scales = round_weights(classifier, calibration)
-    # GELU of 8 bits is two operators away from what onnxruntime knows as one, so it has to be one in the file.
+    # In int8, onnxruntime does not recognise a GELU of several operators, so the file needs GELU as one operator.
     model = to_onnx(classifier, OPSET_WITH_GELU if classifier.has_gelu() else OPSET)
     shared = _quantised_tensors(model)
     ranges = _ranges(model, sorted(set(shared.values())), calibration)
@@ -38,9 +38,10 @@ def to_int8(classifier: ExportedClassifier, calibration: UInt8Array) -> ModelPro
 
 
 def _quantised_tensors(model: ModelProto) -> dict[str, str]:
-    """Return the tensors to keep in 8 bits, each with the one whose range it has.
+    """Return a dict of the tensors to quantise to the tensors whose ranges they use.
 
-    They are what convolutions take and give, sums of such tensors, and maxima, all after the ReLU that may follow.
+    These are inputs and outputs of convolutions, sums of such tensors, and max pooling. Where a ReLU follows, its
+    output is quantised instead.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     after_relu = _followed_by_relu(model)
@@ -59,19 +60,21 @@ def _quantised_tensors(model: ModelProto) -> dict[str, str]:
 
 
 def _followed_by_relu(model: ModelProto) -> dict[str, str]:
-    """Return the tensors that only a ReLU takes, each with what that makes of it."""
-    takers: dict[str, list[NodeProto]] = {}
+    """Return a dict of the tensors whose only consumer is a ReLU to the outputs of these ReLUs."""
+    consumers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         for tensor in node.input:
-            takers.setdefault(tensor, []).append(node)
+            consumers.setdefault(tensor, []).append(node)
     return {
-        tensor: nodes[0].output[0] for tensor, nodes in takers.items() if len(nodes) == 1 and nodes[0].op_type == "Relu"
+        tensor: nodes[0].output[0]
+        for tensor, nodes in consumers.items()
+        if len(nodes) == 1 and nodes[0].op_type == "Relu"
     }
 
 
 def _ranges(model: ModelProto, tensors: Sequence[str], calibration: UInt8Array) -> dict[str, Range]:
-    """Return for each tensor the range that 256 levels are to cover."""
-    if not tensors:  # a network without convolutions stays in float32
+    """Return for each tensor the range to cover with 256 levels."""
+    if not tensors:  # a network without convolutions stays float32
         return {}
     probe = ModelProto()
     probe.CopyFrom(model)
@@ -90,10 +93,11 @@ def _ranges(model: ModelProto, tensors: Sequence[str], calibration: UInt8Array) 
 
 
 def _best_range(ends: Sequence[Range], values: Float32Array) -> Range:
-    """Return the range with the smallest error of `values` (batches, N), given the ends of each batch.
+    """Return the range with the smallest rounding error of `values` (batches, N).
 
-    It reaches at most from the median of the minima to the median of the maxima, and the error is the geometric mean of
-    the batches' squared errors: what only one image in hundreds has is cut off, and all others have finer levels.
+    ends: minimum and maximum of each batch. The range reaches at most from the median minimum to the median maximum.
+    The error is the geometric mean of the batches' squared errors. So values that only one image in hundreds has are
+    clipped, and all others get finer levels.
     """
     if min(ends)[0] >= _PIXELS[0] and np.array_equal(_rounded(values, _PIXELS), values):
         return _PIXELS
@@ -122,16 +126,16 @@ def _rounded(values: Float32Array, covered: Range) -> Float32Array:
 
 
 def _insert(model: ModelProto, ranges: Mapping[str, Range], scales: Mapping[str, Float32Array]) -> None:
-    """Put conversions to whole numbers and back after each tensor of `ranges`, and back before each weight and bias."""
+    """Insert QuantizeLinear and DequantizeLinear after each tensor of `ranges`, and quantise all weights and biases."""
     graph = model.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     levels = {tensor: _levels(covered) for tensor, covered in ranges.items()}
     merged = {before: after for before, after in _followed_by_relu(model).items() if after in ranges}
-    whole: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}  # tensor -> whole numbers, scale
+    whole: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}  # tensor -> integers, scale
     nodes: list[NodeProto] = []
     for node in graph.node:
         if node.op_type == "Relu" and node.input[0] in merged:
-            continue  # below zero there is no level
+            continue  # the levels begin at zero, so quantisation does the same
         if node.op_type == "Conv":
             name, scale = node.input[1], scales[node.input[1]]
             whole[name] = _divided(weights[name], scale, np.int8)
@@ -165,7 +169,7 @@ def _insert(model: ModelProto, ranges: Mapping[str, Range], scales: Mapping[str,
 def _divided(
     values: Float32Array, scale: Float32Array, kind: type[np.integer[Any]]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return values (C, ...) as whole numbers of the scale (C,), and the scale."""
+    """Return values (C, ...) divided by the scale (C,) and rounded to integers, and the scale."""
     across = scale.reshape(-1, *(1,) * (values.ndim - 1))
     limits = np.iinfo(kind)
     return np.rint(values / across).clip(limits.min, limits.max).astype(kind), scale

@@ -1,4 +1,4 @@
-"""Write a model and prove it: the file must answer as torch does, or there is no file."""
+"""Export a model and compare it with torch. A file that differs is not written."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ from emotify.onnx_runtime.classifier import Session
 from emotify.onnx_runtime.reference import encode
 from emotify.onnx_runtime.safety import check_model
 
-# Largest difference of a probability from torch's. In fp32 a label can then differ only where two are equal but for
-# twice as much.
+# Largest allowed difference between a probability of the file and of torch. In fp32, a label can then differ only if
+# two probabilities differ by less than twice this value.
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15}
-EXCEPT = {"fp32": 0.0, "fp16": 0.0, "int8": 0.001}  # share of the images that may differ by more
+EXCEPT = {"fp32": 0.0, "fp16": 0.0, "int8": 0.001}  # share of images that may differ by more
 USUAL = "graph optimisation on"
-ARITHMETICS = {USUAL: True, "graph optimisation off": False}  # the second computes 8 bits by way of float32
-LARGEST_DISAGREEMENT = 0.03  # between the probabilities of one file
-LABELS_ALIKE = 0.995  # share of the images
-LARGEST_LOSS = 0.005  # of accuracy on valid, for fp16 and int8
-PARITY_IMAGES = 280  # drawn ones, 40 of each expression
+ARITHMETICS = {USUAL: True, "graph optimisation off": False}  # without it, int8 is computed in float32
+LARGEST_DISAGREEMENT = 0.03  # between the probabilities of one file with both arithmetics
+LABELS_ALIKE = 0.995  # smallest share of images with the same label
+LARGEST_LOSS = 0.005  # largest loss of accuracy on valid, for fp16 and int8
+PARITY_IMAGES = 280  # drawn images, 40 of each expression
 CALIBRATION_IMAGES = 512
 
 
 @dataclass(frozen=True)
 class Export:
-    """A file that was written and proved."""
+    """The report of an exported file that passed all checks."""
 
     path: Path
     bytes: int
-    difference: float  # largest, of a probability, from torch in float32
-    images: int  # that this was measured on
-    drawn_images: int  # of them, where valid has too few
-    torch_scores: Scores | None  # of the labels' head on valid, when it was there
+    difference: float  # largest difference of a probability from torch in float32
+    images: int  # number of images for this comparison
+    drawn_images: int  # how many of these images are drawn, because valid has too few
+    torch_scores: Scores | None  # of the labels head on valid, if there is valid data
     file_scores: Scores | None
-    torch_crowd: Crowd | None  # of the crowd's head on valid, when it has votes
+    torch_crowd: Crowd | None  # of the crowd head on valid, if valid has votes
     file_crowd: Crowd | None
-    folded_gates: int  # of squeeze-and-excitation that did the same to every image, in int8
+    folded_gates: int  # int8: constant squeeze-and-excitation gates that were folded into convolutions
 
 
 def export(
@@ -73,11 +73,11 @@ def export(
     overwrite: bool = False,
     threads: int = 0,
 ) -> Export:
-    """Write members (name, network), pooled as `pooling` says, as one classifier to `path`.
+    """Write members (name, network) with their pooling as one ONNX classifier to `path`.
 
-    crowd: how their crowd heads answer, where all have one; without it the file answers with the labels' head alone.
-    valid: scores written into the file are measured on it; fp16 and int8 need it. calibration: train images, which
-    int8 needs. Raises GateError, leaving no file, when the file does not answer as torch does.
+    crowd: pooling of the crowd heads, if all members have one; without it the file has only the labels head. valid:
+    images for the scores in the metadata of the file; required for fp16 and int8. calibration: train images, required
+    for int8. Raises GateError, without writing a file, if the probabilities of the file differ too much from torch's.
     """
     check_target(path, precision=precision, overwrite=overwrite)
     networks = [network for _, network in members]
@@ -131,21 +131,21 @@ def export(
 
 
 def check_target(path: Path, *, precision: str, overwrite: bool) -> None:
-    """Raise UsageError for a precision there is not, WriteError when `path` exists and must stay, or cannot be."""
+    """Raise UsageError for an unknown precision, WriteError if `path` exists without `overwrite` or is not writable."""
     choose(FilePrecision, precision, option="--precision")
     check_output(path, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
 class _OnValid:
-    """The scores of both heads on `valid`, as far as it is there."""
+    """The scores of both heads on `valid`; None without data or votes."""
 
     labels: Scores | None
     crowd: Crowd | None
 
 
 def _score(answers: Answers, valid: LabelledImages | None) -> _OnValid:
-    """Score answers whose first rows are those for `valid`."""
+    """Score the first rows of the answers, which belong to `valid`."""
     if valid is None:
         return _OnValid(None, None)
     voted = answers.crowd is not None and valid.votes is not None
@@ -158,12 +158,12 @@ def _by_head(answers: Answers) -> list[Float32Array]:
 
 
 def _answers(path: Path, content: bytes, images: UInt8Array, threads: int) -> dict[str, Answers]:
-    """Return what the file answers with every arithmetic there is. Raises GateError for a file that cannot be run."""
+    """Return the file's answers with each of ARITHMETICS. Raises GateError if the file cannot be run."""
     try:
         if check_model(content, name=path.name):
             msg = (
-                f"{printable(path)} was not written: it has 8-bit weights beyond +-64; sums of two of their products "
-                "can saturate on CPUs without VNNI, which would then answer otherwise"
+                f"{printable(path)} was not written: it has int8 weights beyond +-64, whose sums can saturate on CPUs "
+                "without VNNI and change the results; export with --precision fp32"
             )
             raise GateError(msg)
         return {
@@ -180,7 +180,7 @@ def _difference(a: Float32Array, b: Float32Array) -> float:
 
 
 def _difference_but_for(share: float, a: Answers, b: Answers) -> float:
-    """Return the largest difference of a probability but for a share of the images, those that differ most."""
+    """Return the largest difference of a probability, after ignoring the `share` of images that differ most."""
     each = [np.abs(one - other).max(1) for one, other in zip(_by_head(a), _by_head(b), strict=True)]
     return float(np.quantile(np.max(each, axis=0), 1 - share))
 
@@ -188,7 +188,7 @@ def _difference_but_for(share: float, a: Answers, b: Answers) -> float:
 def _check_parity(
     path: Path, precision: str, arithmetic: str, difference: float, before: _OnValid, after: _OnValid
 ) -> None:
-    """Raise GateError unless what the file answers is as near to torch, and as accurate, as `precision` has to be."""
+    """Raise GateError if the file's difference from torch or its loss of accuracy is too large for `precision`."""
     where = f"{arithmetic}, on {describe_cpu()}"
     if not difference <= TOLERANCE[precision]:
         msg = (
@@ -210,7 +210,7 @@ def _check_parity(
 
 
 def _check_alike(path: Path, answers: Mapping[str, Answers]) -> None:
-    """Raise GateError unless all ways to compute the file answer alike, each head."""
+    """Raise GateError if the answers of any head differ too much between the arithmetics."""
     usual = _by_head(answers[USUAL])
     for arithmetic, each in answers.items():
         heads = list(zip(_by_head(each), usual, strict=True))
@@ -252,14 +252,14 @@ def _headline(scores: Scores) -> dict[str, object]:
 def _expected(
     networks: Sequence[Network], pooling: Pooling, crowd: CrowdPooling | None, views: str, images: UInt8Array
 ) -> Answers:
-    """Return what the file must answer: as the networks were trained, with nothing of what is made of them for it."""
+    """Return torch's answers for the networks as trained, without the changes made for the export."""
     answers = AveragedViews(_AsTrained(networks, pooling, crowd), views).answers(images)
     return answers if crowd is not None else Answers(answers.labels)
 
 
 @dataclass(frozen=True)
 class _AsTrained:
-    """The networks as they were trained, pooled."""
+    """The networks as trained, with their pooling."""
 
     networks: Sequence[Network]
     pooling: Pooling
@@ -273,14 +273,14 @@ class _AsTrained:
 
 
 def _drawn_faces() -> UInt8Array:
-    """Return images to compare on where there is no data."""
+    """Return drawn images for the comparison with torch, for use without enough data."""
     from emotify.data.synthetic import synthetic_splits
 
     return synthetic_splits(seed=0, counts=(PARITY_IMAGES, 7, 7))[Split.TRAIN].images
 
 
 def _reference(content: bytes, name: str, threads: int) -> str:
-    """Return a drawn face of each expression, and what the file answers, as its metadata hold them."""
+    """Return a drawn face of each expression with the file's answers, encoded for its metadata."""
     from emotify.data.synthetic import synthetic_splits
 
     images = synthetic_splits(seed=0, counts=(7, 7, 7))[Split.VALID].images

@@ -1,7 +1,7 @@
-"""Squeeze-and-excitation that does the same to every image, made part of the convolution before it.
+"""Fold constant squeeze-and-excitation gates into the convolutions before them.
 
-Weight decay often ends there: the weights that look at the image are as good as zero, and what is left is one factor
-for each channel. In 8 bits such a gate is costly, for it is computed in float32, with a conversion before and after it.
+Weight decay often makes a gate constant: its weights for the image become almost zero, and one factor per channel
+remains. In an int8 file such a gate is slow, as it is computed in float32 with a conversion before and after it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from emotify.arrays import UInt8Array
 from emotify.networks.layers import ResidualBlock, SqueezeExcitation
 
-CONSTANT = 0.01  # largest relative deviation over images; about what 8 bits do to a weight of ordinary size
+CONSTANT = 0.01  # largest relative deviation over images; about the rounding error of an ordinary weight in int8
 
 
 @torch.no_grad()
 def fold_constant_gates(classifier: nn.Module, images: UInt8Array) -> int:
-    """Fold the gates that hardly differ between images into the convolutions before them; return how many.
+    """Fold the gates that are almost constant over images into the convolutions before them. Return their number.
 
-    classifier: in evaluation mode, its batch normalisation folded; changed in place. images: uint8 (N, 1, 48, 48) to
-    measure on, N >= 2. A gate is folded where the standard deviation of each of its factors is at most 1 % of the mean.
+    classifier: in evaluation mode, with folded batch normalisation; changed in place. images: uint8 (N, 1, 48, 48),
+    N >= 2, to measure the gates on. A gate is folded if the standard deviation of each factor is at most 1 % of its
+    mean.
     """
     blocks = {
         module.excitation.excite: module

@@ -1,4 +1,4 @@
-"""What goes into the file: every member, the pooling, the temperature and the views, as one network."""
+"""The exported network: all members, pooling, temperature and views in one module."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from emotify.networks.inference import fused
 
 
 class ExportedClassifier(nn.Module):
-    """Images uint8 (N, 1, 48, 48) in, probabilities float32 (N, 7) out; with `crowd` two of them, the crowd's first.
+    """A classifier from images uint8 (N, 1, 48, 48) to probabilities float32 (N, 7).
 
-    No tensor has an axis of members before that of images: some clients take the first axis for the batch.
+    With `crowd` it returns two tensors, first the crowd's. No tensor has an axis of members before the axis of images,
+    because some clients take the first axis for the batch.
     """
 
-    shift: Tensor  # (7,), of the crowd's logarithms
+    shift: Tensor  # (7,), added to the crowd's log-probabilities
 
     def __init__(
         self, members: Sequence[Network], pooling: Pooling, *, crowd: CrowdPooling | None = None, views: str = "one"
@@ -37,7 +38,7 @@ class ExportedClassifier(nn.Module):
         return any(isinstance(module, nn.GELU) for module in self.modules())
 
     def write_out_gelu(self) -> None:
-        """Replace GELU by its sum, in the order that onnxruntime takes for it: as one operator it needs opset 20."""
+        """Replace GELU by its formula, in the order that onnxruntime fuses. As one operator GELU needs opset 20."""
         for module in self.modules():
             for name, child in module.named_children():
                 if isinstance(child, nn.GELU):
@@ -45,7 +46,7 @@ class ExportedClassifier(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """The names of what comes out."""
+        """The names of the outputs."""
         return ["probabilities"] if self.crowd is None else ["probabilities", "labels"]
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -59,7 +60,7 @@ class ExportedClassifier(nn.Module):
         return (crowd + self.shift if self.crowd.prior_power else crowd).softmax(1), labels
 
     def _logarithms(self, logits: Sequence[Tensor], pooling: Pooling) -> Tensor:
-        """Return log-probabilities (N, 7), each row up to a constant, of the logits (N * views, 7) of every member."""
+        """Return pooled log-probabilities (N, 7), each row up to a constant, of each member's logits (N * views, 7)."""
         logarithms = _pool(logits, pooling)
         if len(self.views) > 1:
             logarithms = logarithms.unflatten(0, (len(self.views), -1)).mean(0)
@@ -67,7 +68,7 @@ class ExportedClassifier(nn.Module):
 
 
 def _pool(logits: Sequence[Tensor], pooling: Pooling) -> Tensor:
-    """Return pooled log-probabilities (N, 7), each row up to a constant, of logits (N, 7) of every member."""
+    """Return pooled log-probabilities (N, 7), each row up to a constant, of each member's logits (N, 7)."""
     if not pooling.linear:
         return _weighted_sum(logits, pooling.weights)
     mean = _weighted_sum([each.softmax(1) for each in logits], pooling.weights)
@@ -80,7 +81,7 @@ class _Gelu(nn.Module):
 
 
 def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Return the sum of the tensors, each multiplied by its weight."""
+    """Return the weighted sum of the tensors."""
     if len(tensors) == 1:
         return tensors[0]
     total = tensors[0] * weights[0]
@@ -90,7 +91,7 @@ def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor
 
 
 def _show(pixels: Tensor, view: View) -> Tensor:
-    """Return the view of pixels (N, 1, 48, 48), their edges repeated outside."""
+    """Return a view of pixels (N, 1, 48, 48), shifted with repeated edges and mirrored."""
     if view.down or view.right:
         height, width = pixels.shape[2:]
         padded = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
@@ -99,5 +100,5 @@ def _show(pixels: Tensor, view: View) -> Tensor:
 
 
 def _fresh(network: Network) -> Network:
-    """Return a copy on the CPU in the plain memory layout, so that the graph does not depend on what was run before."""
+    """Return a copy on the CPU in the contiguous layout, so that the graph does not depend on earlier computations."""
     return copy.deepcopy(network).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]

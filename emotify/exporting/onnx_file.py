@@ -1,4 +1,4 @@
-"""The .onnx file: written from torch, made smaller, described, and the same bytes every time."""
+"""Make a reproducible ONNX model from torch, with metadata and optionally float16 weights."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from emotify.exporting.graph import ExportedClassifier
 from emotify.onnx_runtime.classifier import SCHEMA
 from emotify.onnx_runtime.reference import KEY as REFERENCE
 
-# Opset -> the IR version that came with it. onnxruntime 1.16 refuses newer ones, whatever is in the file.
+# Opset -> its IR version. onnxruntime 1.16 refuses newer IR versions, even if the file needs nothing new.
 _IR_VERSIONS = {18: 8, 20: 9}
-OPSET = 18  # the lowest that torch writes by itself
-OPSET_WITH_GELU = 20  # the first with GELU as one operator
+OPSET = 18  # the lowest that torch can write
+OPSET_WITH_GELU = 20  # the first that has a GELU operator
 
 
 def to_onnx(classifier: ExportedClassifier, opset: int = OPSET) -> ModelProto:
-    """Return the classifier as an ONNX model: input `images`, output `probabilities` (and `labels`), N dynamic."""
+    """Return an ONNX model with the input `images` and the output `probabilities` (and `labels`); N is dynamic."""
     if opset < OPSET_WITH_GELU:
         classifier.write_out_gelu()
     example = torch.zeros(2, 1, 48, 48, dtype=torch.uint8)
@@ -61,7 +61,7 @@ def describe(
     views: str,
     reference: str,
 ) -> None:
-    """Write into the model's metadata what it is; no path, host or user name."""
+    """Write the metadata of the model. They contain no path, host or user name."""
     model.producer_name, model.producer_version = "emotify", __version__
     model.doc_string = "Facial expressions of grey 48x48 faces; made by emotify."
     metadata = {
@@ -87,7 +87,7 @@ def describe(
 
 
 def with_half_weights(model: ModelProto) -> None:
-    """Store the weights as float16; they are widened when the model is loaded, and computed with in float32."""
+    """Store the weights as float16, with casts to float32 in the graph; the computation stays float32."""
     graph, casts = model.graph, []
     for tensor in graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < 64:
@@ -102,7 +102,7 @@ def with_half_weights(model: ModelProto) -> None:
 
 
 def _strip(model: ModelProto) -> None:
-    """Remove what is of no use to a reader of the file and may tell where it was made: traces, stacks, doc strings."""
+    """Remove traces, stacks and doc strings, which are useless in the file and may show where it was made."""
     del model.metadata_props[:]
     model.doc_string = ""
     graph = model.graph
@@ -116,7 +116,7 @@ def _strip(model: ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters' own talk off the screen."""
+    """Suppress output, logs and warnings of torch's exporter."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(None):

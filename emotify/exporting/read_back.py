@@ -1,4 +1,4 @@
-"""The network inside an exported file, such that it can be trained on: its normalisation is put back."""
+"""Read the networks of an exported file, and restore their batch norm for further training."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from emotify.opening import Kind, resolve
 
 @dataclass(frozen=True)
 class FoldedNetwork:
-    """A network of a file: there every normalisation is part of the layer before it."""
+    """A network of a file, in which each batch normalisation is folded into the layer before it."""
 
-    network: Network  # of the file's form; its normalisation is still that of a fresh network
-    folded: Network  # answers as the file does
+    network: Network  # the same architecture, with the batch norm of a fresh network
+    folded: Network  # gives the logits of the file
 
     def unfold(self, train: UInt8Array) -> Network:
-        """Return the network with its normalisation taken out of the layers, by the statistics of uint8 (N, 1, 48, 48).
+        """Return the network with its batch norm restored from the statistics of `train`, uint8 (N, 1, 48, 48).
 
-        On these images it answers as in the file.
+        Its logits for these images are those of the file.
         """
         network = copy.deepcopy(self.network)
         _unfold(network, self.folded, torch.from_numpy(some_of(train)))
@@ -45,9 +45,9 @@ class FoldedNetwork:
 
 
 def read_network(path: Path) -> FoldedNetwork:
-    """Return the network that counts most in an exported file, or in the model inside the package of that name.
+    """Return the network with the largest weight in an exported file or a built-in model.
 
-    Raises ModelError for a file that is damaged, foreign, or of a network that cannot be had back.
+    Raises ModelError if the file is damaged or foreign, or if its network cannot be restored.
     """
     path = resolve(path, takes=(Kind.FILE,)).path
     metadata = open_session(path, threads=1).metadata
@@ -63,16 +63,16 @@ def read_network(path: Path) -> FoldedNetwork:
 
 @dataclass(frozen=True)
 class FileMembers:
-    """What a file was made of."""
+    """The members of an exported file and their pooling."""
 
-    members: list[tuple[str, Network]]  # in float32, each normalisation part of the layer before it
+    members: list[tuple[str, Network]]  # in float32, with folded batch normalisation
     pooling: Pooling
-    crowd: CrowdPooling | None  # of a file with a crowd head
+    crowd: CrowdPooling | None  # None without a crowd head
     views: str
 
 
 def read_members(path: Path) -> FileMembers:
-    """Read all networks of an exported file, and how they answer together. Raises ModelError as `read_network` does."""
+    """Read all networks of an exported file and their pooling. Raises ModelError as `read_network` does."""
     path = resolve(path, takes=(Kind.FILE,)).path
     metadata = open_session(path, threads=1).metadata
     names, weights = _networks(path, metadata)
@@ -86,7 +86,7 @@ def read_members(path: Path) -> FileMembers:
         crowd = _crowd_pooling(metadata, pooling) if _has_crowd(metadata) else None
         labels = [str(member) for _, member in zip(names, members, strict=True)]
     except (KeyError, ValueError, TypeError) as error:
-        msg = f"{printable(path)} does not say how its networks are combined; export the run or ensemble again"
+        msg = f"{printable(path)} has no valid metadata about its pooling; export the run or ensemble again"
         raise ModelError(msg) from error
     networks = [_folded(path, name, place, crowd=crowd is not None)[0] for place, name in enumerate(names)]
     for network in networks:
@@ -99,7 +99,7 @@ def _has_crowd(metadata: Mapping[str, str]) -> bool:
 
 
 def _crowd_pooling(metadata: Mapping[str, str], pooling: Pooling) -> CrowdPooling:
-    """Return how a file's crowd heads answer. Raises KeyError, TypeError or ValueError where it does not say."""
+    """Return the pooling of a file's crowd heads. Raises KeyError, TypeError or ValueError for invalid metadata."""
     prior = tuple(map(float, parse_json(metadata["emotify.crowd_prior"])))
     if len(prior) != len(EMOTIONS) or min(prior) <= 0:
         raise ValueError
@@ -108,33 +108,33 @@ def _crowd_pooling(metadata: Mapping[str, str], pooling: Pooling) -> CrowdPoolin
 
 
 def _networks(path: Path, metadata: Mapping[str, str]) -> tuple[list[str], list[float]]:
-    """Return the names and weights of the networks that the metadata of a file speak of."""
+    """Return the names and weights of the networks in the metadata of a file. Raises ModelError if they are invalid."""
     try:
         names, weights = parse_json(metadata["emotify.models"]), parse_json(metadata["emotify.weights"])
         known = len(names) == len(weights) > 0 and all(name in NETWORKS for name in names) and max(weights) > 0
     except (KeyError, ValueError, TypeError):
         known = False
     if not known:
-        msg = f"{printable(path)} does not say which of this version's networks it holds; start from a run"
+        msg = f"{printable(path)} does not name its networks, or this version of emotify lacks one; start from a run"
         raise ModelError(msg)
     return names, weights
 
 
 def _folded(path: Path, name: str, place: int, *, crowd: bool) -> tuple[Network, dict[str, Tensor]]:
-    """Return the network at that place of the file, its normalisation folded as it is there, and its tensors."""
+    """Return the network with index `place` in the file, with folded normalisation, and its tensors."""
     network = fused(build_network(name, crowd=crowd))
     tensors = _tensors(path.read_bytes(), f"members.{place}.")
     _open_folded_gates(network, tensors)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        msg = f"{printable(path)} does not hold this version's {name} as it can be trained; start from a run"
+        msg = f"the weights of {printable(path)} do not fit {name} of this version of emotify; start from a run"
         raise ModelError(msg) from error
     return network, tensors
 
 
 def _tensors(content: bytes, prefix: str) -> dict[str, Tensor]:
-    """Return the weights whose names begin with `prefix`, by the rest of their names, as float32."""
+    """Return the weights whose names begin with `prefix` as float32, named without the prefix."""
     graph = onnx.load_model_from_string(content).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
@@ -150,7 +150,7 @@ def _tensors(content: bytes, prefix: str) -> dict[str, Tensor]:
 
 
 def _open_folded_gates(folded: Network, tensors: dict[str, Tensor]) -> None:
-    """Add to `tensors` the gates that an int8 file has no more: half open for every image, as fresh ones are about."""
+    """Add the gates that an int8 file has folded: constant factors of 0.5, near those of a fresh gate."""
     for name, module in folded.named_modules():
         gate = f"{name}.excitation"
         if not isinstance(module, ResidualBlock) or f"{gate}.excite.weight" in tensors:
@@ -165,9 +165,10 @@ def _open_folded_gates(folded: Network, tensors: dict[str, Tensor]) -> None:
 
 @torch.no_grad()
 def _unfold(network: Network, folded: Network, images: Tensor) -> None:
-    """Give the network's normalisation what the layers before it have in `folded`, by their answers to the images.
+    """Move the folded batch norm from the layers of `folded` to the batch norm of `network`.
 
-    Their weights get the length that a fresh network's have: it decides how far a step turns them.
+    The statistics are those of the layers' outputs for the images. The weights are scaled to the norm of a fresh
+    network's, because the norm decides how much a step changes their direction.
     """
     layers = dict(folded.named_modules())
     pairs = list(_normalised(network))
@@ -198,7 +199,7 @@ def _unfold(network: Network, folded: Network, images: Tensor) -> None:
 
 
 def _normalised(network: Network) -> Iterator[tuple[str, nn.Conv2d | nn.Linear, nn.BatchNorm2d | nn.BatchNorm1d]]:
-    """Yield the name of each layer that `fused` folds a normalisation into, the layer and the normalisation."""
+    """Yield name, layer and normalisation of each pair that `fused` folds."""
     for name, module in network.named_modules():
         if not isinstance(module, nn.Sequential):
             continue
@@ -208,6 +209,6 @@ def _normalised(network: Network) -> Iterator[tuple[str, nn.Conv2d | nn.Linear, 
 
 
 def _moments(answer: Tensor) -> Tensor:
-    """Return mean and mean square (2, C) of each channel of answers (N, C) or (N, C, H, W)."""
+    """Return mean and mean square (2, C) of each channel of outputs (N, C) or (N, C, H, W)."""
     flat = answer.transpose(0, 1).flatten(1)
     return torch.stack([flat.mean(1), flat.square().mean(1)])

@@ -1,7 +1,7 @@
-"""Weights of 7 bits: integers from -64 to 63 times one scale for each output channel, chosen for small errors.
+"""Round weights to 7 bits: integers from -64 to 63 times one scale per output channel, chosen for small errors.
 
-On x86 CPUs without VNNI, onnxruntime multiplies activations of 0..255 by weights of 8 bits and adds the products in
-pairs in 16 bits. 255 * 64 * 2 fits there; larger weights can saturate without an error, and labels then change.
+On x86 CPUs without VNNI, onnxruntime multiplies activations of 0..255 by 8-bit weights and adds pairs of products in
+16 bits. 255 * 64 * 2 fits in 16 bits. Larger weights can saturate without an error, which changes labels.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from torch import Tensor, nn
 
 from emotify.arrays import Float32Array, UInt8Array
 
-LOWEST, HIGHEST = -64, 63  # of the whole numbers that weights become
+LOWEST, HIGHEST = -64, 63  # range of the rounded weights
 _BATCH = 64  # images
-_ROWS = 256  # patches at least that are kept of each batch
-_DAMPING = 0.01  # share of the mean variance that is added to every feature's
-_BLOCK = 128  # columns between two updates of all that follow
-_SHARES = torch.linspace(0.5, 1.0, 26)  # of the largest weight of a channel, that the highest level may stand for
+_ROWS = 256  # fewest patches that are kept from each batch
+_DAMPING = 0.01  # added to every feature's variance, as a share of the mean variance
+_BLOCK = 128  # columns that are rounded between two updates of all later columns
+_SHARES = torch.linspace(0.5, 1.0, 26)  # candidate values of the highest level, as shares of a channel's largest weight
 
 
 @torch.no_grad()
 def round_weights(classifier: nn.Module, images: UInt8Array) -> dict[str, Float32Array]:
-    """Round every convolution's weights in place to multiples of scales (C,); return the scales by the weights' names.
+    """Round the weights of all convolutions in place to multiples of scales (C,). Return the scales by weight name.
 
-    classifier: in evaluation mode, its batch normalisation folded. images: uint8 (N, 1, 48, 48), of the train split.
-    A layer's weights are rounded one after the other; those that are left make up for the error as well as they can, so
-    that the layer's answers to the images change least (GPTQ, Frantar et al. 2022, arXiv:2210.17323). A change in the
-    mean answer of a channel is then taken out by its bias, where there is one.
+    classifier: in evaluation mode, with folded batch normalisation. images: uint8 (N, 1, 48, 48), from the train split.
+    The weights of a layer are rounded one after another. The remaining weights compensate for the error, so that the
+    layer's outputs for the images change least (GPTQ, Frantar et al. 2022, arXiv:2210.17323). The bias, if there is
+    one, then corrects a change in the mean output of a channel.
     """
     layers = {name: module for name, module in classifier.named_modules() if isinstance(module, nn.Conv2d)}
     inputs = _measure(classifier, layers, images)
@@ -47,7 +47,7 @@ def round_weights(classifier: nn.Module, images: UInt8Array) -> dict[str, Float3
 
 @dataclass
 class _Inputs:
-    """Moments of the patches that a convolution sees, each flattened to F numbers."""
+    """Moments of the input patches of a convolution, each flattened to F numbers."""
 
     features: int
     count: int = 0
@@ -71,7 +71,7 @@ class _Inputs:
 
 
 def _measure(classifier: nn.Module, layers: dict[str, nn.Conv2d], images: UInt8Array) -> dict[str, _Inputs]:
-    """Return what each layer sees of the images."""
+    """Return the moments of each layer's input patches for the images."""
     inputs = {name: _Inputs(layer.weight[0].numel()) for name, layer in layers.items()}
     generator = torch.Generator().manual_seed(0)
 
@@ -91,7 +91,7 @@ def _measure(classifier: nn.Module, layers: dict[str, nn.Conv2d], images: UInt8A
 
 
 def _some_patches(layer: nn.Conv2d, images: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return what the layer sees at `count` places, chance ones, of each image (N, C, H, W), as (N * count, F)."""
+    """Return the layer's input patches at `count` random places of each image (N, C, H, W), as (N * count, F)."""
     assert layer.groups == 1
     assert not isinstance(layer.padding, str)
     (top, left), (high, wide) = layer.padding, layer.kernel_size
@@ -109,11 +109,14 @@ def _some_patches(layer: nn.Conv2d, images: Tensor, count: int, generator: torch
 
 
 def _round(weights: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weights (C, F), rounded to multiples of scales, and these (C,), for features of that covariance (F, F)."""
+    """Return weights (C, F) rounded to multiples of scales, and the scales (C,).
+
+    covariance: (F, F), of the features.
+    """
     variances = covariance.diagonal()
     scale = _best_scales(weights, variances)
     damped = covariance + torch.diag(torch.full_like(variances, max(_DAMPING * float(variances.mean()), 1e-12)))
-    order = variances.argsort(descending=True)  # what counts most first, while all others can still make up for it
+    order = variances.argsort(descending=True)  # most important first, while all others can compensate
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped[order][:, order]))
     factor = torch.linalg.cholesky(inverse, upper=True)
     left, rounded = weights[:, order].clone(), torch.empty_like(weights)
@@ -130,7 +133,7 @@ def _round(weights: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _best_scales(weights: Tensor, variances: Tensor) -> Tensor:
-    """Return the scales (C,) with the least squared error of weights (C, F), weighted by features' variances (F,)."""
+    """Return the scales (C,) with the smallest squared error of weights (C, F), weighted by `variances` (F,)."""
     largest = weights.abs().amax(1).clamp_min(1e-12)
     scales = largest * _SHARES.to(weights.dtype)[:, None] / HIGHEST  # (shares, C)
     errors = torch.stack([(_to_levels(weights, each[:, None]) - weights).square() @ variances for each in scales])

@@ -1,4 +1,4 @@
-"""Files of 8 bits answer alike on every CPU: their weights have 7, and what that costs is won back."""
+"""int8 files: 7-bit weights, equal results on every CPU, and small rounding errors."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def images(faces):
 
 
 def large_weights(path):
-    """Return the weights of 8 bits of a file, as int."""
+    """Return the 8-bit weights of a file as int."""
     tensors = [tensor for tensor in onnx.load(path).graph.initializer if tensor.data_type == TensorProto.INT8]
     return np.concatenate([numpy_helper.to_array(tensor).astype(int).ravel() for tensor in tensors])
 
 
 @pytest.mark.parametrize("name", packaged_models())
 def test_no_weight_of_a_shipped_file_can_saturate(name):
-    """Two products of 0..255 and -64..64 fit into 16 bits, whatever CPU this runs on."""
+    """Two products of 0..255 and -64..64 fit in 16 bits, on any CPU."""
     found = large_weights(packaged_models()[name])
     assert len(found) > 100_000
     assert np.abs(found).max() <= 64
 
 
 def test_export_writes_weights_of_7_bits(images, faces, tmp_path, monkeypatch):
-    """And the file answers alike with optimisation on and off."""
+    """The file gives the same results with and without graph optimisation."""
     monkeypatch.setattr(export_module, "LARGEST_LOSS", 1.0)
     path = tmp_path / "m.onnx"
     result = export([("m", network())], path, pooling=ONE, precision="int8", valid=faces["valid"], calibration=images)
@@ -72,7 +72,7 @@ def test_export_writes_weights_of_7_bits(images, faces, tmp_path, monkeypatch):
 
 
 def test_export_refuses_weights_that_could_saturate(images, faces, tmp_path, monkeypatch):
-    """Exit 7 and no file, and the message says why."""
+    """It is exit 7 without a file, and the message gives the reason."""
     monkeypatch.setattr(rounding, "LOWEST", -127)
     monkeypatch.setattr(rounding, "HIGHEST", 127)
     path = tmp_path / "m.onnx"
@@ -81,7 +81,7 @@ def test_export_refuses_weights_that_could_saturate(images, faces, tmp_path, mon
     assert not path.exists()
 
 
-def test_export_refuses_a_file_that_two_arithmetics_answer_otherwise(faces, tmp_path, monkeypatch):
+def test_export_refuses_a_file_whose_arithmetics_disagree(faces, tmp_path, monkeypatch):
     """The message names the arithmetic and the CPU."""
     monkeypatch.setattr(export_module, "LARGEST_DISAGREEMENT", -1.0)
     named = rf"on {re.escape(describe_cpu())}.*graph optimisation o"
@@ -90,8 +90,8 @@ def test_export_refuses_a_file_that_two_arithmetics_answer_otherwise(faces, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_are_rounded_for_small_errors_of_the_answers(images):
-    """The answers of a layer change less than with every weight rounded to the nearest level, and not in the mean."""
+def test_rounding_keeps_the_outputs_of_a_layer(images):
+    """The outputs change less than with rounding to the nearest level, and their mean does not change."""
     torch.manual_seed(0)
     first = nn.Sequential(_Float(), nn.Conv2d(1, 8, 3, padding=1), nn.ReLU())
     layer = nn.Conv2d(8, 16, 3, stride=2, padding=1)
@@ -115,8 +115,8 @@ class _Float(nn.Module):
 
 
 @pytest.mark.parametrize("linear", [False, True])
-def test_no_axis_of_members_comes_before_that_of_images(linear):
-    """Clients that take the first axis for the batch, such as OpenCV, would answer (1, 1, 7) without an error."""
+def test_no_axis_of_members_precedes_the_axis_of_images(linear):
+    """Clients that take the first axis for the batch, such as OpenCV, would return (1, 1, 7) without an error."""
     classifier = ExportedClassifier([network("fnn"), network("fnn")], Pooling((0.5, 0.5), 1.3, linear=linear)).eval()
     model = onnx.shape_inference.infer_shapes(to_onnx(classifier))
     shapes = {
@@ -134,14 +134,14 @@ def test_one_member_ends_in_a_plain_softmax():
 
 @pytest.mark.parametrize(("name", "opset"), [("small", 18), ("whitened", 20)])
 def test_int8_files_have_the_lowest_opset(name, opset, images):
-    """Without GELU onnxruntime 1.16 loads them."""
+    """Without GELU, onnxruntime 1.16 can load them."""
     model = to_int8(ExportedClassifier([network(name)], ONE).eval(), images[:16])
     assert model.opset_import[0].version == opset
     assert model.ir_version <= 9
 
 
 def test_fp32_files_have_the_lowest_opset(images):
-    """GELU too: it is written as a sum, and answers as torch does."""
+    """This includes GELU: it is written as a formula and gives torch's results."""
     classifier = ExportedClassifier([network("whitened")], ONE).eval()
     expected = classifier(torch.from_numpy(images[:4])).detach().numpy()
     model = to_onnx(classifier)
@@ -150,8 +150,8 @@ def test_fp32_files_have_the_lowest_opset(images):
     np.testing.assert_allclose(classifier(torch.from_numpy(images[:4])).detach().numpy(), expected, atol=1e-6)
 
 
-def test_pixels_stay_what_they_are_in_8_bits(images):
-    """The first conversion has a level for each of the 256 grey values."""
+def test_pixels_are_exact_in_int8(images):
+    """The first quantisation has one level for each of the 256 grey values."""
     model = to_int8(ExportedClassifier([network()], ONE).eval(), images[:16])
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     first = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")

@@ -1,4 +1,4 @@
-"""The exported file: equal to torch, described, the same twice, and never kept when it is wrong."""
+"""Exported files: equal to torch, described in their metadata, reproducible, and never kept if they are wrong."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ONE = Pooling((1.0,), 1.0)
 
 
 def lively(name: str, seed: int):
-    """Return a network whose batch statistics are not the initial ones, as after training."""
+    """Return a network with other batch-norm statistics than the initial ones, as after training."""
     torch.manual_seed(seed)
     network = build_network(name).train()
     with torch.no_grad():
@@ -57,7 +57,7 @@ def exported(members, faces, tmp_path_factory):
 
 
 def test_the_file_is_the_mean_of_its_members(exported, members, faces):
-    """Within 1e-5 of the members' pooled log-probabilities over the temperature, on odd batch sizes too."""
+    """Probabilities equal the members' pooled log-probabilities over the temperature to 1e-5, for any batch size."""
     images = faces["train"].images[:77]
     device = torch.device("cpu")
     pooled = pool_probabilities(np.stack([predict_answers(net, images, device=device).labels for _, net in members]))
@@ -71,7 +71,7 @@ def test_the_file_is_the_mean_of_its_members(exported, members, faces):
 
 @pytest.mark.versions
 def test_the_mirrored_view_is_in_the_graph(members, faces, tmp_path):
-    """With two views the file answers the same for an image and its mirror image."""
+    """With two views, the file gives the same result for an image and its mirror image."""
     path = export(
         members, tmp_path / "m.onnx", pooling=Pooling((0.5, 0.5), 1.0), views="mirror", valid=faces["train"]
     ).path
@@ -82,7 +82,7 @@ def test_the_mirrored_view_is_in_the_graph(members, faces, tmp_path):
 
 
 def test_ten_views_are_in_the_graph(members, faces, tmp_path):
-    """The file answers as its member does when it is shown the ten views one by one."""
+    """The file gives the mean result of its member for the ten views."""
     alone = export(members[:1], tmp_path / "one.onnx", pooling=Pooling((1.0,), 1.0), valid=faces["train"]).path
     ten = export(
         members[:1], tmp_path / "ten.onnx", pooling=Pooling((1.0,), 1.0), views="ten", valid=faces["train"]
@@ -94,14 +94,14 @@ def test_ten_views_are_in_the_graph(members, faces, tmp_path):
 
 @pytest.mark.parametrize("name", ["small-eq", "whitened", "vgg"])
 def test_other_networks_export_too(name, faces, tmp_path):
-    """Equalised pixels, a whitened stem and plain convolutions answer in the file as in torch."""
+    """Equalised pixels, a whitened stem and plain convolutions give torch's results in the file."""
     result = export([(name, lively(name, 2))], tmp_path / "m.onnx", pooling=Pooling((1.0,), 1.0), valid=faces["valid"])
     assert result.difference <= 1e-4
 
 
 @pytest.mark.versions
-def test_the_file_is_what_the_contract_says(exported):
-    """Input, output, opset and metadata."""
+def test_the_file_has_the_documented_form(exported):
+    """Input, output, opset and metadata are checked."""
     model = onnx.load(exported.path)
     onnx.checker.check_model(model, full_check=True)
     assert model.opset_import[0].version >= 17
@@ -118,14 +118,14 @@ def test_the_file_is_what_the_contract_says(exported):
     assert json.loads(metadata["emotify.scores"])["split"] == "valid"
 
 
-def test_exported_twice_the_same_bytes(exported, members, faces, tmp_path):
-    """Nothing in the file depends on when or where it was made."""
+def test_exporting_twice_gives_the_same_bytes(exported, members, faces, tmp_path):
+    """Nothing in the file depends on time or place."""
     again = export(members, tmp_path / "other.onnx", pooling=EQUAL, valid=faces["train"])
     assert again.path.read_bytes() == exported.path.read_bytes()
 
 
-def test_the_file_does_not_tell_where_it_was_made(exported):
-    """No path, user or host name."""
+def test_the_file_does_not_show_where_it_was_made(exported):
+    """It contains no path, user name or host name."""
     content = exported.path.read_bytes()
     for secret in (
         str(Path.home()),
@@ -144,8 +144,8 @@ def test_half_weights_halve_the_file(exported, members, faces, tmp_path):
     assert half.difference < 1e-2
 
 
-def test_int8_is_measured(exported, members, faces, tmp_path, monkeypatch):
-    """The convolutions shrink, and the scores told are the file's own; random weights may lose any accuracy."""
+def test_int8_files_are_smaller_and_scored_themselves(exported, members, faces, tmp_path, monkeypatch):
+    """The convolutions shrink, and the reported scores are the file's own."""
     valid = faces["train"]
     path = tmp_path / "int8.onnx"
     monkeypatch.setattr(export_module, "LARGEST_LOSS", 1.0)
@@ -158,7 +158,7 @@ def test_int8_is_measured(exported, members, faces, tmp_path, monkeypatch):
 
 
 def test_int8_has_levels_for_ordinary_images(faces):
-    """One image of noise among those that ranges are taken from does not make the levels coarse for all others."""
+    """One image of noise in the calibration data does not make the levels coarse for all others."""
     images = faces["train"].images[:96]
     noise = np.random.default_rng(0).integers(0, 2, (1, *images.shape[1:]), np.uint8) * 255
 
@@ -173,8 +173,8 @@ def test_int8_has_levels_for_ordinary_images(faces):
 
 
 @pytest.mark.parametrize("decayed", [True, False])
-def test_int8_has_no_gate_that_does_nothing(decayed, faces, tmp_path, monkeypatch):
-    """Gates whose weights have decayed become part of the convolutions, in 8 bits; those that work stay, and count."""
+def test_int8_folds_constant_gates(decayed, faces, tmp_path, monkeypatch):
+    """Gates with decayed weights become part of the convolutions; gates that work stay."""
     monkeypatch.setattr(export_module, "LARGEST_LOSS", 1.0)
     valid = faces["train"]
     network = lively("small", 3)
@@ -194,7 +194,7 @@ def test_int8_has_no_gate_that_does_nothing(decayed, faces, tmp_path, monkeypatc
     assert result.file_scores.nll == pytest.approx(result.torch_scores.nll, rel=0.05)
 
 
-def test_a_folded_gate_changes_nothing_else(faces):
+def test_folding_a_gate_changes_nothing_else(faces):
     network = fused(lively("small", 3))
     images = faces["train"].images[:64]
     with torch.no_grad():
@@ -209,14 +209,14 @@ def test_a_folded_gate_changes_nothing_else(faces):
 
 
 def test_a_file_that_differs_is_not_kept(members, faces, tmp_path, monkeypatch):
-    """Out of bounds is exit 7 and no file. The bound is moved, not the file."""
+    """It is exit 7 without a file. The test moves the bound, not the file."""
     monkeypatch.setitem(export_module.TOLERANCE, "fp32", 0.0)
     with pytest.raises(GateError, match="differ from torch"):
         export(members, tmp_path / "m.onnx", pooling=EQUAL, valid=faces["train"])
     assert not list(tmp_path.iterdir())
 
 
-def test_without_data_drawn_faces_prove_it(members, tmp_path):
+def test_without_data_drawn_faces_are_compared(members, tmp_path):
     result = export(members, tmp_path / "m.onnx", pooling=Pooling((0.5, 0.5), 1.0))
     assert result.images >= 256
     assert result.file_scores is None

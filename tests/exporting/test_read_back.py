@@ -1,4 +1,4 @@
-"""Going on from an exported file: its network comes back, and can be trained."""
+"""Networks that are read from an exported file, and trained further."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALONE = Pooling((1.0,), 1.0)
 
 
 def used(name: str, images: np.ndarray) -> Network:
-    """A network whose normalisation has seen images, with scales and shifts of its own."""
+    """A network whose batch norm has seen images, with its own scales and shifts."""
     torch.manual_seed(0)
     network = build_network(name).train()
     for module in network.modules():
@@ -51,7 +51,7 @@ def answers(network: Network, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1e-4), ("fp16", 5e-3), ("int8", 0.1)])
 def test_the_network_answers_as_the_file(precision, allowed, faces, tmp_path):
-    """Also where its gates were folded; its normalisation has what it sees of the train images."""
+    """This includes folded gates. The batch norm gets the statistics of the train images."""
     train, valid = faces[Split.TRAIN], faces[Split.VALID]
     path = tmp_path / "model.onnx"
     network = used("cnn", train.images)
@@ -69,8 +69,8 @@ def test_the_network_answers_as_the_file(precision, allowed, faces, tmp_path):
     assert batches.max() < 0.05
 
 
-def test_every_image_counts_the_same(faces, tmp_path, monkeypatch):
-    """In what normalisation is measured on: their order does not matter, and of too many some are left out."""
+def test_every_image_has_the_same_weight_in_the_statistics(faces, tmp_path, monkeypatch):
+    """The statistics do not depend on the order of the images; of too many images, some are skipped."""
     white = np.full((6, 1, 48, 48), 255, np.uint8)
     images = np.concatenate([faces[Split.TRAIN].images[:256], white])
     path = tmp_path / "model.onnx"
@@ -88,7 +88,7 @@ def test_every_image_counts_the_same(faces, tmp_path, monkeypatch):
 
 
 def test_a_file_gives_back_all_its_networks(faces, tmp_path):
-    """And how they are combined, so that it can be exported anew, by the command too."""
+    """Networks and pooling are read, so the file can be exported again, also by the command."""
     train, valid = faces[Split.TRAIN], faces[Split.VALID]
     members = [("one", used("small", train.images)), ("two", used("fnn", train.images))]
     pooling = Pooling((0.25, 0.75), 1.3, linear=True)
@@ -107,7 +107,7 @@ def test_a_file_gives_back_all_its_networks(faces, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["members", "temperature", "pooling"])
-def test_a_file_that_does_not_say_how_its_networks_are_combined_is_refused(key, faces, tmp_path):
+def test_a_file_without_pooling_is_refused(key, faces, tmp_path):
     path = tmp_path / "model.onnx"
     export([("one", used("fnn", faces[Split.TRAIN].images))], path, pooling=ALONE, valid=faces[Split.VALID])
     model = onnx.load(path)
@@ -118,7 +118,7 @@ def test_a_file_that_does_not_say_how_its_networks_are_combined_is_refused(key, 
         read_members(path)
 
 
-def test_of_several_the_heaviest_is_taken(faces, tmp_path):
+def test_the_network_with_the_largest_weight_is_read(faces, tmp_path):
     images = faces[Split.TRAIN].images
     members = [(name, used(name, images)) for name in ("small", "fnn")]
     export(members, tmp_path / "both.onnx", pooling=Pooling((0.3, 0.7), 1.5))
@@ -129,8 +129,8 @@ def test_of_several_the_heaviest_is_taken(faces, tmp_path):
         prepare(TrainConfig(start_from=str(tmp_path / "both.onnx")))
 
 
-def test_a_training_begins_with_the_file(few, tmp_path):
-    """With a rate of next to nothing the first weights are the last."""
+def test_a_training_starts_with_the_weights_of_a_file(few, tmp_path):
+    """With a tiny learning rate, the last weights equal the first ones."""
     path = tmp_path / "model.onnx"
     export([("one", used("fnn", few.splits[Split.TRAIN].images))], path, pooling=ALONE)
     config = TrainConfig(model="fnn", epochs=1, batch_size=32, learning_rate=1e-12, weight_decay=0, device="cpu")
@@ -142,11 +142,11 @@ def test_a_training_begins_with_the_file(few, tmp_path):
 
 
 @pytest.mark.parametrize("models", [None, '["none of ours"]', "[]", "{"])
-def test_a_file_that_does_not_say_what_it_holds_is_refused(models, onnx_file, tmp_path):
+def test_a_file_without_names_of_networks_is_refused(models, onnx_file, tmp_path):
     model = onnx.load(onnx_file)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(metadata.pop("emotify.models")) == ["fnn", "fnn"]
     onnx.helper.set_model_props(model, {**metadata, **({"emotify.models": models} if models else {})})
     onnx.save(model, tmp_path / "odd.onnx")
-    with pytest.raises(ModelError, match="does not say"):
+    with pytest.raises(ModelError, match="does not name its networks"):
         prepare(TrainConfig(start_from=str(tmp_path / "odd.onnx")))

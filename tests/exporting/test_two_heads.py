@@ -1,4 +1,4 @@
-"""A file with two heads: the crowd's answer first, another prior, and everything that reads it again."""
+"""Files with two heads: the crowd's output first, the prior, and all commands that read such a file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def path(members, crowd, faces, tmp_path_factory):
 
 
 def test_the_prior_is_divided_out_by_hand():
-    """Of two expressions that are equally probable, the one that is four times as frequent becomes half as probable."""
+    """Of two equally probable expressions, the one that is four times as frequent becomes half as probable."""
     prior = (0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
     answers = np.array([[[0.5, 0.5, 0, 0, 0, 0, 0]]], np.float32)
     shifted = CrowdPooling(Pooling((1.0,), 1.0), prior, 0.5)(answers)
@@ -68,7 +68,7 @@ def test_the_prior_is_divided_out_by_hand():
     assert CrowdPooling(Pooling((1.0,), 1.0), prior, 0.0)(answers)[0, :2] == pytest.approx([0.5, 0.5], abs=1e-5)
 
 
-def test_the_mean_of_priors_is_that_of_their_logarithms():
+def test_priors_of_members_are_averaged_as_logarithms():
     other = tuple(reversed(PRIOR))
     powers = np.sqrt(np.array(PRIOR) * np.array(other))
     assert mean_prior([PRIOR, other], (0.5, 0.5)) == pytest.approx((powers / powers.sum()).tolist())
@@ -76,7 +76,7 @@ def test_the_mean_of_priors_is_that_of_their_logarithms():
 
 
 def test_both_heads_are_in_the_file(path, members, crowd, faces):
-    """`probabilities` is the crowd's answer, `labels` the other; each is pooled as its own pooling says."""
+    """`probabilities` is the crowd head, `labels` the labels head; each has its own pooling."""
     images = faces[Split.VALID].images
     answers = [predict_answers(network, images, device=CPU) for _, network in members]
     expected = crowd(np.stack([each.crowd for each in answers if each.crowd is not None]))
@@ -101,7 +101,7 @@ def test_outputs_have_no_axis_before_the_images(path):
     assert all(len(shape) == 2 and shape[1].dim_value == 7 for shape in shapes.values())
 
 
-def test_predict_answers_with_the_head_that_is_asked(path, faces, members, tmp_path, crowd):
+def test_predict_uses_the_chosen_head(path, faces, members, tmp_path, crowd):
     face = faces[Split.VALID].images[0, 0]
     by_head = {head: Predictor(path, head=head, faces="whole").predict(face).faces[0] for head in (None, *Head)}
     assert by_head[None] == by_head[Head.CROWD] != by_head[Head.LABELS]
@@ -112,8 +112,8 @@ def test_predict_answers_with_the_head_that_is_asked(path, faces, members, tmp_p
         Predictor(path, head="people")
 
 
-def test_training_can_go_on_from_both_heads(path, members, faces):
-    """The file's first network is read back with its crowd head."""
+def test_training_can_start_from_a_file_with_two_heads(path, members, faces):
+    """The first network of the file is read with its crowd head."""
     train = faces[Split.TRAIN].images
     network = read_network(path).unfold(train)
     assert network.crowd
@@ -125,8 +125,8 @@ def test_training_can_go_on_from_both_heads(path, members, faces):
     assert np.abs(before.crowd - after.crowd).max() < 1e-3
 
 
-def test_a_file_exported_anew_answers_the_same(path, faces, tmp_path):
-    """Both temperatures, the prior and its power are those of the file; another power can be asked for."""
+def test_a_file_exported_again_gives_the_same_results(path, faces, tmp_path):
+    """Temperatures, prior and prior power are those of the file; --prior-power replaces the power."""
     images, again = faces[Split.VALID].images, tmp_path / "again.onnx"
     run("export", path, "--out", again)
     before, after = open_session(path).answers(images), open_session(again).answers(images)
@@ -139,7 +139,7 @@ def test_a_file_exported_anew_answers_the_same(path, faces, tmp_path):
 
 
 def with_votes(csv, folder):
-    """Write FER+'s file for a csv: eight see what the label says, two something neutral; return both."""
+    """Write FER+'s file for a csv: eight votes for the label, two for neutral. Return both paths."""
     rows = csv.read_text().splitlines()[1:]
     lines = [",".join(["Usage", "Image name", *VOTES])]
     for row in rows:
@@ -160,8 +160,8 @@ def run(*words, code=0):
     return result
 
 
-def test_the_whole_way_with_votes(tiny_csv, tmp_path, monkeypatch):
-    """Train two, combine, export, evaluate and predict: the votes beside the data are found, and both heads stay."""
+def test_all_commands_work_with_votes(tiny_csv, tmp_path, monkeypatch):
+    """Train two runs, combine, export, evaluate and predict. The votes beside the data are found; both heads stay."""
     monkeypatch.chdir(tmp_path)
     data = with_votes(tiny_csv, tmp_path)
     words = ("train", "--data", data, "--model", "fnn", "--epochs", "4", "--batch-size", "32")
@@ -190,8 +190,8 @@ def test_the_whole_way_with_votes(tiny_csv, tmp_path, monkeypatch):
     assert one["accuracy"] == by_model["m.onnx"]["accuracy"]
 
 
-def test_what_has_no_crowd_head_is_told(tiny_csv, tmp_path, monkeypatch):
-    """--head crowd and --prior-power are refused, with what would help; a mixed ensemble says that it has none."""
+def test_a_missing_crowd_head_is_an_error(tiny_csv, tmp_path, monkeypatch):
+    """--head crowd and --prior-power are refused with advice; a mixed ensemble reports that it has no crowd head."""
     monkeypatch.chdir(tmp_path)
     words = ("train", "--model", "fnn", "--epochs", "1", "--batch-size", "32")
     alone = run(*words, "--data", tiny_csv).stdout.strip()
@@ -205,7 +205,7 @@ def test_what_has_no_crowd_head_is_told(tiny_csv, tmp_path, monkeypatch):
 
 
 def test_the_printed_resume_command_names_the_votes(tiny_csv, tmp_path):
-    """Votes that do not lie beside the data are named in it, or it could not be run as it is printed."""
+    """The printed command includes --ferplus if the votes are not beside the data."""
     data = with_votes(tiny_csv, tmp_path)
     votes = (tmp_path / "fer2013new.csv").rename(tmp_path / "votes.csv")
     words = [
