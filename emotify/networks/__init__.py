@@ -28,7 +28,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "resnet18": ResNet18,
     "face-resnet": FaceResNet,
     "efficientnet-lite0": EfficientNetLite,
-    # The same networks for other pixels: of equalised histograms, of the middle 44x44.
+    # Variants for other pixels: with histogram equalisation, or only the middle 44x44.
     "small-eq": partial(Small, equalise=True),
     "cnn-eq": partial(Cnn, equalise=True),
     "vgg-eq": partial(Vgg, equalise=True),
@@ -39,16 +39,16 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError for a name that is not in the table."""
+    """Raise UsageError if the name is not in `NETWORKS`."""
     if name not in NETWORKS:
-        msg = f"no model named {name!r}; there are: {', '.join(NETWORKS)}"
+        msg = f"no model named {name!r}; choose one of: {', '.join(NETWORKS)}"
         raise UsageError(msg)
 
 
 def build_network(name: str, *, crowd: bool = False) -> Network:
-    """Return a freshly initialised network. Raises UsageError for a name that is not in the table.
+    """Return a newly initialised network. Raises UsageError if the name is not in `NETWORKS`.
 
-    crowd: with a second head, for the votes of FER+ (`emotify.networks.heads`).
+    crowd: add a second head for the votes of FER+ (`emotify.networks.heads`).
     """
     check_name(name)
     network = NETWORKS[name]()
@@ -59,12 +59,12 @@ def build_network(name: str, *, crowd: bool = False) -> Network:
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """A line of the table of models."""
+    """One row of the table that --list-models prints."""
 
     name: str
     parameters: int
-    macs: int  # multiply-accumulates of one 48x48 image
-    input_size: int  # the side of what it sees of an image, in pixels
+    macs: int  # multiply-accumulates for one 48x48 image
+    input_size: int  # side of the input in pixels, cropped from the middle of the image
     equalise: bool
     description: str
 

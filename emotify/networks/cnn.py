@@ -1,4 +1,4 @@
-"""`cnn`: a residual net with squeeze-and-excitation, small enough to be trained on a CPU."""
+"""`cnn`: a residual network with squeeze-and-excitation, small enough for training on a CPU."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _WIDTHS = (32, 48, 96, 192)  # channels of the stem and of each stage
 
 
 class Cnn(Network):
-    """A 3x3 stem without stride, then stages of 48, 96 and 192 channels, each entered by a strided convolution."""
+    """A 3x3 stem without stride, then stages of 48, 96 and 192 channels, each with a strided convolution first."""
 
     any_size = True
-    blocks: ClassVar[tuple[int, ...]] = (1, 2, 2)  # residual ones in each stage
+    blocks: ClassVar[tuple[int, ...]] = (1, 2, 2)  # residual blocks per stage
 
     def __init__(self, *, equalise: bool = False) -> None:
         super().__init__(input_size=44, equalise=equalise)
@@ -31,13 +31,13 @@ class Cnn(Network):
         return self.head(self.features(pixels))
 
     def take_weights(self, other: Network) -> None:
-        """Take the weights of a network that has no more blocks in any stage; those that it lacks change nothing."""
+        """Take the weights of a network with at most as many blocks in each stage; further blocks start as identity."""
         if not isinstance(other, Cnn):
             super().take_weights(other)
             return
         own, theirs = _by_place(self.features), _by_place(other.features)
         if more := len(theirs.keys() - own.keys()):
-            msg = f"{more} blocks more than there is a place for"
+            msg = f"the other network has {more} blocks too many"
             raise RuntimeError(msg)
         for place, layer in theirs.items():
             own[place].load_state_dict(layer.state_dict())
@@ -45,7 +45,7 @@ class Cnn(Network):
 
 
 def _by_place(features: nn.Sequential) -> dict[tuple[int, int], nn.Module]:
-    """Return the layers by stage and by place in it, both from 0."""
+    """Return the layers by stage and by index in the stage, both from 0."""
     layers: dict[tuple[int, int], nn.Module] = {}
     stage, place = -1, 0
     for layer in features:

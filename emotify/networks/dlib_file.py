@@ -1,9 +1,9 @@
 """Read the weights of a network from dlib's own file format.
 
-The format is that of dlib's `serialize` functions (King 2009, JMLR 10, http://dlib.net; Boost Software License), here
-read without dlib. A file does not describe itself: the reader must know which layers follow each other. It begins with
-the version of every layer, the last layer first, and goes on with the contents of the layers, the first layer first.
-What is not expected is an error.
+This reads the format of dlib's `serialize` functions (King 2009, JMLR 10, http://dlib.net; Boost Software License)
+without dlib. A file does not describe its layers, so the reader must know their order. The file begins with the version
+of each layer, from last to first. The contents of the layers follow, from first to last. Anything unexpected is an
+error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from emotify.arrays import Float32Array
 from emotify.errors import ModelError
 from emotify.files import printable
 
-Weights = tuple[Float32Array, Float32Array]  # filters (O, I, H, W) and biases, or the factors and summands of channels
+Weights = tuple[Float32Array, Float32Array]  # filters (O, I, H, W) and biases, or factors and offsets of the channels
 _RANK: Final = 4  # of every tensor
 _LAYER_VERSION: Final = 2
 _FIRST_LAYER_VERSION: Final = 3
@@ -30,13 +30,13 @@ _WRAPPER_VERSION: Final = 1  # of the loss, of tags and of views of a tensor
 
 @dataclass(frozen=True)
 class Layer:
-    """What a file must have at one place: the name of the layer, and how its windows lie."""
+    """An expected layer of a file: its name and its window."""
 
     name: str
-    window: tuple[int, ...] = ()  # height, width, stride down and right, padding down and right
+    window: tuple[int, ...] = ()  # height, width, vertical and horizontal stride, vertical and horizontal padding
 
 
-TAG: Final = Layer("tag")  # also a jump to a tag: neither has any content
+TAG: Final = Layer("tag")  # also a jump to a tag; both have no content
 AFFINE: Final = Layer("affine_")
 RELU: Final = Layer("relu_")
 ADD: Final = Layer("add_prev_")
@@ -44,12 +44,12 @@ LINEAR: Final = Layer("fc_2")
 
 
 def convolution(size: int, stride: int) -> Layer:
-    """Return a convolution as dlib has it by default: padded only without a stride."""
+    """Return a convolution with dlib's default padding: only without a stride."""
     return Layer("con_4", (size, size, stride, stride, *[0 if stride > 1 else size // 2] * 2))
 
 
 def pooling(name: str, size: int, stride: int) -> Layer:
-    """Return `max_pool_2` or `avg_pool_2`; size 0 is the whole picture."""
+    """Return a layer `max_pool_2` or `avg_pool_2`; size 0 pools over the whole input."""
     return Layer(name, (size, size, stride, stride, 0, 0))
 
 
@@ -57,7 +57,7 @@ def read_dlib(content: bytes, layers: Sequence[Layer], *, name: str) -> list[Wei
     """Return the weights of convolutions, affine and linear layers, in the order of `layers`.
 
     content: a network for colour pictures with the loss `loss_metric_2`. A linear layer (outputs, inputs) has no
-    biases. Raises ModelError, beginning with `name`, for anything else.
+    biases. Raises ModelError, with the file's `name`, for anything else.
     """
     reader = _Reader(content)
     try:
@@ -69,11 +69,11 @@ def read_dlib(content: bytes, layers: Sequence[Layer], *, name: str) -> list[Wei
 
 
 class _UnexpectedError(Exception):
-    """What a file has, and what was expected."""
+    """A difference between a file and the expected content."""
 
 
 class _Reader:
-    """A file, and the place up to which it has been read."""
+    """The content of a file and the position of the next byte to read."""
 
     def __init__(self, content: bytes) -> None:
         self._content = memoryview(content)
@@ -102,12 +102,12 @@ class _Reader:
     def _layer(self, layer: Layer, *, first: bool) -> Weights | None:
         self._expect_text(layer.name)
         weights = self._contents(layer)
-        for _ in range(3):  # what training needed to know
+        for _ in range(3):  # settings of the training
             self._boolean()
         for _ in range(3):  # gradients and outputs
             self._tensor()
         if first:
-            self._expect(1)  # pictures made of one
+            self._expect(1)  # number of samples per picture
         return weights
 
     def _contents(self, layer: Layer) -> Weights | None:
@@ -116,7 +116,7 @@ class _Reader:
                 return self._convolution(layer.window)
             case "affine_":
                 weights = self._shaped(self._tensor())
-                self._expect(0)  # a factor for each channel
+                self._expect(0)  # the mode with one factor per channel
                 return weights
             case "fc_2":
                 return self._linear()
@@ -132,7 +132,7 @@ class _Reader:
             self._expect(number)
         weights = self._shaped(values)
         if (len(weights[0]), *weights[0].shape[2:]) != (filters, *window[:2]):
-            raise _UnexpectedError("a convolution has filters of another shape than it says")
+            raise _UnexpectedError("the filters of a convolution do not have its declared shape")
         self._rates()
         return weights
 
@@ -140,21 +140,21 @@ class _Reader:
         outputs, inputs = self._integer(), self._integer()
         weight, bias = self._shaped(self._tensor())
         if weight.size != outputs * inputs or bias.size:
-            raise _UnexpectedError("a linear layer has weights of another shape than it says")
+            raise _UnexpectedError("the weights of a linear layer do not have its declared shape")
         self._expect(1)  # without biases
         self._rates()
         return weight.reshape(inputs, outputs).T, bias
 
     def _rates(self) -> None:
-        for _ in range(4):  # of learning and weight decay, for weights and biases
+        for _ in range(4):  # rates of learning and weight decay, for weights and biases
             self._number()
 
     def _shaped(self, values: Float32Array) -> Weights:
-        """Return the two tensors whose shapes follow, of the values of both."""
+        """Split values into two tensors; the file has their shapes next."""
         first, second = self._view(), self._view()
         size = math.prod(first)
         if values.size != size + math.prod(second):
-            raise _UnexpectedError("the shapes of its weights do not fit their number")
+            raise _UnexpectedError("the number of weights does not fit their shapes")
         return values[:size].reshape(first), values[size:].reshape(-1)
 
     def _view(self) -> list[int]:
@@ -166,14 +166,14 @@ class _Reader:
         size = math.prod(self._integer() for _ in range(_RANK))
         values = np.frombuffer(self._take(4 * size), dtype="<f4").astype(np.float32)
         if not np.isfinite(values).all():
-            raise _UnexpectedError("a weight is not a number")
+            raise _UnexpectedError("a weight is not finite")
         return values
 
     def _number(self) -> float:
-        """Return a floating-point number, which is written as its mantissa and its power of two."""
+        """Read a floating-point number, stored as mantissa and binary exponent."""
         mantissa, exponent = self._signed(), self._signed()
-        if abs(exponent) > 1000:  # infinite, or not a number
-            raise _UnexpectedError("a setting is not a number")
+        if abs(exponent) > 1000:  # infinity or NaN
+            raise _UnexpectedError("a setting is not finite")
         return math.ldexp(mantissa, exponent)
 
     def _integer(self) -> int:
@@ -183,7 +183,7 @@ class _Reader:
         return number
 
     def _signed(self) -> int:
-        """Return an integer: a byte with the sign and the number of the bytes that follow, the lowest first."""
+        """Read an integer: one byte with the sign and the number of bytes, then these bytes in little-endian order."""
         (control,) = self._take(1)
         size = control & 0x7F
         if not 1 <= size <= 8:
@@ -194,22 +194,22 @@ class _Reader:
     def _boolean(self) -> bool:
         (byte,) = struct.unpack("c", self._take(1))
         if byte not in b"01":
-            raise _UnexpectedError(f"a yes or no is {byte!r}")
+            raise _UnexpectedError(f"a boolean is {byte!r}")
         return byte == b"1"
 
     def _expect(self, number: int) -> None:
         if (found := self._signed()) != number:
-            raise _UnexpectedError(f"{found} stands where {number} was expected")
+            raise _UnexpectedError(f"found {found} instead of {number}")
 
     def _expect_text(self, text: str) -> None:
         size = self._integer()
         found = bytes(self._take(size) if size < 100 else b"")
         if found != text.encode():
-            raise _UnexpectedError(f"{found.decode('ascii', 'replace')!r} stands where {text!r} was expected")
+            raise _UnexpectedError(f"found {found.decode('ascii', 'replace')!r} instead of {text!r}")
 
     def _take(self, size: int) -> memoryview:
         taken = self._content[self._position : self._position + size]
         if len(taken) < size:
-            raise _UnexpectedError("it ends early")
+            raise _UnexpectedError("the file ends too early")
         self._position += size
         return taken

@@ -1,6 +1,6 @@
-"""`efficientnet-lite0`: a small net for photographs of anything, which can begin with weights trained on ImageNet.
+"""`efficientnet-lite0`: a small network for photographs that can start with weights trained on ImageNet.
 
-Tan & Le 2019, arXiv:1905.11946, in the form without squeeze-and-excitation and with ReLU6:
+Tan & Le 2019, arXiv:1905.11946, in the variant without squeeze-and-excitation and with ReLU6:
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite. The weights are Google's, Apache-2.0.
 """
 
@@ -18,10 +18,10 @@ from emotify.networks.face_resnet import enlarge
 from emotify.networks.network import classifier_head
 from emotify.networks.pretrained import PretrainedNetwork
 
-ENLARGED: Final = 112  # pixels, the side that 48x48 pixels are enlarged to
+ENLARGED: Final = 112  # side in pixels of enlarged 48x48 images
 _STEM: Final = 32  # channels
 _LAST: Final = 1280  # channels
-# Of each stage: blocks, side of the depthwise filters, stride of the first block, expansion, channels.
+# For each stage: blocks, side of the depthwise filters, stride of the first block, expansion, channels.
 _STAGES: Final = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -31,13 +31,13 @@ _STAGES: Final = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-_MEAN: Final = 127  # which it subtracts from every colour
-_SCALE: Final = 128  # which it divides by
+_MEAN: Final = 127  # the published network subtracts it from every colour
+_SCALE: Final = 128  # and divides by it
 _EPSILON: Final = 1e-3
 
 
 class EfficientNetLite(PretrainedNetwork):
-    """EfficientNet-Lite0 on pixels enlarged to 112x112; --pretrained gives it weights trained on ImageNet."""
+    """EfficientNet-Lite0 on images enlarged to 112x112; --pretrained loads weights trained on ImageNet."""
 
     any_size = True
 
@@ -56,18 +56,18 @@ class EfficientNetLite(PretrainedNetwork):
     def logits(self, pixels: Tensor) -> Tensor:
         return self.head(self.features(enlarge(pixels, ENLARGED)))
 
-    def take_published(self, content: bytes, *, name: str) -> None:  # noqa: ARG002 - the content is known
+    def take_published(self, content: bytes, *, name: str) -> None:  # noqa: ARG002 - the digest of the content is checked before
         tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        _see_grey(tensors)
+        _convert_to_grey(tensors)
         layers = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
         for layer, prefix in zip(layers, _names(), strict=True):
             layer.load_state_dict({key: tensors[f"{prefix}.{key}"] for key in layer.state_dict()})
 
 
 class Bottleneck(nn.Module):
-    """Many channels, filtered each by itself, between few; its result is added to an input of the same shape.
+    """An inverted residual block, which expands the channels, filters each of them, and reduces them.
 
-    Sandler et al. 2018, arXiv:1801.04381.
+    The result is added to the input if both have the same shape. Sandler et al. 2018, arXiv:1801.04381.
     """
 
     def __init__(self, channels_in: int, channels_out: int, size: int, stride: int, expansion: int) -> None:
@@ -88,7 +88,7 @@ class Bottleneck(nn.Module):
 
 
 class SamePadding(nn.Module):
-    """Zeros around a picture, as TensorFlow's `SAME` has them: an odd one is at the right and at the bottom."""
+    """Zero padding like TensorFlow's `SAME`: an odd row or column of zeros is at the bottom or right."""
 
     def __init__(self, size: int, stride: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def _convolve(
 
 
 def _names() -> Iterator[str]:
-    """Yield the names that convolutions and their normalisations have in the file."""
+    """Yield the names of convolutions and batch norms in the file, in order."""
     yield from ("_conv_stem", "_bn0")
     expansions = [expansion for blocks, _, _, expansion, _ in _STAGES for _ in range(blocks)]
     for place, expansion in enumerate(expansions):
@@ -121,10 +121,10 @@ def _names() -> Iterator[str]:
     yield from ("_conv_head", "_bn1")
 
 
-def _see_grey(tensors: dict[str, Tensor]) -> None:
+def _convert_to_grey(tensors: dict[str, Tensor]) -> None:
     """Change the first convolution from colours to normalised grey pixels, (grey - 128) / 64.
 
-    The network would see (grey - 127) / 128. The mean's difference goes into the normalisation that follows.
+    The published network takes (colour - 127) / 128. The batch norm after the convolution absorbs the other mean.
     """
     filters = tensors["_conv_stem.weight"].sum(1, keepdim=True)
     tensors["_conv_stem.weight"] = filters * (64 / _SCALE)

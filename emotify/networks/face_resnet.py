@@ -1,7 +1,7 @@
-"""`face-resnet`: the residual net of dlib's face recognition, which can begin with dlib's weights.
+"""`face-resnet`: the residual network of dlib's face recognition, which can start with dlib's weights.
 
-King 2017, http://dlib.net/dnn_face_recognition_ex.cpp.html, after He et al. 2016, arXiv:1512.03385. dlib's author gave
-the weights to the public domain (CC0, https://github.com/davisking/dlib-models).
+King 2017, http://dlib.net/dnn_face_recognition_ex.cpp.html, after He et al. 2016, arXiv:1512.03385. dlib's author put
+the weights in the public domain (CC0, https://github.com/davisking/dlib-models).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from emotify.networks.dlib_file import ADD, AFFINE, LINEAR, RELU, TAG, Layer, We
 from emotify.networks.network import classifier_head
 from emotify.networks.pretrained import PretrainedNetwork, renormalise
 
-ENLARGED: Final = 112  # pixels, the side that 48x48 pixels are enlarged to
+ENLARGED: Final = 112  # side in pixels of enlarged 48x48 images
 _STEM: Final = 32  # channels
-# Of each residual block: the channels that it gives, and its stride.
+# For each residual block: output channels and stride.
 _BLOCKS: Final = (
     *[(32, 1)] * 3,
     *[(64, 2), (64, 1), (64, 1), (64, 1)],
@@ -29,12 +29,12 @@ _BLOCKS: Final = (
     *[(256, 2), (256, 1), (256, 1)],
     (256, 2),
 )
-_MEANS: Final = (122.782, 117.001, 104.298)  # of red, green and blue, which dlib subtracts
-_SCALE: Final = 256  # which it divides by
+_MEANS: Final = (122.782, 117.001, 104.298)  # dlib subtracts them from red, green and blue
+_SCALE: Final = 256  # and divides by it
 
 
 class FaceResNet(PretrainedNetwork):
-    """The residual net of dlib's face recognition, on pixels enlarged to 112x112; --pretrained gives it dlib's weights.
+    """The residual network of dlib's face recognition on images enlarged to 112x112; --pretrained loads dlib's weights.
 
     A 7x7 stem of 32 channels, then 14 residual blocks of 32, 64, 128 and 256 channels.
     """
@@ -57,7 +57,7 @@ class FaceResNet(PretrainedNetwork):
 
     def take_published(self, content: bytes, *, name: str) -> None:
         *weights, _ = read_dlib(content, dlib_layers(), name=name)
-        weights[0] = _see_grey(weights[0])
+        weights[0] = _convert_to_grey(weights[0])
         layers = list(zip(self._normalised(), weights[::2], weights[1::2], strict=True))
         for (convolve, normalise), filters, affine in layers:
             sizes = (affine[0].size, affine[1].size, filters[1].size)
@@ -73,7 +73,7 @@ class FaceResNet(PretrainedNetwork):
             renormalise(self, images)
 
     def _normalised(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-        """Yield every convolution with the normalisation that follows it."""
+        """Yield each convolution with the batch norm that follows it."""
         layers = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
         for convolve, normalise in zip(layers[::2], layers[1::2], strict=True):
             assert isinstance(convolve, nn.Conv2d)
@@ -82,10 +82,10 @@ class FaceResNet(PretrainedNetwork):
 
 
 class FaceBlock(nn.Module):
-    """Two 3x3 convolutions whose result is added to the input; with a stride, to means of 2x2 of it.
+    """Two 3x3 convolutions whose result is added to the input, or with a stride to the 2x2 average of the input.
 
-    Channels that the input lacks are zero. No strided convolution is padded, as in dlib; where that gives a row and a
-    column less than the means have, dlib takes zeros for them, and here the last window goes beyond the edge.
+    Missing channels of the input are zero. As in dlib, strided convolutions have no padding. So their result can have
+    one row and one column less than the averages. There dlib adds zeros; here the last window reaches over the edge.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
@@ -104,13 +104,13 @@ class FaceBlock(nn.Module):
 
 
 def enlarge(pixels: Tensor, side: int) -> Tensor:
-    """Enlarge pixels (N, 1, 48, 48) to the given side, smaller ones by as much."""
+    """Enlarge pixels (N, 1, 48, 48) to the given side, and smaller images by the same factor."""
     side = round(pixels.shape[-1] * side / 48)
     return F.interpolate(pixels, size=(side, side), mode="bilinear")
 
 
 def dlib_layers() -> list[Layer]:
-    """Return the layers of dlib's network in the order of its file."""
+    """Return the layers of dlib's network in the order of the file."""
     layers = [convolution(7, 2), AFFINE, RELU, pooling("max_pool_2", 3, 2)]
     for _, stride in _BLOCKS:
         shortcut = [TAG, TAG, pooling("avg_pool_2", 2, 2)] if stride > 1 else []
@@ -124,8 +124,8 @@ def _convolve(channels_in: int, channels_out: int, size: int, stride: int = 1) -
     return layer, nn.BatchNorm2d(channels_out)
 
 
-def _see_grey(weights: Weights) -> Weights:
-    """Return weights of the first convolution for normalised grey pixels, (grey - 128) / 64, in place of colours."""
+def _convert_to_grey(weights: Weights) -> Weights:
+    """Change the weights of the first convolution from colours to normalised grey pixels, (grey - 128) / 64."""
     filters, biases = weights
     means = torch.tensor(_MEANS).view(1, -1, 1, 1)
     offsets = ((128 - means) / _SCALE * torch.from_numpy(filters)).sum((1, 2, 3))
@@ -134,10 +134,10 @@ def _see_grey(weights: Weights) -> Weights:
 
 @torch.no_grad()
 def _take(convolve: nn.Conv2d, normalise: nn.BatchNorm2d, published: Weights, affine: Weights) -> None:
-    """Let two layers compute what a convolution of dlib and the affine layer after it do.
+    """Load a convolution of dlib and the affine layer after it into a convolution and a batch norm.
 
-    The filters are scaled to the size of freshly initialised ones, which the learning rates are made for, and the
-    normalisation undoes it: dlib's are up to fifty times smaller, which changes nothing but how fast they learn.
+    dlib's filters are up to fifty times smaller than newly initialised ones, for which the learning rates are made.
+    So the filters are scaled up, and the batch norm undoes the scale: only the speed of learning changes.
     """
     assert normalise.running_mean is not None
     assert normalise.running_var is not None

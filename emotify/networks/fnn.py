@@ -1,4 +1,4 @@
-"""`fnn`: the plain feed-forward net that the others are compared with; it sees pixels, not a picture."""
+"""`fnn`: a plain feed-forward network as a baseline; it does not know which pixels are neighbours."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The heads of a network: which of its logits answer which question.
+"""The heads of a network: the slices of its logits.
 
-The first seven say what FER-2013's label is. With a crowd head ten more say how FER+'s annotators vote: seven for the
-expressions, in the order of EMOTIONS, and three for contempt, unknown and not-a-face.
+The labels head has seven logits, for FER-2013's label. The crowd head has ten more, for the votes of FER+'s
+annotators: seven expressions in the order of EMOTIONS, then contempt, unknown and not-a-face.
 """
 
 from __future__ import annotations

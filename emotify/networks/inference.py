@@ -1,4 +1,4 @@
-"""A network's answers for images in memory."""
+"""Logits and probabilities of a network for images in memory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from emotify.networks.heads import CROWD_EXPRESSIONS, LABELS
 from emotify.networks.network import Network
 
 T = TypeVar("T", bound=nn.Module)
-_BATCH = 256  # images at once
+_BATCH = 256  # images
 
 
 def predict_logits(
     network: Network, images: UInt8Array | Tensor, *, device: torch.device, precision: str = "fp32"
 ) -> Tensor:
-    """Return float32 logits (N, 7) or (N, 17), on the CPU, of uint8 images (N, 1, 48, 48), wherever they are.
+    """Return float32 logits (N, 7) or (N, 17) on the CPU, for uint8 images (N, 1, 48, 48) on any device.
 
-    Raises UnavailableError when there is too little memory.
+    Raises UnavailableError if there is too little memory.
     """
     try:
         network = network.to(device).eval()
@@ -34,18 +34,18 @@ def predict_logits(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        msg = f"{device} has too little memory left; end what else uses it, or take another --device"
+        msg = f"{device} has too little free memory; end other programs that use it, or take another --device"
         raise UnavailableError(msg) from error
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory: a GPU's error has a class of its own, a CPU's is known by its text."""
+    """Return whether torch ran out of memory. A GPU's error has its own class; a CPU's error is known by its text."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def predict_answers(network: Network, images: UInt8Array, *, device: torch.device) -> Answers:
-    """Return what both heads answer to uint8 images (N, 1, 48, 48), computed in float32."""
-    # Convolutions on a GPU would otherwise round to TF32, which has 10 bits where float32 has 23.
+    """Return the probabilities of both heads for uint8 images (N, 1, 48, 48), computed in float32."""
+    # By default, convolutions on a GPU round to TF32, which has 10 bits of mantissa instead of 23.
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         logits = predict_logits(network, images, device=device)
     crowd = logits[:, CROWD_EXPRESSIONS].softmax(1).numpy() if network.crowd else None
@@ -55,7 +55,7 @@ def predict_answers(network: Network, images: UInt8Array, *, device: torch.devic
 def pool_logits(logits: Tensor, weights: Tensor, *, linear: bool) -> Tensor:
     """Return pooled log-probabilities (N, K), normalised only if `linear`, of logits (M, N, K) with weights (M, 1, 1).
 
-    The same as `emotify.ensembling.pooling.Pooling`, before its temperature, for what computes in torch.
+    This is `emotify.ensembling.pooling.Pooling` in torch, without its temperature.
     """
     if linear:
         return (weights * logits.softmax(2)).sum(0).clamp_min(torch.finfo(torch.float32).tiny).log()
@@ -63,22 +63,22 @@ def pool_logits(logits: Tensor, weights: Tensor, *, linear: bool) -> Tensor:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which matrix work runs at `precision`."""
+    """Return a context that computes in bfloat16 where torch.autocast allows it, if `precision` is "bf16"."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def lay_out(network: T, layout: str = "channels_last") -> T:
-    """Lay out a network's weights in memory: channels_last is fastest on a GPU, and mostly on a CPU."""
+    """Set the memory layout of a network's weights: channels_last is fastest on a GPU, and mostly on a CPU."""
     return network.to(memory_format=memory_format(layout))  # type: ignore[call-overload]
 
 
 def memory_format(layout: str) -> torch.memory_format:
-    """Return torch's name of a layout, `channels_last` or `contiguous`."""
+    """Return the torch.memory_format of `channels_last` or `contiguous`."""
     return torch.channels_last if layout == "channels_last" else torch.contiguous_format
 
 
 def fused(network: T) -> T:
-    """Change the network to evaluation mode and return it, each batch normalisation folded into the layer before it."""
+    """Switch the network to evaluation mode and fold each batch norm into the layer before it, in place."""
     network.eval()
     for module in network.modules():
         if isinstance(module, nn.Sequential):

@@ -1,4 +1,4 @@
-"""The layers that several networks are built of."""
+"""Layers that several networks share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions whose result, weighted by channel, is added to the input; it starts as the identity.
+    """Two 3x3 convolutions and squeeze-and-excitation, added to the input; a new block is the identity.
 
-    He et al. 2016, arXiv:1512.03385. drop_path: share of images for which a training step leaves the block out
-    (stochastic depth, Huang et al. 2016, arXiv:1603.09382).
+    He et al. 2016, arXiv:1512.03385. drop_path: share of images that skip the block in training (stochastic depth,
+    Huang et al. 2016, arXiv:1603.09382).
     """
 
     def __init__(self, channels: int) -> None:
@@ -31,7 +31,10 @@ class ResidualBlock(nn.Module):
 
     @torch.no_grad()
     def fold_excitation(self, factors: Tensor) -> None:
-        """Let the second convolution, its normalisation in it, weigh the channels of every image by `factors` (C,)."""
+        """Multiply the output channels of the second convolution by `factors` (C,), and remove the gate.
+
+        The batch norm must be folded before.
+        """
         convolution = self.second[0]
         assert isinstance(convolution, nn.Conv2d)
         assert convolution.bias is not None
@@ -41,7 +44,7 @@ class ResidualBlock(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh each channel by a number in 0..1 that all channels' averages decide (Hu et al. 2018, arXiv:1709.01507)."""
+    """A gate in 0..1 for each channel, from the averages of all channels (Hu et al. 2018, arXiv:1709.01507)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -49,8 +52,8 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(channels // 8, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        # A sum and not a mean, and of no other type, as autocast would have it on a GPU: else the gradient comes in
-        # another memory layout than all others and slows the step.
+        # A sum instead of a mean, with the type of the features instead of autocast's on a GPU: otherwise the gradient
+        # has another memory layout than all others, which slows the step.
         averages = features.sum((2, 3), dtype=features.dtype) / (features.shape[2] * features.shape[3])
         weights = self.excite(self.squeeze(averages).relu()).sigmoid()
         return features * weights[:, :, None, None]
@@ -66,7 +69,7 @@ def conv_bn_relu(channels_in: int, channels_out: int, stride: int = 1) -> nn.Seq
 
 
 def set_drop_path(network: nn.Module, rate: float) -> None:
-    """Let residual blocks be left out, the first never and the last with probability `rate`, rising in a line."""
+    """Set the stochastic depth of all residual blocks, linearly from 0 for the first to `rate` for the last."""
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     for place, block in enumerate(blocks):
         block.drop_path = rate * place / max(len(blocks) - 1, 1)

@@ -1,4 +1,4 @@
-"""What every network shares: pixels in, logits out, and the first steps that know what pixels are."""
+"""The base class of all networks, from pixels to logits, and the preprocessing of pixels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from emotify.emotions import EMOTIONS
 class Network(nn.Module, ABC):
     """A classifier of faces. Subclasses implement `logits`.
 
-    input_size: pixels; larger images are cropped to their centre. equalise: spread the grey levels of what is left.
-    Two members that differ in these make other mistakes, which is what an ensemble lives on.
+    input_size: in pixels; larger images are cropped to their centre. equalise: equalise the histogram of the crop.
+    Members that differ in these two make different mistakes, which helps an ensemble.
     """
 
-    any_size: ClassVar[bool] = False  # whether smaller images do as well
-    name: str = ""  # in the table of networks
-    # Of a network with a crowd head: the mean shares (7,) of the expressions' votes for the images it was trained on.
+    any_size: ClassVar[bool] = False  # whether the network also takes smaller images
+    name: str = ""  # the key in `NETWORKS`
+    # With a crowd head: the mean shares (7,) of the votes for each expression in the train images.
     crowd_prior: tuple[float, ...] | None = None
 
     def __init__(self, *, input_size: int = 48, equalise: bool = False) -> None:
@@ -30,17 +30,17 @@ class Network(nn.Module, ABC):
 
     @property
     def last_layer(self) -> nn.Linear:
-        """The layer that gives the logits."""
+        """The layer that computes the logits."""
         return [layer for layer in self.modules() if isinstance(layer, nn.Linear)][-1]
 
     @property
     def crowd(self) -> bool:
-        """Whether there is a second head, for the votes of FER+."""
+        """Whether the network has a crowd head, for the votes of FER+."""
         return self.last_layer.out_features > len(EMOTIONS)
 
     @torch.no_grad()
     def set_crowd(self, *, crowd: bool) -> None:
-        """Add a freshly initialised crowd head, or remove it; the head of the labels keeps its weights."""
+        """Add a newly initialised crowd head, or remove it. The labels head keeps its weights."""
         if crowd == self.crowd:
             return
         layer, labels = self.last_layer, len(EMOTIONS)
@@ -58,28 +58,31 @@ class Network(nn.Module, ABC):
         """Turn normalised pixels (N, 1, S, S) with S <= input_size into logits (N, 7), with a crowd head (N, 17)."""
 
     def take_weights(self, other: Network) -> None:
-        """Answer as `other` does from now on. Raises RuntimeError when its weights do not fit."""
+        """Copy the weights of `other`. Raises RuntimeError if they do not fit."""
         self.load_state_dict(other.state_dict())
 
     @torch.no_grad()
     def learn_statistics(self, images: Tensor) -> None:
-        """Set what is computed from train images, uint8 (N, 1, 48, 48), once and before any step. Most need nothing."""
+        """Compute fixed weights or statistics from train images, uint8 (N, 1, 48, 48), once before training.
+
+        Most networks need nothing.
+        """
 
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
-    """Cut the middle `size` x `size` out of images (N, 1, S, S); smaller images stay whole."""
+    """Return the middle `size` x `size` pixels of images (N, 1, S, S). Smaller images stay unchanged."""
     margin = max(images.shape[-1] - size, 0) // 2
     return images[..., margin : margin + size, margin : margin + size]
 
 
 def equalise(images: Tensor) -> Tensor:
-    """Replace every pixel of 0..255 by 255 times the share of its image's pixels that are no brighter.
+    """Equalise the histogram of each image (Gonzalez & Woods, Digital Image Processing, 3.3).
 
-    images: (N, 1, S, S), uint8 or float, which is rounded. Returns float32. Light and contrast of a picture are gone
-    after it, whatever they were: histogram equalisation, Gonzalez & Woods, Digital Image Processing, 3.3.
+    images: (N, 1, S, S) in 0..255, uint8 or float, which is rounded. Each pixel becomes 255 times the share of the
+    image's pixels that are no brighter. This removes differences of light and contrast. Returns float32.
     """
     levels = images.round().clamp(0, 255).long().flatten(1) if images.is_floating_point() else images.long().flatten(1)
-    nothing = levels.float() * 0  # and not torch.zeros: a file that makes tensors of any size is not run
+    nothing = levels.float() * 0  # not torch.zeros, as emotify refuses a file that makes tensors of any size
     counts = nothing[:, :256].scatter_add(1, levels, nothing + 1)
     curve = counts.cumsum(1) * (255 / levels.shape[1])
     return curve.gather(1, levels).view(images.shape)
@@ -91,17 +94,17 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def classifier_head(features: int, dropout: float) -> nn.Sequential:
-    """Average features (N, C, H, W) over the picture and map them to logits (N, 7)."""
+    """Return layers that average features (N, C, H, W) over H and W, and map them to logits (N, 7)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(features, len(EMOTIONS)))
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of weights, fixed ones too."""
+    """Return the number of weights, including fixed ones."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_macs(network: Network) -> int:
-    """Return the multiply-accumulates of one 48x48 image in convolutions and linear layers."""
+    """Return the multiply-accumulates of all convolutions and linear layers for one 48x48 image."""
     total = 0
 
     def add(layer: nn.Module, _: object, output: Tensor) -> None:

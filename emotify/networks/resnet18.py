@@ -1,4 +1,4 @@
-"""`resnet18`: the residual net of 18 layers with squeeze-and-excitation, at full resolution; for a GPU."""
+"""`resnet18`: a residual network of 18 layers with squeeze-and-excitation, at full resolution; for a GPU."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from emotify.networks.network import Network, classifier_head
 
 
 class ResNet18(Network):
-    """A stem without stride, then stages of 64, 128, 256 and 512 channels, each strided, with squeeze-excitation.
+    """A stem without stride, then stages of 64, 128, 256 and 512 channels, strided, with squeeze-and-excitation.
 
-    He et al. 2016, arXiv:1512.03385, as it is used for small pictures; a strided convolution enters each stage.
+    He et al. 2016, arXiv:1512.03385, in the form for small images. The last three stages begin with a strided
+    convolution.
     """
 
     any_size = True

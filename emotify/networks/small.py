@@ -1,4 +1,4 @@
-"""`small`: a quarter of the work of `cnn`, to be distilled into."""
+"""`small`: a student for distillation, with a quarter of the multiply-accumulates of `cnn`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emotify.networks.network import Network, classifier_head
 
 
 class Small(Network):
-    """A strided 3x3 stem, then stages of 64 and 128 channels, each strided; for distillation."""
+    """A strided 3x3 stem, then strided stages of 64 and 128 channels; a student for distillation."""
 
     any_size = True
 

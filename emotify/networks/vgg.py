@@ -1,4 +1,4 @@
-"""`vgg`: plain convolutions without shortcuts, which err elsewhere than residual nets; for a GPU."""
+"""`vgg`: convolutions without shortcuts, which make other mistakes than residual networks; for a GPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from emotify.networks.network import Network
 
 
 class Vgg(Network):
-    """Four stages of 64, 128, 256 and 512 channels, each of two or three 3x3 convolutions and a maximum, with dropout.
+    """Four stages of 64, 128, 256 and 512 channels, each with two or three 3x3 convolutions, max pooling and dropout.
 
-    Simonyan & Zisserman 2015, arXiv:1409.1556, with batch normalisation; two linear layers on the last 3x3 features.
+    Simonyan & Zisserman 2015, arXiv:1409.1556, with batch normalisation and two linear layers on the last 3x3 features.
     """
 
     def __init__(self, *, equalise: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""`whitened`: a shallow wide net behind a fixed stem that decorrelates patches, in the manner of airbench."""
+"""`whitened`: a shallow wide network with a fixed stem that decorrelates patches, like airbench."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from emotify.networks.network import Network, centre_crop, classifier_head, normalise
 
-PATCH = 3  # pixels, the side of the patches that the stem decorrelates
+PATCH = 3  # side in pixels of the patches that the stem decorrelates
 
 
 class Whitened(Network):
-    """A stem of fixed whitening filters, then three stages of 128, 256 and 384 channels with GELU and maxima.
+    """A stem of fixed whitening filters, then three stages of 128, 256 and 384 channels with GELU and max pooling.
 
-    After Jordan 2024, arXiv:2404.00498 (airbench): the stem's filters are the eigenvectors of the covariance of train
-    patches, each scaled to unit variance, and their negatives; they are not trained.
+    After Jordan 2024, arXiv:2404.00498 (airbench). The stem's filters are the eigenvectors of the covariance of train
+    patches, each scaled to unit variance, and the negatives of these filters. They are not trained.
     """
 
     any_size = True
@@ -42,7 +42,7 @@ class Whitened(Network):
 
 
 def stage(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Return two 3x3 convolutions, the maximum of each 2x2 after the first."""
+    """Return two 3x3 convolutions with batch norm and GELU, and 2x2 max pooling after the first convolution."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
         nn.MaxPool2d(2),

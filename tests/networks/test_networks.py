@@ -1,4 +1,4 @@
-"""The networks: what goes in and out, and how large they are."""
+"""The networks: their inputs, outputs and sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emotify.networks.whitened import PATCH, Whitened
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_pixels_in_logits_out(name, dtype):
-    """Every network takes (N, 1, 48, 48) of either type and gives (N, 7), the same for both."""
+    """Every network takes uint8 or float (N, 1, 48, 48) and gives the same logits (N, 7) for both."""
     network = build_network(name).eval()
     images = torch.randint(0, 256, (3, 1, 48, 48), dtype=torch.uint8)
     logits = network(images.to(dtype))
@@ -28,8 +28,8 @@ def test_pixels_in_logits_out(name, dtype):
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")])
-def test_out_of_memory_is_told(error):
-    """Exit 8, and not that the batches of a training are too large."""
+def test_out_of_memory_in_inference_is_reported(error):
+    """It is exit 8, and the message does not blame the batch size of a training."""
 
     def fill(*_):
         raise error
@@ -42,8 +42,8 @@ def test_out_of_memory_is_told(error):
 
 @pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("temperature", [1.0, 5.0])
-def test_answers_that_are_very_sure_pool_alike_everywhere(linear, temperature):
-    """In torch, of which files are made, and in NumPy: where a member is all but certain of what others doubt."""
+def test_very_sure_members_pool_alike_in_torch_and_numpy(linear, temperature):
+    """One member is almost certain where the others are not."""
     logits = torch.tensor([[[0.0, -40, -40, -40, -40, -40, -40]], [[-9.0, 0, 0, -9, -9, -60, -60]]])
     pooling = Pooling((0.1, 0.9), temperature, linear)
     weights = torch.tensor(pooling.weights).view(-1, 1, 1)
@@ -55,8 +55,8 @@ def test_answers_that_are_very_sure_pool_alike_everywhere(linear, temperature):
     "device",
     ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))],
 )
-def test_a_gate_leaves_the_memory_layout_of_the_gradient(device):
-    """Autocast on a GPU would average in float32, and the gradient would come back in another layout."""
+def test_a_gate_keeps_the_memory_layout_of_the_gradient(device):
+    """Autocast on a GPU would average in float32, and the gradient would get another layout."""
     gate = SqueezeExcitation(16).to(device)
     given = torch.randn(4, 16, 5, 5, device=device, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
     averages: list[torch.Tensor] = []
@@ -69,7 +69,7 @@ def test_a_gate_leaves_the_memory_layout_of_the_gradient(device):
 
 
 def test_the_cnn_takes_smaller_images():
-    """Growing sizes train on 32 pixels what is used on 44."""
+    """Training begins with images of 32 pixels; the network is used at 44."""
     assert build_network("cnn").eval()(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
 
 
@@ -81,8 +81,8 @@ def test_larger_images_are_cropped_to_their_centre():
 
 
 @pytest.mark.parametrize("name", ["cnn", "cnn-eq", "small-eq", "resnet18-44"])
-def test_what_is_cropped_away_does_not_count(name):
-    """Training shows no more than the middle; what lies outside must not change an answer, by its light neither."""
+def test_pixels_outside_the_crop_change_nothing(name):
+    """Training shows only the middle, so pixels around it must not change a result, not even by their brightness."""
     network = build_network(name).eval()
     images = torch.randint(0, 256, (2, 1, 48, 48), dtype=torch.uint8)
     framed = torch.full_like(images, 255)
@@ -90,8 +90,8 @@ def test_what_is_cropped_away_does_not_count(name):
     assert torch.equal(network(framed), network(images))
 
 
-def test_sizes_are_counted_as_by_hand():
-    """A 3x3 convolution to 4 channels at 48x48 and a linear layer to 7, by hand."""
+def test_sizes_equal_a_count_by_hand():
+    """The network has a 3x3 convolution to 4 channels at 48x48, and a linear layer to 7 logits."""
 
     class Tiny(Network):
         def __init__(self) -> None:
@@ -107,8 +107,8 @@ def test_sizes_are_counted_as_by_hand():
     assert count_parameters(Tiny()) == 4 * 9 + 4 + 4 * 7 + 7
 
 
-def test_the_table_has_what_recipes_promise():
-    """`cnn` is the CPU net of about 126 MMACs and 1.9 M parameters."""
+def test_cnn_has_its_documented_size():
+    """`cnn` is the network for CPUs, with about 126 MMACs and 1.9 M parameters."""
     sizes = {network.name: network for network in describe_networks()}
     assert sizes["cnn"].macs == pytest.approx(126e6, rel=0.01)
     assert sizes["cnn"].parameters == pytest.approx(1.95e6, rel=0.01)
@@ -118,7 +118,7 @@ def test_the_table_has_what_recipes_promise():
 
 
 def test_equalised_pixels_do_not_depend_on_light():
-    """Any rising curve over the grey levels gives the same pixels, spread evenly over 0..255."""
+    """Any increasing curve of the grey levels gives the same pixels, spread evenly over 0..255."""
     images = torch.randint(0, 128, (3, 1, 48, 48), dtype=torch.uint8)
     brighter = (images + images % 2 + images).to(torch.uint8)  # strictly rising in the grey level
     curve = torch.arange(128).mul(3).div(2, rounding_mode="floor").to(torch.uint8)
@@ -130,7 +130,7 @@ def test_equalised_pixels_do_not_depend_on_light():
 
 
 def test_whitened_patches_are_uncorrelated():
-    """The stem's answers to train images have a covariance close to the identity."""
+    """The covariance of the stem's outputs for train images is close to the identity."""
     network = Whitened()
     images = torch.rand(200, 1, 12, 12).mul(255).repeat_interleave(4, 2).repeat_interleave(4, 3).to(torch.uint8)
     network.learn_statistics(images)
@@ -141,8 +141,8 @@ def test_whitened_patches_are_uncorrelated():
     assert not network.whiten.weight.requires_grad
 
 
-def test_blocks_are_left_out_in_training_alone():
-    """Stochastic depth: the first block always stays, the last is left out for its share of images."""
+def test_blocks_are_skipped_only_in_training():
+    """Stochastic depth never skips the first block, and skips the last one for its share of images."""
     network = build_network("resnet18")
     set_drop_path(network, 0.5)
     rates = [module.drop_path for module in network.modules() if isinstance(module, ResidualBlock)]
@@ -158,8 +158,8 @@ def test_blocks_are_left_out_in_training_alone():
     assert not bool((block.eval()(features) == features).flatten(1).all(1).any())
 
 
-def test_a_deeper_network_begins_as_a_shallower_one():
-    """The blocks that it has more change nothing at first; the other way round there is no place for them."""
+def test_a_deeper_network_starts_equal_to_a_shallower_one():
+    """The additional blocks change nothing at first. A shallower network cannot take the weights of a deeper one."""
     shallow, deep = build_network("cnn"), build_network("deep")
     for parameter in shallow.parameters():
         nn.init.normal_(parameter, std=0.1)
@@ -173,6 +173,6 @@ def test_a_deeper_network_begins_as_a_shallower_one():
             build_network(fewer).take_weights(build_network(more))
 
 
-def test_an_unknown_name_lists_the_known():
+def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UsageError, match=", ".join(NETWORKS)):
         build_network("resnet")

@@ -1,4 +1,4 @@
-"""Normalisation is measured at the end of a training, on images as they are; means of weights, which need it."""
+"""Batch-norm statistics that are re-estimated at the end of a training, and averages of weights, which need them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def images(faces):
 
 @pytest.fixture(scope="module")
 def trained(few, tmp_path_factory):
-    """The folder of a short training, the last step of which leaves statistics that are of no use."""
+    """The folder of a short training whose last step leaves useless statistics."""
     with new_run(CONFIG, few, out=tmp_path_factory.mktemp("runs")) as training:
         for report in training.run():
             if isinstance(report, Step) and report.number == training.total_steps:
@@ -60,8 +60,8 @@ def trained(few, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["cnn", "vgg"])
-def test_a_network_then_answers_as_with_these_images_own_statistics(name, images):
-    """And without dropout, which in `vgg` changes what normalisation sees."""
+def test_statistics_become_those_of_the_images(name, images):
+    """Dropout is off; in `vgg` it would change the statistics."""
     torch.manual_seed(0)
     network = measured(build_network(name), images)
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_a_network_then_answers_as_with_these_images_own_statistics(name, images
     assert float((alone - together).abs().max()) < 0.05 * float(together.std())
 
 
-def test_nothing_else_changes(images):
+def test_measuring_changes_nothing_but_the_statistics(images):
     torch.manual_seed(0)
     network = build_network("cnn").train()
     network(torch.from_numpy(images))
@@ -87,8 +87,8 @@ def test_nothing_else_changes(images):
     assert torch.equal(statistics(measured(after, images)), statistics(after))
 
 
-def test_every_image_counts_the_same(images, monkeypatch):
-    """Of one that is alone in the last batch, too, and of many some are left out, evenly."""
+def test_every_image_has_the_same_weight_in_the_statistics(images, monkeypatch):
+    """A single image in the last batch counts too; of many images, some are skipped at regular steps."""
     monkeypatch.setattr(normalisation, "_BATCH", 32)
     torch.manual_seed(0)
     network = build_network("cnn")
@@ -99,7 +99,7 @@ def test_every_image_counts_the_same(images, monkeypatch):
     assert np.array_equal(some_of(images), images[::3])
 
 
-def test_a_training_ends_with_it(trained, few):
+def test_a_training_ends_with_measured_statistics(trained, few):
     network, _ = load_checkpoint(trained / "checkpoint.safetensors")
     again = measured(network, few.splits[Split.TRAIN].images)
     assert torch.allclose(statistics(again), statistics(network), rtol=1e-4, atol=1e-5)
@@ -109,8 +109,8 @@ def test_a_training_ends_with_it(trained, few):
     assert record["normalisation"] == "measured"
 
 
-def test_a_training_keeps_what_it_followed_where_that_is_better(few, tmp_path, monkeypatch):
-    """After much augmentation whole faces may be what a network is worse on: valid decides."""
+def test_a_training_keeps_the_better_statistics_on_valid(few, tmp_path, monkeypatch):
+    """After strong augmentation the statistics of whole faces can be worse; valid decides."""
     monkeypatch.setattr(loop, "measure_normalisation", spoil)
     with new_run(CONFIG, few, out=tmp_path) as training:
         list(training.run())
@@ -120,7 +120,7 @@ def test_a_training_keeps_what_it_followed_where_that_is_better(few, tmp_path, m
     assert read_run(training.folder).record["normalisation"] == "followed"
 
 
-def test_the_record_says_which_it_kept_however_late_a_training_stopped(few, tmp_path):
+def test_the_record_names_the_kept_statistics_after_a_late_stop(few, tmp_path):
     with new_run(CONFIG, few, out=tmp_path) as training:
         for report in training.run():
             if isinstance(report, Step) and report.number == training.total_steps:
@@ -132,8 +132,8 @@ def test_the_record_says_which_it_kept_however_late_a_training_stopped(few, tmp_
     assert read_run(training.folder).record["normalisation"] == "measured"
 
 
-def test_without_an_epoch_nothing_else_happens(trained, few, tmp_path):
-    """For faces of another kind, here at half the light."""
+def test_zero_epochs_only_measure_statistics(trained, few, tmp_path):
+    """The faces of the new data have half the brightness."""
     train = few.splits[Split.TRAIN]
     darker = dataclasses.replace(train, images=train.images // 2)
     dark = Dataset("dark", {**few.splits, Split.TRAIN: darker})
@@ -150,13 +150,13 @@ def test_without_an_epoch_nothing_else_happens(trained, few, tmp_path):
     assert read_run(training.folder).finished
 
 
-def test_a_fresh_network_wants_epochs():
+def test_zero_epochs_need_first_weights():
     with pytest.raises(UsageError, match="--epochs cannot be 0"):
         TrainConfig(epochs=0)
 
 
-def test_of_several_networks_the_mean_is_taken(trained, few, tmp_path):
-    """Of their weights; a folder whose name has a comma is one."""
+def test_the_weights_of_several_networks_are_averaged(trained, few, tmp_path):
+    """A folder whose name contains a comma is one network."""
     other = tmp_path / "other,run"
     config = dataclasses.replace(CONFIG, epochs=1, start_from=str(trained), seed=1)
     with new_run(config, few, out=tmp_path) as training:
@@ -179,7 +179,7 @@ def test_of_several_networks_the_mean_is_taken(trained, few, tmp_path):
 
 
 def test_a_mean_with_a_network_of_fewer_blocks(few, tmp_path):
-    """What the smaller one lacks changes nothing in it, whatever stands before it: half of the other's remains."""
+    """Missing blocks of the smaller network change nothing in it, so half of the other's blocks remains."""
     torch.manual_seed(0)
     networks = {name: build_network(name) for name in ("deep", "cnn")}
     for name, network in networks.items():

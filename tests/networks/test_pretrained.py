@@ -1,4 +1,4 @@
-"""Published weights: dlib's file format, what is made of its weights, and packages that are not there."""
+"""Published weights: dlib's file format, the loaded weights, and missing packages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def tensor(values) -> bytes:
 
 
 def contents(layer, weights) -> bytes:
-    """Return what dlib writes of one layer."""
+    """Return the bytes that dlib writes for one layer."""
     first, second = weights or (np.zeros((0, 0)), np.zeros(0))
     values = tensor(np.concatenate([np.ravel(first), np.ravel(second)]))
     window = b"".join(map(integer, layer.window))
@@ -107,7 +107,7 @@ def few_weights():
 
 @pytest.fixture(scope="module")
 def face_weights():
-    """Weights of the whole of dlib's network, random, with statistics in which its answers are alive."""
+    """Random weights for the whole of dlib's network, with statistics that keep its activations in a usual range."""
     weights = []
     for place, module in enumerate(FaceResNet()._normalised()):
         filters = tuple(module[0].weight.shape)
@@ -148,7 +148,7 @@ def efficientnet_file() -> bytes:
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Return a function that makes the package of a model, with these bytes as its file."""
+    """Return a function that creates the package of a model with these bytes as its file."""
 
     def make(model: str, content: bytes) -> None:
         published = PUBLISHED[model]
@@ -176,7 +176,7 @@ def test_dlib_weights_are_read_as_written(few_weights):
         assert np.array_equal(bias, written_bias)
 
 
-def test_a_dlib_file_that_ends_anywhere_early_is_refused(few_weights):
+def test_a_truncated_dlib_file_is_refused(few_weights):
     content = dlib_file(FEW_LAYERS, few_weights)
     for end in range(0, len(content), 7):
         with pytest.raises(ModelError, match=r"^x\.dat is damaged"):
@@ -191,25 +191,25 @@ def changed(content: bytes, old: bytes, new: bytes) -> bytes:
 WRONG = {
     "bytes after its end": (lambda content: content + b"\0", "1 bytes follow"),
     "another loss": (lambda content: changed(content, b"loss_metric_2", b"loss_metric_3"), "loss_metric_3"),
-    "another layer": (lambda content: changed(content, b"relu_", b"prelu"), "'prelu' stands where 'relu_'"),
+    "another layer": (lambda content: changed(content, b"relu_", b"prelu"), "found 'prelu' instead of 'relu_'"),
     "another stride": (
         lambda content: changed(content, integer(7) * 2 + integer(2), integer(7) * 2 + integer(1)),
-        "1 stands where 2",
+        "found 1 instead of 2",
     ),
     "10**18 numbers": (
         lambda content: changed(content, tensor([])[:4], integer(2) + integer(10**18)),
-        "stands where|early",
+        "found .* instead of|early",
     ),
     "a weight that is no number": (
         lambda content: changed(content, struct.pack("<f", draw(4, 2)[0]), struct.pack("<f", math.nan)),
-        "not a number",
+        "not finite",
     ),
     "an infinite setting": (
         lambda content: changed(content, number(0.6), integer(0) + integer(32000)),
-        "not a number",
+        "not finite",
     ),
     "an integer of no bytes": (lambda content: b"\0" + content, "0 bytes"),
-    "a boolean of another kind": (lambda content: changed(content, b"110", b"1x0"), "yes or no"),
+    "a boolean of another kind": (lambda content: changed(content, b"110", b"1x0"), "a boolean is"),
     "a negative size": (lambda content: changed(content, integer(150), integer(-150)), "size is -150"),
     "filters of other shapes": (lambda content: changed(content, view((4, 3, 7, 7)), view((4, 3, 7, 8))), "number"),
     "turned filters": (lambda content: changed(content, view((4, 3, 7, 7)), view((3, 4, 7, 7))), "another shape"),
@@ -222,7 +222,7 @@ def test_a_dlib_file_with_anything_unexpected_is_refused(change, reason, few_wei
         read_dlib(change(dlib_file(FEW_LAYERS, few_weights)), FEW_LAYERS, name="x.dat")
 
 
-def test_the_first_layers_see_grey_as_dlib_sees_colours(face_file, face_weights, images):
+def test_grey_pixels_give_the_results_of_grey_colours(face_file, face_weights, images):
     network = FaceResNet().eval()
     network.take_published(face_file, name="x.dat")
     grey = enlarge(images.float(), 112)
@@ -235,13 +235,13 @@ def test_the_first_layers_see_grey_as_dlib_sees_colours(face_file, face_weights,
 
 
 def channels(features, affine):
-    """Return what dlib's affine layer makes of features (N, C, H, W)."""
+    """Return the result of dlib's affine layer for features (N, C, H, W)."""
     factors, summands = affine
     return features * factors.view(1, -1, 1, 1) + summands.view(1, -1, 1, 1)
 
 
-def test_a_block_computes_what_dlib_writes(face_file, face_weights):
-    """The first block with a stride, at an odd size: no padding, means of 2x2 beside it, new channels of zeros."""
+def test_a_block_computes_the_same_as_dlib(face_file, face_weights):
+    """The first block with a stride has an odd size: no padding, 2x2 averages as shortcut, zeros for new channels."""
     network = FaceResNet().eval()
     network.take_published(face_file, name="x.dat")
     features = torch.rand(2, 32, 13, 13)
@@ -255,8 +255,8 @@ def test_a_block_computes_what_dlib_writes(face_file, face_weights):
         torch.testing.assert_close(network.blocks[3](features), change.relu(), rtol=1e-3, atol=1e-3)
 
 
-def test_other_statistics_change_no_answer(face_file, images):
-    """They are those of the images: in training the network answers nearly as in use."""
+def test_renormalising_keeps_the_logits(face_file, images):
+    """The statistics become those of the images, so training mode gives almost the results of inference."""
     network = FaceResNet().eval()
     network.take_published(face_file, name="x.dat")
     features = torch.nn.Sequential(network.stem, network.blocks)
@@ -274,14 +274,14 @@ def test_other_statistics_change_no_answer(face_file, images):
     assert max(scales) < 1.1
 
 
-def test_fresh_weights_learn_no_statistics(images):
+def test_new_weights_get_no_statistics(images):
     network = FaceResNet()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.learn_statistics(images)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_renormalising_leaves_training_mode(images):
+def test_renormalising_keeps_training_mode(images):
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)).train()
     renormalise(network, images.float())
     assert network.training
@@ -298,7 +298,7 @@ def test_layers_of_other_shapes_are_refused(face_weights):
         FaceResNet().take_published(dlib_file(dlib_layers(), odd), name="x.dat")
 
 
-def test_efficientnet_takes_every_weight_and_sees_grey(images):
+def test_efficientnet_loads_every_weight_for_grey_pixels(images):
     content = efficientnet_file()
     tensors = torch.load(io.BytesIO(content), weights_only=True)
     network = EfficientNetLite().eval()
@@ -327,8 +327,8 @@ def test_smaller_images_and_both_heads(model, side):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_it_is_exported(model, images):
-    """The file has no operator that prediction would refuse, and answers as torch does."""
+def test_pretrained_networks_can_be_exported(model, images):
+    """The file has only operators that prediction allows, and gives torch's results."""
     network = build_network(model).train()
     with torch.no_grad():
         network(images)
@@ -350,7 +350,7 @@ def test_a_package_that_is_missing_is_exit_8(model, without_packages):
     assert "pip install" in result.output
 
 
-def test_a_model_without_published_weights_names_those_with():
+def test_a_model_without_published_weights_is_an_error():
     with pytest.raises(UsageError, match=r"cnn has no published weights; .*face-resnet, efficientnet-lite0"):
         prepare(TrainConfig(model="cnn", pretrained=True))
 
@@ -373,7 +373,7 @@ def test_a_package_is_found_without_being_imported(install):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_records_its_weights_and_goes_on_without_the_package(
+def test_a_run_records_its_weights_and_resumes_without_the_package(
     model, install, few, face_file, tmp_path, monkeypatch
 ):
     install(model, face_file if model == "face-resnet" else efficientnet_file())
@@ -403,7 +403,7 @@ def test_a_run_records_its_weights_and_goes_on_without_the_package(
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_published_file(model, images):
-    """The real one, where its package is installed."""
+    """This reads the real file if its package is installed."""
     try:
         content = read_weights(model)
     except UnavailableError as error:
