@@ -1,4 +1,4 @@
-"""The plans in research/plans: commands that emotify has, in an order that works, and that can be stopped."""
+"""The plans in research/plans: valid commands of emotify, in a working order, that can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def plan():
 
 
 @pytest.mark.parametrize("name", ["study", "shipped", "tried", "gpu"])
-def test_every_step_is_a_command_that_there_is(name, plan, tmp_path):
-    """Names are used after they were made, and the parser of emotify takes every word."""
+def test_every_step_is_a_valid_command(name, plan, tmp_path):
+    """Results are used after the step that makes them, and emotify's parser accepts every word."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     made: dict[str, str] = {}
     plans = plan.all_steps()
@@ -47,14 +47,14 @@ def test_every_step_is_a_command_that_there_is(name, plan, tmp_path):
         made[step.name] = str(tmp_path / step.name)
 
 
-def test_no_two_steps_have_one_name(plan):
+def test_names_of_steps_are_unique(plan):
     """All plans share a folder, in which a step is known by its name."""
     names = [step.name for steps in plan.all_steps().values() for step in steps]
     assert len(set(names)) == len(names)
 
 
-def test_a_plan_is_read_as_a_reader_reads_it(plan):
-    """Remarks are left out, a command has several lines, and SEED stands for three seeds."""
+def test_the_format_of_plans_is_parsed(plan):
+    """Comments are skipped, a command can have several lines, and SEED expands to three seeds."""
     text = (
         "# Why.\nfnn-SEED:\n    train --model fnn\n    --seed SEED\n\n# Then.\nall:\n    ensemble {fnn-SEED} --json\n"
     )
@@ -66,8 +66,8 @@ def test_a_plan_is_read_as_a_reader_reads_it(plan):
     ]
 
 
-def test_a_step_brings_what_it_needs_and_no_more(plan):
-    """Also of another plan, and in an order that works."""
+def test_choosing_a_step_adds_only_the_steps_that_it_needs(plan):
+    """They can be in another plan, and come in a working order."""
     one, two, three, four = (
         plan.Step("one", "train"),
         plan.Step("two", "train --start-from {one}"),
@@ -78,7 +78,7 @@ def test_a_step_brings_what_it_needs_and_no_more(plan):
 
 
 def test_an_unknown_step_is_a_usage_error():
-    """It names the steps that there are."""
+    """The message names the known steps."""
     command = [sys.executable, str(SCRIPT), "study", "cnn-7", "--data", "synthetic", "--dry"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -89,8 +89,8 @@ def runs(folder):
     return sorted(path.parent for path in folder.glob("*/run.json"))
 
 
-def test_what_is_done_is_not_done_again(plan, tiny_csv, tmp_path):
-    """A plan that was stopped goes on with the step that is not in its file, and repeats one whose command changed."""
+def test_finished_steps_are_not_repeated(plan, tiny_csv, tmp_path):
+    """A stopped plan continues with the first step not in its file, and repeats a step with a changed command."""
     steps = [plan.Step("one", "train --model fnn --batch-size 64"), plan.Step("two", "evaluate {one} --json")]
     plan.run(steps[:1], tmp_path, data=str(tiny_csv), epochs=1)
     (run,) = runs(tmp_path / "one")
@@ -104,7 +104,7 @@ def test_what_is_done_is_not_done_again(plan, tiny_csv, tmp_path):
 
 
 def test_a_step_that_fails_is_named(plan, tiny_csv, tmp_path):
-    """What was done before it stays done."""
+    """The earlier steps stay done."""
     steps = [
         plan.Step("one", "train --model fnn --batch-size 64"),
         plan.Step("gate", "evaluate {one} --min-accuracy 1"),
@@ -116,8 +116,8 @@ def test_a_step_that_fails_is_named(plan, tiny_csv, tmp_path):
     assert "printed" not in kept["gate"]
 
 
-def test_what_is_kept_is_never_half_written(plan, tmp_path):
-    """The new file takes the place of the old one, which whoever has it open still reads whole."""
+def test_the_file_of_steps_is_never_half_written(plan, tmp_path):
+    """A new file replaces the old one, so a reader that has the old one open still reads all of it."""
     path = tmp_path / "steps.json"
     path.write_text("{}")
     with path.open() as before:
@@ -143,8 +143,8 @@ time.sleep(60)
 """
 
 
-def test_ctrl_c_lets_the_training_keep_its_state(tmp_path):
-    """The plan ends after its command, however long that takes to save."""
+def test_ctrl_c_lets_the_training_save_its_state(tmp_path):
+    """The plan ends after its command, however long saving takes."""
     (tmp_path / "emotify").mkdir()
     (tmp_path / "emotify" / "__init__.py").touch()
     (tmp_path / "emotify" / "__main__.py").write_text(SLOW)
@@ -160,8 +160,8 @@ def test_ctrl_c_lets_the_training_keep_its_state(tmp_path):
     assert "printed" not in json.loads((tmp_path / "plan" / "steps.json").read_text())["fnn-0"]
 
 
-def test_a_training_that_was_stopped_goes_on(plan, tiny_csv, tmp_path):
-    """With the run that the step began, and not with one of another command."""
+def test_a_stopped_training_is_resumed(plan, tiny_csv, tmp_path):
+    """The run of this step is resumed, not a run of another command."""
     step = plan.Step("one", "train --model fnn --batch-size 64")
     folders = []
     for epochs in (2, 3):
@@ -177,8 +177,8 @@ def test_a_training_that_was_stopped_goes_on(plan, tiny_csv, tmp_path):
     assert [read_run(folder).finished for folder in folders] == [False, True]
 
 
-def test_an_ensemble_that_was_stopped_is_made_again(plan, tiny_csv, tmp_path):
-    """Its folder stands in the way of nothing."""
+def test_a_stopped_ensemble_is_made_again(plan, tiny_csv, tmp_path):
+    """Its old folder is no obstacle."""
     steps = [plan.Step("one", "train --model fnn --batch-size 64"), plan.Step("all", "ensemble {one}")]
     plan.run(steps[:1], tmp_path, data=str(tiny_csv), epochs=1)
     made = {"one": str(runs(tmp_path / "one")[0])}
