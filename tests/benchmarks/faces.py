@@ -33,7 +33,7 @@ SAME = 0.3  # intersection over union
 
 
 class Listening:
-    """A session that keeps what it is shown and adds up the processor time that it takes."""
+    """A session that keeps its inputs and adds up its CPU time."""
 
     def __init__(self, session: Any) -> None:
         self.session, self.seconds = session, 0.0
@@ -56,7 +56,7 @@ def read_photos(folder: Path) -> dict[str, Image.Image]:
 
 
 def read_boxes(path: Path) -> dict[str, Boxes]:
-    """Return the boxes (N, 5) of each picture; the last column is 1 for a face that has to be found."""
+    """Return the boxes (N, 5) of each picture; the last column is 1 for a face that must be found."""
     boxes: dict[str, list[list[float]]] = defaultdict(list)
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -69,7 +69,7 @@ def detect(detector: Detector, image: Image.Image) -> Boxes:
 
 
 def compare(found: Boxes, truth: Boxes) -> NDArray[np.int64]:
-    """Return how many faces had to be found, how many of them were, and how many boxes are none."""
+    """Return the number of faces that must be found, of faces that were found, and of false boxes."""
     needed = truth[(truth[:, 4] == 1) & (sides(truth) >= SMALLEST)]
     hits = sum(bool(len(found)) and overlaps(face, found).max() > SAME for face in needed)
     false = sum(not len(truth) or overlaps(box, truth).max() <= SAME for box in found)
@@ -77,7 +77,7 @@ def compare(found: Boxes, truth: Boxes) -> NDArray[np.int64]:
 
 
 def score(detector: Detector, photos: dict[str, Image.Image], truth: dict[str, Boxes], shrink: float) -> None:
-    """Print how the boxes found in all pictures, mirrored too, agree with those drawn by hand."""
+    """Compare the boxes found in all pictures and mirror images with the boxes drawn by hand, and print the result."""
     counts = np.zeros(3, int)
     for name, photo in photos.items():
         image = ImageOps.scale(photo, shrink) if shrink < 1 else photo
@@ -95,7 +95,7 @@ def score(detector: Detector, photos: dict[str, Image.Image], truth: dict[str, B
 
 
 def count(detector: Detector, photos: dict[str, Image.Image], folder: Path) -> None:
-    """Print how the number of boxes agrees with the number of faces."""
+    """Compare the number of boxes with the number of faces, and print the result."""
     found = expected = false = 0
     with (folder / "truth.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -106,7 +106,7 @@ def count(detector: Detector, photos: dict[str, Image.Image], folder: Path) -> N
 
 
 def measure(session: Any, photos: dict[str, Image.Image], *, side: int, turns: int) -> None:
-    """Print the time of a picture and its ratio to the network's alone, on the same views, each timed in turns."""
+    """Print the time per picture and its ratio to the time of the network alone on the same views, timed in turns."""
     times, alone, shares, views = [], [], [], []
     for photo in photos.values():
         pixels = np.asarray(ImageOps.contain(photo, (side, side)))

@@ -25,7 +25,7 @@ from emotify.training.classifier import NetworkClassifier
 
 @dataclass(frozen=True)
 class Answered:
-    """A classifier that has already answered, so that only the scoring takes time."""
+    """A classifier with ready answers, so that only the scoring takes time."""
 
     name: str
     answer: Float32Array
@@ -35,7 +35,7 @@ class Answered:
 
 
 def answered(models: int, images: LabelledImages) -> list[Answered]:
-    """Return classifiers that are right on about half of the images, each on others."""
+    """Return classifiers that are right on about half of the images, each on different ones."""
     chance = np.random.default_rng(0)
     hint = 2 * np.eye(7)[images.labels]
     answers = [
@@ -54,7 +54,7 @@ def drawn(n: int) -> LabelledImages:
 
 
 def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return how long `work` takes by `clock`."""
+    """Return the duration of `work` by `clock`."""
     begun = clock()
     work()
     return clock() - begun

@@ -35,7 +35,7 @@ RADIUS = 0.05  # of SAM's ascent, the norm of all weights' change
 
 
 class SamTraining(Training):
-    """Sharpness-aware minimisation (Foret et al. 2021, arXiv:2010.01412): the gradient from where the loss is worse."""
+    """Sharpness-aware minimisation (Foret et al. 2021, arXiv:2010.01412): the gradient at a point of higher loss."""
 
     def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
         super().__init__(config, dataset.splits, folder, prepared=prepare(config))
@@ -66,7 +66,7 @@ class SamTraining(Training):
 
 
 def train(name: str, config: TrainConfig, dataset: Dataset, path: Path) -> None:
-    """Train, and write which images of `valid` are right and the processor time into `path`."""
+    """Train, and write to `path` which images of `valid` are right, and the CPU time."""
     begun = time.process_time()
     if name == "sam":
         training: Training = SamTraining(dataclasses.replace(config, epochs=config.epochs // 2), dataset, path.parent)

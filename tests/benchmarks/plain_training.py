@@ -29,7 +29,7 @@ SIDE, SIZE = 48, 44  # pixels of an image, and of its middle that the network ge
 
 
 class Faces(Dataset[tuple[Tensor, int]]):
-    """uint8 images (N, 1, 48, 48) and labels (N,); each image is varied anew whenever it is asked for."""
+    """uint8 images (N, 1, 48, 48) and labels (N,); each access augments the image anew."""
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         self.images, self.labels = images, labels
@@ -44,7 +44,7 @@ class Faces(Dataset[tuple[Tensor, int]]):
 
 
 def move(image: Tensor) -> Tensor:
-    """Flip, turn, scale and shift an image (1, 48, 48) in one bilinear step, and return its middle (1, 44, 44)."""
+    """Flip, rotate, scale and shift an image (1, 48, 48) in one bilinear step, and return its middle (1, 44, 44)."""
     mirror = -1 if random.random() < 0.5 else 1
     angle = math.radians(random.uniform(-15, 15))
     zoom = 1.18 ** random.uniform(-1, 1) * SIZE / SIDE
@@ -64,7 +64,7 @@ def relight(image: Tensor) -> Tensor:
 
 
 def erase(image: Tensor) -> Tensor:
-    """Replace one square of every other image by noise."""
+    """Replace one square by noise in half of the images."""
     if random.random() < 0.5:
         side = round(random.uniform(8, 16) * SIZE / SIDE)
         top, left = (random.randint(0, SIZE - side) for _ in range(2))
@@ -102,7 +102,7 @@ def make_network() -> nn.Module:
 
 
 def train(loader: DataLoader[Any], device: torch.device) -> Iterator[Tensor]:
-    """Make a step with each batch, for ever, and give its loss."""
+    """Make a step with each batch without end, and yield its loss."""
     network = make_network().to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)

@@ -64,7 +64,7 @@ def make_pictures(folder: Path, count: int) -> None:
 
 
 def seconds(command: list[str], lines: int) -> float:
-    """Return how long a command takes, as a whole process; it must print so many lines."""
+    """Return the duration of a command as a whole process, and check its number of output lines."""
     begun = time.perf_counter()
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     taken = time.perf_counter() - begun
@@ -73,7 +73,7 @@ def seconds(command: list[str], lines: int) -> float:
 
 
 def first_line(command: list[str]) -> float:
-    """Return how long it takes until a command has printed a line."""
+    """Return the time until a command has printed a line."""
     begun = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
@@ -84,13 +84,13 @@ def first_line(command: list[str]) -> float:
 
 
 def peak(words: list[str]) -> float:
-    """Return the most memory, in MB, that an emotify command held; it tells itself, on Linux."""
+    """Return the peak memory of an emotify command in MB, as the process itself reports it on Linux."""
     shown = subprocess.run([sys.executable, "-c", WITH_PEAK, *words, "-q"], check=True, capture_output=True).stderr
     return int(shown.split()[1]) / 1024
 
 
 def compare_memory(count: int, options: list[str]) -> None:
-    """Print what `count` pictures take over 1,000."""
+    """Print the memory for `count` pictures, and the difference from 1,000 pictures."""
     with tempfile.TemporaryDirectory() as few, tempfile.TemporaryDirectory() as many:
         make_pictures(Path(few), 1000)
         make_pictures(Path(many), count)

@@ -31,7 +31,7 @@ def read_with_emotify(path: Path) -> list[NDArray[np.uint8]]:
 
 
 def read_dataset_with_emotify(path: Path) -> list[NDArray[np.uint8]]:
-    """All of what a command waits for: duplicates and blank images are looked for, too."""
+    """Read as a command does, including the search for duplicates and blank images."""
     from emotify.data import read_dataset
 
     return [images.images for images in read_dataset(path).splits.values()]

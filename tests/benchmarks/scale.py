@@ -30,7 +30,7 @@ FEW = 100  # files, of which the time is that of starting
 
 
 def link_faces(folder: Path, count: int) -> Path:
-    """Return a folder with so many pictures, a thousand in each folder below it: 70 drawn faces, linked many times."""
+    """Return a folder of pictures, 1,000 per subfolder: 70 drawn faces with many hard links."""
     faces = synthetic_splits(seed=0, counts=(70, 70, 70))[Split.VALID].images
     originals = folder / "originals"
     originals.mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def link_faces(folder: Path, count: int) -> Path:
 
 
 class Process(NamedTuple):
-    """What a process is and has used."""
+    """The name, memory and CPU time of a process."""
 
     name: str
     memory: int  # resident bytes
@@ -53,7 +53,7 @@ class Process(NamedTuple):
 
 
 def processes(root: int) -> dict[int, Process]:
-    """Return a process and all below it, by number."""
+    """Return a process and all its descendants by process id."""
     parents: dict[int, int] = {}
     found: dict[int, Process] = {}
     for place in Path("/proc").glob("[0-9]*"):
@@ -72,7 +72,7 @@ def processes(root: int) -> dict[int, Process]:
 
 
 def run(command: list[str], *names: str) -> list[float]:
-    """Return the seconds that a command takes, its CPU seconds, and for each name the most MB of a process with it."""
+    """Return the seconds and CPU seconds of a command, and for each name the peak MB of a process with this name."""
     peaks, cpu, ended = dict.fromkeys(names, 0), dict[int, float](), threading.Event()
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -106,7 +106,7 @@ exec(code)
 
 
 def commands(folder: Path, out: Path) -> dict[str, tuple[list[str], str]]:
-    """Return the command of each engine, and what the names of its workers hold."""
+    """Return the command of each engine, and a text in the names of its workers."""
     ray = [*EMOTIFY, str(folder), "--engine", "ray", "--parquet", str(out / "ray"), "--force", "--actors"]
     here = [*EMOTIFY, str(folder), "--parquet", str(out / "here.parquet"), "--force", "--threads"]
     page = Path(__file__).parents[2] / "docs" / "scale.md"
@@ -121,7 +121,7 @@ def commands(folder: Path, out: Path) -> dict[str, tuple[list[str], str]]:
 
 
 def engines(folder: Path, files: int) -> None:
-    """Print the speed of each engine, its start and its memory; each is timed with few files and with all, in turns."""
+    """Print speed, start and memory of each engine. Each is timed with few files and with all, in turns."""
     few, many = link_faces(folder, FEW), link_faces(folder, files)
     measured: dict[str, list[list[float]]] = {}
     for pictures in (few, many):
@@ -137,7 +137,7 @@ def engines(folder: Path, files: int) -> None:
 
 
 def growth(folder: Path, counts: list[int]) -> None:
-    """Print time and memory of the local engine and of Ray with one worker, over numbers of files."""
+    """Print time and memory of the local engine and of Ray with one worker, for several numbers of files."""
     print("| files | engine | s | CPU ms a picture | MB of the command | of a worker | of the process that lists |")
     print("|---|---|---|---|---|---|---|")
     for count in counts:
@@ -151,7 +151,7 @@ def growth(folder: Path, counts: list[int]) -> None:
 
 
 def stages(photos: Path) -> None:
-    """Print the CPU time that a photograph takes: decoding, finding faces, classifying them; and its size."""
+    """Print the CPU time per photograph for decoding, finding faces and classifying, and the size of the files."""
     import numpy as np
 
     from emotify.detection.detector import DEFAULT_SEARCH, load_detector

@@ -29,20 +29,20 @@ SIZES = (12, 16, 20, 24, 28, 32, 40, 48)
 
 
 def shrink(images: UInt8Array, size: int) -> UInt8Array:
-    """Return what predict sees of images (N, 1, 48, 48) that have only `size` pixels a side."""
+    """Return images (N, 1, 48, 48) as predict sees faces of `size` pixels."""
     smaller = [Image.fromarray(image[0]).resize((size, size), Image.Resampling.LANCZOS) for image in images]
     return np.stack([cut_square(image, whole_square(size, size)) for image in smaller])[:, None]
 
 
 def targets(session: Session, valid: LabelledImages) -> Float32Array:
-    """Return the shares (N, 7) that the answers of a model should have."""
+    """Return the ideal probabilities (N, 7) for a model."""
     if session.two_headed and valid.votes is not None:
         return crowd_shares(valid.votes)
     return np.eye(len(EMOTIONS), dtype=np.float32)[valid.labels]
 
 
 def describe(session: Session, valid: LabelledImages, size: int) -> str:
-    """Return the line of one model and size."""
+    """Return the line for one model and size."""
     shares = targets(session, valid)
     named = shares.any(1)
     images, shares = valid.images[named], shares[named]

@@ -43,14 +43,14 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "happy.jpg"  # a picture in whi
 
 
 def seconds(command: list[str]) -> float:
-    """Return how long a command takes, as a whole process."""
+    """Return the duration of a command as a whole process."""
     begun = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""})
     return time.perf_counter() - begun
 
 
 def compare(name: str, command: list[str], baseline: list[str], rounds: int) -> None:
-    """Time the two in turns and print the medians and the median ratio."""
+    """Time both commands in turns, and print the medians and the median ratio."""
     seconds(command), seconds(baseline)
     pairs = [(seconds(command), seconds(baseline)) for _ in range(rounds)]
     ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))

@@ -45,7 +45,7 @@ CHOICES = {"precision", "layout", "compile"}
 
 
 def measure(options: argparse.Namespace, arrays: Path) -> None:
-    """Train with emotify on `arrays`; print its speed and what it chose, as JSON."""
+    """Train with emotify on `arrays`, and print speed and chosen options as JSON."""
     given = {name: getattr(options, name) for name in {"model", "device", "threads", "batch_size"} | CHOICES}
     config = TrainConfig(augment=True, grow=False, **given)
     data = np.load(arrays)
@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace, arrays: Path) -> None:
 
 
 def layout(network: nn.Module) -> str:
-    """Return how the weights of the largest convolution lie in memory."""
+    """Return the memory layout of the weights of the largest convolution."""
     weights = [weight for weight in network.parameters() if weight.ndim == 4]
     if not weights:
         return "no convolutions"
@@ -90,7 +90,7 @@ def time_plain(options: argparse.Namespace, arrays: Path, workers: int) -> dict[
 
 
 def time_matmul(device: torch.device) -> list[float]:
-    """Return FLOP a second, and a CPU second, of bf16 products of square matrices, of the best of several sizes."""
+    """Return FLOP per second and per CPU second of bf16 products of square matrices, for the best of several sizes."""
     return [
         max(rates) for rates in zip(*(_matmul_rates(size, device) for size in MATMUL_SIZES[device.type]), strict=True)
     ]
@@ -116,7 +116,7 @@ def _matmul_rates(size: int, device: torch.device, least_seconds: float = 0.5) -
 
 
 def check_same_network() -> None:
-    """Raise AssertionError unless the ordinary script trains emotify's `cnn`: as many parameters, as many FLOP."""
+    """Raise AssertionError unless the plain script trains emotify's `cnn`, with as many parameters and as many FLOP."""
     plain, ours = runpy.run_path(str(PLAIN))["make_network"](), build_network("cnn")
     pixels = torch.zeros(1, 1, ours.input_size, ours.input_size)
     assert count_parameters(plain) == count_parameters(ours)
@@ -130,14 +130,14 @@ def _count_flops(network: nn.Module, pixels: Tensor) -> int:
 
 
 def save_arrays(source: str, count: int, path: Path) -> None:
-    """Write images and labels of `train` for both, repeated to `count` at least: no epoch ends while time runs."""
+    """Write images and labels of `train` for both scripts, repeated to at least `count`: no epoch ends too early."""
     train = read_dataset(source, look_for_duplicates=False).splits[Split.TRAIN]
     images = train.take(np.arange(max(count, len(train))) % len(train))
     np.savez(path, images=images.images, labels=images.labels)
 
 
 def run_turns(options: argparse.Namespace, arrays: Path) -> dict[str, list[list[float]]]:
-    """Time all of them in turns, printing each; return their speeds (wall, CPU) by name."""
+    """Time all scripts in turns and print each time. Return their speeds (wall, CPU) by name."""
     device = torch.device(options.device)
     runners: dict[str, Callable[[], dict[str, Any]]] = {"emotify": functools.partial(time_emotify, arrays)}
     if options.model == "cnn":
@@ -159,7 +159,7 @@ def run_turns(options: argparse.Namespace, arrays: Path) -> dict[str, list[list[
 
 
 def report(speeds: dict[str, list[list[float]]], flops: int, *, kind: int, unit: str) -> None:
-    """Print the ratios of medians, of wall (kind 0) or CPU seconds (kind 1)."""
+    """Print the ratios of the medians, for wall seconds (kind 0) or CPU seconds (kind 1)."""
     medians = {name: statistics.median(speed[kind] for speed in turns) for name, turns in speeds.items()}
     ours, matmul = medians.pop("emotify"), medians.pop("matmul")
     if medians:

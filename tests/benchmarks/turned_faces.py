@@ -25,7 +25,7 @@ _ANGLES = (0, 45, 60, 75, 90, 180)
 
 
 def main() -> None:
-    """Print a line for each angle, and one for the pictures without a face."""
+    """Print one line for each angle, and one for the pictures without faces."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--without", type=Path)
