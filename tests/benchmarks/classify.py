@@ -1,8 +1,8 @@
-"""Time what model files take for a face in onnxruntime alone, in turns; nothing is read or decoded.
+"""Time model files in onnxruntime alone, in turns, without reading or decoding pictures.
 
     python tests/benchmarks/classify.py fast.onnx model.onnx [--threads 2] [--images 2048] [--turns 5]
 
-Prints faces a second of each file, the median of the turns, and its ratio to the first file's, turn by turn.
+Prints faces per second of each file (median of the turns), and the ratio to the first file in each turn.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How many faces are found in photographs, how many boxes are none, and how long it takes on one thread.
+"""Count found faces and false boxes in photographs, and time the detector on one thread.
 
     python tests/benchmarks/faces.py --photos ../shared/photos --boxes boxes.csv
 
-`--boxes` has rows `file,x0,y0,x1,y1,clear`, drawn by hand: clear is 1 for a face that has to be found, 0 for one that
-is neither missed nor false (hidden, blurred, turned away). Without it, only the counts in truth.csv are compared.
-Every picture is shown as it is, mirrored, and smaller; faces below 24 pixels do not count then. For the time, all are
-brought to 1000 pixels, and the network alone runs on the same views in turn.
+`--boxes` has rows `file,x0,y0,x1,y1,clear`, drawn by hand. clear is 1 for a face that must be found, and 0 for a face
+that counts neither as missed nor as false (hidden, blurred, turned away). Without --boxes, only the counts in truth.csv
+are compared. Each picture is used as it is, mirrored, and smaller; faces below 24 pixels then do not count. To measure
+the time, all pictures are resized to 1000 pixels, and the network alone runs on the same views in turn.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Time the scores of many models, and what scoring adds to the time that a model takes on the images.
+"""Time the scoring of many models, and compare it with the time of the models themselves.
 
     python tests/benchmarks/metrics.py
 
-Answers and images are random: only their number matters here.
+Answers and images are random, as only their number matters.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/optimizers.py --data fer2013.csv [--model small] [--epochs 8] [--seeds 3] [--runs FOLDER]
 
-All else is as in `emotify train --augment`. SAM is not in emotify: this is the comparison that it would have to win. It
-computes two gradients a step, so it gets half the epochs. A run that is in FOLDER is not trained again.
+All else is as in `emotify train --augment`. SAM is not in emotify; to be added, it would have to win this comparison.
+It computes two gradients per step, so it gets half the epochs. A run that is already in FOLDER is not trained again.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""An ordinary PyTorch training without emotify: what `train.py` times emotify's own against.
+"""An ordinary PyTorch training without emotify, as the baseline of `train.py`.
 
     python tests/benchmarks/plain_training.py --data train.npz [--workers 2] [--device cuda]
 
-A Dataset that varies each image when it is asked for it, a DataLoader, the network of emotify's `cnn`, fp32, and SGD
-with Nesterov's momentum. The images are varied as `emotify/training/augmentation.py` does, by the same amounts, and
-have their full size. No average of the weights is kept, which emotify does beside all this.
+It has a Dataset that augments each image on access, a DataLoader, the network of emotify's `cnn`, fp32, and SGD with
+Nesterov momentum. The augmentation is that of `emotify/training/augmentation.py` with the same amounts, at full size.
+Unlike emotify, it keeps no average of the weights.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/predict.py [--model fast.onnx] [--pictures 10000] [--rounds 5] [--many 100000]
 
-The bare loop decodes with Pillow and runs the same file in onnxruntime, in batches and with as many threads; it prints
-a path and a label, and checks nothing. Its speed is the 1.00 that the ratio is of. Last come the time to the first line
-and the memory that --many pictures take, over that of 1,000.
+The bare loop decodes with Pillow and runs the same file in onnxruntime, in batches and with the same number of threads.
+It prints a path and a label, and checks nothing. The printed ratio is emotify's speed over its speed. At the end come
+the time to the first line, and the memory for --many pictures compared with 1,000 pictures.
 """
 
 from __future__ import annotations

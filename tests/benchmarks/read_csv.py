@@ -2,7 +2,7 @@
 
     python tests/benchmarks/read_csv.py --csv fer2013.csv
 
-Each reading is a fresh process, so that its peak memory is its own. pandas is needed here, and nowhere else.
+Each reading runs in a new process, so that its peak memory is its own. Only this script needs pandas.
 """
 
 from __future__ import annotations

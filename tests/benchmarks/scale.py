@@ -1,4 +1,4 @@
-"""Rates, start-up, memory and growth of the engines of docs/scale.md, on hard links of drawn faces.
+"""Measure speed, start-up and memory of the engines of docs/scale.md, on hard links of drawn faces.
 
 python tests/benchmarks/scale.py engines --files 20000
 python tests/benchmarks/scale.py growth --files 1000 10000 100000

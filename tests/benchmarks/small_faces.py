@@ -1,10 +1,10 @@
-"""How often and how surely small faces are read: valid shrunk to several sizes and enlarged again, as predict does.
+"""Measure accuracy and confidence on small faces: valid, shrunk to several sizes and enlarged again as in predict.
 
     python tests/benchmarks/small_faces.py --data fer2013.csv [--ferplus fer2013new.csv] [default fast model.onnx ...]
 
-A line a model and size: accuracy; mean confidence; the temperature with the lowest NLL, above 1 where the model is too
-sure; the NLL as the model answers, and with that temperature. With --ferplus a file with two heads is compared with the
-shares of the votes, and "accuracy" is how often it names what most voted for.
+Prints one line per model and size: accuracy; mean confidence; the temperature with the lowest NLL (above 1 if the model
+is too confident); the NLL of the model, and the NLL with this temperature. With --ferplus, a file with two heads is
+compared with the shares of the votes, and "accuracy" is the share of images where it names the majority.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long emotify takes to start, as a ratio to scripts that import and run the same; each timed in turns.
+"""Time the start of emotify against scripts that import and run the same libraries, in turns.
 
 python tests/benchmarks/start.py [--rounds 15]
 """

@@ -3,10 +3,10 @@
     python tests/benchmarks/train.py [--data fer2013.csv] [--device cuda --batch-size 512]
 
 `plain_training.py` is the ordinary script: same network, same augmentation, DataLoader, fp32, no average of the
-weights; of the numbers of workers the best one counts. emotify trains as `emotify train --augment --no-grow` does. A
-bf16 matmul tells what the device can: training takes 6 FLOP for each multiply-accumulate of the network.
+weights. The best number of workers counts. emotify trains as `emotify train --augment --no-grow` does. A bf16 matmul
+measures the speed of the device: training needs 6 FLOP for each multiply-accumulate of the network.
 
-Each timing is a fresh process. On a CPU that has other work too, `--threads 1` and the ratio of CPU seconds tell most.
+Each timing runs in a new process. On a busy CPU, use `--threads 1` and the ratio of CPU seconds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How many faces that lie are found, and what looking for them costs and mistakes in pictures without faces.
+"""Count turned faces that are found, false faces in pictures without faces, and the time of the search.
 
     python tests/benchmarks/turned_faces.py PICTURES [--without OTHERS]
 
-PICTURES: a folder of pictures with upright faces, which are turned here. OTHERS: a folder of pictures without a face.
+PICTURES: a folder of pictures with upright faces, which this script turns. OTHERS: a folder of pictures without faces.
 """
 
 from __future__ import annotations
