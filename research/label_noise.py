@@ -1,9 +1,10 @@
-"""How many of the mistakes that models share are those of FER-2013's labels?
+"""Measure how many of the mistakes that models share come from FER-2013's labels.
 
 python research/label_noise.py RUN RUN ... --data fer2013.csv --ferplus fer2013new.csv
 
-The runs have two heads. On the images of `valid` that have a majority of FER+'s votes it counts what all runs get
-wrong, by FER-2013's label and by the crowd's majority, and how often their common answer is what most people saw.
+The runs need two heads. The script uses the images of `valid` with a majority of FER+'s votes. It counts the images
+that all runs get wrong, against FER-2013's label and against the majority of the votes. It also counts how often a
+common wrong answer equals the majority.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ def main() -> None:
             f"{head} head against its own truth, {len(truth)} images: all wrong {shared.all_wrong:.1%}, "
             f"two wrong {shared.mean_double_fault:.1%}, error correlation {shared.mean_error_correlation:.2f}"
         )
-    told = by_label.argmax(2)
-    all_wrong = (told != labels).all(0)
-    alike = all_wrong & (told == told[0]).all(0)
+    predictions = by_label.argmax(2)
+    all_wrong = (predictions != labels).all(0)
+    alike = all_wrong & (predictions == predictions[0]).all(0)
     print(f"the label is not the majority: {(labels != majority).mean():.1%} of all images")
     print(f"of the {all_wrong.sum()} that all get wrong by the label: {(labels != majority)[all_wrong].mean():.1%}")
-    named = (told[0] == majority)[alike].mean()
+    named = (predictions[0] == majority)[alike].mean()
     print(f"of the {alike.sum()} to which all give the same wrong answer, it is the majority's for {named:.1%}")
 
 

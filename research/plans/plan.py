@@ -1,14 +1,14 @@
-"""Train everything that research/log.md tells of, with the commands of emotify, in order.
+"""Run the trainings of research/log.md in order, with the commands of emotify.
 
 python research/plans/plan.py study|shipped|tried|gpu [STEP ...] --data fer2013.csv [--out plan] [--epochs N] [--dry]
 
-A plan is a text file beside this one: named steps, one command each. `study` asks when an ensemble helps, `shipped`
-makes the models inside the package, `tried` has what does not ship, and `gpu` is for a GPU. With names of steps only
-these are done. What a step needs, also of another plan, is done before it.
+A plan is a text file beside this one with named steps, one command each. `study` measures when an ensemble helps,
+`shipped` makes the built-in models, `tried` has experiments that do not ship, and `gpu` is for a GPU. With names of
+steps, only these steps run. The steps that they need run first, also those of another plan.
 
-A plan can be stopped and started again at any time. What a step printed is kept in OUT/steps.json; a step whose command
-is still the same is not done again, and a training that was interrupted continues. --epochs replaces every number of
-epochs, to try a plan; --dry prints the commands.
+A plan can be stopped and started again at any time. The output of each step is saved in OUT/steps.json. A finished step
+with an unchanged command does not run again, and an interrupted training resumes. --epochs replaces all numbers of
+epochs, for a trial of a plan. --dry prints the commands.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from typing import Any
 from emotify.files import read_json, write_json
 
 PLANS = ("shipped", "study", "tried", "gpu")  # a step needs only steps before it, in this order
-SEEDS = ("0", "1", "2")  # a step with SEED in its name is done for each
+SEEDS = ("0", "1", "2")  # a step with SEED in its name runs once for each
 _NAME = re.compile(r"{([^}]+)}")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command; {name} in it stands for what the step of that name made."""
+    """One command. {name} in the command is replaced by the result of the step with this name."""
 
     name: str
     command: str
 
     @property
     def needs(self) -> list[str]:
-        """The names of the steps whose results the command takes."""
+        """The names of the steps whose results the command uses."""
         return _NAME.findall(self.command)
 
 
 def read_plan(text: str) -> Iterator[Step]:
-    """Yield the steps of a plan: `name:` at the margin, its command indented below, # before a remark."""
+    """Yield the steps of a plan: `name:` without indentation, its command indented below, comments after #."""
     for block in re.findall(r"^[^\s#].*(?:\n[ \t]+.*)*", text, re.MULTILINE):
         name, _, rest = block.partition(":")
         words = rest.split()
@@ -64,7 +64,7 @@ def all_steps() -> dict[str, list[Step]]:
 
 
 def choose_steps(plans: dict[str, list[Step]], wanted: Iterable[str]) -> list[Step]:
-    """Return the steps of these names and all that they need, in order. Raises KeyError for an unknown name."""
+    """Return the steps with these names and all steps that they need, in order. Raises KeyError for an unknown name."""
     steps = {step.name: step for plan in plans.values() for step in plan}
     found: set[str] = set()
     waiting = list(wanted)
@@ -77,21 +77,21 @@ def choose_steps(plans: dict[str, list[Step]], wanted: Iterable[str]) -> list[St
 
 
 def command_line(step: Step, made: dict[str, str], *, data: str, out: Path, epochs: int | None) -> list[str]:
-    """Return the words of a step's command, names replaced by what was made."""
+    """Return the words of a step's command, with names replaced by the results in `made`."""
     words = [_NAME.sub(lambda name: made[name[1]], word) for word in shlex.split(step.command)]
     words += ["--data", data]
     if words[0] == "train":
         words += ["--out", str(out / step.name)]
         words += ["--epochs", str(epochs)] if epochs else []
     if words[0] in ("ensemble", "export"):
-        # Named by what is in it: what is made of other members is another file, and so are its scores.
+        # The name has a digest of the command, so that other members give another file and other scores.
         digest = hashlib.sha256(shlex.join(words).encode()).hexdigest()
         words += ["--out", str(out / f"{step.name}-{digest[:4]}{'.onnx' if words[0] == 'export' else ''}")]
     return words
 
 
 def unfinished(folder: Path, *, before: list[str]) -> Path | None:
-    """Return the run in `folder` that can be gone on with, but for those of `before`, which other commands began."""
+    """Return a run in `folder` that can be resumed, except the runs in `before`, which belong to other commands."""
     for record in sorted(folder.glob("*/run.json")):
         run = record.parent
         finished = read_json(record)["status"] == "finished"
@@ -101,18 +101,18 @@ def unfinished(folder: Path, *, before: list[str]) -> Path | None:
 
 
 def printed_by(words: list[str]) -> tuple[str, int]:
-    """Run a command of emotify; return what it printed and its exit code."""
+    """Run a command of emotify. Return its standard output and its exit code."""
     with subprocess.Popen([sys.executable, "-m", "emotify", *words], stdout=subprocess.PIPE, text=True) as process:
         try:
             printed, _ = process.communicate()
         except KeyboardInterrupt:
-            process.wait()  # it had the Ctrl-C too, and keeps what is trained before it ends
+            process.wait()  # it also got the Ctrl-C, and saves its state before it ends
             raise
     return printed, process.returncode
 
 
 def run(steps: Sequence[Step], out: Path, *, data: str, epochs: int | None) -> None:
-    """Run the steps that are not done, keeping in steps.json of `out` what each was and printed."""
+    """Run the unfinished steps. Save the command and the output of each step in steps.json of `out`."""
     path = out / "steps.json"
     kept: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
     made: dict[str, str] = {}
@@ -128,16 +128,16 @@ def run(steps: Sequence[Step], out: Path, *, data: str, epochs: int | None) -> N
             ):
                 words = ["train", "--resume", str(stopped), "--data", data]
             if words[0] == "ensemble":
-                shutil.rmtree(words[-1], ignore_errors=True)  # of the same command, which was stopped
+                shutil.rmtree(words[-1], ignore_errors=True)  # left by the same command, which was stopped
             write_json(path, kept)
             print(f"== {step.name}: emotify {shlex.join(words)}", flush=True)
             printed, code = printed_by(words)
             if code:
-                sys.exit(f"{step.name} ended with {code}; the same command goes on from there")
+                sys.exit(f"{step.name} ended with {code}; run the same command again to continue from this step")
             kept[step.name]["printed"] = printed.strip()
             write_json(path, kept)
         made[step.name] = kept[step.name]["printed"].rpartition("\n")[2]
-    print(f"done; what each step printed is in {path}")
+    print(f"done; the output of each step is in {path}")
 
 
 def main() -> None:
