@@ -212,7 +212,7 @@ WRONG = {
     "a boolean of another kind": (lambda content: changed(content, b"110", b"1x0"), "a boolean is"),
     "a negative size": (lambda content: changed(content, integer(150), integer(-150)), "size is -150"),
     "filters of other shapes": (lambda content: changed(content, view((4, 3, 7, 7)), view((4, 3, 7, 8))), "number"),
-    "turned filters": (lambda content: changed(content, view((4, 3, 7, 7)), view((3, 4, 7, 7))), "another shape"),
+    "turned filters": (lambda content: changed(content, view((4, 3, 7, 7)), view((3, 4, 7, 7))), "declared shape"),
 }
 
 
