@@ -356,7 +356,7 @@ def test_a_model_without_published_weights_is_an_error():
 
 
 def test_two_sources_of_first_weights_are_refused():
-    with pytest.raises(UsageError, match="take one of them"):
+    with pytest.raises(UsageError, match="use one of them"):
         prepare(TrainConfig(model="face-resnet", pretrained=True, start_from="fast"))
 
 
