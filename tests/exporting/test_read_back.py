@@ -114,7 +114,7 @@ def test_a_file_without_pooling_is_refused(key, faces, tmp_path):
     metadata = {entry.key: entry.value for entry in model.metadata_props if entry.key != f"emotify.{key}"}
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
-    with pytest.raises(ModelError, match="how its networks are combined"):
+    with pytest.raises(ModelError, match="no valid metadata about its pooling"):
         read_members(path)
 
 
