@@ -10,7 +10,7 @@ SHOWN: Final = 5  # how many of many mistakes an error lists
 
 
 class ExitCode(IntEnum):
-    """The exit codes that scripts rely on; docs/commands.md lists them."""
+    """The exit codes that scripts rely on; docs/formats.md lists them."""
 
     OK = 0
     BUG = 1

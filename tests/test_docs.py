@@ -125,3 +125,11 @@ def test_the_recipe_for_an_onnx_file_answers_as_predict(tmp_path, monkeypatch, c
     assert face.box == pytest.approx([names[edge] for edge in ("x0", "y0", "x1", "y1")], abs=0.1)
     assert list(face.probabilities) == pytest.approx(names["probabilities"][0].tolist(), abs=0.02)
     assert capsys.readouterr().out == f"{face.label} {face.probability:.0%}\n"
+
+
+def test_every_row_of_a_table_is_one_line():
+    """A line break inside a row ends the table on the page."""
+    root = DOCS.parent
+    for page in (*root.glob("*.md"), *DOCS.glob("*.md"), *root.glob("research/*.md"), *root.glob("emotify/**/*.md")):
+        for line in page.read_text().splitlines():
+            assert not line.startswith("|") or line.rstrip().endswith("|"), (page.name, line)

@@ -49,14 +49,14 @@ def _emotify(
         bool, typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Read facial expressions: angry, disgust, fear, happy, sad, surprise, neutral.
+    """Recognise facial expressions: angry, disgust, fear, happy, sad, surprise, neutral.
 
     \b
     Examples:
       emotify predict photos/                    label every face in a folder
       emotify train --model cnn --augment        train on FER-2013
       emotify evaluate                           score every finished run
-      emotify ensemble                           combine them
+      emotify ensemble                           combine the finished runs
       emotify export --onnx                      write one .onnx file
     """
 

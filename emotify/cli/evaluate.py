@@ -96,7 +96,7 @@ def evaluate(
       emotify evaluate default fast                     the built-in models
       emotify evaluate default --head labels            the labels head against both truths
       emotify evaluate model.onnx --views mirror --json
-      emotify evaluate model.onnx --min-accuracy 0.65   a gate for scripts
+      emotify evaluate model.onnx --min-accuracy 0.65   exit code 7 if it is worse
       emotify evaluate fast --data affectnet/ --class-order affectnet --exclude-classes contempt
       emotify evaluate --report report/                 a page with figures
     """

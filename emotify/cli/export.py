@@ -53,7 +53,7 @@ def export(
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX. This is the default and the only format.")] = True,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Default: model.onnx in the model's own folder.")
+        Path | None, typer.Option("--out", metavar="FILE", help="New file. Default: model.onnx in the model's folder.")
     ] = None,
     precision: Annotated[
         FilePrecision,

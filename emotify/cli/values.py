@@ -64,9 +64,9 @@ def _convert(kind: Any, value: Any, *, option: str, parameter: Any) -> Any:  # n
         raise UsageError(msg) from None
     least, most = getattr(parameter, "min", None), getattr(parameter, "max", None)
     if least is not None and not converted >= least:
-        msg = f"{option} cannot be {value}; it is at least {least}"
+        msg = f"{option} cannot be {value}; it must be at least {least}"
         raise UsageError(msg)
     if most is not None and not converted <= most:
-        msg = f"{option} cannot be {value}; it is at most {most}"
+        msg = f"{option} cannot be {value}; it must be at most {most}"
         raise UsageError(msg)
     return converted

@@ -22,9 +22,9 @@ from emotify.settings import MACHINE as _MACHINE
 
 VOTES_WEIGHT = 0.7  # default of `crowd_weight` for data with votes
 _LARGEST_CONFIG = 1_000_000  # bytes
-_AUGMENTATION, _WEIGHTS, _OPTIMISATION = "Augmentation", "Weights to begin with", "Optimisation"
+_AUGMENTATION, _WEIGHTS, _OPTIMISATION = "Augmentation", "Initial weights", "Optimisation"
 DATA = "Data and configuration"  # a heading of the help
-_TEACHER = "Learning from another model"
+_TEACHER = "Distillation"
 _SHARE: dict[str, Any] = {"metavar": "X", "at_least": 0, "at_most": 1}
 _PART: dict[str, Any] = {"metavar": "X", "at_least": 0, "below": 1}
 
@@ -131,7 +131,8 @@ class TrainConfig:
     )
     ema_decay: float = declare(
         0.998,
-        "Decay of the weight average (EMA) that is saved. It rises to this value from 0.1.",
+        "Decay of the exponential moving average of the weights (EMA), which is saved as the model. It ramps up from "
+        "0.1.",
         _OPTIMISATION,
         **_PART,
     )
@@ -245,7 +246,7 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:  # noqa: ANN401
         return
     _check_type(field.name, value, kind)
     if kind in (int, float) and not setting(field).allows(value):
-        msg = f"{option(field.name)} cannot be {value!r:.80}; it is {setting(field).bounds}"
+        msg = f"{option(field.name)} cannot be {value!r:.80}; it must be {setting(field).bounds}"
         raise UsageError(msg)
     if field.name == "device":
         check_device_name(value)

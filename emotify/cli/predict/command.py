@@ -68,7 +68,7 @@ def predict(
     Examples:
       emotify predict photos/
       emotify predict a.jpg b.png --json
-      emotify predict face.jpg --explain why/               which part of the face decided
+      emotify predict face.jpg --explain why/               show which part decided the answer
       emotify predict photos/ --csv faces.csv --min-confidence 0.5
       emotify predict photos/ --report faces.html --thumbnails
       emotify predict photos/ --annotate marked/
@@ -78,7 +78,7 @@ def predict(
       find . -name '*.jpg' -print0 | emotify predict --files-from - -0 --shard 0/4 --jsonl
       emotify predict - < face.jpg
       emotify predict s3://bucket/photos --engine ray --parquet s3://bucket/rows
-      emotify predict test/ --model runs/ensemble/model.onnx    with happy/, sad/, ... inside: accuracy too
+      emotify predict test/ --model runs/ensemble/model.onnx    if test/ has happy/, sad/, ...: also accuracy
     """
     wanted = _normalised(settings, json=json)
     order = _parse_order(wanted.class_order, wanted.truth)

@@ -33,7 +33,7 @@ class PredictSettings:
     annotate: Path | None = declare(None, "Save copies of the pictures with boxes and labels.", metavar="DIR")
     explain: Path | None = declare(None, "Save a heat map of each face that shows which part decided.", metavar="DIR")
     min_confidence: float = declare(
-        0.0, "Label a face 'uncertain' below this probability.", metavar="P", at_least=0, at_most=1
+        0.0, "Label a face 'uncertain' if its best probability is below P.", metavar="P", at_least=0, at_most=1
     )
     top: int = declare(0, "Print the K most probable expressions of each face.", metavar="K", at_least=0, at_most=7)
     head: Head | None = declare(
@@ -106,7 +106,7 @@ class PredictSettings:
     )
     parquet: str | None = declare(
         None,
-        "Write one row per face, for data frames; with --engine ray, a folder of such files.",
+        "Write a Parquet file with one row per face, for data frames. With --engine ray, a folder of such files.",
         _ROWS,
         metavar="FILE",
         writer=f"{_WRITERS}.parquet:ParquetWriter",
