@@ -818,3 +818,21 @@ def test_evaluate_suggests_the_next_command(runs, ensemble, tiny_csv):
     assert f"next: emotify ensemble {runs[0]} {runs[1]} --data {tiny_csv}" in invoke("evaluate", *runs, *data).stderr
     assert f"next: emotify export {ensemble} --data {tiny_csv}" in invoke("evaluate", ensemble, *data).stderr
     assert "next:" not in invoke("evaluate", "fast", *data).stderr
+
+
+def test_a_folder_too_small_for_a_valid_split_can_be_scored(tmp_path):
+    """A tenth of one picture a class is none; `evaluate` scores test all the same."""
+    for number, emotion in enumerate(EMOTIONS):
+        for split in ("train", "test"):
+            (tmp_path / split / emotion).mkdir(parents=True)
+            Image.new("L", (48, 48), 30 * number + len(split)).save(tmp_path / split / emotion / "a.png")
+    document = json.loads(invoke("evaluate", "fast", "--data", tmp_path, "--split", "test", "--json").stdout)
+    assert document["results"][0]["n"] == 7
+
+
+def test_uncertain_faces_are_explained(tmp_path):
+    Image.new("L", (20, 20), 128).save(tmp_path / "small.png")
+    explained = "an uncertain face is smaller than 24x24 pixels, or below --min-confidence"
+    assert explained in invoke("predict", tmp_path / "small.png", "--model", "fast").stderr
+    Image.new("L", (48, 48), 128).save(tmp_path / "large.png")
+    assert explained not in invoke("predict", tmp_path / "large.png", "--model", "fast").stderr

@@ -248,7 +248,7 @@ def _show(leaderboard: Leaderboard, messages: Messages) -> None:
     if leaderboard.recipe_pairs:
         messages.show(tables.recipe_pairs_table(leaderboard))
     messages.show(tables.scores_table(best))
-    _show_classes(best.scores, "against FER-2013's labels", messages)
+    _show_classes(best.scores, "against the data's labels", messages)
     if by_crowd and (crowd := by_crowd[0].crowd) is not None:
         _show_classes(crowd.scores, f"{short_name(by_crowd[0].model)} against FER+'s majority", messages)
 

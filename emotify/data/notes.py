@@ -11,6 +11,7 @@ from emotify.choices import Split
 from emotify.data.types import LabelledImages
 from emotify.emotions import EMOTIONS
 from emotify.errors import SHOWN
+from emotify.pictures.pixels import IMAGE_SIZE
 from emotify.words import amount
 
 
@@ -32,7 +33,7 @@ def describe_blanks(splits: Mapping[Split, LabelledImages]) -> list[str]:
     """Return a sentence for each split with blank images: all pixels of such an image are equal."""
     notes = []
     for split, images in splits.items():
-        pixels = images.images.reshape(len(images), -1)
+        pixels = images.images.reshape(len(images), IMAGE_SIZE * IMAGE_SIZE)
         if blank := np.count_nonzero(pixels.min(axis=1) == pixels.max(axis=1)):
             notes.append(f"{split} has {amount(blank, 'blank image')}.")
     return notes

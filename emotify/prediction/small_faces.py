@@ -8,7 +8,7 @@ from typing import Final
 
 # Side in pixels. Probabilities of smaller faces need no extra flattening: the models were trained on images as small as
 # 12 pixels, and are less confident on small faces. tests/benchmarks/small_faces.py measures this.
-_CERTAIN_FROM: Final = 24
+CERTAIN_FROM: Final = 24
 
 
 def face_size(box: Sequence[float]) -> float:
@@ -19,4 +19,4 @@ def face_size(box: Sequence[float]) -> float:
 
 def is_too_small(size: float) -> bool:
     """Return whether a face of this size is always labelled `uncertain`."""
-    return size < _CERTAIN_FROM
+    return size < CERTAIN_FROM

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from emotify.emotions import EMOTIONS
 from emotify.files import printable
 from emotify.palette import colour_of, ink_on
+from emotify.prediction.small_faces import CERTAIN_FROM
 from emotify.reports.templates import template
 from emotify.reports.timeline import Timeline
 
@@ -56,6 +57,7 @@ class Gallery:
     read: int = 0  # readable pictures
     clips: int = 0
     frames: int = 0  # of all clips
+    tracks: int = 0  # followed faces of all clips
     without_face: int = 0
     faces: Counter[str] = field(default_factory=Counter)  # label -> faces
     failures: Counter[str] = field(default_factory=Counter)  # status -> pictures
@@ -93,6 +95,7 @@ class Gallery:
 
     def _end_clip(self) -> None:
         if self._clip is not None:
+            self.tracks += len(self._clip.tracks)
             self.cards.write(self._clip_card.render(self._clip.values(faces=self.thumbnails)).encode())
         self._clip = None
 
@@ -107,7 +110,8 @@ class Gallery:
         page = template("gallery.html").generate(
             version=__version__, model=printable(model), meaning=meaning, source=source,
             pictures=self.pictures, read=self.read, clips=self.clips, frames=self.frames,
-            shown=min(self.read, SHOWN), cards_shown=min(self.read, SHOWN) + self.clips,
+            shown=min(self.read, SHOWN), cards_shown=min(self.read, SHOWN) + self.clips, tracks=self.tracks,
+            smallest=CERTAIN_FROM,
             faces=self.faces, without_face=self.without_face, labels=_LABELS, steps=_STEPS, rules=_rules(),
             colours={label: colour_of(label) for label in _LABELS}, failed=self._failed,
             failures=self.failures.total(), cards=_CARDS,

@@ -51,7 +51,7 @@ def leaderboard_table(leaderboard: Leaderboard) -> Table:
     split, n, clean = results[0].split, results[0].scores.n, results[0].clean
     numbers = ("accuracy", "95 % interval", "macro F1", "NLL", "ECE")
     start = _title_start(results, [result.head for result in results])
-    title = f"{start} FER-2013's labels: {split} split, {n:,} images"
+    title = f"{start} the data's labels: {split} split, {n:,} images"
     table = _table(title, ("model", *numbers) if clean is None else ("model", *numbers, "clean"))
     for number, result in enumerate(results, 1):
         cells = [] if result.clean is None else [f"{result.clean.scores.accuracy:.2%}"]
@@ -158,7 +158,7 @@ def scores_table(result: Result) -> Table:
     """Return a table of all scores of a classifier, with intervals and the scores after temperature scaling."""
     scores, intervals, after = result.scores, result.intervals, result.calibration
     title = (
-        f"{printable(result.model)}, head {result.head}, against FER-2013's labels: {scores.n:,} {result.split} images"
+        f"{printable(result.model)}, head {result.head}, against the data's labels: {scores.n:,} {result.split} images"
     )
     columns = ("score", "value", "95 % interval")
     table = _table(Text(title, style="bold"), columns if after is None else (*columns, "with temperature"))

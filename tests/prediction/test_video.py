@@ -275,7 +275,7 @@ def test_the_page_has_a_timeline_for_each_face(clip, tmp_path):
     page = tmp_path / "a.html"
     predict(clip, "--report", page)
     text = page.read_text()
-    assert "<h1>1 clip (8 frames), 14 faces</h1>" in text
+    assert "<h1>1 clip (8 frames, 2 followed faces), 14 faces in all</h1>" in text
     assert text.count("<svg") == 2
     first = text.partition("<b>face 1</b>")[2].partition("</li>")[0]
     assert "0:00 to 0:04" in first

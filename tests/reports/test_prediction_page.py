@@ -162,6 +162,27 @@ def test_the_page_names_its_input_and_model(class_folder, tmp_path, monkeypatch)
     result = CliRunner().invoke(app, ["predict", *map(str, words)])
     assert result.exit_code == 3
     text = (tmp_path / "a.html").read_text()
-    assert f"in {class_folder.name}, none.png, grey.png, by the model fast;" in text
+    assert f"in “{class_folder.name}, none.png, grey.png”, named by the model “fast”:" in text
     assert "Of 16 pictures 14 had a face, 1 had none and 1 could not be read." in text
     assert str(tmp_path) not in text
+
+
+def test_the_page_accounts_for_every_picture_and_explains_uncertain(tmp_path):
+    text = page(tmp_path / "page.html", results()).read_text()
+    assert 'content:counter(shown) " of 5"' in text
+    assert "pictures shown; 2 could not be read" in text
+    assert "An uncertain face is smaller than 24 × 24 pixels, or below the limit of --min-confidence." in text
+    certain = page(tmp_path / "certain.html", results()[:1]).read_text()
+    assert "> picture shown<" in certain
+    assert "An uncertain face" not in certain
+
+
+def test_paper_shows_all_faces_of_a_group(chromium, tmp_path):
+    """On a screen the list of many faces scrolls; on paper nothing can."""
+    many = tuple(face(3, 0.9, left=10.0 * number) for number in range(20))
+    picture = PictureResult(Path("group.jpg"), "ok", width=400, height=100, faces=many)
+    chromium.open(page(tmp_path / "page.html", [picture]), width=800)
+    scrolls = "document.querySelector('ol.many').scrollHeight > document.querySelector('ol.many').clientHeight + 1"
+    assert chromium.run(scrolls) is True
+    chromium.send("Emulation.setEmulatedMedia", media="print")
+    assert chromium.run(scrolls) is False

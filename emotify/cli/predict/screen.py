@@ -222,6 +222,10 @@ def _print_counts(ending: FinalSummary, messages: Messages, *, expressions: bool
     kinds = [amount(pictures, "picture")] if pictures or not summary.frames else []
     kinds += [amount(summary.frames, "frame")] if summary.frames else []
     many = ", ".join([*kinds, amount(summary.faces, "face")])
+    if summary.expressions["uncertain"]:
+        from emotify.prediction.small_faces import CERTAIN_FROM as SMALLEST
+
+        messages.notice(f"an uncertain face is smaller than {SMALLEST}x{SMALLEST} pixels, or below --min-confidence")
     speed = f"{seconds:.1f} s, {summary.pictures / max(seconds, 1e-3):,.1f} a second"
     messages.notice(f"{many}{': ' if counts else ''}{counts}{without}; {speed}")
 
