@@ -240,13 +240,15 @@ def _run(training: Training, messages: Messages, *, resume_command: str) -> Scor
 
 def _list_models(messages: Messages, *, as_json: bool) -> None:
     from emotify.networks import describe_networks
-    from emotify.reports.tables import models_table
+    from emotify.reports.tables import models_table, models_text
 
-    networks = describe_networks()
+    with working(messages, "counting multiply-accumulates"):
+        networks = describe_networks()
     if as_json:
         print_json({"schema": 1, "models": [vars(network) for network in networks]})
     else:
         messages.show(models_table(networks))
+        messages.show(models_text(networks))
 
 
 def _on_command_line(ctx: typer.Context, name: str) -> bool:

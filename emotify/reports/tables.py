@@ -36,13 +36,22 @@ _ENDS = 5  # rows to show at the start and at the end of a long list
 
 
 def models_table(networks: Sequence[NetworkSize]) -> Table:
-    """Return a table of each network's name, parameters, multiply-accumulates, input size and description."""
-    table = _table("Models", ("model", "parameters", "MACs"), ("input", "description"))
+    """Return a table of each network's name, parameters, multiply-accumulates and input size."""
+    table = _table("Models", ("model", "parameters", "MACs"), ("input",))
     for network in networks:
         sizes = (f"{network.parameters / 1e6:.2f} M", f"{network.macs / 1e6:.1f} M")
         pixels = f"{network.input_size}x{network.input_size}{', equalised' if network.equalise else ''}"
-        table.add_row(network.name, *sizes, pixels, network.description)
+        table.add_row(network.name, *sizes, pixels)
     return table
+
+
+def models_text(networks: Sequence[NetworkSize]) -> Text:
+    """Return the descriptions of networks, one per line; networks with the same description share a line."""
+    names: dict[str, list[str]] = {}
+    for network in networks:
+        names.setdefault(network.description, []).append(network.name)
+    lines = [Text(", ".join(some), style="bold").append(f": {what}", style="not bold") for what, some in names.items()]
+    return Text("\n").join(lines)
 
 
 def leaderboard_table(leaderboard: Leaderboard) -> Table:
