@@ -111,7 +111,7 @@ def test_an_ensemble_of_any_form_is_told(change, ensemble, tmp_path):
     else:
         document |= change
     (tmp_path / "ensemble.json").write_text(json.dumps(document))
-    with pytest.raises(ModelError, match=r"is damaged|are gone|no checkpoint"):
+    with pytest.raises(ModelError, match=r"is damaged|are missing|no checkpoint"):
         open_ensemble(tmp_path, open_run)
 
 
