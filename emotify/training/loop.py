@@ -369,15 +369,17 @@ def augmentation_of(config: TrainConfig) -> Augmentation:
 def class_weights(targets: Tensor, power: float) -> Tensor | None:
     """Return a weight for each class of targets (N, 7) or (N, 17): its inverse frequency to a power; None for power 0.
 
-    In each head the mean weight over the targets is 1, so the learning rate needs no change.
+    In each head the mean weight over the targets is 1, so the learning rate needs no change. Votes for what is no
+    expression (contempt, unknown, no face) have weight 1: inverse frequencies of these rare votes would be very large.
     """
     if not power:
         return None
     weights = []
     for head in (LABELS, CROWD)[: 1 if targets.shape[1] == LABELS.stop else 2]:
-        frequencies = targets[:, head].double().mean(0)
+        frequencies = targets[:, head].double().mean(0)[: len(EMOTIONS)]
         inverse = torch.where(frequencies > 0, frequencies.clamp_min(1e-12) ** -power, 0.0)
-        weights.append(inverse * frequencies.sum() / (inverse * frequencies).sum())
+        others = torch.ones(head.stop - head.start - len(EMOTIONS), dtype=torch.double, device=targets.device)
+        weights += [inverse * frequencies.sum() / (inverse * frequencies).sum(), others]
     return torch.cat(weights).float()
 
 
@@ -388,21 +390,31 @@ def two_headed_loss(
 
     The labels head has a cross-entropy with smoothed labels, the crowd head one with the shares of the votes. teacher:
     logits (N, 7) or (N, 17); each head that the teacher has also gets a distillation loss. weights: one for each class
-    of the targets; the distillation loss does not use them.
+    of the targets; an image counts by the mean weight of its targets. The distillation loss does not use them.
     """
-    of_labels, of_crowd = (None, None) if weights is None else (weights[LABELS], weights[CROWD])
-    labels = F.cross_entropy(
-        logits[:, LABELS], targets[:, LABELS], weight=of_labels, label_smoothing=config.label_smoothing
-    )
-    losses = [labels]
+    losses = [_cross_entropy(logits, targets, LABELS, weights, label_smoothing=config.label_smoothing)]
     if config.crowd_weight:
-        losses.append(F.cross_entropy(logits[:, CROWD], targets[:, CROWD], weight=of_crowd))
+        losses.append(_cross_entropy(logits, targets, CROWD, weights))
     if teacher is not None:
         for place, head in enumerate((LABELS, CROWD)[: len(losses)]):
             if teacher.shape[1] >= head.stop:
                 taught = distillation_loss(logits[:, head], teacher[:, head], temperature=config.distill_temperature)
                 losses[place] = torch.lerp(losses[place], taught, config.distill_weight)
     return losses[0] if len(losses) == 1 else torch.lerp(losses[0], losses[1], config.crowd_weight)
+
+
+def _cross_entropy(
+    logits: Tensor, targets: Tensor, head: slice, weights: Tensor | None, *, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the mean cross-entropy of one head, with the images weighted by the classes of their targets.
+
+    Torch's own class weights would also apply to the smoothed part of every target. One image of happiness would then
+    pull towards a rare class: with power 1, a `cnn` named disgust almost everywhere.
+    """
+    if weights is None:
+        return F.cross_entropy(logits[:, head], targets[:, head], label_smoothing=label_smoothing)
+    losses = F.cross_entropy(logits[:, head], targets[:, head], label_smoothing=label_smoothing, reduction="none")
+    return (losses * (targets[:, head] @ weights[head])).mean()
 
 
 def _targets(images: LabelledImages, *, crowd: bool) -> Float32Array:

@@ -37,12 +37,12 @@ def test_weights_are_inverse_frequencies_to_a_power():
 
 
 def test_each_head_has_its_own_weights():
-    """Votes are weighted by their shares; a class without votes has weight 0."""
+    """Votes are weighted by their shares; an expression without votes has weight 0, what is no expression weight 1."""
     shares = torch.tensor([[0.8, 0.2, *[0.0] * 8], [0.6, 0.4, *[0.0] * 8]]).repeat(7, 1)
     found = class_weights(torch.cat([one_hot(2, 2, 2, 2, 2, 2, 2), shares], dim=1), 1.0)
     assert found is not None
     assert found[:7].tolist() == pytest.approx([1.0] * 7)
-    assert found[7:].tolist() == pytest.approx([0.5 / 0.7, 0.5 / 0.3, *[0.0] * 8])
+    assert found[7:].tolist() == pytest.approx([0.5 / 0.7, 0.5 / 0.3, *[0.0] * 5, 1.0, 1.0, 1.0])
 
 
 def test_the_loss_is_the_weighted_mean():
@@ -52,11 +52,23 @@ def test_the_loss_is_the_weighted_mean():
     weights = torch.arange(1.0, 18.0)
     config = dataclasses.replace(CONFIG, crowd_weight=0.25, label_smoothing=0.0)
     by_head = [
-        -(weights[head] * targets[:, head] * F.log_softmax(logits[:, head], 1)).sum(1).mean()
+        (
+            (targets[:, head] * weights[head]).sum(1) * -(targets[:, head] * F.log_softmax(logits[:, head], 1)).sum(1)
+        ).mean()
         for head in (slice(0, 7), slice(7, 17))
     ]
     loss = two_headed_loss(logits, targets, None, config, weights)
     assert float(loss) == pytest.approx(float(0.75 * by_head[0] + 0.25 * by_head[1]), rel=1e-5)
+
+
+def test_the_smoothed_part_of_a_label_is_not_weighted():
+    """The loss of an image is smallest at its smoothed label, whatever the weights of the other classes."""
+    weights = torch.tensor([1.0, 50.0, *[1.0] * 5])
+    target = torch.eye(7)[:1]
+    logits = (0.9 * target + 0.1 / 7).log().requires_grad_()
+    two_headed_loss(logits, target, None, dataclasses.replace(CONFIG, label_smoothing=0.1), weights).backward()
+    assert logits.grad is not None
+    assert float(logits.grad.abs().max()) < 1e-6
 
 
 def test_rare_classes_are_named_more_often(faces, tmp_path):
