@@ -127,7 +127,7 @@ def test_the_name_of_another_folder_for_a_split_does_not_paint_the_terminal(tmp_
     for name in ("\x18train", "train"):
         (tmp_path / name / "happy").mkdir(parents=True)
     assert refusal(tmp_path).isascii()
-    assert "beside \\x18train; take one away" in refusal(tmp_path)
+    assert "beside \\x18train; remove one of them" in refusal(tmp_path)
 
 
 def test_images_in_deeper_folders_are_read(folder, noise):
