@@ -19,8 +19,9 @@ from emotify.errors import EmotifyError, UnavailableError
 from emotify.files import printable
 from emotify.pictures.finding import path_as_given
 from emotify.pictures.reading import Failure
+from emotify.prediction.content import Content
 from emotify.prediction.outputs.parquet import ParquetWriter
-from emotify.prediction.predictor import Content, Predictor
+from emotify.prediction.predictor import Predictor
 from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.results import PictureResult
 from emotify.prediction.summary import Summary

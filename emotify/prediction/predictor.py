@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, Final, NamedTuple, Self, cast, overload
+from typing import Any, BinaryIO, Final, Self, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from emotify.opening import Kind, packaged_models, resolve
 from emotify.pictures.finding import Tally, find_pictures, path_as_given
 from emotify.pictures.memory import Share
 from emotify.pictures.reading import Failure, Source, is_source, read_picture
+from emotify.prediction.content import Content
 from emotify.prediction.crops import Face, find_faces, see_square
 from emotify.prediction.reading_ahead import in_order
 from emotify.prediction.results import FaceResult, PictureResult
@@ -38,14 +39,6 @@ _LARGE: Final = 2**18  # bytes; larger arrays are one task each, so that few of 
 
 def _nothing() -> None:
     pass
-
-
-class Content(NamedTuple):
-    """A picture in memory, such as bytes or a frame, with the path that its result gets."""
-
-    path: Path
-    content: bytes | npt.NDArray[np.uint8] | Failure  # a Failure where the picture or frame could not be read
-    time: float | None = None  # of a frame: seconds since the start of the clip
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from emotify.errors import UnavailableError
 from emotify.pictures.decoding import MAX_PIXELS, from_array
 from emotify.pictures.formats import describe_foreign, identify, is_video
 from emotify.pictures.reading import Failure, open_file
-from emotify.prediction.predictor import Content
+from emotify.prediction.content import Content
 
 if TYPE_CHECKING:
     from av.container import InputContainer

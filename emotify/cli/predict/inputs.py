@@ -19,7 +19,7 @@ from emotify.waiting import waiting_for
 
 if TYPE_CHECKING:
     from emotify.pictures.finding import Tally
-    from emotify.prediction.predictor import Content
+    from emotify.prediction.content import Content
     from emotify.prediction.sharding import Shard
 
 STDIN: Final = "-"
@@ -80,7 +80,7 @@ class Inputs:
 
     def pictures(self, tally: Tally, *, done: set[str], without: Sequence[Path]) -> Iterator[Path | Content]:
         """Yield the pictures to predict, in order, except those in `done` and those in the folders `without`."""
-        from emotify.prediction.predictor import Content
+        from emotify.prediction.content import Content
 
         for path in self._found(tally, without):
             name = path or Path(STDIN)
