@@ -183,7 +183,7 @@ def test_a_model_whose_answers_are_no_numbers_is_refused(changed_model: Model):
         model.graph.node[3].output[0] = "whole"
         model.graph.node.append(helper.make_node("Mul", ["whole", "damage"], ["probabilities"]))
 
-    with pytest.raises(ModelError, match="no number"):
+    with pytest.raises(ModelError, match="NaN or infinite values"):
         open_session(changed_model(damage)).probabilities(np.zeros((1, 1, 48, 48), np.uint8))
 
 
@@ -295,7 +295,7 @@ def test_notes_in_a_model_are_allowed(changed_model: Model):
 @pytest.mark.parametrize("lacking", [1, 3])
 def test_a_model_whose_end_is_missing_is_refused_before_it_is_loaded(lacking, small_model):
     """Its last field says that it is longer."""
-    with pytest.raises(ModelError, match="only a part of one"):
+    with pytest.raises(ModelError, match="not a complete ONNX model"):
         check_model(small_model.read_bytes()[:-lacking], name="cut.onnx")
 
 

@@ -152,7 +152,7 @@ def test_texts_inside_a_picture_are_escaped(small_model, tmp_path):
     (tmp_path / "c.ppm").write_bytes(b"P5 \x1b[31m 48 255\n")
     shown = predict(tmp_path, "--model", small_model, "-v", code=3)
     assert unwanted(shown.stdout) == unwanted(shown.stderr) == []
-    assert "b.jpg: its EXIF data are broken" in shown.stderr
+    assert "b.jpg: damaged EXIF data were skipped" in shown.stderr
     quiet = predict(tmp_path / "b.jpg", "--model", small_model)
     assert "EXIF" not in quiet.stderr
 

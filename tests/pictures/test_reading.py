@@ -96,7 +96,7 @@ BROKEN = {
     "base64": (base64.b64encode(PNG), "not_an_image", "base64"),
     "base64 of jpeg": (b"data:image/jpeg;base64," + base64.b64encode(JPEG), "not_an_image", "base64"),
     "numpy": (b"\x93NUMPY\1\0v\0{" + bytes(50), "not_an_image", "NumPy"),
-    "zeros": (bytes(5000), "not_an_image", "zeros"),
+    "zeros": (bytes(5000), "not_an_image", "zero bytes"),
     "AppleDouble": (b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(50), "not_an_image", "macOS"),
     "shortcut": (b"L\0\0\0\1\x14\2\0" + bytes(50), "not_an_image", "shortcut"),
     "iPhone png": (PNG[:8] + chunk(b"CgBI", bytes(4)) + PNG[8:], "unsupported", "CgBI"),
@@ -365,7 +365,7 @@ def test_what_is_not_there_is_not_found(tmp_path):
         Path("photos/IMG_????.jpg"): "pattern",
         Path("photos/[ab].jpg"): "pattern",
         Path("photos/{a,b}.jpg"): "pattern",
-        Path("face.png "): "blank",
+        Path("face.png "): "a space",
     }
     for path, words in missing.items():
         result = failure(path)
