@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from emotify.errors import ModelError
 from emotify.files import make_folder, printable, read_json, write_json
+from emotify.settings import LARGEST_FLOAT
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint.safetensors"  # the weights, in the folder of a finished run
@@ -69,7 +69,7 @@ def _are_texts(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_FLOAT
 
 
 # The entries of run.json that resuming needs, and a check of each. Only entries that accept None may be missing.

@@ -32,6 +32,7 @@ from emotify.networks.layers import set_drop_path
 from emotify.networks.network import centre_crop
 from emotify.networks.normalisation import measure_normalisation, some_of
 from emotify.runs import CHECKPOINT, STATE
+from emotify.settings import LARGEST_FLOAT
 from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
 from emotify.training.checkpoint import load_tensors, save_checkpoint, save_tensors
 from emotify.training.config import TrainConfig
@@ -347,12 +348,15 @@ class Training:
 
 
 def _reached(document: Mapping[str, Any]) -> tuple[int, list[Epoch]]:
-    """Return the step and the epochs of a state. Raises TypeError if they have other types."""
+    """Return the step and the epochs of a state. Raises TypeError or ValueError if they are not such numbers."""
     step, history = document["step"], [Epoch(**epoch) for epoch in document["history"]]
     numbers = [value for epoch in history for value in vars(epoch).values() if value is not None]
     if type(step) is not int or not all(type(value) in {int, float} for value in numbers):
         msg = "the step or the metrics are not numbers"
         raise TypeError(msg)
+    if any(isinstance(number, int) and abs(number) > LARGEST_FLOAT for number in (step, *numbers)):
+        msg = "the step or the metrics are too large"
+        raise ValueError(msg)
     return step, history
 
 

@@ -1,6 +1,6 @@
 """Change kept inputs by chance, and look for those that a reader has no proper answer to.
 
-    python -m tests.fuzzing.fuzz pictures 3600 [--seed N] [--out FOLDER]
+    python -m tests.fuzzing.fuzz pictures 3600 [--seed N] [--most INPUTS] [--out FOLDER]
 
 Each target runs in a process of its own, so that a crash or a hang is found too, and its input is kept. There is no
 measuring of coverage, since most of what is fuzzed runs in C: an input that has an answer which no input had before is
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import hashlib
+import itertools
 import json
 import multiprocessing
 import re
@@ -51,12 +52,14 @@ class Report:
         return f"{counts}, {len(self.faults)} faults{faults}"
 
 
-def fuzz(name: str, seconds: float, *, seed: int, out: Path) -> Report:
-    """Fuzz a target in a process of its own; inputs with faults are written into `out`."""
+def fuzz(name: str, seconds: float, *, seed: int, out: Path, most: int | None = None) -> Report:
+    """Fuzz a target in a process of its own, with at most `most` inputs; those with faults are written into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        process = multiprocessing.get_context("fork").Process(target=_work, args=(name, seconds, seed, out, folder))
+        process = multiprocessing.get_context("fork").Process(
+            target=_work, args=(name, seconds, most, seed, out, folder)
+        )
         process.start()
         process.join()
         if (folder / "report.json").exists():
@@ -68,10 +71,10 @@ def fuzz(name: str, seconds: float, *, seed: int, out: Path) -> Report:
         return Report(0, 0, 0, {f"{what} {said.decode()[:3000]}": str(_keep(content, name, out))})
 
 
-def _work(name: str, seconds: float, seed: int, out: Path, folder: Path) -> None:
+def _work(name: str, seconds: float, most: int | None, seed: int, out: Path, folder: Path) -> None:
     with (folder / "said").open("wb") as said:
         faulthandler.enable(said)
-        report = _Inside(name, seed, out, folder, said).run(seconds)
+        report = _Inside(name, seed, out, folder, said).run(seconds, most)
     (folder / "report.json").write_text(json.dumps(vars(report)))
 
 
@@ -92,16 +95,16 @@ class _Inside:
         self.faults: dict[str, str] = {}
         self.inputs = self.read = 0
 
-    def run(self, seconds: float) -> Report:
+    def run(self, seconds: float, most: int | None) -> Report:
         warnings.simplefilter("error")
         for content in self.seeds:
             self.try_input(content)
         self.before = _peak()
         size = resource.getrlimit(resource.RLIMIT_AS)[1]
-        most = _size() + (self.target.megabytes + 4096) * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (most if size < 0 else min(most, size), size))
+        limit = _size() + (self.target.megabytes + 4096) * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit if size < 0 else min(limit, size), size))
         end = time.monotonic() + seconds
-        for content in self._changed():
+        for content in itertools.islice(self._changed(), most):
             self.try_input(content, bounded=True)
             if time.monotonic() > end:
                 break
@@ -183,11 +186,12 @@ def main() -> None:
     parser.add_argument("name", help="a target, or `all`")
     parser.add_argument("seconds", type=float)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--most", type=int, help="inputs, after which a target ends")
     parser.add_argument("--out", type=Path, default=Path("fuzz"), help="where inputs with faults are kept")
     given = parser.parse_args()
     reports = {}
     for name in TARGETS if given.name == "all" else [given.name]:
-        reports[name] = fuzz(name, given.seconds, seed=given.seed, out=given.out)
+        reports[name] = fuzz(name, given.seconds, seed=given.seed, out=given.out, most=given.most)
         print(f"{name}: {reports[name]}", flush=True)
     sys.exit(any(report.faults for report in reports.values()))
 

@@ -67,3 +67,15 @@ def test_damaged_reference_vectors_are_told(text, changed_model, tiny_csv):
     assert shown.exit_code == 5, shown.output
     assert "reference vectors" in shown.stderr
     assert len(shown.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", ["1e300", "1" + "0" * 400])
+def test_reference_outputs_of_any_size_are_compared_or_refused(number):
+    """Numbers beyond float32 differ from every probability; whole numbers beyond any float are no numbers."""
+    images, answers = np.zeros((1, 1, 48, 48), np.uint8), Answers(np.full((1, 7), 0.125, np.float32))
+    text = encode(images, answers).replace("0.125", number, 1)
+    if "e" in number:
+        assert np.isinf(decode(text)[1].labels).any()
+    else:
+        with pytest.raises(ValueError, match="too large"):
+            decode(text)

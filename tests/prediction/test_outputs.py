@@ -79,7 +79,9 @@ def test_append_leaves_other_files_alone(content, class_folder, tmp_path):
     """A file that holds other lines is named with the line, and not touched."""
     path = tmp_path / "other"
     path.write_bytes(content)
-    assert "was not written by emotify predict" in predict(class_folder, "--jsonl-file", path, "--append", code=4).stderr
+    assert (
+        "was not written by emotify predict" in predict(class_folder, "--jsonl-file", path, "--append", code=4).stderr
+    )
     assert path.read_bytes() == content
 
 

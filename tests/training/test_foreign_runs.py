@@ -21,7 +21,20 @@ from emotify.training.config import TrainConfig
 from tests.training.short_runs import train
 
 MISSING = object()
-OTHERS: list[Any] = [MISSING, None, [], {}, "text", -1, 1e999, [[]], {"sha256": 3}, {"sha256": {"train": []}}, True]
+OTHERS: list[Any] = [
+    MISSING,
+    None,
+    [],
+    {},
+    "text",
+    -1,
+    1e999,
+    10**400,
+    [[]],
+    {"sha256": 3},
+    {"sha256": {"train": []}},
+    True,
+]
 READ = ("status", "versions", "data", "wall_seconds")  # of run.json, without which a run does not go on
 
 
