@@ -499,3 +499,19 @@ def test_real_pictures_are_read(shared):
         picture = read(path)
         assert picture.frames == (4 if "animated" in path.name else 1)
         assert np.ptp(np.asarray(picture.image)) > 100
+
+
+@pytest.mark.parametrize("shape", [(50, 40), (50, 40, 3)])
+def test_grey_and_rgb_arrays_are_pictures(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    picture = read_picture(pixels)
+    assert isinstance(picture, Picture)
+    assert (picture.width, picture.height, picture.image.mode) == (40, 50, "L" if len(shape) == 2 else "RGB")
+    np.testing.assert_array_equal(np.asarray(picture.image), pixels)
+
+
+@pytest.mark.parametrize("shape", [(50, 40, 1), (50, 40, 4), (50,), (1, 50, 40, 3)])
+def test_arrays_of_other_shapes_are_unsupported(shape):
+    result = failure(np.zeros(shape, np.uint8))
+    assert result.status == "unsupported"
+    assert "grey HxW or RGB HxWx3" in result.message

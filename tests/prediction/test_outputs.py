@@ -364,3 +364,12 @@ def test_what_was_written_is_said(class_folder, small_model, tmp_path, monkeypat
     assert "wrote" not in CliRunner().invoke(app, [*words, "--force", "--quiet"]).stderr
     shown = CliRunner().invoke(app, ["predict", str(class_folder), "--report", "b.html", "--thumbnails"])
     assert "wrote b.html\n" in shown.stderr
+
+
+def test_the_columns_of_the_csv_have_their_names(class_folder, small_model, tmp_path):
+    """Programs read them by name; --top adds the label and probability of each further rank."""
+    for top, more in ((1, ""), (3, ",label_2,probability_2,label_3,probability_3")):
+        predict(class_folder, "--model", small_model, "--csv", tmp_path / f"{top}.csv", "--top", top)
+        header = "path,status,message,face,x0,y0,x1,y1,detection,label,probability"
+        header += ",angry,disgust,fear,happy,sad,surprise,neutral,time,track"
+        assert (tmp_path / f"{top}.csv").read_text().splitlines()[0] == header + more
