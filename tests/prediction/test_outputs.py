@@ -373,3 +373,16 @@ def test_the_columns_of_the_csv_have_their_names(class_folder, small_model, tmp_
         header = "path,status,message,face,x0,y0,x1,y1,detection,label,probability"
         header += ",angry,disgust,fear,happy,sad,surprise,neutral,time,track"
         assert (tmp_path / f"{top}.csv").read_text().splitlines()[0] == header + more
+
+
+def test_the_columns_of_the_parquet_have_their_types(class_folder, small_model, tmp_path):
+    """Sizes and numbers are whole numbers, texts are strings, times have double precision, all else is float32."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    predict(class_folder, "--model", small_model, "--parquet", tmp_path / "a.parquet", "--top", 2)
+    schema = parquet.read_schema(tmp_path / "a.parquet")
+    kinds = {name: str(kind) for name, kind in zip(schema.names, schema.types, strict=True)}
+    assert {name for name, kind in kinds.items() if kind == "int32"} == {"width", "height", "frames", "face", "track"}
+    texts = {"path", "path_b64", "status", "message", "label", "label_2"}
+    assert {name for name, kind in kinds.items() if kind == "string"} == texts
+    assert {name for name, kind in kinds.items() if kind == "double"} == {"time"}
+    assert set(kinds.values()) == {"int32", "string", "double", "float"}
