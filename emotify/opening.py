@@ -11,6 +11,7 @@ from typing import Final
 
 from emotify.errors import ModelError
 from emotify.files import printable
+from emotify.runs import ENSEMBLE
 
 ASSETS: Final = Path(__file__).with_name("assets")
 _PACKAGED: Final = {"default": "model.onnx", "fast": "fast.onnx"}
@@ -45,7 +46,7 @@ def resolve(given: str | os.PathLike[str], *, takes: Collection[Kind] = ANY) -> 
     text = os.fspath(given)
     path, packaged = Path(text), packaged_models()
     # Path.exists() raises when a folder is not readable, and os.path.exists() does not.
-    if os.path.exists(path / "ensemble.json"):  # noqa: PTH110
+    if os.path.exists(path / ENSEMBLE):  # noqa: PTH110
         kind = Kind.ENSEMBLE
     elif os.path.exists(path / "run.json"):  # noqa: PTH110
         kind = Kind.RUN

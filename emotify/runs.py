@@ -97,7 +97,7 @@ def finished_runs(parent: Path) -> list[Path]:
 
 def ensembles(parent: Path) -> list[Path]:
     """Return the ensemble folders in `parent`, oldest first."""
-    return _holding(parent, "ensemble.json")
+    return _holding(parent, ENSEMBLE)
 
 
 def exports(parent: Path) -> list[Path]:

@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emotify.cli.console import Messages
+from emotify.cli.options import TRAIN_FIELDS
 from emotify.cli.working import working
 from emotify.files import printable
 from emotify.settings import declare
-from emotify.training.config import TrainConfig
 from emotify.waiting import waiting_for
 
 if TYPE_CHECKING:
     from emotify.data import Dataset, Split
-
-
-_TRAIN = {field.name: field for field in dataclasses.fields(TrainConfig)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +42,8 @@ class DataOptions:
 class ClassifiedData(DataOptions):
     """The options that say where the data is and what its classes mean. In `train` the latter are in TrainConfig."""
 
-    class_order: str = dataclasses.field(default="", metadata=_TRAIN["class_order"].metadata)
-    exclude_classes: str = dataclasses.field(default="", metadata=_TRAIN["exclude_classes"].metadata)
+    class_order: str = dataclasses.field(default="", metadata=TRAIN_FIELDS["class_order"].metadata)
+    exclude_classes: str = dataclasses.field(default="", metadata=TRAIN_FIELDS["exclude_classes"].metadata)
 
     @property
     def class_words(self) -> list[str]:

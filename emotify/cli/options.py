@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias, get_type_hints
+from typing import Annotated, Any, Final, TypeAlias, get_type_hints
 
 import typer
 
@@ -44,7 +44,7 @@ def _shown_range(about: Setting) -> tuple[float | None, float | None]:
     return about.at_least, about.at_most
 
 
-_TRAIN = {field.name: field for field in dataclasses.fields(TrainConfig)}
+TRAIN_FIELDS: Final = {field.name: field for field in dataclasses.fields(TrainConfig)}
 Debug: TypeAlias = Annotated[
     bool, typer.Option("--debug", help="Print the traceback of any error.", rich_help_panel=OUTPUT)
 ]
@@ -60,8 +60,8 @@ HeadName: TypeAlias = Annotated[
         "head is scored against its own truth.",
     ),
 ]
-Device: TypeAlias = Annotated[str, declared(_TRAIN["device"], TRAIN_OFFERS)]
-Threads: TypeAlias = Annotated[int, declared(_TRAIN["threads"])]
+Device: TypeAlias = Annotated[str, declared(TRAIN_FIELDS["device"], TRAIN_OFFERS)]
+Threads: TypeAlias = Annotated[int, declared(TRAIN_FIELDS["threads"])]
 Views: TypeAlias = Annotated[
     ViewsName | None,
     typer.Option(

@@ -116,14 +116,7 @@ class _Start:
     config: TrainConfig
     device: str
     world: World
-    open: Callable[[TrainConfig, Dataset], AbstractContextManager[Training]]
-    votes_weight: float | None = None  # weight of the crowd head's loss if the data has votes
-
-    def config_for(self, dataset: Dataset) -> TrainConfig:
-        """Return the options, with the default weight of the crowd head's loss if the data has votes."""
-        if self.votes_weight is None or not dataset.has_votes:
-            return self.config
-        return dataclasses.replace(self.config, crowd_weight=self.votes_weight)
+    open: Callable[[Dataset], AbstractContextManager[Training]]
 
 
 def _new(given: dict[str, Any], file: Path | None, recipe: Recipe | None, out: Path, world: World) -> _Start:
@@ -137,11 +130,13 @@ def _new(given: dict[str, Any], file: Path | None, recipe: Recipe | None, out: P
     prepared = prepare(config)
     check_folder(out, overwrite=True)
 
-    def opened(config: TrainConfig, dataset: Dataset) -> AbstractContextManager[Training]:
-        return new_run(config, dataset, out=out, argv=sys.argv, world=world, prepared=prepared)
+    def opened(dataset: Dataset) -> AbstractContextManager[Training]:
+        weighted = config
+        if dataset.has_votes and file is None and "crowd_weight" not in given:
+            weighted = dataclasses.replace(config, crowd_weight=VOTES_WEIGHT)
+        return new_run(weighted, dataset, out=out, argv=sys.argv, world=world, prepared=prepared)
 
-    weight = VOTES_WEIGHT if file is None and "crowd_weight" not in given else None
-    return _Start(config, config.device, world, opened, votes_weight=weight)
+    return _Start(config, config.device, world, opened)
 
 
 def _again(folder: Path, given: dict[str, Any], world: World, messages: Messages) -> _Start:
@@ -154,7 +149,7 @@ def _again(folder: Path, given: dict[str, Any], world: World, messages: Messages
     for change in changes_since(folder, **given, world=world):
         messages.notice(f"resumed results are not bit-identical: {change}")
 
-    def opened(_: TrainConfig, dataset: Dataset) -> AbstractContextManager[Training]:
+    def opened(dataset: Dataset) -> AbstractContextManager[Training]:
         return resumed_run(folder, dataset, **given, world=world)
 
     return _Start(config, given.get("device", config.device), world, opened)
@@ -198,7 +193,7 @@ def _train(start: _Start, source: DataOptions, messages: Messages) -> _Trained |
     with hint_on_interrupt("no step was trained yet; start again with the same command"):
         dataset = load_dataset(wanted, messages, dedupe=config.dedupe, show_notes=True)
     with joined(world, device=pick_device(start.device)):
-        opened = start.open(start.config_for(dataset), dataset)
+        opened = start.open(dataset)
         if not world.is_main:
             follow_main_process(opened)
             return None

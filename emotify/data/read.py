@@ -23,9 +23,9 @@ from emotify.data.types import Dataset, LabelledImages
 from emotify.emotions import EMOTIONS, class_name
 from emotify.errors import InputError, UsageError
 from emotify.files import printable
+from emotify.runs import SYNTHETIC
 from emotify.words import amount
 
-SYNTHETIC: Final = "synthetic"
 FERPLUS_NAME: Final = "fer2013new.csv"
 DEFAULT_RULES: Final = ClassRules()
 _CSV_ENDINGS: Final = (".csv", ".zip", ".tar", ".gz", ".tgz")

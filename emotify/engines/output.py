@@ -25,6 +25,7 @@ _UNFINISHED: Final = "_unfinished"  # readers of Parquet folders ignore names th
 _JOB: Final = "_job.json"
 _LOCK: Final = "_lock"
 _OURS: Final = frozenset((_UNFINISHED, _JOB, _LOCK))  # all that a job without a finished part leaves
+_WRITTEN_AGAIN: Final = "delete it, and the next run writes it again"
 _DIGEST: Final = 16  # bytes of the hash of a picture's path
 
 
@@ -144,7 +145,7 @@ class Output:
             table = pq.read_table(part, columns=["path", "path_b64"], filesystem=self._filesystem)
         except (ArrowException, OSError) as error:
             reason = printable(str(error)[:100])
-            msg = f"{printable(part)} cannot be read ({reason}); delete it, and the next run writes it again"
+            msg = f"{printable(part)} cannot be read ({reason}); {_WRITTEN_AGAIN}"
             raise InputError(msg) from None
         before = None
         for path, coded in zip(table["path"].to_pylist(), table["path_b64"].to_pylist(), strict=True):
@@ -152,7 +153,7 @@ class Output:
                 try:
                     yield path.encode() if coded is None else base64.b64decode(coded)
                 except (AttributeError, TypeError, ValueError):
-                    msg = f"{printable(part)} has rows that emotify did not write; delete it, to have it made again"
+                    msg = f"{printable(part)} has rows that emotify did not write; {_WRITTEN_AGAIN}"
                     raise InputError(msg) from None
             before = path, coded
 

@@ -17,8 +17,7 @@ from emotify.ensembling.pooling import Pooling
 from emotify.errors import ModelError, list_mistakes
 from emotify.evaluation.classifier import Answers, Classifier, pool_answers
 from emotify.files import file_sha256, printable, read_json, write_json
-from emotify.runs import CHECKPOINT
-from emotify.runs import ENSEMBLE as FILE
+from emotify.runs import CHECKPOINT, ENSEMBLE
 
 SCHEMA = 2  # schema 1 had only the method mean, and its readers ignore weights
 _AGAIN = "combine again with: emotify ensemble"
@@ -68,7 +67,7 @@ def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) 
         "conclusion": combination.conclusion,
         "worse_than_best_member": combination.worse_in(),
     }
-    write_json(folder / FILE, document)
+    write_json(folder / ENSEMBLE, document)
 
 
 def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> Ensemble:
@@ -76,7 +75,7 @@ def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> En
 
     Raises ModelError when ensemble.json is damaged, or a member is missing or has changed since it was combined.
     """
-    path = folder / FILE
+    path = folder / ENSEMBLE
     try:
         document = read_json(path)
         members = [(folder / member["run"], str(member["sha256"])) for member in document["members"]]

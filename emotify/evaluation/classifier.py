@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from emotify.arrays import Float32Array, UInt8Array
 from emotify.choices import Head
+from emotify.errors import ModelError
+from emotify.files import printable
 
 
 class View(NamedTuple):
@@ -70,6 +72,11 @@ class AveragedViews:
         """Return the probabilities of each head for uint8 images (N, 1, 48, 48)."""
         answers = [self._classifier.answers(_show(images, view)) for view in self._views]
         return answers[0] if len(answers) == 1 else pool_answers(answers, pool_probabilities)
+
+
+def no_crowd_head(name: str) -> ModelError:
+    """Return the error for a model that is asked for the answers of a crowd head that it lacks."""
+    return ModelError(f"{printable(name)} has no crowd head; it was trained without FER+'s votes; use --head labels")
 
 
 def pool_answers(

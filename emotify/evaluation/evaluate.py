@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 from emotify.arrays import Float32Array
 from emotify.choices import Head, Split
 from emotify.data.types import LabelledImages
-from emotify.errors import ModelError
 from emotify.evaluation.bootstrap import Intervals, bootstrap_confusion
 from emotify.evaluation.calibration import FOLDS, Calibration, calibrate
-from emotify.evaluation.classifier import Answers, Classifier
+from emotify.evaluation.classifier import Answers, Classifier, no_crowd_head
 from emotify.evaluation.crowd import Crowd, crowd_labels, score_crowd
 from emotify.evaluation.examples import Examples, choose_examples
 from emotify.evaluation.metrics import Scores, score
 from emotify.evaluation.reliability import Reliability, measure_reliability
 from emotify.evaluation.seeds import RecipeComparison, RecipeScores, compare_recipes, group_by_recipe
 from emotify.evaluation.significance import Comparison, compare_all
-from emotify.files import printable
 
 BoolArray = NDArray[np.bool_]
 TRUTH = "FER-2013 label"
@@ -183,8 +181,7 @@ def _evaluate_one(
 def _answer(classifier: Classifier, answers: Answers, head: Head) -> Float32Array:
     answer = answers.of(head)
     if answer is None:
-        msg = f"{printable(classifier.name)} has no crowd head, as it was trained without FER+; use --head labels"
-        raise ModelError(msg)
+        raise no_crowd_head(classifier.name)
     return answer
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from emotify.choices import Head
 from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
-from emotify.evaluation.classifier import Answers
+from emotify.evaluation.classifier import Answers, no_crowd_head
 from emotify.files import parse_json, printable
 from emotify.onnx_runtime.session import read_model, run_model, start_session
 from emotify.opening import packaged_models
@@ -53,8 +53,7 @@ class Session:
             Head.CROWD if self.two_headed else Head.LABELS
         )  # the head whose probabilities are returned
         if self.head is Head.CROWD and not self.two_headed:
-            msg = f"{printable(name)} has no crowd head; it was trained without FER+'s votes; use --head labels"
-            raise ModelError(msg)
+            raise no_crowd_head(name)
 
     @property
     def temperature(self) -> float:

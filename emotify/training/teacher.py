@@ -19,7 +19,7 @@ from emotify.networks.inference import fused, lay_out, pool_logits
 from emotify.onnx_runtime.classifier import open_session
 from emotify.onnx_runtime.importing import import_onnxruntime
 from emotify.opening import Kind, resolve
-from emotify.runs import CHECKPOINT
+from emotify.runs import CHECKPOINT, ENSEMBLE
 from emotify.training.classifier import NetworkClassifier, open_run
 
 
@@ -87,7 +87,7 @@ def open_teacher(given: str | Path, *, device: torch.device, threads: int = 0) -
         return NetworkTeacher([network], Pooling((1.0,), 1.0), sha256=file_sha256(path / CHECKPOINT)).to(device)
     ensemble = open_ensemble(path, lambda run: open_run(run, device="cpu"))
     networks = [member.network for member in ensemble.members if isinstance(member, NetworkClassifier)]
-    return NetworkTeacher(networks, ensemble.pooling, sha256=file_sha256(path / "ensemble.json")).to(device)
+    return NetworkTeacher(networks, ensemble.pooling, sha256=file_sha256(path / ENSEMBLE)).to(device)
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
