@@ -836,3 +836,16 @@ def test_uncertain_faces_are_explained(tmp_path):
     assert explained in invoke("predict", tmp_path / "small.png", "--model", "fast").stderr
     Image.new("L", (48, 48), 128).save(tmp_path / "large.png")
     assert explained not in invoke("predict", tmp_path / "large.png", "--model", "fast").stderr
+
+
+def test_a_reader_that_leaves_early_sees_no_abort():
+    """One thread still decodes and classifies when the pipe closes; native code must not abort at exit."""
+    samples = Path(__file__).parent.parent / "samples"
+    command = [sys.executable, "-m", "emotify", "predict", samples, "--model", "default", "--threads", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert b"terminate" not in process.stderr.read()
+        assert process.wait() == 0

@@ -8,6 +8,7 @@ import gc
 import io
 import os
 import sys
+import threading
 from typing import Annotated, NoReturn
 
 import typer
@@ -76,12 +77,17 @@ def main() -> None:
     try:
         app()
     except SystemExit as ended:
-        if ended.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED} or is_anything_waited_for():
+        if ended.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED} or is_anything_waited_for() or _has_workers():
             _leave(int(ended.code or 0))
         raise
     finally:
         stopping.leave_to_system()
         gc.freeze()  # skips Python's last garbage collection, a third of the time of a short command
+
+
+def _has_workers() -> bool:
+    """Return whether threads of ours still work: native code aborts when Python ends such a thread at exit."""
+    return any(thread.name == "emotify reader" for thread in threading.enumerate())
 
 
 def _leave(code: int) -> NoReturn:
