@@ -841,7 +841,7 @@ def test_uncertain_faces_are_explained(tmp_path):
 def test_a_reader_that_leaves_early_sees_no_abort():
     """One thread still decodes and classifies when the pipe closes; native code must not abort at exit."""
     samples = Path(__file__).parent.parent / "samples"
-    command = [sys.executable, "-m", "emotify", "predict", samples, "--model", "default", "--threads", "1"]
+    command = [sys.executable, "-m", "emotify", "predict", str(samples), "--model", "default", "--threads", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
