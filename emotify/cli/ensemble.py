@@ -100,9 +100,10 @@ def ensemble(
     paths, names = [paths[number] for number in different], [members[number].name for number in different]
     with working(messages, f"combining {amount(len(names), 'run')}"):
         combination = combine(answers[different], valid.labels, method=method, seed=seed, recipes=read_recipes(paths))
-        crowds = [crowd for number in different if (crowd := answered[number].crowd) is not None]
-        if crowds:
-            combination = dataclasses.replace(combination, crowd=_combine_crowd(crowds, valid, combination, messages))
+        crowds = [answered[number].crowd for number in different]
+        if any(crowd is not None for crowd in crowds):
+            crowd = _combine_crowd(names, crowds, valid, combination, seed=seed, messages=messages)
+            combination = dataclasses.replace(combination, crowd=crowd)
     folder = _save(paths, names, combination, out)
     _tell(names, combination, messages)
     if json:
@@ -129,23 +130,32 @@ def _save(paths: Sequence[Path], names: Sequence[str], combination: Combination,
 
 
 def _combine_crowd(
-    crowds: Sequence[Float32Array], valid: LabelledImages, combination: Combination, messages: Messages
+    names: Sequence[str],
+    crowds: Sequence[Float32Array | None],
+    valid: LabelledImages,
+    combination: Combination,
+    *,
+    seed: int,
+    messages: Messages,
 ) -> CrowdCombination | None:
     """Combine the crowd heads; None, with a printed reason, if they cannot be combined."""
-    import numpy as np
-
     from emotify.ensembling.combine import combine_crowd
 
-    if len(crowds) < len(combination.member_scores):
-        missing = len(combination.member_scores) - len(crowds)
-        messages.notice(f"the ensemble has no crowd head: {amount(missing, 'member')} without one")
-        return None
+    without = [name for name, crowd in zip(names, crowds, strict=True) if crowd is None]
     if valid.votes is None:
-        messages.notice(
-            "the crowd heads get the temperature of the labels heads: the data has no votes; name them with --ferplus"
-        )
+        told = "the crowd heads get the weights and the temperature of the labels heads"
+        if without:
+            told = f"the ensemble has no crowd head: {without[0]} has none"
+        messages.notice(f"{told}; the data has no votes; name them with --ferplus")
         return None
-    return combine_crowd(np.stack(crowds), valid.votes, combination.pooling)
+    for name in without:
+        messages.notice(f"{name} has no crowd head: it is a member of the labels head only")
+    crowd = combine_crowd(crowds, valid.votes, method=combination.method, seed=seed)
+    if crowd is not None and crowd.taken is not crowd.method:
+        messages.notice(
+            f"{crowd.method} does not help the crowd heads on images that it was not fitted to: using {crowd.taken}"
+        )
+    return crowd
 
 
 def _check(paths: Sequence[Path], out: Path | None) -> None:
@@ -175,11 +185,10 @@ def _tell(names: Sequence[str], combination: Combination, messages: Messages) ->
             f"{method} does not help on images that it was not fitted to (NLL {trials[method].cross_fitted.nll:.4f}, "
             f"{taken} {trials[taken].cross_fitted.nll:.4f}): using {taken}"
         )
-    weights = combination.pooling.weights
-    for name, weight in zip(names, weights, strict=True):
-        if not weight:
+    for name, used in zip(names, combination.used, strict=True):
+        if not used:
             messages.notice(f"{name} is dropped: its weight is 0")
-    kept = sum(weight > 0 for weight in weights)
+    kept = sum(combination.used)
     if kept >= _MANY:
         messages.notice(f"{kept} members take {kept} times as long to predict as one")
     if worse := combination.worse_in():
@@ -205,9 +214,9 @@ def _document(names: Sequence[str], combination: Combination) -> dict[str, Any]:
     return {
         "method": combination.method,
         "taken": combination.taken,
-        "members": [name for name, weight in zip(names, pooling.weights, strict=True) if weight],
-        "weights": [weight for weight in pooling.weights if weight],
-        "dropped": [name for name, weight in zip(names, pooling.weights, strict=True) if not weight],
+        "members": [name for name, used in zip(names, combination.used, strict=True) if used],
+        "weights": [weight for weight, used in zip(pooling.weights, combination.used, strict=True) if used],
+        "dropped": [name for name, used in zip(names, combination.used, strict=True) if not used],
         "temperature": pooling.temperature,
         "valid": {"accuracy": combination.scores.accuracy, "nll": combination.scores.nll},
         "cross_fitted": vars(combination.cross_fitted),

@@ -176,10 +176,11 @@ class _Opened:
 def _crowd_pooling(
     opened: _Opened, valid: LabelledImages | None, prior_power: float | None, messages: Messages
 ) -> CrowdPooling | None:
-    """Return the pooling of the crowd heads; None if a member has none. Raises UsageError for a power without them."""
+    """Return the pooling of the crowd heads; None without them. Raises UsageError for a power without them."""
     networks = [network for _, network in opened.members]
-    priors = [network.crowd_prior for network in networks if network.crowd and network.crowd_prior is not None]
-    if len(priors) < len(networks):
+    heads = [network.crowd and network.crowd_prior is not None for network in networks]
+    pooling = opened.crowd_pooling
+    if not (all(heads) or (pooling and any(heads))):
         if prior_power is not None:
             msg = f"--prior-power needs a crowd head, and {printable(opened.name)} has none; train with --ferplus"
             raise UsageError(msg)
@@ -191,7 +192,6 @@ def _crowd_pooling(
     from emotify.ensembling.pooling import CrowdPooling, mean_prior
     from emotify.networks.inference import predict_answers
 
-    pooling = opened.crowd_pooling
     if pooling is None and valid is not None and valid.votes is not None:
         answers = [predict_answers(network, valid.images, device=torch.device("cpu")).crowd for network in networks]
         pooling = fit_crowd_pooling(
@@ -202,7 +202,9 @@ def _crowd_pooling(
         pooling = dataclasses.replace(opened.pooling, temperature=1.0)
     powers = (prior_power, opened.prior_power, PRIOR_POWER)
     power = next(each for each in powers if each is not None)
-    return CrowdPooling(pooling, mean_prior(priors, pooling.weights), power)
+    priors = [network.crowd_prior for network in networks if network.crowd_prior is not None]
+    weights = tuple(weight for weight, head in zip(pooling.weights, heads, strict=True) if head)
+    return CrowdPooling(pooling, mean_prior(priors, weights), power)
 
 
 def _newest(messages: Messages) -> Path:

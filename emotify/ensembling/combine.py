@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from emotify.choices import Method
 from emotify.ensembling.conclusion import Recipes, conclude
 from emotify.ensembling.diversity import Diversity, measure_diversity
 from emotify.ensembling.pooling import Pooling
-from emotify.ensembling.weights import BEST, FITTED, Contender, Headline, Trial, attempt
+from emotify.ensembling.weights import BEST, FITTED, Contender, Headline, Trial, choose
 from emotify.evaluation.crowd import Crowd, crowd_shares, score_crowd
 from emotify.evaluation.metrics import Scores, score
 from emotify.evaluation.temperature import fit_share_temperature
@@ -22,16 +22,26 @@ from emotify.evaluation.temperature import fit_share_temperature
 
 @dataclass(frozen=True)
 class CrowdCombination:
-    """The combined crowd heads of the members, with the same weights as the labels heads."""
+    """The combined crowd heads of M members, with weights of their own."""
 
-    pooling: Pooling  # its temperature gives the lowest cross-entropy to the vote shares
+    method: Method  # the requested method
+    taken: Contender  # the used method
+    pooling: Pooling  # fitted to the vote shares; weight 0 for members without a crowd head
     scores: Crowd
-    member_scores: tuple[Crowd, ...]
+    member_scores: tuple[Crowd | None, ...]  # (M,), None for a member without a crowd head
 
     def document(self) -> dict[str, Any]:
         """Return the scores of the crowd heads for JSON."""
-        members = [{"accuracy": one.scores.accuracy, "cross_entropy": one.cross_entropy} for one in self.member_scores]
-        return {"temperature": self.pooling.temperature, "valid": self.scores.document(), "members": members}
+        members = [
+            one and {"accuracy": one.scores.accuracy, "cross_entropy": one.cross_entropy} for one in self.member_scores
+        ]
+        return {
+            "taken": self.taken,
+            "weights": list(self.pooling.weights),
+            "temperature": self.pooling.temperature,
+            "valid": self.scores.document(),
+            "members": members,
+        }
 
 
 def fit_crowd_pooling(answers: Float32Array, votes: UInt8Array, pooling: Pooling) -> Pooling:
@@ -42,28 +52,42 @@ def fit_crowd_pooling(answers: Float32Array, votes: UInt8Array, pooling: Pooling
     return dataclasses.replace(pooling, temperature=fit_share_temperature(raw[voted], shares[voted]))
 
 
-def combine_crowd(answers: Float32Array, votes: UInt8Array, pooling: Pooling) -> CrowdCombination | None:
-    """Combine members' crowd answers (M, N, 7) with the weights of `pooling`; votes (N, 10) are those of `valid`.
+def combine_crowd(
+    answers: Sequence[Float32Array | None], votes: UInt8Array, *, method: Method = Method.MEAN, seed: int = 0
+) -> CrowdCombination | None:
+    """Combine M members' crowd answers (N, 7), None for members without a crowd head; votes (N, 10) are of `valid`.
 
-    Return None when no image of `valid` has a majority for one of the seven classes.
+    The weights are fitted to the vote shares as `combine` fits its weights to the labels. Return None without a crowd
+    head, and when no image of `valid` has a majority for one of the seven classes.
     """
-    fitted = fit_crowd_pooling(answers, votes, pooling)
-    scores = [one for answer in (fitted(answers), *answers) if (one := score_crowd(answer, votes)) is not None]
-    return CrowdCombination(fitted, scores[0], tuple(scores[1:])) if scores else None
+    places = [place for place, answer in enumerate(answers) if answer is not None]
+    scores = [None if answer is None else score_crowd(answer, votes) for answer in answers]
+    if not any(scores):
+        return None
+    heads, shares = np.stack([answer for answer in answers if answer is not None]), crowd_shares(votes)
+    voted = shares.sum(1) > 0
+    taken, trials = choose(method, heads[:, voted], shares[voted], seed=seed)
+    fitted = trials[taken].pooling
+    combined = score_crowd(fitted(heads), votes)
+    assert combined is not None
+    weights = np.zeros(len(answers))
+    weights[places] = fitted.weights
+    pooling = dataclasses.replace(fitted, weights=tuple(map(float, weights)))
+    return CrowdCombination(method, taken, pooling, combined, tuple(scores))
 
 
 @dataclass(frozen=True)
 class Combination:
     """Members combined on `valid`, with the results of all methods."""
 
-    method: Contender  # the requested method
+    method: Method  # the requested method
     taken: Contender  # the used method: another one when fitted weights do not help on held-out images
     trials: Mapping[Contender, Trial]
     scores: Scores  # of the ensemble, calibrated
     member_scores: tuple[Scores, ...]
     diversity: Diversity
     conclusion: str
-    crowd: CrowdCombination | None = None  # None unless every member has a crowd head and `valid` has votes
+    crowd: CrowdCombination | None = None  # None unless a member has a crowd head and `valid` has votes
 
     @property
     def pooling(self) -> Pooling:
@@ -73,6 +97,12 @@ class Combination:
     def cross_fitted(self) -> Headline:
         """The scores of the ensemble on images that its weights and temperature were not fitted to."""
         return self.trials[self.taken].cross_fitted
+
+    @property
+    def used(self) -> tuple[bool, ...]:
+        """Whether each member has a weight above 0 in one of the heads."""
+        crowd = self.crowd.pooling.weights if self.crowd else (0.0,) * len(self.pooling.weights)
+        return tuple(max(pair) > 0 for pair in zip(self.pooling.weights, crowd, strict=True))
 
     def worse_in(self) -> list[str]:
         """Return the scores, as texts, in which the ensemble is worse on `valid` than its calibrated best member."""
@@ -100,13 +130,9 @@ def combine(
 ) -> Combination:
     """Combine members' probabilities (M, N, 7) on `valid` with labels (N,).
 
-    Fitted weights are used only if their cross-fitted NLL is the lowest. Otherwise, the ensemble uses equal weights or
-    only the best member. seed: for the folds and for the bags of the greedy selection.
+    seed: for the folds and for the bags of the greedy selection.
     """
-    methods = (*Method, BEST) if len(answers) > 1 else (method, BEST)
-    trials = {each: attempt(each, answers, labels, seed=seed) for each in methods}
-    rivals = [each for each in (method, Method.MEAN, BEST) if each in trials] if method in FITTED else [method]
-    taken = min(rivals, key=lambda rival: trials[rival].cross_fitted.nll)
+    taken, trials = choose(method, answers, labels, seed=seed, others=tuple(Method) if len(answers) > 1 else ())
     pooling = trials[taken].pooling
     diversity = measure_diversity(
         answers, labels, pooling, held_out=trials[taken].held_out if taken in FITTED else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from emotify.evaluation.classifier import Answers, Classifier, pool_answers
 from emotify.files import file_sha256, printable, read_json, write_json
 from emotify.runs import CHECKPOINT, ENSEMBLE
 
-SCHEMA = 2  # schema 1 had only the method mean, and its readers ignore weights
+SCHEMA = 3  # in schema 2 both heads had the same weights; schema 1 had only the method mean, without weights
 _AGAIN = "combine again with: emotify ensemble"
 
 
@@ -30,7 +29,7 @@ class Ensemble:
     name: str
     members: tuple[Classifier, ...]
     pooling: Pooling
-    crowd_pooling: Pooling | None = None  # None when a member has no crowd head
+    crowd_pooling: Pooling | None = None  # None without crowd heads, or without votes to fit it to
 
     def answers(self, images: UInt8Array) -> Answers:
         """Return the probabilities of each head for uint8 images (N, 1, 48, 48)."""
@@ -40,10 +39,11 @@ class Ensemble:
 def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) -> None:
     """Write ensemble.json into `folder`, with the relative path and the checkpoint's SHA-256 of each run.
 
-    runs: the runs of the combination, in its order. Runs with weight 0 are saved as dropped, not as members.
+    runs: the runs of the combination, in its order. Runs with weight 0 in all heads are saved as dropped, not as
+    members.
     """
     pooling = combination.pooling
-    known = [
+    known: list[dict[str, Any]] = [
         {
             "run": _relative(run, folder),
             "sha256": file_sha256(run / CHECKPOINT),
@@ -52,12 +52,15 @@ def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) 
         }
         for run, weight, one in zip(runs, pooling.weights, combination.member_scores, strict=True)
     ]
+    if combination.crowd is not None:
+        for member, weight in zip(known, combination.crowd.pooling.weights, strict=True):
+            member["crowd_weight"] = weight
     document = {
         "schema": SCHEMA,
         "method": combination.method,
         "taken": combination.taken,
-        "members": [member for member in known if member["weight"]],
-        "dropped": [member for member in known if not member["weight"]],
+        "members": [member for member, used in zip(known, combination.used, strict=True) if used],
+        "dropped": [member for member, used in zip(known, combination.used, strict=True) if not used],
         "temperature": pooling.temperature,
         "crowd": combination.crowd and combination.crowd.document(),
         "valid": combination.scores.document(),
@@ -80,7 +83,7 @@ def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> En
         document = read_json(path)
         members = [(folder / member["run"], str(member["sha256"])) for member in document["members"]]
         pooling = _read_pooling(document)
-        crowd = _read_crowd_pooling(document, pooling)
+        crowd = _read_crowd_pooling(document)
         mistakes = [text for run, digest in members if (text := _find_mistake(run / CHECKPOINT, digest))]
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         msg = f"{printable(path)} is damaged or has an unknown format; {_AGAIN}"
@@ -103,28 +106,34 @@ def read_recipes(runs: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _read_pooling(document: dict[str, Any]) -> Pooling:
-    """Return the pooling in an ensemble.json. Raises ValueError, KeyError or TypeError when it is invalid."""
-    weights = tuple(float(member["weight"]) for member in document["members"])
-    temperature = float(document["temperature"])
-    method = Method(document["method"])
-    if document["schema"] not in (1, SCHEMA):
+    """Return the pooling of the labels heads in an ensemble.json.
+
+    Raises ValueError, KeyError or TypeError when it is invalid.
+    """
+    if document["schema"] not in (1, 2, SCHEMA):
         raise ValueError
-    if not (weights and min(weights) > 0 and math.isclose(sum(weights), 1, abs_tol=1e-6)):
-        raise ValueError
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError
-    return Pooling(weights, temperature, linear=method is Method.PROBABILITIES)
+    weights = [member["weight"] for member in document["members"]]
+    return _pooling(weights, document["temperature"], Method(document["method"]))
 
 
-def _read_crowd_pooling(document: dict[str, Any], pooling: Pooling) -> Pooling | None:
-    """Return the pooling of the crowd heads in an ensemble.json: the same weights, but their own temperature."""
+def _read_crowd_pooling(document: dict[str, Any]) -> Pooling | None:
+    """Return the pooling of the crowd heads in an ensemble.json. Before schema 3, both heads have the same weights."""
     crowd = document.get("crowd")
     if crowd is None:
         return None
-    temperature = float(crowd["temperature"])
-    if not (temperature > 0 and math.isfinite(temperature)):
+    weight = "crowd_weight" if document["schema"] == SCHEMA else "weight"
+    weights = [member[weight] for member in document["members"]]
+    return _pooling(weights, crowd["temperature"], Method(document["method"]))
+
+
+def _pooling(weights: Sequence[Any], temperature: object, method: Method) -> Pooling:
+    """Return a pooling. Raises ValueError or TypeError when a number is invalid."""
+    shares, divisor = tuple(map(float, weights)), float(temperature)  # type: ignore[arg-type]
+    if not (shares and min(shares) >= 0 and math.isclose(sum(shares), 1, abs_tol=1e-6)):
         raise ValueError
-    return dataclasses.replace(pooling, temperature=temperature)
+    if not (divisor > 0 and math.isfinite(divisor)):
+        raise ValueError
+    return Pooling(shares, divisor, linear=method is Method.PROBABILITIES)
 
 
 def _relative(run: Path, folder: Path) -> str:

@@ -16,7 +16,7 @@ from emotify.evaluation.temperature import with_temperature
 class Pooling:
     """The parameters that combine the probabilities of M members."""
 
-    weights: tuple[float, ...]  # (M,), at least 0, sum 1
+    weights: tuple[float, ...]  # (M,), at least 0, sum 1; 0 for a member that is not used
     temperature: float  # divides the pooled log-probabilities
     linear: bool = False  # True: mean of probabilities; False: mean of log-probabilities
 
@@ -35,6 +35,8 @@ class Pooling:
 @dataclass(frozen=True)
 class CrowdPooling:
     """Pooling of the crowd heads of M members, with a correction for the class frequencies of train.
+
+    A member without a crowd head has weight 0.
 
     After the temperature, each probability is divided by prior ** prior_power, where the prior is the mean vote share
     of the class in train. Power 0 changes nothing. Power 1 assumes that all expressions are equally frequent (Saerens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from emotify.arrays import Float32Array, Int64Array
 from emotify.choices import Method
+from emotify.emotions import EMOTIONS
 from emotify.ensembling.pooling import Pooling
 from emotify.evaluation.classifier import logarithms
-from emotify.evaluation.metrics import negative_log_likelihood
-from emotify.evaluation.temperature import fit_temperature
+from emotify.evaluation.metrics import cross_entropy
+from emotify.evaluation.temperature import fit_share_temperature
 
 FOLDS = 5
 BAGS = 20
@@ -22,6 +24,7 @@ RIDGE = 0.01  # penalty in nats for a squared distance of 1 from equal weights
 SMALLEST_SHARE = 0.1  # of an equal weight; a member below it costs its full time and adds almost nothing
 
 
+Targets = Int64Array | Float32Array  # labels (N,), or shares (N, 7), rows sum to 1
 Contender = Method | Literal["best member"]
 BEST: Literal["best member"] = "best member"  # all weight on the most accurate member; an ensemble should beat it
 FITTED = (Method.WEIGHTED, Method.GREEDY)  # the methods that fit weights
@@ -31,8 +34,8 @@ FITTED = (Method.WEIGHTED, Method.GREEDY)  # the methods that fit weights
 class Headline:
     """The two scores to compare ensembles by."""
 
-    accuracy: float
-    nll: float
+    accuracy: float  # against the largest share of each target
+    nll: float  # the cross-entropy to the targets
 
 
 @dataclass(frozen=True)
@@ -56,44 +59,60 @@ class Trial:
         return {"method": self.method, "members": self.members, "weights": list(self.pooling.weights), **scores}
 
 
-def attempt(method: Contender, answers: Float32Array, labels: Int64Array, *, seed: int) -> Trial:
-    """Fit weights and temperature to members' probabilities (M, N, 7) and labels (N,).
+def choose(
+    method: Method, answers: Float32Array, targets: Targets, *, seed: int, others: Sequence[Method] = ()
+) -> tuple[Contender, dict[Contender, Trial]]:
+    """Return the method to use for members' probabilities (M, N, 7), and the trials of all compared methods.
+
+    Fitted weights are used only if their cross-fitted NLL is the lowest. Otherwise, equal weights or only the best
+    member are used. others: more methods to compare.
+    """
+    rivals: tuple[Contender, ...] = (method, Method.MEAN, BEST) if method in FITTED else (method,)
+    compared: dict[Contender, None] = dict.fromkeys((*others, *rivals, BEST))
+    trials = {each: attempt(each, answers, targets, seed=seed) for each in compared}
+    return min(rivals, key=lambda rival: trials[rival].cross_fitted.nll), trials
+
+
+def attempt(method: Contender, answers: Float32Array, targets: Targets, *, seed: int) -> Trial:
+    """Fit weights and temperature to members' probabilities (M, N, 7) and targets.
 
     Score the fit on the same images, and with cross-fitting over FOLDS folds.
     """
-    pooling = fit(method, answers, labels, seed=seed)
+    targets = _shares(targets)
+    pooling = fit(method, answers, targets, seed=seed)
     held_out = np.empty(answers.shape[1:], np.float32)
-    folds = _folds(labels, seed=seed)
+    folds = _folds(targets.argmax(1), seed=seed)
     for fold in np.unique(folds):
         held = folds == fold
         rest = ~held if not held.all() else held  # there is only one image
-        fitted = fit(method, answers[:, rest], labels[rest], seed=seed)
+        fitted = fit(method, answers[:, rest], targets[rest], seed=seed)
         held_out[held] = fitted(answers[:, held])
-    return Trial(method, pooling, _headline(pooling(answers), labels), held_out, _headline(held_out, labels))
+    return Trial(method, pooling, _headline(pooling(answers), targets), held_out, _headline(held_out, targets))
 
 
-def fit(method: Contender, answers: Float32Array, labels: Int64Array, *, seed: int) -> Pooling:
-    """Fit the weights of `method` to members' probabilities (M, N, 7) and labels (N,), then fit the temperature."""
+def fit(method: Contender, answers: Float32Array, targets: Targets, *, seed: int) -> Pooling:
+    """Fit the weights of `method` to members' probabilities (M, N, 7) and targets, then fit the temperature."""
     if method is Method.WEIGHTED:
-        weights = without_small(fit_weights(answers, labels))
+        weights = without_small(fit_weights(answers, targets))
     elif method is Method.GREEDY:
-        weights = without_small(select_greedily(answers, labels, seed=seed))
+        weights = without_small(select_greedily(answers, targets, seed=seed))
     elif method == BEST:
-        weights = np.eye(len(answers))[(answers.argmax(2) == labels).mean(1).argmax()]
+        weights = np.eye(len(answers))[(answers.argmax(2) == _shares(targets).argmax(1)).mean(1).argmax()]
     else:
         weights = np.full(len(answers), 1 / len(answers))
-    return with_weights(weights, answers, labels, linear=method is Method.PROBABILITIES)
+    return with_weights(weights, answers, targets, linear=method is Method.PROBABILITIES)
 
 
 def with_weights(
-    weights: NDArray[np.float64], answers: Float32Array, labels: Int64Array, *, linear: bool = False
+    weights: NDArray[np.float64], answers: Float32Array, targets: Targets, *, linear: bool = False
 ) -> Pooling:
     """Return a pooling with these weights (M,) and a fitted temperature."""
     shares = tuple(float(weight) for weight in weights)
-    return Pooling(shares, fit_temperature(Pooling(shares, 1.0, linear).raw(answers), labels), linear)
+    raw = Pooling(shares, 1.0, linear).raw(answers)
+    return Pooling(shares, fit_share_temperature(raw, _shares(targets)), linear)
 
 
-def fit_weights(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64]:
+def fit_weights(answers: Float32Array, targets: Targets) -> NDArray[np.float64]:
     """Return the weights (M,), at least 0 with sum 1, that give the lowest NLL after the temperature.
 
     Weights and temperature are fitted together: softmax(sum of v log p) with v >= 0 has weights v / sum(v) and
@@ -103,7 +122,7 @@ def fit_weights(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64
     """
     from scipy.optimize import minimize
 
-    margins = _margins(answers, labels)
+    margins = _margins(answers, targets)
     members, images = margins.shape[:2]
 
     def loss(v: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -118,7 +137,7 @@ def fit_weights(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64
     return np.asarray(found / found.sum() if found.sum() > 0 else start)
 
 
-def select_greedily(answers: Float32Array, labels: Int64Array, *, seed: int) -> NDArray[np.float64]:
+def select_greedily(answers: Float32Array, targets: Targets, *, seed: int) -> NDArray[np.float64]:
     """Return weights (M,): how often greedy selection with replacement picks each member (Caruana et al. 2004).
 
     The weights are the mean over BAGS bags. Each bag starts with the k members of lowest NLL, where k gives the lowest
@@ -127,8 +146,9 @@ def select_greedily(answers: Float32Array, labels: Int64Array, *, seed: int) -> 
     weak ones. The pooling uses log-probabilities, at the temperature fitted for equal weights.
     """
     generator = np.random.default_rng(seed)
-    margins = (_margins(answers, labels) / fit(Method.MEAN, answers, labels, seed=seed).temperature).astype(np.float32)
-    images = len(labels)
+    temperature = fit(Method.MEAN, answers, targets, seed=seed).temperature
+    margins = (_margins(answers, targets) / temperature).astype(np.float32)
+    images = len(targets)
     bags = (np.bincount(generator.integers(0, images, images), minlength=images) for _ in range(BAGS))
     return np.asarray(np.mean([_selected(margins, bag) for bag in bags], axis=0))
 
@@ -163,10 +183,17 @@ def _selected(margins: Float32Array, counts: Int64Array) -> NDArray[np.float64]:
     return np.asarray(best_votes / best_votes.sum())
 
 
-def _margins(answers: Float32Array, labels: Int64Array) -> NDArray[np.float64]:
-    """Return log p minus log p of the true class, (M, N, 7). The logsumexp of a row is the NLL of its softmax."""
+def _shares(targets: Targets) -> Float32Array:
+    """Return targets as shares (N, 7); a label is the whole share of its class."""
+    if targets.ndim == 1:
+        targets = np.eye(len(EMOTIONS), dtype=np.float32)[targets.astype(np.int64)]
+    return targets.astype(np.float32, copy=False)
+
+
+def _margins(answers: Float32Array, targets: Targets) -> NDArray[np.float64]:
+    """Return log p minus its mean over the targets, (M, N, 7). The logsumexp of a row is its cross-entropy."""
     scores = logarithms(answers).astype(np.float64)
-    return scores - scores[:, np.arange(len(labels)), labels][:, :, None]
+    return np.asarray(scores - (scores * _shares(targets)).sum(2, keepdims=True))
 
 
 def _nll_and_softmax(
@@ -187,6 +214,6 @@ def _folds(labels: Int64Array, *, seed: int) -> Int64Array:
     return folds
 
 
-def _headline(probabilities: Float32Array, labels: Int64Array) -> Headline:
-    accuracy = float((probabilities.argmax(1) == labels).mean())
-    return Headline(accuracy, negative_log_likelihood(probabilities, labels))
+def _headline(probabilities: Float32Array, shares: Float32Array) -> Headline:
+    accuracy = float((probabilities.argmax(1) == shares.argmax(1)).mean())
+    return Headline(accuracy, cross_entropy(probabilities, shares))

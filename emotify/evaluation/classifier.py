@@ -86,11 +86,16 @@ def pool_answers(
 ) -> Answers:
     """Combine M answers, separately for each head. `pool` turns (M, N, 7) into (N, 7).
 
-    pool_crowd: a different function for the crowd head. The result has a crowd head only if all answers have one.
+    pool_crowd: a different function for the crowd head, with weight 0 for each answer without a crowd head. Without
+    this function, the result has a crowd head only if all answers have one.
     """
-    crowds = [answer.crowd for answer in answers if answer.crowd is not None]
-    crowd = (pool_crowd or pool)(np.stack(crowds)) if len(crowds) == len(answers) else None
-    return Answers(pool(np.stack([answer.labels for answer in answers])), crowd)
+    labels = np.stack([answer.labels for answer in answers])
+    known = [answer.crowd is not None for answer in answers]
+    if not (all(known) or (pool_crowd and any(known))):
+        return Answers(pool(labels))
+    even = np.full_like(labels[0], 1 / labels.shape[2])
+    crowds = np.stack([even if answer.crowd is None else answer.crowd for answer in answers])
+    return Answers(pool(labels), (pool_crowd or pool)(crowds))
 
 
 def _show(images: UInt8Array, view: View) -> UInt8Array:

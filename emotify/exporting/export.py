@@ -75,9 +75,11 @@ def export(
 ) -> Export:
     """Write members (name, network) with their pooling as one ONNX classifier to `path`.
 
-    crowd: pooling of the crowd heads, if all members have one; without it the file has only the labels head. valid:
-    images for the scores in the metadata of the file; required for fp16 and int8. calibration: train images, required
-    for int8. Raises GateError, without writing a file, if the probabilities of the file differ too much from torch's.
+    crowd: pooling of the crowd heads, with weight 0 for members without one; without it the file has only the labels
+    head. valid: images for the scores in the metadata of the file; required for fp16 and int8. calibration: train
+    images, required for int8.
+
+    Raises GateError, without writing a file, if the probabilities of the file differ too much from torch's.
     """
     check_target(path, precision=precision, overwrite=overwrite)
     networks = [network for _, network in members]

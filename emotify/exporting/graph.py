@@ -53,25 +53,30 @@ class ExportedClassifier(nn.Module):
         pixels = images.float()
         views = torch.cat([_show(pixels, view) for view in self.views]) if len(self.views) > 1 else pixels
         logits = [member(views) for member in self.members]
-        labels = self._logarithms([each[:, LABELS] for each in logits], self.pooling).softmax(1)
+        labels = self._logarithms(logits, LABELS, self.pooling).softmax(1)
         if self.crowd is None:
             return labels
-        crowd = self._logarithms([each[:, CROWD_EXPRESSIONS] for each in logits], self.crowd.pooling)
+        crowd = self._logarithms(logits, CROWD_EXPRESSIONS, self.crowd.pooling)
         return (crowd + self.shift if self.crowd.prior_power else crowd).softmax(1), labels
 
-    def _logarithms(self, logits: Sequence[Tensor], pooling: Pooling) -> Tensor:
-        """Return pooled log-probabilities (N, 7), each row up to a constant, of each member's logits (N * views, 7)."""
-        logarithms = _pool(logits, pooling)
+    def _logarithms(self, logits: Sequence[Tensor], head: slice, pooling: Pooling) -> Tensor:
+        """Return pooled log-probabilities (N, 7) of one head, each row up to a constant.
+
+        logits: of each member, (N * views, 7 or 17).
+        """
+        logarithms = _pool(logits, head, pooling)
         if len(self.views) > 1:
             logarithms = logarithms.unflatten(0, (len(self.views), -1)).mean(0)
         return logarithms / pooling.temperature
 
 
-def _pool(logits: Sequence[Tensor], pooling: Pooling) -> Tensor:
-    """Return pooled log-probabilities (N, 7), each row up to a constant, of each member's logits (N, 7)."""
+def _pool(logits: Sequence[Tensor], head: slice, pooling: Pooling) -> Tensor:
+    """Return pooled log-probabilities (N, 7), each row up to a constant, of the members with a weight above 0."""
+    used = [(each[:, head], weight) for each, weight in zip(logits, pooling.weights, strict=True) if weight]
+    weights = [weight for _, weight in used]
     if not pooling.linear:
-        return _weighted_sum(logits, pooling.weights)
-    mean = _weighted_sum([each.softmax(1) for each in logits], pooling.weights)
+        return _weighted_sum([each for each, _ in used], weights)
+    mean = _weighted_sum([each.softmax(1) for each, _ in used], weights)
     return mean.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 

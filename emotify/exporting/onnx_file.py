@@ -80,6 +80,7 @@ def describe(
         REFERENCE: reference,
     }
     if crowd is not None:
+        metadata["emotify.crowd_weights"] = json.dumps(crowd.pooling.weights)
         metadata["emotify.crowd_temperature"] = repr(crowd.pooling.temperature)
         metadata["emotify.crowd_prior"] = json.dumps([round(share, 6) for share in crowd.prior])
         metadata["emotify.prior_power"] = repr(crowd.prior_power)

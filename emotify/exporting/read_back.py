@@ -54,7 +54,7 @@ def read_network(path: Path) -> FoldedNetwork:
     names, weights = _networks(path, metadata)
     place = max(range(len(weights)), key=weights.__getitem__)
     name = names[place]
-    folded, tensors = _folded(path, name, place, crowd=_has_crowd(metadata))
+    folded, tensors = _folded(path, name, place)
     network = build_network(name, crowd=folded.crowd)
     known = network.state_dict()
     network.load_state_dict({**known, **{name: tensor for name, tensor in tensors.items() if name in known}})
@@ -83,27 +83,31 @@ def read_members(path: Path) -> FileMembers:
             float(metadata["emotify.temperature"]),
             linear=metadata["emotify.pooling"] == "probabilities",
         )
-        crowd = _crowd_pooling(metadata, pooling) if _has_crowd(metadata) else None
+        crowd = _crowd_pooling(metadata, pooling) if "crowd" in str(metadata.get("emotify.heads")) else None
         labels = [str(member) for _, member in zip(names, members, strict=True)]
     except (KeyError, ValueError, TypeError) as error:
         msg = f"{printable(path)} has no valid metadata about its pooling; export the run or ensemble again"
         raise ModelError(msg) from error
-    networks = [_folded(path, name, place, crowd=crowd is not None)[0] for place, name in enumerate(names)]
+    networks = [_folded(path, name, place)[0] for place, name in enumerate(names)]
     for network in networks:
-        network.crowd_prior = None if crowd is None else crowd.prior
+        network.crowd_prior = crowd.prior if crowd is not None and network.crowd else None
     return FileMembers(list(zip(labels, networks, strict=True)), pooling, crowd, views)
 
 
-def _has_crowd(metadata: Mapping[str, str]) -> bool:
-    return "crowd" in str(metadata.get("emotify.heads"))
-
-
 def _crowd_pooling(metadata: Mapping[str, str], pooling: Pooling) -> CrowdPooling:
-    """Return the pooling of a file's crowd heads. Raises KeyError, TypeError or ValueError for invalid metadata."""
+    """Return the pooling of a file's crowd heads. In older files both heads have the same weights.
+
+    Raises KeyError, TypeError or ValueError for invalid metadata.
+    """
     prior = tuple(map(float, parse_json(metadata["emotify.crowd_prior"])))
     if len(prior) != len(EMOTIONS) or min(prior) <= 0:
         raise ValueError
-    fitted = dataclasses.replace(pooling, temperature=float(metadata["emotify.crowd_temperature"]))
+    given = metadata.get("emotify.crowd_weights")
+    weights = pooling.weights if given is None else tuple(map(float, parse_json(given)))
+    if len(weights) != len(pooling.weights):
+        raise ValueError
+    temperature = float(metadata["emotify.crowd_temperature"])
+    fitted = dataclasses.replace(pooling, weights=weights, temperature=temperature)
     return CrowdPooling(fitted, prior, float(metadata["emotify.prior_power"]))
 
 
@@ -120,10 +124,12 @@ def _networks(path: Path, metadata: Mapping[str, str]) -> tuple[list[str], list[
     return names, weights
 
 
-def _folded(path: Path, name: str, place: int, *, crowd: bool) -> tuple[Network, dict[str, Tensor]]:
+def _folded(path: Path, name: str, place: int) -> tuple[Network, dict[str, Tensor]]:
     """Return the network with index `place` in the file, with folded normalisation, and its tensors."""
-    network = fused(build_network(name, crowd=crowd))
+    network = fused(build_network(name))
     tensors = _tensors(path.read_bytes(), f"members.{place}.")
+    last = next(key for key, tensor in network.named_parameters() if tensor is network.last_layer.bias)
+    network.set_crowd(crowd=len(tensors.get(last, ())) > len(EMOTIONS))
     _open_folded_gates(network, tensors)
     try:
         network.load_state_dict(tensors)

@@ -17,6 +17,7 @@ from emotify.emotions import EMOTIONS
 from emotify.ensembling.combine import Combination, CrowdCombination
 from emotify.ensembling.diversity import Diversity
 from emotify.evaluation.bootstrap import RESAMPLES, Interval
+from emotify.evaluation.crowd import Crowd
 from emotify.evaluation.evaluate import Leaderboard, Result
 from emotify.evaluation.metrics import Scores
 from emotify.evaluation.significance import Comparison
@@ -248,20 +249,27 @@ def members_table(names: Sequence[str], combination: Combination) -> Table:
 
 def crowd_members_table(names: Sequence[str], crowd: CrowdCombination) -> Table:
     """Return a table of the crowd scores of each member and, last, of the ensemble on `valid`."""
-    table = _table("Crowd heads, on valid", ("member", "majority", "95 % interval", "balanced", "CE"))
-    rows = [
-        (Text(f"#{number} ").append(_name(name)), one)
-        for number, (name, one) in enumerate(zip(names, crowd.member_scores, strict=True), 1)
-    ]
-    for name, one in (*rows, (Text("ensemble", style="bold"), crowd.scores)):
-        scores = one.scores
-        numbers = (f"{scores.accuracy:.2%}", _range(scores.accuracy_ci95), f"{scores.balanced_accuracy:.2%}")
-        table.add_row(name, *numbers, f"{one.cross_entropy:.3f}")
+    columns = ("member", "weight", "majority", "95 % interval", "balanced", "CE")
+    table = _table("Crowd heads, on valid", columns)
+    members = zip(names, crowd.pooling.weights, crowd.member_scores, strict=True)
+    for number, (name, weight, one) in enumerate(members, 1):
+        label = Text(f"#{number} ").append(_name(name))
+        if one is None:
+            table.add_row(label, *["-"] * (len(columns) - 1))
+        else:
+            table.add_row(label, f"{100 * weight:.1f} %", *_crowd_numbers(one))
+    table.add_row(Text("ensemble", style="bold"), "", *_crowd_numbers(crowd.scores))
     table.caption = (
         f"against FER+'s majority, {crowd.scores.scores.n:,} images; CE: cross-entropy to the vote shares; "
         f"temperature {crowd.pooling.temperature:.3f}, fitted to the vote shares"
     )
     return table
+
+
+def _crowd_numbers(crowd: Crowd) -> tuple[str, ...]:
+    scores = crowd.scores
+    accuracy, balanced = f"{scores.accuracy:.2%}", f"{scores.balanced_accuracy:.2%}"
+    return accuracy, _range(scores.accuracy_ci95), balanced, f"{crowd.cross_entropy:.3f}"
 
 
 def methods_table(combination: Combination) -> Table:
@@ -284,7 +292,7 @@ def gains_table(names: Sequence[str], diversity: Diversity) -> Table:
         numbers = ["-"] * len(_GAINS)
         if gain is not None:
             numbers = [f"{100 * gain.accuracy:+.2f}", f"{gain.mcnemar_p:.2g}", f"{gain.nll:+.4f}"]
-        share = f"{100 * weight:.1f} %" if weight else "dropped"
+        share = f"{100 * weight:.1f} %" if weight else "none"
         table.add_row(Text(f"#{number} ").append(_name(name)), share, *numbers)
     table.caption = "points (of accuracy) and NLL: the ensemble minus the ensemble without the member; p: McNemar's"
     return table

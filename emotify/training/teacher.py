@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -26,25 +27,34 @@ from emotify.training.classifier import NetworkClassifier, open_run
 class NetworkTeacher(nn.Module):
     """Finished networks on the device of the training, pooled as their ensemble pools them, without its temperature."""
 
-    weights: Tensor
+    weights: Tensor  # (M, 1, 1)
+    crowd_weights: Tensor  # (C, 1, 1), of the C members with a crowd head
 
-    def __init__(self, members: Sequence[Network], pooling: Pooling, *, sha256: str) -> None:
+    def __init__(
+        self, members: Sequence[Network], pooling: Pooling, crowd: Pooling | None = None, *, sha256: str
+    ) -> None:
+        """`crowd` pools the crowd heads; without it, they are used if all members have one, with the same weights."""
         super().__init__()
         self.members = nn.ModuleList(lay_out(fused(member)) for member in members)
         self.linear, self.sha256 = pooling.linear, sha256
+        heads = [member.crowd for member in members]
+        crowd = crowd or (pooling if all(heads) else None)
+        self.crowd = crowd is not None
+        crowd_weights = [] if crowd is None else list(itertools.compress(crowd.weights, heads))
         self.register_buffer("weights", torch.tensor(pooling.weights).view(-1, 1, 1), persistent=False)
+        self.register_buffer("crowd_weights", torch.tensor(crowd_weights).view(-1, 1, 1), persistent=False)
         self.eval().requires_grad_(requires_grad=False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Return unnormalised log-probabilities (N, 7), with both heads (N, 17), of images (N, 1, S, S) in 0..255."""
         answers = [member(images).float() for member in self.members]
-        heads = (LABELS, CROWD) if all(answer.shape[1] > LABELS.stop for answer in answers) else (LABELS,)
-        pooled = [
-            pool_logits(torch.stack([answer[:, head] for answer in answers]), self.weights, linear=self.linear)
-            for head in heads
-        ]
-        return torch.cat(pooled, dim=1)
+        labels = torch.stack([answer[:, LABELS] for answer in answers])
+        pooled = pool_logits(labels, self.weights, linear=self.linear)
+        if not self.crowd:
+            return pooled
+        crowds = torch.stack([answer[:, CROWD] for answer in answers if answer.shape[1] > LABELS.stop])
+        return torch.cat([pooled, pool_logits(crowds, self.crowd_weights, linear=self.linear)], dim=1)
 
 
 class FileTeacher:
@@ -87,7 +97,8 @@ def open_teacher(given: str | Path, *, device: torch.device, threads: int = 0) -
         return NetworkTeacher([network], Pooling((1.0,), 1.0), sha256=file_sha256(path / CHECKPOINT)).to(device)
     ensemble = open_ensemble(path, lambda run: open_run(run, device="cpu"))
     networks = [member.network for member in ensemble.members if isinstance(member, NetworkClassifier)]
-    return NetworkTeacher(networks, ensemble.pooling, sha256=file_sha256(path / ENSEMBLE)).to(device)
+    digest = file_sha256(path / ENSEMBLE)
+    return NetworkTeacher(networks, ensemble.pooling, ensemble.crowd_pooling, sha256=digest).to(device)
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from emotify.choices import Method
-from emotify.ensembling.combine import combine, identical_members
+from emotify.data.ferplus import EXPRESSION_COLUMNS, VOTES
+from emotify.ensembling.combine import combine, combine_crowd, identical_members
 from emotify.ensembling.conclusion import conclude
 from emotify.ensembling.diversity import measure_diversity
 from emotify.ensembling.pooling import Pooling
@@ -50,6 +51,31 @@ def test_fitted_weights_are_optimal():
     temperature = fit(Method.WEIGHTED, UNEQUAL, LABELS, seed=0).temperature
     best = min(negative_log_likelihood(Pooling(weights, temperature)(UNEQUAL), LABELS) for weights in grid)
     assert negative_log_likelihood(found, LABELS) < best + 0.002
+
+
+def test_the_crowd_heads_have_weights_of_their_own():
+    """They are fitted to the vote shares. A member without a crowd head has weight 0."""
+    votes = np.zeros((len(LABELS), len(VOTES)), np.uint8)
+    votes[np.arange(len(LABELS)), np.array(EXPRESSION_COLUMNS)[LABELS]] = 8
+    votes[:, VOTES.index("neutral")] += 2
+    votes[0] = [0] * 9 + [10]  # an image without a vote for an expression
+    combination = combine_crowd([UNEQUAL[1], None, UNEQUAL[0]], votes, method=Method.WEIGHTED)
+    assert combination is not None
+    weak, none, good = combination.pooling.weights
+    assert none == 0
+    assert good > 2 * weak > 0
+    assert combination.member_scores[1] is None
+    equal = combine_crowd([UNEQUAL[1], None, UNEQUAL[0]], votes)
+    assert equal is not None
+    assert equal.pooling.weights == (0.5, 0, 0.5)
+    assert combination.scores.cross_entropy < equal.scores.cross_entropy
+    assert combine_crowd([None, None], votes) is None
+
+
+def test_the_whole_share_of_a_class_fits_like_its_label():
+    shares = np.eye(7, dtype=np.float32)[LABELS]
+    for method in (Method.WEIGHTED, Method.GREEDY):
+        assert fit(method, UNEQUAL, shares, seed=0) == fit(method, UNEQUAL, LABELS, seed=0)
 
 
 def test_similar_members_share_their_weight():

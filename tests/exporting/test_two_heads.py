@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -26,8 +27,10 @@ from emotify.errors import ModelError, UsageError
 from emotify.exporting.export import export
 from emotify.exporting.read_back import read_network
 from emotify.networks import build_network
+from emotify.networks.heads import CROWD
 from emotify.networks.inference import predict_answers
 from emotify.onnx_runtime.classifier import open_session
+from emotify.training.teacher import open_teacher
 
 EQUAL = Pooling((0.5, 0.5), 1.3)
 PRIOR = (0.1, 0.02, 0.05, 0.25, 0.15, 0.13, 0.3)
@@ -191,16 +194,49 @@ def test_all_commands_work_with_votes(tiny_csv, tmp_path, monkeypatch):
 
 
 def test_a_missing_crowd_head_is_an_error(tiny_csv, tmp_path, monkeypatch):
-    """--head crowd and --prior-power are refused with advice; a mixed ensemble reports that it has no crowd head."""
+    """--head crowd and --prior-power are refused with advice."""
     monkeypatch.chdir(tmp_path)
     words = ("train", "--model", "fnn", "--epochs", "1", "--batch-size", "32")
     alone = run(*words, "--data", tiny_csv).stdout.strip()
     assert "--ferplus" in run("export", alone, "--data", tiny_csv, "--prior-power", "0.5", code=2).stderr
     assert "no crowd head" in run("evaluate", alone, "--data", tiny_csv, "--head", "crowd", code=5).stderr
+
+
+def test_an_ensemble_has_the_crowd_heads_of_some_members(tiny_csv, tmp_path, monkeypatch):
+    """A member without a crowd head is in the labels head only: in the ensemble, its file, and a copy of the file."""
+    monkeypatch.chdir(tmp_path)
     data = with_votes(tiny_csv, tmp_path)
-    both = run(*words, "--data", data, "--seed", "1").stdout.strip()
+    words = ("train", "--data", data, "--model", "fnn", "--epochs", "1", "--batch-size", "32")
+    alone = run(*words, "--crowd-weight", "0").stdout.strip()
+    both = run(*words, "--seed", "1").stdout.strip()
     told = run("ensemble", alone, both, "--data", data, "--out", "pool")
-    assert "the ensemble has no crowd head: 1 member without one" in told.stderr
+    assert f"{Path(alone).name} has no crowd head: it is a member of the labels head only" in told.stderr
+    members = json.loads((tmp_path / "pool" / "ensemble.json").read_text())["members"]
+    assert [(member["weight"], member["crowd_weight"]) for member in members] == [(0.5, 0), (0.5, 1)]
+    run("export", "pool", "--data", data, "--out", "m.onnx", "--prior-power", "0")
+    run("export", "m.onnx", "--data", data, "--out", "again.onnx")
+    assert json.loads(open_session(tmp_path / "again.onnx").metadata["emotify.crowd_weights"]) == [0, 1]
+    board = json.loads(run("evaluate", "pool", "m.onnx", "again.onnx", both, "--data", data, "--json").stdout)
+    results = {Path(result["model"]).name: result for result in board["results"]}
+    pool, single = results["pool"], results[Path(both).name]
+    for file in ("m.onnx", "again.onnx"):
+        assert results[file]["nll"] == pytest.approx(pool["nll"], abs=1e-4)
+        assert results[file]["crowd"]["cross_entropy"] == pytest.approx(pool["crowd"]["cross_entropy"], abs=1e-4)
+    assert pool["crowd"]["accuracy"] == single["crowd"]["accuracy"]
+    assert pool["nll"] != pytest.approx(single["nll"], abs=1e-4)
+    images = torch.randint(0, 256, (5, 1, 48, 48)).float()
+    pooled, alone = (open_teacher(each, device=CPU)(images)[:, CROWD].softmax(1) for each in ("pool", both))
+    assert torch.allclose(pooled, alone, atol=1e-6)
+
+
+def test_without_votes_a_mixed_ensemble_has_no_crowd_head(tiny_csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = with_votes(tiny_csv, tmp_path)
+    words = ("train", "--data", data, "--model", "fnn", "--epochs", "1", "--batch-size", "32")
+    alone = run(*words, "--crowd-weight", "0").stdout.strip()
+    both = run(*words, "--seed", "1").stdout.strip()
+    told = run("ensemble", alone, both, "--data", tiny_csv, "--out", "pool")
+    assert f"the ensemble has no crowd head: {Path(alone).name} has none; the data has no votes" in told.stderr
     assert EMOTIONS[0] in run("evaluate", "pool", "--data", data).stdout
 
 
