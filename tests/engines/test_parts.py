@@ -1,4 +1,4 @@
-"""Pictures are listed in parts, and each part is a file of rows that is there whole or not at all."""
+"""Pictures are listed in parts. The rows of each part are one file, which is complete or missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.versions
 
 
 def job(words, output, *, model="default", **sources) -> Job:
-    """A job with the options that the command has by default."""
+    """Create a job with the default options of the command."""
     options = {"model": str(model)}
     return Job(Sources(tuple(map(str, words)), **sources), str(output), "run", options, 0, "auto", {})
 
@@ -34,7 +34,7 @@ def paths_in(chunks) -> list[str]:
 
 
 def predict_all(given: Job) -> list[Outcome]:
-    """Do what Ray does, in this process: list the pictures, and hand each chunk to a worker."""
+    """Do the work of Ray in this process: list the pictures and give each chunk to a worker."""
     output, worker = Output(given.output, given.run), Worker(given)
     outcomes = []
     with output.begin({}, append=True, overwrite=False):
@@ -48,8 +48,8 @@ def predict_all(given: Job) -> list[Outcome]:
     return outcomes
 
 
-def test_the_pictures_of_an_address_are_those_of_the_folder(class_folder, small_model, tmp_path):
-    """The same files, rows and failures, by pyarrow's filesystem instead of by path."""
+def test_a_url_gives_the_same_rows_as_the_folder(class_folder, small_model, tmp_path):
+    """A file:// URL, read through pyarrow's filesystem, gives the same rows and failures as the path."""
     folder = tmp_path / "some pictures"
     shutil.copytree(class_folder, folder)
     (folder / "happy" / "cut.png").write_bytes(next(folder.rglob("*.png")).read_bytes()[:60])
@@ -68,19 +68,19 @@ def test_the_pictures_of_an_address_are_those_of_the_folder(class_folder, small_
     assert summaries[0] == summaries[1] == ({"found": 16, "ignored": 1}, 1)
 
 
-def test_what_lies_at_an_address_and_cannot_be_read_has_a_row(small_model, tmp_path):
+def test_an_unreadable_url_has_a_row_with_a_status(small_model, tmp_path):
     predict_all(job([(tmp_path / "nowhere.png").as_uri()], tmp_path / "rows", model=small_model))
     (row,) = pq.read_table(tmp_path / "rows").to_pylist()
     assert (row["path"], row["status"]) == (f"file://{tmp_path}/nowhere.png", "not_found")
 
 
-def test_addresses_in_rows_hold_no_password():
+def test_urls_in_rows_contain_no_password():
     assert shown_address("s3://key:secret@bucket/a%20b/?region=eu") == "s3://bucket/a b"
     assert shown_address("abfss://box@account.dfs.core.windows.net/x") == "abfss://box@account.dfs.core.windows.net/x"
 
 
-def test_parts_are_small_at_first_and_every_picture_is_in_one(tmp_path):
-    """Sixteen pictures, then a hundredth of those before, up to a thousand."""
+def test_parts_are_small_at_first_and_contain_every_picture_once(tmp_path):
+    """A part has sixteen pictures. Later parts have 1 % of the number of earlier pictures, and at most 1000."""
     names = [str(tmp_path / f"{number}.png") for number in range(30_000)]
     listed = tmp_path / "list.txt"
     listed.write_text("\n".join(names))
@@ -91,7 +91,7 @@ def test_parts_are_small_at_first_and_every_picture_is_in_one(tmp_path):
     assert len({chunk.part for chunk in chunks}) == len(chunks)
 
 
-def test_what_is_done_or_in_another_shard_is_counted_and_passed_over(tmp_path):
+def test_finished_pictures_and_other_shards_are_skipped(tmp_path):
     names = [f"{number}.png" for number in range(100)]
     listed = tmp_path / "list.txt"
     listed.write_text("\n".join(names))
@@ -102,8 +102,8 @@ def test_what_is_done_or_in_another_shard_is_counted_and_passed_over(tmp_path):
     assert sum((chunk.counts for chunk in chunks), Counter()) == {"found": 100, "skipped": 60}
 
 
-def test_names_that_are_no_text_are_known_again(class_folder, small_model, tmp_path):
-    """The rows of a name in other bytes than UTF-8 say that it is done."""
+def test_a_resumed_job_recognises_names_that_are_not_utf8(class_folder, small_model, tmp_path):
+    """A resumed job recognises a finished picture whose name is not UTF-8."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     shutil.copy(next(class_folder.rglob("*.png")), os.fsencode(folder) + b"/caf\xe9.png")
@@ -113,13 +113,13 @@ def test_names_that_are_no_text_are_known_again(class_folder, small_model, tmp_p
     assert len(pq.read_table(tmp_path / "rows")) == 1
 
 
-def test_a_part_that_was_not_finished_is_no_part(tmp_path):
-    """What a worker of a command that was killed leaves, or writes later, is not read and not mixed with new parts."""
+def test_an_unfinished_part_is_not_used(tmp_path):
+    """A worker of a killed command may leave or still write a file. It is not read or mixed with new parts."""
     first, second = Output(str(tmp_path / "rows"), "first"), Output(str(tmp_path / "rows"), "second")
     with first.begin({}, append=False, overwrite=False), first.new_part("part-0.parquet") as file:
         file.write(b"half")
         file.flush()
-        (tmp_path / "rows" / "_lock").unlink()  # as if the first command were gone
+        (tmp_path / "rows" / "_lock").unlink()  # as if the first command had been killed
         with second.begin({}, append=True, overwrite=False):
             with second.new_part("part-0.parquet") as whole:
                 whole.write(b"whole")
@@ -127,7 +127,7 @@ def test_a_part_that_was_not_finished_is_no_part(tmp_path):
     assert (tmp_path / "rows" / "part-0.parquet").read_bytes() == b"whole"
 
 
-def test_two_commands_do_not_write_into_one_folder(tmp_path):
+def test_two_commands_cannot_write_into_the_same_folder(tmp_path):
     with (
         Output(str(tmp_path / "rows"), "first").begin({}, append=True, overwrite=False),
         pytest.raises(WriteError, match="in use by process"),
@@ -136,7 +136,7 @@ def test_two_commands_do_not_write_into_one_folder(tmp_path):
         pass
 
 
-def test_a_folder_goes_on_with_the_same_options_only(tmp_path):
+def test_a_folder_can_be_resumed_only_with_the_same_options(tmp_path):
     output = Output(str(tmp_path / "rows"), "run")
     with output.begin({"head": "crowd", "top": 0}, append=False, overwrite=False):
         pass
@@ -147,8 +147,8 @@ def test_a_folder_goes_on_with_the_same_options_only(tmp_path):
         pass
 
 
-def test_a_folder_with_files_is_not_written_into_unless_told_so(tmp_path):
-    """--force removes the parts of an earlier job, and nothing else."""
+def test_a_folder_with_files_is_not_written_into_without_force(tmp_path):
+    """--force removes only the parts of an earlier job."""
     folder = tmp_path / "rows"
     folder.mkdir()
     for name in ("part-1.parquet", "part-1.csv", "mine.parquet"):
@@ -161,7 +161,7 @@ def test_a_folder_with_files_is_not_written_into_unless_told_so(tmp_path):
     assert sorted(path.name for path in folder.glob("*.*")) == ["_job.json", "mine.parquet", "part-1.csv"]
 
 
-def test_a_full_disk_ends_the_job_in_one_line(class_folder, small_model, tmp_path):
+def test_a_full_disk_is_reported_by_the_worker(class_folder, small_model, tmp_path):
     given = job([class_folder], tmp_path / "rows", model=small_model)
     (tmp_path / "rows").mkdir()
     worker = Worker(given)
@@ -174,7 +174,7 @@ def test_a_full_disk_ends_the_job_in_one_line(class_folder, small_model, tmp_pat
 
 
 def test_pictures_that_kill_their_worker_are_named(class_folder, small_model, tmp_path):
-    """A part whose worker died three times ends the job; Ray alone would try for ever."""
+    """The job ends after three workers died at the same part. Ray itself would retry forever."""
     given, part = job([class_folder], tmp_path / "rows", model=small_model), Chunk(0, names=[b"a.png", b"z.png"])
     table, output = pa.table({"pickled": [pickle.dumps(part)]}), Output(given.output, given.run)
     with output.begin({}, append=False, overwrite=False):
@@ -185,8 +185,8 @@ def test_pictures_that_kill_their_worker_are_named(class_folder, small_model, tm
     assert "3 workers died at the 2 pictures from a.png to z.png" in str(outcomes[1].error)
 
 
-def test_a_worker_that_cannot_start_says_why(tmp_path):
-    """Ray would start it again for ever."""
+def test_a_worker_that_cannot_start_returns_the_error(tmp_path):
+    """The worker returns the error as a result, because Ray would restart a failed worker forever."""
     outcome = pickle.loads(
         Worker(job(["a"], tmp_path / "rows", model=tmp_path / "no.onnx"))(
             pa.table({"pickled": [pickle.dumps(Chunk(0, names=[b"a"]))]})
@@ -195,13 +195,13 @@ def test_a_worker_that_cannot_start_says_why(tmp_path):
     assert "no.onnx" in str(outcome.error)
 
 
-def test_a_list_that_is_not_there_is_an_error_of_the_input(tmp_path):
+def test_a_missing_list_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="cannot read the list"):
         list(list_chunks(Sources((), str(tmp_path / "none.txt")), Done()))
 
 
-def test_a_summary_of_parts_is_that_of_all(class_folder, small_model, tmp_path):
-    """Counts, and the comparison with class folders, survive being merged."""
+def test_merged_summaries_of_parts_equal_the_summary_of_all(class_folder, small_model, tmp_path):
+    """Merging keeps the counts and the comparison with class folders."""
     from emotify import Predictor, find_pictures
     from emotify.prediction.summary import Summary
 
@@ -221,8 +221,8 @@ def test_a_summary_of_parts_is_that_of_all(class_folder, small_model, tmp_path):
 
 
 @pytest.mark.parametrize(("path", "coded"), [(1, None), (None, None), (b"a", None), ("a", "abc")])
-def test_a_part_with_rows_of_others_is_told(path, coded, tmp_path):
-    """A Parquet file whose paths are no texts is none that emotify wrote."""
+def test_a_parquet_file_of_another_program_is_refused(path, coded, tmp_path):
+    """A Parquet file whose paths are not valid text was not written by emotify."""
     pq.write_table(pa.table({"path": [path], "path_b64": [coded]}), tmp_path / "part-0.parquet")
     with pytest.raises(InputError, match=r"part-0.parquet has rows that emotify did not write"):
         Output(str(tmp_path), "run").done()

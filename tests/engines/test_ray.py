@@ -1,4 +1,4 @@
-"""`emotify predict --engine ray` gives the rows of the command on one machine, whatever happens to it on the way."""
+"""`emotify predict --engine ray` gives the same rows as the command on one machine, also after failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ main()
 
 @pytest.fixture
 def pictures(class_folder: Path, tmp_path: Path) -> Path:
-    """Faces in class folders, and files that are none: cut short, empty, a folder and a pipe named as pictures."""
+    """Create faces in class folders, a truncated and an empty file, and a folder and a pipe named like pictures."""
     folder = tmp_path / "pictures"
     shutil.copytree(class_folder, folder)
     (folder / "happy" / "cut.png").write_bytes(next(folder.rglob("*.png")).read_bytes()[:60])
@@ -60,8 +60,8 @@ def predict(*words: object, folder: Path, **environment: str) -> subprocess.Comp
 
 @needs_ray
 @pytest.mark.slow
-def test_ray_writes_the_rows_of_the_command_on_one_machine(pictures, small_model, tmp_path):
-    """Rows, counts, scores and exit code are the same; nothing is left in HOME, /tmp or the output folder."""
+def test_ray_writes_the_same_rows_as_the_command_on_one_machine(pictures, small_model, tmp_path):
+    """Rows, counts, scores and exit code are equal. No extra files remain in HOME, /tmp or the output folder."""
     home = tmp_path / "home"
     home.mkdir()
     before = set(Path("/tmp").glob("emotify-ray-*"))
@@ -70,11 +70,13 @@ def test_ray_writes_the_rows_of_the_command_on_one_machine(pictures, small_model
     ray = predict(*options, "--engine", "ray", "--parquet", "rows", folder=tmp_path, HOME=str(home))
     assert (here.returncode, ray.returncode) == (3, 3), ray.stderr
     assert read_rows(tmp_path / "rows") == read_rows(tmp_path / "rows.parquet")
-    differing = r"[\d.]+ s, .* a second|(?m:^predicting: .*\n)"  # times, and lines that come after some time
+    differing = (
+        r"[\d.]+ s, .* a second|(?m:^predicting: .*\n)"  # times, and progress lines that are printed after some time
+    )
     assert re.sub(differing, "", ray.stderr).splitlines() == [
         line.replace("rows.parquet", "rows")
         for line in re.sub(differing, "", here.stderr).splitlines()
-        if not line.startswith("pictures/")  # with Ray no picture is told alone
+        if not line.startswith("pictures/")  # with Ray, messages about single pictures are not printed
     ]
     assert "accuracy against the folders' names" in ray.stderr
     assert [path.name for path in home.rglob("*")] == []
@@ -87,8 +89,8 @@ def test_ray_writes_the_rows_of_the_command_on_one_machine(pictures, small_model
 
 @needs_ray
 @pytest.mark.slow
-def test_a_job_that_is_killed_goes_on_with_no_row_lost_or_doubled(class_folder, small_model, tmp_path):
-    """kill -9 of the command, twice; then --append finishes the folder."""
+def test_a_killed_job_resumes_without_lost_or_repeated_rows(class_folder, small_model, tmp_path):
+    """The command is killed twice with kill -9. Then --append finishes the folder."""
     folder, out = tmp_path / "many", tmp_path / "rows"
     originals = sorted(class_folder.rglob("*.png"))
     folder.mkdir()
@@ -111,8 +113,8 @@ def test_a_job_that_is_killed_goes_on_with_no_row_lost_or_doubled(class_folder, 
 
 @needs_ray
 @pytest.mark.slow
-def test_what_ends_a_worker_is_told_in_one_line(class_folder, small_model, tmp_path):
-    """A picture without the truth that was asked for ends the job, as it ends the command on one machine."""
+def test_an_error_in_a_worker_is_reported_in_one_line(class_folder, small_model, tmp_path):
+    """With --truth folders, a picture outside a class folder ends the job, as on one machine."""
     words = (class_folder, class_folder.parent, "--model", small_model, "--truth", "folders")
     (tmp_path / "other").mkdir()
     shutil.copy(next(class_folder.rglob("*.png")), tmp_path / "other" / "face.png")
@@ -122,8 +124,8 @@ def test_what_ends_a_worker_is_told_in_one_line(class_folder, small_model, tmp_p
     assert "Traceback" not in ended.stderr
 
 
-def test_without_ray_the_package_to_install_is_named(class_folder, tmp_path):
-    """Exit 8, before any work, with the pip line."""
+def test_a_missing_ray_is_reported_with_the_install_command(class_folder, tmp_path):
+    """Exit 8 before any work, with the pip command."""
     words = ["predict", str(class_folder), "--engine", "ray", "--parquet", str(tmp_path / "rows")]
     done = subprocess.run([sys.executable, "-c", _NO_RAY, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (8, 'error: --engine ray needs Ray Data: pip install "ray[data]"\n')
@@ -131,7 +133,7 @@ def test_without_ray_the_package_to_install_is_named(class_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["a", "--engine", "ray"], "name the folder with --parquet OUT"),
         (["a", "--engine", "ray", "--parquet", "o", "--csv", "c", "--jsonl"], "leave out --jsonl, --csv"),
@@ -145,14 +147,14 @@ def test_without_ray_the_package_to_install_is_named(class_folder, tmp_path):
         ),
     ],
 )
-def test_what_ray_cannot_do_is_a_wrong_usage(words, told):
+def test_options_that_ray_does_not_support_are_refused(words, expected):
     result = CliRunner().invoke(app, ["predict", *words])
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert expected in result.stderr
 
 
 @pytest.mark.parametrize(("gpus", "workers"), [(1, 1), (1, 3), (2, 7), (8, 64), (4, 2), (3, 16)])
-def test_every_worker_finds_its_share_of_a_gpu(gpus, workers):
+def test_every_worker_gets_its_share_of_a_gpu(gpus, workers):
     share = share_of_gpu(gpus, workers)
     assert 0 < share <= 1
     assert gpus * int(1 / share) >= workers

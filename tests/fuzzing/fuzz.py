@@ -1,10 +1,10 @@
-"""Change kept inputs by chance, and look for those that a reader has no proper answer to.
+"""Change the stored inputs at random, and find inputs that emotify does not handle properly.
 
     python -m tests.fuzzing.fuzz pictures 3600 [--seed N] [--most INPUTS] [--out FOLDER]
 
-Each target runs in a process of its own, so that a crash or a hang is found too, and its input is kept. There is no
-measuring of coverage, since most of what is fuzzed runs in C: an input that has an answer which no input had before is
-changed further. The same seed gives the same inputs.
+Each target runs in its own process, so a crash or a hang is found, too. Its input is kept. Coverage is not measured,
+because most of the fuzzed code is C. Instead, an input with a new answer is changed further. The same seed gives the
+same inputs.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from emotify.errors import EmotifyError
 from tests.fuzzing.mutations import LARGEST
 from tests.fuzzing.targets import TARGETS, seeds
 
-_HANGS = 30  # seconds more than its limit, after which a process is ended
+_HANGS = 30  # seconds above its limit, after which a process is killed
 _MOST_KEPT = 2000  # inputs to change further
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run of a target came to."""
+    """The result of fuzzing one target."""
 
     inputs: int
-    read: int  # of the inputs: those that were no error
-    answers: int  # that differ
-    faults: dict[str, str]  # what went wrong -> the file of the input
+    read: int  # inputs that were read without an error
+    answers: int  # different answers
+    faults: dict[str, str]  # description of the fault -> file of its input
 
     def __str__(self) -> str:
         faults = "".join(f"\n  {what}: {path}" for what, path in self.faults.items())
@@ -53,7 +53,7 @@ class Report:
 
 
 def fuzz(name: str, seconds: float, *, seed: int, out: Path, most: int | None = None) -> Report:
-    """Fuzz a target in a process of its own, with at most `most` inputs; those with faults are written into `out`."""
+    """Fuzz a target in its own process with at most `most` inputs; write inputs with faults into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
@@ -64,17 +64,17 @@ def fuzz(name: str, seconds: float, *, seed: int, out: Path, most: int | None = 
         process.join()
         if (folder / "report.json").exists():
             return Report(**json.loads((folder / "report.json").read_text()))
-        content, said = (
-            (folder / part).read_bytes() if (folder / part).exists() else b"" for part in ("current", "said")
+        content, traces = (
+            (folder / part).read_bytes() if (folder / part).exists() else b"" for part in ("current", "traces")
         )
-        what = "hangs" if b"Timeout" in said else f"the process ends with {process.exitcode}"
-        return Report(0, 0, 0, {f"{what} {said.decode()[:3000]}": str(_keep(content, name, out))})
+        what = "hangs" if b"Timeout" in traces else f"the process ends with {process.exitcode}"
+        return Report(0, 0, 0, {f"{what} {traces.decode()[:3000]}": str(_keep(content, name, out))})
 
 
 def _work(name: str, seconds: float, most: int | None, seed: int, out: Path, folder: Path) -> None:
-    with (folder / "said").open("wb") as said:
-        faulthandler.enable(said)
-        report = _Inside(name, seed, out, folder, said).run(seconds, most)
+    with (folder / "traces").open("wb") as traces:
+        faulthandler.enable(traces)
+        report = _Inside(name, seed, out, folder, traces).run(seconds, most)
     (folder / "report.json").write_text(json.dumps(vars(report)))
 
 
@@ -85,10 +85,10 @@ def _keep(content: bytes, name: str, out: Path) -> Path:
 
 
 class _Inside:
-    """The process of a target."""
+    """The work inside the process of a target."""
 
-    def __init__(self, name: str, seed: int, out: Path, folder: Path, said: IO[bytes]) -> None:
-        self.said = said
+    def __init__(self, name: str, seed: int, out: Path, folder: Path, traces: IO[bytes]) -> None:
+        self.traces = traces
         self.name, self.target, self.out, self.folder = name, TARGETS[name], out, folder
         self.seeds, self.chance = seeds(name), Random(seed)
         self.answers: set[str] = set()
@@ -120,16 +120,16 @@ class _Inside:
                 kept = [*kept[-_MOST_KEPT:], content]
 
     def try_input(self, content: bytes, *, bounded: bool = False) -> None:
-        """Give an input to the target, and note an answer that is new, or a fault."""
+        """Run the target on an input, and record a new answer or a fault."""
         (self.folder / "current").write_bytes(content)
         work = self.folder / "work"
         work.mkdir()
         self.inputs += 1
-        faulthandler.dump_traceback_later(self.target.seconds + _HANGS, exit=True, file=self.said)
+        faulthandler.dump_traceback_later(self.target.seconds + _HANGS, exit=True, file=self.traces)
         start = time.process_time()
         try:
             self.answers.add(_without_numbers(self._answer(content, work)))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is a fault
+        except BaseException as error:  # noqa: BLE001 - every other exception is a fault
             self._fault(_describe(error), content)
         faulthandler.cancel_dump_traceback_later()
         took = time.process_time() - start
@@ -144,7 +144,7 @@ class _Inside:
         try:
             answer = str(self.target.read(content, work))
         except EmotifyError as error:
-            _check_told(str(error))
+            _check_message(str(error))
             return f"{type(error).__name__}: {str(error).replace(str(work), '')}"
         self.read += 1
         return answer
@@ -154,8 +154,8 @@ class _Inside:
             self.faults[what] = str(_keep(content, self.name, self.out))
 
 
-def _check_told(text: str) -> None:
-    """An error is a line, or a heading with a few lines below it, and paints no terminal."""
+def _check_message(text: str) -> None:
+    """Check that an error is one line, or a heading with a few lines, and has no control characters."""
     lines = text.split("\n  ")
     assert all(line.isprintable() and line for line in lines), f"an error of more than a line: {text}"
     assert len(lines) <= 10, f"an error of many lines: {text}"
@@ -166,7 +166,7 @@ def _without_numbers(answer: str) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    """Say what was raised, and where in emotify, so that each fault is told once."""
+    """Return the type, place in emotify and text of an exception, so that each fault is reported once."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "emotify" in Path(frame.filename).parts] or frames
     place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}"
@@ -186,8 +186,8 @@ def main() -> None:
     parser.add_argument("name", help="a target, or `all`")
     parser.add_argument("seconds", type=float)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--most", type=int, help="inputs, after which a target ends")
-    parser.add_argument("--out", type=Path, default=Path("fuzz"), help="where inputs with faults are kept")
+    parser.add_argument("--most", type=int, help="stop a target after this many inputs")
+    parser.add_argument("--out", type=Path, default=Path("fuzz"), help="folder for inputs with faults")
     given = parser.parse_args()
     reports = {}
     for name in TARGETS if given.name == "all" else [given.name]:

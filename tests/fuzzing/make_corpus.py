@@ -1,4 +1,4 @@
-"""Write the kept inputs anew: python -m tests.fuzzing.make_corpus. All faces are drawn."""
+"""Write the stored inputs of the fuzzer: `python -m tests.fuzzing.make_corpus`. All faces are drawn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.pictures.making import chunk, with_chunks
 
 
 def keep(target: str, name: str, content: bytes | str) -> None:
-    """Write an input of a target; a large text packed."""
+    """Write an input of a target; compress it if the name ends in .packed."""
     content = content.encode() if isinstance(content, str) else content
     path = CORPUS / target / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def keep(target: str, name: str, content: bytes | str) -> None:
 
 
 def faces() -> list[tuple[str, int, np.ndarray]]:
-    """Seven faces to train on and seven to choose on, in eight greys, which packs well."""
+    """Return seven train and seven valid faces with eight grey levels, which compress well."""
     drawn = synthetic_splits(seed=0, counts=(7, 7, 7))
     usages = {Split.TRAIN: "Training", Split.VALID: "PublicTest"}
     return [
@@ -142,7 +142,7 @@ def _table(rows: dict[str, list[Any]]) -> bytes:
 
 def keep_models() -> None:
     model = build_model()
-    for place, initializer in enumerate(model.graph.initializer):  # small, and packs to nothing
+    for place, initializer in enumerate(model.graph.initializer):  # zero weights compress to almost nothing
         values = np.zeros([*initializer.dims], np.float32)
         model.graph.initializer[place].CopyFrom(onnx.numpy_helper.from_array(values, initializer.name))
     whole = {"emotify.members": '["a"]', "emotify.models": '["fnn"]', "emotify.weights": "[1.0]"}
@@ -193,7 +193,7 @@ def keep_pictures() -> None:
 
 def _exif(image: Image.Image) -> bytes:
     exif = image.getexif()
-    exif[0x0112] = 6  # turned
+    exif[0x0112] = 6  # rotated orientation
     exif[0x010E] = "drawn"
     return exif.tobytes()
 

@@ -1,4 +1,4 @@
-"""Changes of files by chance: of bytes, and of what a format puts in order behind them."""
+"""Random changes of files: of bytes, and of the structure of a format."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Any
 
 from onnx import ModelProto
 
-Mutate = Callable[[bytes, Random, Sequence[bytes]], bytes]  # content, chance, other seeds -> content
+Mutate = Callable[[bytes, Random, Sequence[bytes]], bytes]  # content, random generator, other seeds -> content
 
-LARGEST = 1 << 20  # bytes that an input may grow to
+LARGEST = 1 << 20  # bytes; the maximum size of an input
 _SIZES = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0xFFFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 63)
 _NUMBERS = (b"0", b"-1", b"1e999", b"nan", b"65536", b"4294967296", b"9" * 25, b"9" * 6000, b"0x10", "٣".encode())
 _TEXTS = (b"\0", b"\n", b"\r\n", b",", b'"', b"\xef\xbb\xbf", b"\xff\xfe", b"\x80", b"../", b"/", b"[", b"{", b" ")
@@ -45,7 +45,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def change_bytes(content: bytes, chance: Random, others: Sequence[bytes]) -> bytes:
-    """Change one to eight places."""
+    """Change the content at one to eight positions."""
     changed = bytearray(content)
     for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
         _change_once(changed, chance, others)
@@ -79,14 +79,14 @@ def _change_once(content: bytearray, chance: Random, others: Sequence[bytes]) ->
 
 
 def change_picture(content: bytes, chance: Random, others: Sequence[bytes]) -> bytes:
-    """Change the beginning more often than the rest; mostly with the checksums of a PNG file put right."""
+    """Change the start of a file more often than the rest, and mostly correct the checksums of a PNG file."""
     head = chance.choice((64, 512, len(content)))
     content = change_bytes(content[:head], chance, others) + content[head:]
     return _with_checksums(content) if chance.random() < 0.8 else content
 
 
 def _with_checksums(png: bytes) -> bytes:
-    """Put right the checksum behind each chunk that is whole."""
+    """Correct the checksum of each complete PNG chunk."""
     if not png.startswith(b"\x89PNG\r\n\x1a\n"):
         return png
     right, place = bytearray(png), 8
@@ -100,7 +100,7 @@ def _with_checksums(png: bytes) -> bytes:
 
 
 def change_archive(content: bytes, chance: Random, others: Sequence[bytes]) -> bytes:
-    """Change an archive, or what is in it, which is packed again."""
+    """Change the bytes of an archive, or change its members and pack them again."""
     if chance.random() < 0.5:
         return change_bytes(content, chance, others)
     try:
@@ -109,7 +109,7 @@ def change_archive(content: bytes, chance: Random, others: Sequence[bytes]) -> b
         if content.startswith(b"\x1f\x8b"):
             inner = gzip.GzipFile(fileobj=io.BytesIO(content)).read(LARGEST)
             return gzip.compress(_change_tar(inner, chance, others), 1)
-    except Exception:  # noqa: BLE001 - an archive that was changed before can be damaged in any way
+    except Exception:  # noqa: BLE001 - an archive changed before can be damaged in any way
         return change_bytes(content, chance, others)
     return _change_tar(content, chance, others)
 
@@ -126,7 +126,7 @@ def _change_zip(content: bytes, chance: Random, others: Sequence[bytes]) -> byte
 
 
 def _change_tar(content: bytes, chance: Random, others: Sequence[bytes]) -> bytes:
-    """Change a tar archive, mostly in its headers, whose checksums are put right."""
+    """Change a tar archive, mostly in its headers, and correct the checksums of these headers."""
     blocks = [place for place in range(0, len(content), 512) if content[place + 257 : place + 262] == b"ustar"]
     if not blocks or chance.random() < 0.3:
         return change_bytes(content, chance, others)
@@ -183,7 +183,7 @@ def _near(value: Any, chance: Random) -> Any:
 
 
 def _holders(document: Any) -> list[Any]:
-    """All objects and lists of a document that are not empty."""
+    """Return all non-empty objects and lists of a document."""
     found, left = [], [document]
     while left:
         one = left.pop()
@@ -194,7 +194,7 @@ def _holders(document: Any) -> list[Any]:
 
 
 def change_lines(content: bytes, chance: Random, others: Sequence[bytes]) -> bytes:
-    """Change one of the JSON documents that a file has in its lines, or its bytes."""
+    """Change one JSON document of a JSON lines file, or its bytes."""
     lines = content.splitlines(keepends=True)
     if not lines or chance.random() < 0.3:
         return change_bytes(content, chance, others)
@@ -204,11 +204,11 @@ def change_lines(content: bytes, chance: Random, others: Sequence[bytes]) -> byt
 
 
 def change_model(content: bytes, chance: Random, others: Sequence[bytes]) -> bytes:
-    """Change fields of an .onnx file at any depth: names, types, shapes, attributes, nodes; sometimes its bytes."""
+    """Change names, types, shapes, attributes or nodes of an .onnx file at any depth, and sometimes its bytes."""
     model = ModelProto()
     try:
         model.ParseFromString(content)
-    except Exception:  # noqa: BLE001 - protobuf has several
+    except Exception:  # noqa: BLE001 - protobuf raises several types
         return change_bytes(content, chance, others)
     if chance.random() < 0.2:
         return change_bytes(content, chance, others)
@@ -218,12 +218,12 @@ def change_model(content: bytes, chance: Random, others: Sequence[bytes]) -> byt
 
 
 def _change_message(message: Any, chance: Random) -> None:
-    """Go down to a field by chance, and change it."""
+    """Choose a field at random, at any depth, and change it."""
     fields = message.ListFields()
     if not fields:
         return
     descriptor, value = chance.choice(fields)
-    if hasattr(value, "add"):  # several messages
+    if hasattr(value, "add"):  # a repeated message field
         place = chance.randrange(len(value))
         match chance.randrange(8):
             case 0:
@@ -234,9 +234,9 @@ def _change_message(message: Any, chance: Random) -> None:
                 value[place].CopyFrom(value[chance.randrange(len(value))])
             case _:
                 _change_message(value[place], chance)
-    elif hasattr(value, "append"):  # several values
+    elif hasattr(value, "append"):  # a repeated scalar field
         place = chance.randrange(len(value))
-        with contextlib.suppress(ValueError):  # beyond the field's type
+        with contextlib.suppress(ValueError):  # outside the range of the field's type
             value[place] = _other(value[place], chance)
     elif hasattr(value, "ListFields"):
         _change_message(value, chance)

@@ -1,6 +1,6 @@
-"""What is fuzzed: each target gives bytes to the function that reads them in a command, and says what came of it.
+"""The targets of the fuzzer. Each target calls the function that reads such bytes in a command, and returns a result.
 
-A target may raise EmotifyError, which a command tells in a line. Anything else that it raises is a fault.
+A target may raise EmotifyError, which a command prints in one line. Any other exception is a fault.
 """
 
 from __future__ import annotations
@@ -56,36 +56,36 @@ CORPUS = Path(__file__).with_name("corpus")
 
 @dataclass(frozen=True)
 class Target:
-    """A function that reads bytes in a folder of its own, and what it may take."""
+    """A function that reads bytes in its own folder, and its limits of time and memory."""
 
-    read: Callable[[bytes, Path], object]  # its answer, as text, is what came of the input
+    read: Callable[[bytes, Path], object]  # returns the result as text
     change: Mutate
-    seconds: float  # of CPU for one input
-    megabytes: int  # of memory, more than what the program takes before the first input
+    seconds: float  # CPU seconds for one input
+    megabytes: int  # memory above that of the process before the first input
 
 
 def read_csv(content: bytes, folder: Path) -> str:
-    """FER-2013's csv."""
+    """Read the CSV of FER-2013."""
     (folder / "fer2013.csv").write_bytes(content)
-    return _told(read_dataset(folder / "fer2013.csv"))
+    return _summary(read_dataset(folder / "fer2013.csv"))
 
 
 def read_votes(content: bytes, folder: Path) -> str:
-    """FER+'s csv of votes, beside a csv of 14 faces."""
+    """Read the votes CSV of FER+ with a CSV of 14 faces."""
     (folder / "votes.csv").write_bytes(content)
-    return _told(read_dataset(_toys() / "fer2013.csv", ferplus=folder / "votes.csv"))
+    return _summary(read_dataset(_toys() / "fer2013.csv", ferplus=folder / "votes.csv"))
 
 
 def read_archive(content: bytes, folder: Path) -> str:
-    """An archive of a csv; it writes nothing to the disk."""
+    """Read an archive of a CSV, and check that no file is written."""
     (folder / "fer").write_bytes(content)
-    told = _told(read_dataset(folder / "fer"))
+    summary = _summary(read_dataset(folder / "fer"))
     assert [path.name for path in folder.iterdir()] == ["fer"]
-    return told
+    return summary
 
 
 def read_class_folders(content: bytes, folder: Path) -> str:
-    """A list of files, one a line, as `train/happy/1.png=face`, and texts for lists of classes."""
+    """Read class folders. Each line of the input is a file and its content, such as `train/happy/1.png=face`."""
     for line in content.split(b"\n")[:200]:
         name, _, kind = line.partition(b"=")
         parts = [part[:100] for part in name.replace(b"\0", b"").split(b"/") if part not in {b"", b".", b".."}][:8]
@@ -95,27 +95,27 @@ def read_class_folders(content: bytes, folder: Path) -> str:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(_face() if kind == b"face" else kind.replace(b"\1", b"\n"))
             except (FileExistsError, NotADirectoryError):
-                continue  # a file where a folder would have to be
+                continue  # a file is at the path of a needed folder
     (folder / "data").mkdir(exist_ok=True)
     order = ("", "", "ferplus", "fer2013")[len(content) % 4]
-    return _told(
+    return _summary(
         read_dataset(folder / "data", rules=ClassRules(order=order, excluded="contempt" if len(content) % 3 else ""))
     )
 
 
-def _told(dataset: Any) -> str:
+def _summary(dataset: Any) -> str:
     return " ".join([*sorted(dataset.splits), *dataset.notes, *dataset.warnings])
 
 
 def read_configuration(content: bytes, folder: Path) -> str:
-    """The file of --config, and the config.json of a run."""
+    """Read a configuration: the file of --config, or the config.json of a run."""
     (folder / "config.json").write_bytes(content)
     config = read_config(folder / "config.json")
     return str(distinguish([config, TrainConfig()], [{"sha256": {}}] * 2))
 
 
 def read_record(content: bytes, folder: Path) -> str:
-    """The run.json of a run."""
+    """Read the run.json of a run."""
     shutil.copyfile(_stopped() / "config.json", folder / "config.json")
     (folder / "run.json").write_bytes(content)
     record = read_whole_run(folder).record
@@ -124,7 +124,7 @@ def read_record(content: bytes, folder: Path) -> str:
 
 
 def resume_run(content: bytes, folder: Path) -> str:
-    """A run folder whose state, with a digest that is right, says anything; `content` is the document of the state."""
+    """Resume a run whose state has a correct digest but any metadata; `content` is the JSON of the state."""
     run = folder / "run"
     run.mkdir()
     for name in ("run.json", "config.json", "metrics.jsonl"):
@@ -141,7 +141,7 @@ def resume_run(content: bytes, folder: Path) -> str:
 
 
 def open_checkpoint(content: bytes, folder: Path) -> str:
-    """A finished run whose checkpoint, with a digest that is right, says anything."""
+    """Open a finished run whose checkpoint has a correct digest but any metadata."""
     shutil.copyfile(_finished() / "run.json", folder / "run.json")
     tensors, _ = load_tensors(_finished() / "checkpoint.safetensors")
     try:
@@ -153,7 +153,7 @@ def open_checkpoint(content: bytes, folder: Path) -> str:
 
 
 def read_ensemble(content: bytes, folder: Path) -> str:
-    """An ensemble.json; `DIGEST` in it is the digest of its member."""
+    """Open an ensemble.json; `DIGEST` in it stands for the digest of its member."""
     digest = file_sha256(_finished() / "checkpoint.safetensors").encode()
     (folder / "ensemble.json").write_bytes(content.replace(b"DIGEST", digest))
     (folder / "run").symlink_to(_finished())
@@ -162,14 +162,14 @@ def read_ensemble(content: bytes, folder: Path) -> str:
 
 
 def open_model(content: bytes, folder: Path) -> str:
-    """An .onnx file: its checks, one answer, its reference vectors."""
+    """Open an .onnx file: run its checks, one classification, and its reference vectors."""
     session = Session(content, name="model.onnx", threads=1)
     session.answers(np.zeros((1, 1, 48, 48), np.uint8))
     return f"two heads {session.two_headed}, temperature {session.temperature}, reference {replay(session)}"
 
 
 def read_model_back(content: bytes, folder: Path) -> str:
-    """The network inside an .onnx file, as --start-from takes it; `content` are the metadata of the file."""
+    """Read the network of an .onnx file, as --start-from does; `content` is the metadata of the file."""
     model = onnx.load(packaged_models()["fast"])
     del model.metadata_props[:]
     try:
@@ -187,7 +187,7 @@ def _text(value: object) -> str:
 
 
 def read_one_picture(content: bytes, folder: Path) -> str:
-    """A picture of any format, whole, and as a training reads it."""
+    """Read a picture of any format, in full size and at the reduced size for training."""
     picture = read_picture(content)
     small = read_picture(content, enough_side=32)
     assert type(picture) is type(small)
@@ -200,7 +200,7 @@ def read_one_picture(content: bytes, folder: Path) -> str:
 
 
 def append_lines(content: bytes, folder: Path) -> str:
-    """The file that --append goes on with: what was whole stays, and one line comes."""
+    """Resume a JSON lines file with --append: complete lines stay, and one line is added."""
     path = folder / "faces.jsonl"
     path.write_bytes(content)
     try:
@@ -214,7 +214,7 @@ def append_lines(content: bytes, folder: Path) -> str:
 
 
 def append_parts(content: bytes, folder: Path) -> str:
-    """The folder of Parquet files that --engine ray --append goes on with: a part, or `_job.json`."""
+    """Resume a folder of Parquet files with --engine ray --append; `content` is a part or `_job.json`."""
     name = "part-0.parquet" if content.startswith(b"PAR1") else "_job.json"
     (folder / name).write_bytes(content)
     output = Output(str(folder), "run")
@@ -223,14 +223,14 @@ def append_parts(content: bytes, folder: Path) -> str:
 
 
 def read_list(content: bytes, folder: Path) -> str:
-    """The list of --files-from, ended by newlines and by NUL."""
+    """Read the list of --files-from with newlines and with NUL as separator."""
     names = [list(read_names(io.BytesIO(content), null=null)) for null in (True, False)]
     return " ".join(str(min(len(each), 3)) + printable(str(each[:1]))[:5] for each in names)
 
 
 @functools.cache
 def _toys() -> Path:
-    """A folder with a csv of 14 faces."""
+    """Create a folder with a CSV of 14 faces."""
     folder = Path(tempfile.mkdtemp(prefix="toys"))
     (folder / "fer2013.csv").write_bytes(seeds("fer-csv")[0])
     return folder
@@ -243,7 +243,7 @@ def _toy_data() -> Any:
 
 @functools.cache
 def _stopped() -> Path:
-    """A run that was stopped at its second step."""
+    """Create a run that was stopped at its second step."""
     config = TrainConfig(model="fnn", epochs=2, batch_size=7, device="cpu", precision="fp32", threads=1)
     folder: Path = train(config, _toy_data(), Path(tempfile.mkdtemp(prefix="stopped")), stop_at=1)
     return folder
@@ -267,7 +267,7 @@ def _face() -> bytes:
 
 
 def seeds(name: str) -> list[bytes]:
-    """The kept inputs of a target, by name; and for those of a run, the documents that training writes today."""
+    """Return the stored inputs of a target. For targets of a run, add the documents that training writes now."""
     kept = sorted((CORPUS / name).glob("*"))
     contents = [gzip.decompress(path.read_bytes()) if path.suffix == ".packed" else path.read_bytes() for path in kept]
     return contents + (_DOCUMENTS[name]() if name in _DOCUMENTS else [])

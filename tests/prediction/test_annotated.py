@@ -1,4 +1,4 @@
-"""Copies of pictures with boxes and labels."""
+"""Annotated copies: pictures with boxes and labels drawn on them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def has_colour(image: Image.Image, colour: str) -> np.ndarray:
 
 @pytest.mark.parametrize("side", [100, 400, 1600, 6000])
 def test_boxes_and_labels_grow_with_the_picture(side):
-    """At any size: lines of about a 320th, a label at least 11 pixels high, both in the same colour."""
+    """At any size, lines are about 1/320 of the side and labels at least 11 pixels high, in the same colour."""
     box = (0.4 * side, 0.4 * side, 0.6 * side, 0.6 * side)
     drawn = draw_faces(Image.new("RGB", (side, side), "white"), [FaceResult(box, 0.9, HAPPY)])
     yellow = has_colour(drawn, colour_of("happy"))
@@ -48,34 +48,34 @@ def test_boxes_and_labels_grow_with_the_picture(side):
     assert rows.max() == pytest.approx(0.6 * size, abs=2)
 
 
-def test_boxes_on_a_grey_picture_have_their_colours():
+def test_boxes_on_a_grey_picture_are_coloured():
     drawn = draw_faces(Image.new("L", (200, 200), 128), [FaceResult((20, 20, 180, 180), 0.9, HAPPY)])
     colours = {colour for _, colour in drawn.getcolors(200 * 200) or []}
     assert any(len(set(colour)) > 1 for colour in colours if isinstance(colour, tuple))
 
 
-def test_labels_stay_in_the_picture_and_apart():
-    """Faces at every edge and side by side: as many labels as faces, each readable."""
+def test_labels_stay_inside_the_picture_and_do_not_overlap():
+    """Faces lie at every edge and side by side. Each face has a readable label."""
     boxes = [(0, 0, 40, 40), (560, 0, 600, 40), (0, 360, 40, 400), (280, 180, 320, 220), (325, 180, 365, 220)]
     faces = [FaceResult(box, 0.9, tuple(np.eye(7)[index] * 0.8 + 0.02)) for index, box in enumerate(boxes)]
     drawn = draw_faces(Image.new("RGB", (600, 400), "white"), faces)
     assert drawn.size == (600, 400)
     for face in faces:
         rows = has_colour(drawn, colour_of(face.label)).sum(axis=1)
-        assert np.sum(rows > 45) >= 4, face.label  # above and below its letters nothing covers a label
+        assert np.sum(rows > 45) >= 4, face.label  # nothing covers a label above and below its letters
         assert 11 <= np.sum(rows > 15) <= 30, face.label
 
 
 def test_uncertain_boxes_are_dashed():
-    """ResultWithThumbnail without colours, too."""
+    """Dashes show the uncertainty without colours, too."""
     unsure = FaceResult((100, 100, 300, 300), 0.9, HAPPY, uncertain=True)
     drawn = draw_faces(Image.new("RGB", (400, 400), "white"), [unsure])
     side = has_colour(drawn, colour_of("uncertain"))[120:280, 100]
     assert np.count_nonzero(np.diff(side.astype(int))) > 8
 
 
-def test_copies_keep_their_places(class_folder, tmp_path):
-    """Two folders may hold the same name; another format is told by its name; the originals are not touched."""
+def test_copies_keep_the_folders_and_names_of_their_pictures(class_folder, tmp_path):
+    """Equal names in two folders, or with two suffixes, get separate copies. The originals do not change."""
     happy = (class_folder / "happy" / "0.png").read_bytes()
     with Image.open(class_folder / "happy" / "0.png") as image:
         for number, name in enumerate(("a/x.gif", "a/x.gif.jpg", "b/x.gif", "b/y.bmp")):
@@ -93,8 +93,8 @@ def test_copies_keep_their_places(class_folder, tmp_path):
     assert found == ["happy/0.png", "happy/1.png", "sad/0.png"]
 
 
-def test_names_that_end_otherwise_have_copies_of_their_own(class_folder, tmp_path):
-    """A picture that is named `x` is saved as JPEG too, beside the copy of `x.jpg`."""
+def test_pictures_with_unusual_suffixes_get_their_own_copies(class_folder, tmp_path):
+    """A JPEG file named `x` gets a copy with the suffix .jpg. It does not replace the copy of `x.jpg`."""
     with Image.open(class_folder / "happy" / "0.png") as image:
         for number, name in enumerate(("x", "x.jpg", "x.part", "x.part.jpg")):
             image.rotate(90 * number).save(tmp_path / name, "JPEG")
@@ -106,7 +106,7 @@ def test_names_that_end_otherwise_have_copies_of_their_own(class_folder, tmp_pat
 
 
 def test_copies_overwrite_nothing(class_folder, tmp_path):
-    """Exit 6 for a copy that exists; --force replaces it, but never an original; a link is not followed."""
+    """An existing copy is exit 6. --force replaces copies, but never an original. Links are not followed."""
     out = tmp_path / "out"
     picture = class_folder / "happy" / "0.png"
     predict(picture, "--annotate", out)
@@ -121,8 +121,8 @@ def test_copies_overwrite_nothing(class_folder, tmp_path):
     assert "link" in predict(picture, "--annotate", tmp_path / "link", code=6).stderr
 
 
-def test_a_link_that_leads_nowhere_stays_in_the_place_of_a_copy(class_folder, tmp_path):
-    """Nothing is written where it leads; with --append it counts as a copy that is there."""
+def test_a_broken_link_at_the_path_of_a_copy_is_kept(class_folder, tmp_path):
+    """Nothing is written to the target of the link. With --append the link counts as an existing copy."""
     happy, copies = class_folder / "happy", tmp_path / "copies"
     copies.mkdir()
     (copies / "0.png").symlink_to(tmp_path / "nowhere")
@@ -134,16 +134,16 @@ def test_a_link_that_leads_nowhere_stays_in_the_place_of_a_copy(class_folder, tm
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_picture_that_is_named_twice_has_one_copy(class_folder, tmp_path):
-    """Both have their row."""
+def test_a_picture_named_twice_gets_one_copy(class_folder, tmp_path):
+    """Each mention has its own row."""
     picture = class_folder / "happy" / "0.png"
     result = predict(picture, class_folder / "happy", picture, "--annotate", tmp_path / "out", "--jsonl")
     assert len(result.stdout.splitlines()) == 4
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
 
 
-def test_copies_are_no_pictures_of_the_same_walk(class_folder, tmp_path):
-    """A folder may hold the folder of its own copies."""
+def test_copies_inside_the_input_folder_are_not_read(class_folder, tmp_path):
+    """The output folder may lie inside the input folder."""
     shutil.copytree(class_folder / "sad", tmp_path / "sad")
     for _ in range(2):
         predict(tmp_path / "sad", "--annotate", tmp_path / "sad" / "0marked", "--force")
@@ -151,7 +151,7 @@ def test_copies_are_no_pictures_of_the_same_walk(class_folder, tmp_path):
 
 
 def test_names_of_copies_are_safe():
-    """Printable, short, none that a system reserves, and never two alike."""
+    """Names are printable, short, unique, and not reserved on any system."""
     names = ["a\x1b[31m.png", "a\x1b[32m.png", "new\nline.png", "\u202egnp.png", os.fsdecode(b"caf\xe9.png"), "x" * 255,
              "con.png", "..", "-rf.png", "~x", "a:b?.png", "dot.", " .png", "a\\b.png", "写" * 80 + ".png"]  # fmt: skip
     safe = [safe_name(name) for name in names]
@@ -165,8 +165,8 @@ def test_names_of_copies_are_safe():
     assert [safe_name(name) for name in ("IMG 1.jpg", "写真.png", "_a-b.c")] == ["IMG 1.jpg", "写真.png", "_a-b.c"]
 
 
-def test_large_pictures_keep_their_size(tmp_path):
-    """A JPEG file read at a fraction of its size for the detector is copied in full, upright, without EXIF data."""
+def test_copies_of_large_pictures_have_full_size(tmp_path):
+    """The detector reads a large JPEG file at reduced size. The copy has full size, is upright and has no EXIF data."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "camera"
     Image.new("L", (6000, 4000), 90).save(tmp_path / "large.jpg", exif=exif)
@@ -177,7 +177,7 @@ def test_large_pictures_keep_their_size(tmp_path):
 
 
 def test_standard_input_can_be_annotated(class_folder, tmp_path):
-    """The picture is drawn from what was read, which cannot be read again."""
+    """Standard input cannot be read twice, so the copy is drawn from the pixels in memory."""
     content = (class_folder / "happy" / "0.png").read_bytes()
     words = ["predict", "-", "--annotate", str(tmp_path / "out"), "--model", str(packaged_models()["default"])]
     result = CliRunner().invoke(app, words, input=content)

@@ -1,4 +1,4 @@
-"""The files of predict when something goes wrong with them: what is done stays, and is never done twice."""
+"""Failures while predict writes its files: finished results are kept and never computed twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.faults import EMOTIFY, Ended, command, ending, small_disk, started, s
 
 @pytest.fixture
 def pictures(class_folder, tmp_path) -> Path:
-    """Six small pictures, and one that is empty."""
+    """Create a folder with six small pictures and an empty file."""
     folder = Path(tmp_path) / "pictures"
     folder.mkdir()
     for number, path in enumerate(sorted(class_folder.rglob("*.png"))[:6]):
@@ -36,7 +36,7 @@ def predict(*words: object) -> Ended:
 
 
 def statuses(path: Path) -> dict[str, list[str]]:
-    """The statuses of each picture in a file of lines."""
+    """Return the statuses of each picture in a JSON lines file."""
     found: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():
         document = json.loads(line)
@@ -44,8 +44,11 @@ def statuses(path: Path) -> dict[str, list[str]]:
     return found
 
 
-def test_append_tries_again_what_failed_and_nothing_else(pictures, tmp_path):
-    """One that was missing and one that was empty are read now; their old lines go. What fails again stays once."""
+def test_append_retries_only_failed_pictures(pictures, tmp_path):
+    """A missing and an empty file exist in the second run. Their old lines are removed.
+
+    A picture that fails again keeps one line.
+    """
     path = tmp_path / "out.jsonl"
     later, gone = tmp_path / "later.png", tmp_path / "gone.png"
     words = [pictures, later, gone, "--jsonl-file", path]
@@ -64,8 +67,8 @@ def test_append_tries_again_what_failed_and_nothing_else(pictures, tmp_path):
     assert path.read_text() == content
 
 
-def test_a_full_disk_says_how_to_go_on_and_that_loses_nothing(pictures, tmp_path):
-    """Exit 6 with --append in the advice; with room, that gives what a command without the accident gives."""
+def test_predict_resumes_after_a_full_disk_without_loss(pictures, tmp_path):
+    """Exit 6 advises --append. With free space, --append gives the same file as an uninterrupted run."""
     for number in range(400):
         os.link(pictures / "0.png", pictures / f"more{number:03}.png")
     whole = tmp_path / "whole.jsonl"
@@ -80,14 +83,14 @@ def test_a_full_disk_says_how_to_go_on_and_that_loses_nothing(pictures, tmp_path
     done = (tmp_path / "moved.jsonl").read_bytes().count(b"\n")
     assert done > 10
     again = predict(pictures, "--jsonl-file", tmp_path / "moved.jsonl", "--append")
-    assert f"{done - 1} pictures were done before" in again.stderr  # all but the empty one
+    assert f"{done - 1} pictures were done before" in again.stderr  # all except the empty file
     assert (tmp_path / "moved.jsonl").read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("option", ["--csv", "--report", "--jsonl-file", "--parquet"])
 @pytest.mark.parametrize("force", [[], ["--force"]])
 def test_an_input_is_never_an_output(option, force, pictures, small_model, tmp_path):
-    """Exit 2 before any work: a picture, one inside a folder, one of a list, the list itself, the model."""
+    """Exit 2 before any work: for a picture, a picture inside a folder or a list, the list itself, and the model."""
     listed = tmp_path / "list.txt"
     listed.write_text(f"{pictures / '0.png'}\n")
     model = tmp_path / "model.onnx"
@@ -110,7 +113,7 @@ def test_an_input_is_never_an_output(option, force, pictures, small_model, tmp_p
     assert (pictures / "0.png").read_bytes() == (pictures / "0.png").read_bytes() != b""
 
 
-def test_export_does_not_write_over_the_file_that_it_reads(onnx_file, tmp_path):
+def test_export_does_not_overwrite_its_input(onnx_file, tmp_path):
     path = tmp_path / "model.onnx"
     shutil.copy(onnx_file, path)
     for force in ([], ["--force"]):
@@ -119,37 +122,37 @@ def test_export_does_not_write_over_the_file_that_it_reads(onnx_file, tmp_path):
         assert path.read_bytes() == onnx_file.read_bytes()
 
 
-def test_the_next_run_removes_what_a_killed_one_left(pictures, tmp_path):
-    """And nothing that a living process writes, nor a file of another name."""
+def test_the_next_command_removes_temporary_files_of_a_killed_command(pictures, tmp_path):
+    """Temporary files of running processes, and files with other names, stay."""
     words = [pictures, "--csv", tmp_path / "a.csv", "--report", tmp_path / "a.html", "--timeout", "0"]
     mine = tmp_path / ".emotify.notes.tmp"
     mine.touch()
 
-    def left() -> set[str]:
+    def temporary_files() -> set[str]:
         return {path.name for path in tmp_path.glob(".emotify.*.tmp")} - {mine.name}
 
     with stuck_file(pictures / "3.png"), started("predict", "--faces", "whole", *words) as process:
-        while len(left()) < 2:
+        while len(temporary_files()) < 2:
             assert process.poll() is None
             time.sleep(0.05)
         assert ending(process, signal.SIGKILL).code == -signal.SIGKILL
-    assert len(left()) == 2
+    assert len(temporary_files()) == 2
     assert predict(pictures / "0.png", "--csv", tmp_path / "b.csv").code == 0
-    assert left() == set()
+    assert temporary_files() == set()
     with stuck_file(pictures / "3.png"), started("predict", "--faces", "whole", *words) as process:
-        while len(left()) < 2:
+        while len(temporary_files()) < 2:
             assert process.poll() is None
             time.sleep(0.05)
-        living = left()
+        running = temporary_files()
         assert predict(pictures / "0.png", "--csv", tmp_path / "c.csv").code == 0
-        assert left() == living
+        assert temporary_files() == running
     assert mine.exists()
 
 
 def renames(calls: Path, written: Path) -> list[tuple[bool, bool, Path]]:
-    """Return of each rename below `written` whether its source was synced before and its folder after, and its target.
+    """Return (source synced before, folder synced after, target) for each rename below `written`.
 
-    calls: what strace saw.
+    calls: the output file of strace.
     """
     # 123 rename("SOURCE", "TARGET") = 0, or 123 fsync(3</PATH>) = 0
     called = [
@@ -165,7 +168,7 @@ def renames(calls: Path, written: Path) -> list[tuple[bool, bool, Path]]:
 
 
 def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(pictures, small_model, tmp_path):
-    """Else a power cut may leave an empty file, or forget the rename. For one file, and for a folder of files."""
+    """Without this, a power cut may leave an empty file or lose the rename. Checked for a file and for a folder."""
     out, calls = tmp_path / "out", tmp_path / "calls"
     out.mkdir()
     program = under_strace("-y", "-o", calls, "-e", "trace=fsync,rename,renameat,renameat2")
@@ -182,13 +185,13 @@ def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(pictures, sm
     assert all(before and after for before, after, _ in found), found
 
 
-def test_a_used_up_quota_is_told_as_one(pictures, tmp_path):
-    """Exit 6: for a file, for lines, and for more on standard output than its buffer holds. The disk has room."""
+def test_a_used_up_disk_quota_is_reported(pictures, tmp_path):
+    """Exit 6 for a file, for JSON lines and for standard output, although the disk has free space."""
     faces, lines, stdout = (tmp_path / name for name in ("faces.csv", "lines.jsonl", "stdout"))
     words = ["predict", "--faces", "whole", pictures / "0.png"]
     fail = ["-o", os.devnull, "-e", "trace=fsync,write", "-e"]
     shell = ["sh", "-c", f'exec "$@" > {stdout}', "sh"]
-    for more, program, told in (
+    for more, program, expected in (
         (["--csv", faces], under_strace(*fail, "inject=fsync:error=EDQUOT"), "run the command again"),
         (["--jsonl-file", lines], under_strace(*fail, "inject=write:error=EDQUOT", "-P", lines), "and --append"),
         (
@@ -200,13 +203,13 @@ def test_a_used_up_quota_is_told_as_one(pictures, tmp_path):
         ended = command(*words, *more, program=program, cwd=tmp_path)
         assert ended.code == 6, ended.stderr
         assert "quota" in ended.stderr
-        assert told in ended.stderr
+        assert expected in ended.stderr
         assert "MB free" not in ended.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "stdout"}  # and no log of a bug
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "stdout"}  # no crash log
 
 
-def test_lines_do_not_replace_a_file_that_was_made_meanwhile(tmp_path):
-    """By another program, after the command looked for one."""
+def test_json_lines_do_not_replace_a_file_created_meanwhile(tmp_path):
+    """Another program creates the file after the command checked that none exists."""
     path = tmp_path / "out.jsonl"
     path.write_text("mine")
     with pytest.raises(WriteError, match="already exists"), lines_file(path):
@@ -214,8 +217,8 @@ def test_lines_do_not_replace_a_file_that_was_made_meanwhile(tmp_path):
     assert path.read_text() == "mine"
 
 
-def test_lines_that_are_deleted_while_they_are_written_are_told(pictures, tmp_path):
-    """Exit 6 at the end, as they went nowhere."""
+def test_deleting_the_json_lines_file_during_writing_is_reported(pictures, tmp_path):
+    """Exit 6 at the end, because the lines are lost."""
     path = tmp_path / "out.jsonl"
     words = ["predict", "--faces", "whole", pictures, "--jsonl-file", path, "--threads", "1", "--timeout", "3"]
     with stuck_file(pictures / "3.png"), started(*words) as process:
@@ -230,7 +233,7 @@ def test_lines_that_are_deleted_while_they_are_written_are_told(pictures, tmp_pa
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
 def test_a_cell_that_starts_a_formula_gets_an_apostrophe(first, tmp_path):
-    """Each character by itself, in names and in messages; `--csv-raw` leaves them."""
+    """Each of these characters counts, in names and in messages. `--csv-raw` adds no apostrophe."""
     for raw in (False, True):
         path = tmp_path / "cells.csv"
         with path.open("wb") as file:

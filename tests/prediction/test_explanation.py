@@ -1,4 +1,4 @@
-"""`predict --explain`: which part of a face decided."""
+"""`predict --explain`: the part of a face that the prediction depends on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emotify.prediction.explanation import cover, explain
 
 
 class Mouth:
-    """A classifier that reads happy from one bright place, and fear from another."""
+    """A classifier that reads happy from one bright region, and fear from another."""
 
     def probabilities(self, images):
         happy, fear = images[:, 0, 34:38, 22:26].mean((1, 2)) / 255, images[:, 0, 10:14, 6:10].mean((1, 2)) / 255
@@ -29,7 +29,7 @@ def command(*words: object, code: int = 0):
 
 
 def test_covered_copies_differ_in_the_patch_only():
-    """Every pixel is covered by some copy, never more than the patch, by the face's mean grey."""
+    """Each copy covers at most one patch with the mean grey of the face. Together the copies cover every pixel."""
     face = np.random.default_rng(0).integers(0, 256, (48, 48)).astype(np.uint8)
     copies = cover(face)
     changed = copies != face
@@ -39,8 +39,8 @@ def test_covered_copies_differ_in_the_patch_only():
     assert (changed.any(0) | (face == round(face.mean()))).all()
 
 
-def test_what_decides_is_found():
-    """The largest drop is where the classifier looks, the largest gain where it looks for something else."""
+def test_an_explanation_finds_the_decisive_region():
+    """Covering the region of the predicted class lowers its probability most. Covering that of fear raises it most."""
     face = np.full((48, 48), 40, np.uint8)
     face[34:38, 22:26], face[10:14, 6:10] = 250, 250
     found = explain(Mouth(), face)
@@ -50,8 +50,8 @@ def test_what_decides_is_found():
     assert found.drops[0, 12] == 0
 
 
-def test_explain_writes_a_picture_a_face(onnx_file, class_folder, tmp_path):
-    """Small crops and large pictures, of one name in two folders, under names that no system trips over."""
+def test_explain_writes_one_picture_per_face(onnx_file, class_folder, tmp_path):
+    """For small crops and large pictures, and for equal names in two folders. The file names are safe on any system."""
     face = Image.open(next(class_folder.rglob("*.png")))
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -69,7 +69,7 @@ def test_explain_writes_a_picture_a_face(onnx_file, class_folder, tmp_path):
 
 
 def test_explain_overwrites_nothing(onnx_file, class_folder, tmp_path):
-    """Exit 6 before any work when the folder is there; --force writes into it."""
+    """Exit 6 before any work if the folder exists. --force writes into it."""
     (tmp_path / "why").mkdir()
     picture = next(class_folder.rglob("*.png"))
     options = (picture, "--model", onnx_file, "--explain", tmp_path / "why")
@@ -82,7 +82,7 @@ def test_explain_overwrites_nothing(onnx_file, class_folder, tmp_path):
     assert original.read_bytes() == picture.read_bytes()
 
 
-def test_explanations_are_no_pictures_of_the_same_walk(onnx_file, class_folder, tmp_path):
+def test_explanations_inside_the_input_folder_are_not_read(onnx_file, class_folder, tmp_path):
     (tmp_path / "face.png").write_bytes(next(class_folder.rglob("*.png")).read_bytes())
     options = (tmp_path, "--model", onnx_file, "--explain", tmp_path / "why", "--jsonl")
     command(*options)

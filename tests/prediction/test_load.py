@@ -1,6 +1,6 @@
-"""Very many pictures, and very large ones.
+"""Memory and speed with very many pictures and very large pictures.
 
-EMOTIFY_LOAD sets how many files the longest test takes; its numbers are printed with `pytest -s`.
+EMOTIFY_LOAD sets the number of files in the longest test. `pytest -s` prints its measurements.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PREDICT = [sys.executable, "-m", "emotify", "predict"]
 
 
 def links(folder: Path, count: int, *sources: Path) -> Path:
-    """Fill a folder with hard links, in turns to each source: file systems allow only so many to one file."""
+    """Fill a folder with hard links to the sources in turn, because file systems limit the links to one file."""
     folder.mkdir()
     for number, source in zip(range(count), itertools.cycle(sources), strict=False):
         os.link(source, folder / f"{number:06}{source.suffix}")
@@ -34,7 +34,7 @@ def links(folder: Path, count: int, *sources: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> list[Path]:
-    """Four different pictures of 48x48."""
+    """Create four different pictures of 48x48 pixels."""
     folder = Path(tmp_path_factory.mktemp("sources"))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 48, 48)).astype(np.uint8)
     for number, image in enumerate(pixels):
@@ -43,8 +43,8 @@ def sources(tmp_path_factory) -> list[Path]:
 
 
 def measured(*words: object) -> tuple[list[str], int, float]:
-    """Predict in a process of its own; return the lines it printed, its peak memory in kB, and the seconds it took."""
-    # The process asks for its own peak: what the system tells its parent begins with the parent's.
+    """Run predict in its own process; return the printed lines, the peak memory in kB, and the seconds."""
+    # The process reads its own peak. The peak that the system reports to the parent includes the parent's memory.
     code = (
         "import sys\nfrom emotify.cli import app\n"
         "try: app()\n"
@@ -56,21 +56,21 @@ def measured(*words: object) -> tuple[list[str], int, float]:
     return shown.stdout.splitlines(), int(shown.stderr.partition("VmHWM:")[2].split()[0]), time.perf_counter() - begun
 
 
-def test_memory_does_not_grow_with_the_folder(sources, small_model, tmp_path):
-    """Every file, in sorted order, within 64 MB over what a hundred files take."""
+def test_memory_does_not_grow_with_the_number_of_files(sources, small_model, tmp_path):
+    """Every file is read, in sorted order, with at most 64 MB more memory than for 100 files."""
     few, many = links(tmp_path / "few", 100, *sources), links(tmp_path / "many", FILES, *sources)
     options = ("--model", small_model, "--faces", "whole")
     _, baseline, _ = measured(few, *options)
     lines, peak, seconds = measured(many, *options)
     assert [json.loads(line)["path"] for line in lines] == [str(many / name) for name in sorted(os.listdir(many))]  # noqa: PTH208
-    print(  # noqa: T201 - the numbers are what it is for
+    print(  # noqa: T201 - the test reports its measurements
         f"{FILES:,} files: {peak / 1024:.0f} MB, {(peak - baseline) / 1024:.0f} over 100 files, {seconds:.0f} s"
     )
     assert peak - baseline < 64 * 1024
 
 
-def test_large_pictures_are_held_one_a_thread(small_model, tmp_path):
-    """JPEG files of 12 megapixels, 8 threads: far below 1 GB."""
+def test_each_thread_holds_only_one_large_picture(small_model, tmp_path):
+    """8 threads read JPEG files of 12 megapixels in less than 1 GB."""
     rows, columns = np.mgrid[0:3000, 0:4000]
     Image.fromarray((rows + columns).astype(np.uint8)).convert("RGB").save(tmp_path / "large.jpg")
     folder = links(tmp_path / "many", 12, tmp_path / "large.jpg")
@@ -80,14 +80,14 @@ def test_large_pictures_are_held_one_a_thread(small_model, tmp_path):
 
 
 @pytest.mark.parametrize("lines", [0, 1])
-def test_a_reader_that_leaves_ends_the_command(lines, sources, small_model, tmp_path):
-    """Whoever reads slowly, and leaves, gets no traceback, and soon an end with 0."""
+def test_a_reader_that_closes_the_pipe_ends_the_command(lines, sources, small_model, tmp_path):
+    """If a slow reader closes the pipe, the command soon ends with exit code 0 and without a traceback."""
     folder = links(tmp_path / "many", 3000, *sources)
     command = [*PREDICT, str(folder), "--model", str(small_model), "--jsonl", "-q"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline()  # it is at work; from here on its pipe fills
+        assert process.stdout.readline()  # the command is running; its pipe now fills up
         time.sleep(0.3)
         for _ in range(lines):
             process.stdout.readline()
@@ -97,7 +97,7 @@ def test_a_reader_that_leaves_ends_the_command(lines, sources, small_model, tmp_
 
 
 def test_the_first_line_does_not_wait_for_the_second_picture(sources, small_model):
-    """Also in a pipe, where Python keeps some kilobytes back: here the second picture never comes."""
+    """Python buffers output to a pipe, but the first line is flushed. Here the second picture never arrives."""
     code = (
         "import os, sys\nfrom emotify import Predictor\nfrom emotify.cli.console import print_json_line\n"
         f"pictures = [{str(sources[0])!r}, os.fdopen(os.pipe()[0], 'rb')]\n"
@@ -110,8 +110,8 @@ def test_the_first_line_does_not_wait_for_the_second_picture(sources, small_mode
         process.kill()
 
 
-def test_a_thousand_calls_leave_memory_and_open_files_as_they_were(small_model):
-    """A thousand calls leave memory and open files as they were."""
+def test_a_thousand_calls_do_not_grow_memory_or_open_files(small_model):
+    """Memory grows by less than 5 MB, and the number of open files does not change."""
     session = open_session(small_model, threads=1)
     images = np.zeros((64, 1, 48, 48), np.uint8)
 
@@ -129,8 +129,8 @@ def test_a_thousand_calls_leave_memory_and_open_files_as_they_were(small_model):
     assert after[1] == before[1]
 
 
-def test_two_commands_at_once_on_one_cpu_say_nothing_of_it(sources, small_model, tmp_path):
-    """With --threads unset nothing is said of CPUs that may not be used, and both are right."""
+def test_two_commands_on_one_cpu_print_no_warning(sources, small_model, tmp_path):
+    """Without --threads, onnxruntime prints no warning about CPUs that the process may not use. Both answers agree."""
     folder = links(tmp_path / "some", 50, *sources)
     cpu = min(os.sched_getaffinity(0))
     code = f"import os, sys; os.sched_setaffinity(0, [{cpu}]); from emotify.cli import main; main()"
@@ -142,8 +142,8 @@ def test_two_commands_at_once_on_one_cpu_say_nothing_of_it(sources, small_model,
     assert answers[0][1] == ""
 
 
-def test_threads_sets_every_pool(sources, small_model, tmp_path):
-    """Those that read, and those of onnxruntime: of both there are three more for three more."""
+def test_threads_sets_the_size_of_every_thread_pool(sources, small_model, tmp_path):
+    """--threads 4 gives three more reading threads and three more onnxruntime threads than --threads 1."""
     folder = links(tmp_path / "some", 300, *sources)
     code = (
         "import os, sys\nfrom emotify import Predictor, find_pictures\n"
@@ -162,7 +162,7 @@ def _output(code: str, *words: object) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-SIDE = 7000  # pixels: just below what is read
+SIDE = 7000  # pixels; just below the size limit
 LARGE: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "int32.tif": ("I", 70_000, {"compression": "tiff_deflate"}),
     "float.tif": ("F", 0.5, {"compression": "tiff_deflate"}),
@@ -177,12 +177,12 @@ LARGE: dict[str, tuple[str, Any, dict[str, Any]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
-def test_memory_is_bounded_over_all_threads(name, small_model, tmp_path):
-    """Four pictures of 49 megapixels and eight threads: what they take is less than 1 GB, and all are read."""
+def test_memory_of_all_threads_is_bounded(name, small_model, tmp_path):
+    """Eight threads read four pictures of 49 megapixels in less than 1 GB."""
     mode, colour, options = LARGE[name]
     Image.new(mode, (SIDE, SIDE), colour).save(tmp_path / name, **options)
     words = [*[tmp_path / name] * 4, "--model", small_model, "--faces", "detect", "--threads", "8"]
     lines, kilobytes, _ = measured(*words)
-    print(f"\n{name}: {kilobytes / 1000:.0f} MB")  # noqa: T201 - the number is asked for
+    print(f"\n{name}: {kilobytes / 1000:.0f} MB")  # noqa: T201 - the test reports its measurement
     assert [json.loads(line)["status"] for line in lines] == ["ok"] * 4
     assert kilobytes < 1_000_000

@@ -1,4 +1,4 @@
-"""The files that predict writes: lines that can be gone on with, tables, Parquet."""
+"""The files that predict writes: JSON lines, which --append can resume, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def odd_names(class_folder, tmp_path) -> Path:
-    """A folder of pictures with names that do harm, and a file that is no picture."""
+    """Create a folder of pictures with dangerous names, and a file that is not a picture."""
     folder = Path(tmp_path) / "odd"
     folder.mkdir()
     for name in NAMES:
@@ -51,8 +51,8 @@ def odd_names(class_folder, tmp_path) -> Path:
     return folder
 
 
-def test_append_goes_on_after_a_crash(class_folder, tmp_path):
-    """The paths in the file are skipped, half a line at its end is repaired, and the result is as if never cut."""
+def test_append_resumes_after_a_crash(class_folder, tmp_path):
+    """Paths in the file are skipped, and a partial last line is repaired. The file equals that of a complete run."""
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
     predict(class_folder, "--jsonl-file", whole)
     lines = whole.read_bytes().splitlines(keepends=True)
@@ -65,8 +65,8 @@ def test_append_goes_on_after_a_crash(class_folder, tmp_path):
     assert whole.read_bytes() == b"".join(lines)
 
 
-def test_append_starts_a_file_that_is_not_there(class_folder, tmp_path):
-    """The same command serves the first time and after."""
+def test_append_creates_a_missing_file(class_folder, tmp_path):
+    """The same command works for the first run and for later runs."""
     predict(class_folder, "--jsonl-file", tmp_path / "new.jsonl", "--append")
     assert len(documents(tmp_path / "new.jsonl")) == 14
 
@@ -75,8 +75,8 @@ def test_append_starts_a_file_that_is_not_there(class_folder, tmp_path):
     "content",
     [b"path,label\na.png,happy\n", b'{"a": 1}\n', b'{"path": "a.png"}\n[]\n', b"\n", b"my notes", b'{"a": 1}'],
 )
-def test_append_leaves_other_files_alone(content, class_folder, tmp_path):
-    """A file that holds other lines is named with the line, and not touched."""
+def test_append_does_not_change_other_files(content, class_folder, tmp_path):
+    """The error names a file with other content, and the file does not change."""
     path = tmp_path / "other"
     path.write_bytes(content)
     assert (
@@ -86,31 +86,31 @@ def test_append_leaves_other_files_alone(content, class_folder, tmp_path):
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_lines_are_in_the_file_as_soon_as_they_are_known(sent, code, class_folder, tmp_path):
-    """An interrupted command keeps what is done and says how to go on; what is not whole does not stay."""
+def test_json_lines_are_written_as_soon_as_they_are_known(sent, code, class_folder, tmp_path):
+    """An interrupted command keeps the finished lines and explains how to resume. It leaves no partial file."""
     pictures = [str(path) for path in class_folder.rglob("*.png")] * 300
     path = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "emotify", "predict", *pictures, *MODEL, "--jsonl-file", str(path)]
     command += ["--csv", str(tmp_path / "out.csv")]
-    # Where the tests run in the background, Ctrl-C is ignored, and so it would be below.
-    listening = functools.partial(signal.signal, sent, signal.SIG_DFL)
+    # A background job of a shell ignores Ctrl-C, and its child processes inherit this.
+    default_handler = functools.partial(signal.signal, sent, signal.SIG_DFL)
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listening
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=default_handler
     ) as process:
         assert process.stderr is not None
         while not path.exists() or path.stat().st_size < 20_000:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
         process.send_signal(sent)
-        talk = process.stderr.read()
-    assert process.returncode == code, talk
-    assert "resume with the same command and --append" in talk
+        stderr = process.stderr.read()
+    assert process.returncode == code, stderr
+    assert "resume with the same command and --append" in stderr
     assert 20 < len(documents(path)) < len(pictures)
     assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-def test_append_goes_on_with_copies_and_explanations_too(class_folder, tmp_path):
-    """Copies whose line was not written any more are in no way, and stay; explanations keep their names."""
+def test_append_resumes_copies_and_explanations_too(class_folder, tmp_path):
+    """An existing copy without a line is kept and is not an error. Explanations keep their names."""
     path, copies, reasons = tmp_path / "out.jsonl", tmp_path / "copies", tmp_path / "why"
     options = ("--jsonl-file", path, "--append", "--annotate", copies, "--explain", reasons)
     predict(class_folder / "sad", *options)
@@ -125,8 +125,8 @@ def test_append_goes_on_with_copies_and_explanations_too(class_folder, tmp_path)
     assert {name: now[name] for name in kept} == kept
 
 
-def test_append_explains_what_an_interrupt_left_out(class_folder, tmp_path, monkeypatch):
-    """A picture whose explanation is not there has no line yet, and nothing half of it stays."""
+def test_append_writes_explanations_that_an_interrupt_prevented(class_folder, tmp_path, monkeypatch):
+    """A picture without an explanation has no line yet. An interrupt leaves no partial explanation."""
     path, reasons = tmp_path / "out.jsonl", tmp_path / "why"
     options = ("--jsonl-file", path, "--append", "--explain", reasons)
 
@@ -141,8 +141,8 @@ def test_append_explains_what_an_interrupt_left_out(class_folder, tmp_path, monk
     assert len(documents(path)) == len(list(reasons.iterdir())) == 2
 
 
-def test_force_keeps_the_old_lines_until_there_are_new_ones(class_folder, tmp_path):
-    """A command that finds no picture has cost nothing."""
+def test_force_keeps_the_old_lines_until_new_lines_exist(class_folder, tmp_path):
+    """A command that finds no pictures does not change the file."""
     path = tmp_path / "out.jsonl"
     path.write_text("mine")
     (tmp_path / "empty").mkdir()
@@ -153,14 +153,14 @@ def test_force_keeps_the_old_lines_until_there_are_new_ones(class_folder, tmp_pa
 
 
 @pytest.mark.parametrize("option", ["--annotate", "--explain"])
-def test_the_folder_of_the_pictures_is_not_that_of_their_copies(option, class_folder, monkeypatch):
-    """Exit 2 that says so, and not that there are no pictures."""
+def test_the_input_folder_cannot_be_the_output_folder(option, class_folder, monkeypatch):
+    """Exit 2 names the output folder; the error is not that there are no pictures."""
     monkeypatch.chdir(class_folder / "sad")
     assert "error: . is an output folder" in predict(".", option, ".", "--force", code=2).stderr
     assert sorted(path.name for path in Path().iterdir()) == ["0.png", "1.png"]
 
 
-def test_one_document_is_printed_though_nothing_is_left_to_do(class_folder, tmp_path):
+def test_json_is_printed_even_if_all_pictures_were_done_before(class_folder, tmp_path):
     path = tmp_path / "out.jsonl"
     predict(class_folder, "--jsonl-file", path)
     result = predict(class_folder, "--jsonl-file", path, "--append", "--json")
@@ -168,7 +168,7 @@ def test_one_document_is_printed_though_nothing_is_left_to_do(class_folder, tmp_
 
 
 def test_two_processes_cannot_write_the_same_lines(class_folder, tmp_path):
-    """The second exits 6 and leaves the file alone."""
+    """The second process ends with exit 6 and does not change the file."""
     path = tmp_path / "out.jsonl"
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -177,7 +177,7 @@ def test_two_processes_cannot_write_the_same_lines(class_folder, tmp_path):
 
 @pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
 def test_nothing_is_overwritten_without_force(option, class_folder, tmp_path):
-    """Exit 6 before any work; with --force the file is new. A device is no file."""
+    """Exit 6 before any work. --force replaces a file, but never a folder or a device."""
     path = tmp_path / "out"
     path.write_text("mine")
     picture = class_folder / "happy" / "0.png"
@@ -190,8 +190,8 @@ def test_nothing_is_overwritten_without_force(option, class_folder, tmp_path):
         assert "cannot write" in predict(picture, option, nowhere, code=6).stderr
 
 
-def test_a_full_screen_is_not_put_down_to_a_file(class_folder, tmp_path):
-    """Exit 6 that names standard output, and no half table."""
+def test_a_full_standard_output_is_not_blamed_on_a_file(class_folder, tmp_path):
+    """Exit 6 names standard output and not the CSV file. No partial table is left."""
     command = [sys.executable, "-m", "emotify", "predict", str(class_folder), *MODEL, "--csv", str(tmp_path / "a.csv")]
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -201,7 +201,7 @@ def test_a_full_screen_is_not_put_down_to_a_file(class_folder, tmp_path):
 
 
 def in_a_shell(line: str, folder: Path, *words: object, code: int = 0) -> str:
-    """Run a line of shell in a folder, in which `$@` is a prediction, and return its stdout."""
+    """Run a shell line in a folder, with the predict command as `$@`, and return its standard output."""
     command = ["sh", "-c", line, "sh", sys.executable, "-m", "emotify", "predict", *map(str, words), *MODEL]
     result = subprocess.run(command, cwd=folder, capture_output=True, timeout=60)
     assert result.returncode == code, result.stderr
@@ -214,10 +214,12 @@ BEGINNINGS = {"--csv": "path,status,", "--report": "<!doctype html>", "--parquet
 @pytest.mark.parametrize(("option", "beginning"), BEGINNINGS.items())
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "stdout"])
 @pytest.mark.parametrize("line", ['"$@" | cat', '"$@" > rows; cat rows'], ids=["pipe", "file"])
-def test_standard_output_can_be_the_file(option, beginning, name, line, class_folder, tmp_path):
-    """By all its names; the rows are all that it gets, and a link to it stays a link."""
+def test_standard_output_can_be_the_output_file(option, beginning, name, line, class_folder, tmp_path):
+    """Each name of standard output works. It gets the rows only, and a link to it stays a link."""
     (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
-    force = ["--force"] if name == "stdout" else []  # never for the system's own link: this has replaced it once
+    force = (
+        ["--force"] if name == "stdout" else []
+    )  # never for /dev/stdout: an older version replaced the system's own link
     shown = in_a_shell(line, tmp_path, class_folder / "happy" / "0.png", option, name, *force)
     assert shown.lower().startswith(beginning.lower())
     assert shown.count("0.png") == 1 or option != "--csv"
@@ -231,19 +233,19 @@ def test_standard_output_can_be_the_file(option, beginning, name, line, class_fo
      ("--explain", "-"), ("--jsonl-file", "-", "--append")],
     ids=" ".join,
 )  # fmt: skip
-def test_standard_output_cannot_be_two_things_or_a_folder(words, class_folder, tmp_path):
+def test_standard_output_cannot_be_two_outputs_or_a_folder(words, class_folder, tmp_path):
     assert in_a_shell('"$@"', tmp_path, class_folder / "happy" / "0.png", *words, code=2) == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def test_exports_do_not_become_a_file_named_like_standard_output(tmp_path):
+def test_export_does_not_write_a_file_named_dash(tmp_path):
     line = f'"{sys.executable}" -m emotify export fast --out -'
     assert in_a_shell(line, tmp_path, code=2) == ""
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("option", ["--csv", "--parquet", "--report"])
-def test_a_link_stays_a_link_and_permissions_stay_with_force(option, class_folder, tmp_path):
+def test_force_keeps_links_and_permissions(option, class_folder, tmp_path):
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("mine")
     target.chmod(0o600)
@@ -256,7 +258,7 @@ def test_a_link_stays_a_link_and_permissions_stay_with_force(option, class_folde
 
 
 @pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
-def test_a_link_that_leads_nowhere_is_overwritten_with_force_alone(option, class_folder, tmp_path):
+def test_a_broken_link_is_not_overwritten_without_force(option, class_folder, tmp_path):
     path = tmp_path / "out"
     path.symlink_to("nowhere")
     predict(class_folder / "happy" / "0.png", option, path, code=6)
@@ -266,7 +268,7 @@ def test_a_link_that_leads_nowhere_is_overwritten_with_force_alone(option, class
 
 @pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
 def test_a_full_disk_is_exit_6(option, class_folder, tmp_path):
-    """Exit 6 in one line that names the file and the free space."""
+    """Exit 6 in one line that names the file and the full disk."""
     script = (
         'mount -t tmpfs -o size=64k none "$1" && shift && '
         'dd if=/dev/zero of="$1/fill" bs=1k count=60 2>/dev/null; cd "$1" && shift && exec "$@"'
@@ -285,8 +287,8 @@ def test_a_full_disk_is_exit_6(option, class_folder, tmp_path):
     assert len(result.stderr.splitlines()) == 1, result.stderr
 
 
-def test_tables_keep_names_and_run_nothing(odd_names, tmp_path, monkeypatch):
-    """A csv cell is no formula, unless --csv-raw; JSON lines and Parquet have the true names."""
+def test_tables_keep_true_names_and_contain_no_formulas(odd_names, tmp_path, monkeypatch):
+    """A CSV cell never starts a formula, except with --csv-raw. JSON lines and Parquet have the true names."""
     pq = pytest.importorskip("pyarrow.parquet")
     outputs = ("--csv", tmp_path / "a.csv", "--parquet", tmp_path / "a.parquet", "--jsonl-file", tmp_path / "a.jsonl")
     predict(odd_names, *outputs, code=3)
@@ -300,7 +302,7 @@ def test_tables_keep_names_and_run_nothing(odd_names, tmp_path, monkeypatch):
 
     assert column("b.csv") == ["'=1+1.png", "'@bad.png"]
     assert column("c.csv") == ["=1+1.png"]
-    # Nothing after the name's own separator is a cell of its own, wherever a reader parts them.
+    # A separator inside a name does not start a new cell, whichever separator a reader expects.
     assert {Path(path).name for path in column("a.csv")} >= {os.fsdecode(name) for name in SPLIT}
     table = (tmp_path / "a.csv").read_bytes()
     assert all(b'"' + os.fsencode(odd_names) + b"/" + name + b'","ok"' in table for name in SPLIT)
@@ -311,8 +313,8 @@ def test_tables_keep_names_and_run_nothing(odd_names, tmp_path, monkeypatch):
     assert sorted(Path(os.fsdecode(name)).name for name in names) == sorted(map(os.fsdecode, expected))
 
 
-def test_parquet_has_the_values_of_the_lines(class_folder, tmp_path):
-    """One row a face with typed columns; a file that is no picture has a row without a face."""
+def test_parquet_has_the_values_of_the_json_lines(class_folder, tmp_path):
+    """Parquet has one row per face and typed columns. A file that is not a picture has a row without a face."""
     pq = pytest.importorskip("pyarrow.parquet")
     (tmp_path / "bad.png").touch()
     outputs = ("--parquet", tmp_path / "a.parquet", "--jsonl-file", tmp_path / "a.jsonl", "--top", 2)
@@ -333,9 +335,9 @@ def test_parquet_without_pyarrow_says_what_to_install(class_folder, tmp_path, mo
     assert "pip install pyarrow" in result.stderr
 
 
-def test_files_are_whole_though_nobody_reads_the_screen(class_folder, tmp_path):
-    """A closed pipe is silent, and costs the files nothing."""
-    pictures = [str(path) for path in class_folder.rglob("*.png")] * 20  # more than a pipe holds
+def test_files_are_complete_even_if_the_pipe_is_closed(class_folder, tmp_path):
+    """A closed pipe is silent, and the files are still complete."""
+    pictures = [str(path) for path in class_folder.rglob("*.png")] * 20  # more output than a pipe buffer holds
     options = ["--jsonl", "-q", "--csv", str(tmp_path / "a.csv")]
     command = [sys.executable, "-m", "emotify", "predict", *pictures, *MODEL, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -348,8 +350,8 @@ def test_files_are_whole_though_nobody_reads_the_screen(class_folder, tmp_path):
     assert len((tmp_path / "a.csv").read_text().splitlines()) == len(pictures) + 1
 
 
-def test_what_was_written_is_said(class_folder, small_model, tmp_path, monkeypatch):
-    """Each option that writes, with the path as it was given; on stderr, and not with --quiet."""
+def test_written_files_are_reported(class_folder, small_model, tmp_path, monkeypatch):
+    """Each output option reports its path, as the user gave it, on standard error. --quiet is silent."""
     monkeypatch.chdir(tmp_path)
     words = ["predict", str(class_folder), "--model", str(small_model), "--csv", "a.csv", "--parquet", "a.parquet"]
     words += ["--jsonl-file", "a.jsonl", "--report", "a.html", "--annotate", "marked", "--explain", "why"]
@@ -367,7 +369,7 @@ def test_what_was_written_is_said(class_folder, small_model, tmp_path, monkeypat
 
 
 def test_the_columns_of_the_csv_have_their_names(class_folder, small_model, tmp_path):
-    """Programs read them by name; --top adds the label and probability of each further rank."""
+    """Programs read columns by name. --top adds the label and probability of each further rank."""
     for top, more in ((1, ""), (3, ",label_2,probability_2,label_3,probability_3")):
         predict(class_folder, "--model", small_model, "--csv", tmp_path / f"{top}.csv", "--top", top)
         header = "path,status,message,face,x0,y0,x1,y1,detection,label,probability"
@@ -376,7 +378,7 @@ def test_the_columns_of_the_csv_have_their_names(class_folder, small_model, tmp_
 
 
 def test_the_columns_of_the_parquet_have_their_types(class_folder, small_model, tmp_path):
-    """Sizes and numbers are whole numbers, texts are strings, times have double precision, all else is float32."""
+    """Sizes and counts are int32, texts are strings, times are double, and all other columns are float32."""
     parquet = pytest.importorskip("pyarrow.parquet")
     predict(class_folder, "--model", small_model, "--parquet", tmp_path / "a.parquet", "--top", 2)
     schema = parquet.read_schema(tmp_path / "a.parquet")

@@ -1,4 +1,4 @@
-"""The predictor from Python: every kind of picture, in order, as they come."""
+"""`Predictor` in Python: every kind of input, and results in order while inputs still arrive."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def predictor(small_model) -> Predictor:
 
 @pytest.fixture(scope="module")
 def pixels(faces) -> np.ndarray:
-    """One drawn face, grey (48, 48)."""
+    """Return one drawn face, grey, uint8 (48, 48)."""
     return np.asarray(faces[Split.VALID].images[33, 0])
 
 
@@ -53,7 +53,7 @@ def png(pixels, tmp_path_factory) -> Path:
 
 
 def test_every_kind_of_picture_gets_the_same_answer(predictor, png, pixels):
-    """Path, text, bytes, open file, array, image; alone and among others."""
+    """A path, string, bytes, open file, array or Pillow image, alone and among others."""
     with png.open("rb") as file, Image.open(png) as image:
         sources = [png, str(png), png.read_bytes(), io.BytesIO(png.read_bytes()), file, pixels, image,
                    np.stack([pixels] * 3, axis=-1), Image.fromarray(pixels).convert("RGBA")]  # fmt: skip
@@ -71,7 +71,7 @@ def test_every_kind_of_picture_gets_the_same_answer(predictor, png, pixels):
         assert face.probability == max(face.probabilities)
 
 
-def test_photographs_are_the_same_in_memory_as_on_disk(shared, small_model):
+def test_photographs_in_memory_and_on_disk_get_the_same_answer(shared, small_model):
     predictor = Predictor(small_model, threads=1)
     path = shared / "photos/sk_astronaut.jpg"
     image = Image.open(path)
@@ -95,15 +95,15 @@ def test_photographs_are_the_same_in_memory_as_on_disk(shared, small_model):
         (os.devnull, "not_regular"),
     ],
 )
-def test_what_is_no_picture_stops_no_other(predictor, png, source, status):
+def test_an_unreadable_picture_does_not_stop_the_others(predictor, png, source, status):
     bad, good = predictor.predict([source, png])
     assert (bad.status, good.status) == (status, "ok")
     assert bad.message
     assert not bad.faces
 
 
-def test_an_image_that_cannot_be_read_after_all(predictor, png):
-    """Pillow opens files before it reads them; the caller's image is not shrunk either."""
+def test_an_opened_image_that_cannot_be_decoded_is_corrupt(predictor, png):
+    """Pillow decodes an image lazily, so damage can appear late. The caller's image is not downscaled either."""
     assert predictor.predict(Image.open(io.BytesIO(png.read_bytes()[:-200]))).status == "corrupt"
     buffer = io.BytesIO()
     Image.new("L", (6000, 4000)).save(buffer, "JPEG")
@@ -113,14 +113,14 @@ def test_an_image_that_cannot_be_read_after_all(predictor, png):
 
 
 @pytest.mark.parametrize("wrong", [None, 7, io.StringIO("text")])
-def test_what_is_no_source_is_a_type_error(predictor, wrong):
-    """A programmer's mistake is no status: it is said what would do."""
+def test_an_unsupported_input_type_is_a_type_error(predictor, wrong):
+    """A programming error is not a status. The message names the accepted types."""
     with pytest.raises(TypeError, match="give a path"):
         list(predictor.predict([wrong]))
 
 
-def test_a_folder_stands_for_its_pictures(predictor, png, pixels, tmp_path):
-    """Alone and among others, by text and by Path; a folder without pictures gives no result."""
+def test_a_folder_gives_the_results_of_its_pictures(predictor, png, pixels, tmp_path):
+    """A folder works alone and in a list, as a string or a Path. A folder without pictures gives no results."""
     folder = png.parent
     for given in (folder, str(folder), [folder], find_pictures([folder])):
         assert [result.path for result in predictor.predict(given)] == [png]
@@ -128,14 +128,14 @@ def test_a_folder_stands_for_its_pictures(predictor, png, pixels, tmp_path):
     assert list(predictor.predict(tmp_path)) == []
 
 
-def test_one_result_can_be_looped_over(predictor, png):
-    """What is written for a folder does for a file."""
+def test_a_single_result_can_be_iterated(predictor, png):
+    """Code written for a folder also works for a single file."""
     result = predictor.predict(png)
     assert list(result) == [result]
 
 
-def test_a_result_is_read_as_text_rows_and_json(predictor, png, shared):
-    """`str`, `rows` and `to_dict` tell the same, of a face, of none and of what could not be read."""
+def test_a_result_is_available_as_text_rows_and_json(predictor, png, shared):
+    """`str`, `rows` and `to_dict` agree for a picture with a face, without a face, and for an unreadable file."""
     face, none, failed = predictor.predict([png, np.full((200, 200), 90, np.uint8), "none.png"])
     (found,) = face.faces
     assert str(face) == f"{png}: 1 face: {found.label} {found.probability:.0%}"
@@ -157,7 +157,7 @@ def test_a_result_is_read_as_text_rows_and_json(predictor, png, shared):
 
 
 def test_a_result_draws_its_picture(predictor, png, pixels):
-    """From its file; from what is given for a picture that was no file, which is said where it lacks."""
+    """The result of a file reads the file again. Any other result needs the picture, and the error says so."""
     result = predictor.predict(png)
     drawn = result.draw()
     assert (drawn.mode, drawn.size) == ("RGB", (240, 240))
@@ -169,7 +169,7 @@ def test_a_result_draws_its_picture(predictor, png, pixels):
 
 
 def test_a_pickled_predictor_opens_its_model_again(small_model, png, tmp_path, monkeypatch):
-    """In another process, from another folder than the one that its model was named in."""
+    """Another process in another working folder can load it, although the model has a relative path."""
     monkeypatch.chdir(small_model.parent)
     predictor = Predictor(small_model.name, threads=2, min_confidence=0.9)
     code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).predict(sys.argv[1]))"
@@ -180,8 +180,8 @@ def test_a_pickled_predictor_opens_its_model_again(small_model, png, tmp_path, m
     assert shown.stdout.decode() == f"{predictor.predict(png)}\n"
 
 
-def test_a_context_ends_with_the_model_closed(small_model, png):
-    """And predicting after it opens the model again."""
+def test_leaving_the_context_closes_the_model(small_model, png):
+    """A prediction after the context opens the model again."""
     with Predictor(small_model, threads=1) as predictor:
         session = predictor.session
         before = predictor.predict(png)
@@ -190,7 +190,7 @@ def test_a_context_ends_with_the_model_closed(small_model, png):
 
 
 def test_a_predictor_uses_the_threads_it_is_given(small_model, monkeypatch):
-    """OMP_NUM_THREADS is obeyed, but an argument comes before it."""
+    """An argument overrides OMP_NUM_THREADS."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1,2")
     assert (Predictor(small_model).threads, Predictor(small_model, threads=3).threads) == (1, 3)
     for nonsense in ("many", "0", ""):
@@ -199,7 +199,7 @@ def test_a_predictor_uses_the_threads_it_is_given(small_model, monkeypatch):
 
 
 def test_frames_have_a_time_and_their_faces_a_track(predictor, pixels):
-    """From an array of frames; a face that overlaps the last one is the same."""
+    """`predict_frames` takes an array of frames. A face that overlaps the previous one keeps its track."""
     results = list(predictor.predict_frames(np.stack([pixels] * 3), seconds=0.04))
     assert [result.time for result in results] == [0, 0.04, 0.08]
     assert [[face.track for face in result.faces] for result in results] == [[1]] * 3
@@ -209,16 +209,16 @@ def test_frames_have_a_time_and_their_faces_a_track(predictor, pixels):
     assert str(results[2]).startswith("<frame> at 0.08 s: 1 face: ")
 
 
-def test_help_names_every_option():
-    """`help(Predictor)` is enough to use it."""
+def test_help_documents_every_argument():
+    """`help(Predictor)` documents every argument."""
     documented = str(Predictor.__doc__)
     for name in list(inspect.signature(Predictor).parameters):
         assert f"\n    {name}: " in documented, name
     assert Predictor.classes == EMOTIONS
 
 
-def test_neither_threads_nor_neighbours_change_an_answer(small_model, faces):
-    """1 or 4 threads, alone or among 70 others: the same order, labels, and scores up to 1e-5."""
+def test_threads_and_other_pictures_do_not_change_an_answer(small_model, faces):
+    """1 or 4 threads, alone or among 70 pictures: the same order and labels, and probabilities within 1e-5."""
     images = list(faces[Split.VALID].images[:, 0])
     answers = [
         [result.faces[0] for result in Predictor(small_model, threads=threads).predict(images)] for threads in (1, 4)
@@ -231,8 +231,8 @@ def test_neither_threads_nor_neighbours_change_an_answer(small_model, faces):
         assert np.abs(scores - others).max() < 1e-5
 
 
-def test_a_camera_is_answered_while_it_runs(predictor, pixels):
-    """Of pictures that come slowly only those under way are unanswered, however quickly the first ones came."""
+def test_pictures_from_a_camera_get_results_while_it_runs(predictor, pixels):
+    """When pictures arrive slowly, only those in work wait for a result, however fast the first ones arrived."""
     answered = behind = 0
 
     def camera() -> Iterator[np.ndarray]:
@@ -240,7 +240,7 @@ def test_a_camera_is_answered_while_it_runs(predictor, pixels):
         for number in itertools.count():
             if number >= 200:
                 time.sleep(0.01)
-            if number >= 220:  # what came before is answered by then
+            if number >= 220:  # the earlier pictures have their results by now
                 behind = max(behind, number - answered)
             yield pixels
 
@@ -252,8 +252,8 @@ def test_a_camera_is_answered_while_it_runs(predictor, pixels):
     assert behind <= 4 * 2
 
 
-def test_waiting_is_called_between_what_is_yielded(predictor, pixels):
-    """Whoever writes results away can flush then, and not for each of them."""
+def test_waiting_is_called_between_results(predictor, pixels):
+    """A writer can flush in `waiting`, and not after every result."""
     calls: list[int] = []
     results = list(predictor.predict([pixels] * 300, waiting=lambda: calls.append(1)))
     assert len(results) == 300
@@ -261,8 +261,8 @@ def test_waiting_is_called_between_what_is_yielded(predictor, pixels):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_work_ahead_is_bounded_and_in_order(threads):
-    """However many there are, and whichever is done first."""
+def test_reading_ahead_is_bounded_and_keeps_the_order(threads):
+    """The input may be endless, and items may finish in any order."""
     taken = itertools.count()
 
     def items() -> Iterator[int]:
@@ -276,33 +276,33 @@ def test_work_ahead_is_bounded_and_in_order(threads):
     assert next(taken) - len(seen) <= 4 * 32
 
 
-def test_errors_of_the_work_reach_whoever_asked():
+def test_errors_in_worker_threads_reach_the_caller():
     with pytest.raises(ZeroDivisionError):
         list(in_order(lambda item: 1 // item, [1, 0, 1], threads=1, ahead=2))
 
 
-def test_models_inside_are_found_by_name(tmp_path, monkeypatch):
-    """`--model default`; an unknown name lists what can be named."""
+def test_packaged_models_are_found_by_name(tmp_path, monkeypatch):
+    """`--model default` works. The error for an unknown name lists the choices."""
     monkeypatch.chdir(tmp_path)
     assert packaged_models()["default"] == resolve("default").path == ASSETS / "model.onnx"
-    told = "best does not exist; name an .onnx file, default or fast"
-    with pytest.raises(ModelError, match=told):
+    message = "best does not exist; name an .onnx file, default or fast"
+    with pytest.raises(ModelError, match=message):
         Predictor("best")
     shown = CliRunner().invoke(app, ["predict", ".", "--model", "best"])
     assert shown.exit_code == 5
-    assert told in shown.stderr
+    assert message in shown.stderr
 
 
 def test_a_gpu_computes_in_float32(monkeypatch):
-    """And not in TF32, which onnxruntime prefers: the export was proved within 1e-4."""
+    """onnxruntime would prefer TF32, which is less exact than the 1e-4 that export checks."""
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
     cuda = ("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "0"})
     assert session._providers("cuda:1") == [cuda, "CPUExecutionProvider"]
 
 
-def test_what_onnxruntime_prints_is_no_result(monkeypatch, capsys):
-    """onnxruntime-gpu prints where CUDA does not start."""
+def test_output_of_onnxruntime_goes_to_stderr(monkeypatch, capsys):
+    """onnxruntime-gpu prints to standard output if CUDA does not start. The text goes to standard error."""
     from onnxruntime import InferenceSession
 
     def start(*given: object, **named: object) -> InferenceSession:
@@ -318,8 +318,8 @@ def test_what_onnxruntime_prints_is_no_result(monkeypatch, capsys):
     assert (shown.out, shown.err) == ("", "*** EP Error ***\n")
 
 
-def test_memory_that_ends_is_not_put_down_to_the_model():
-    """Python's own error goes on, to those who know what to lower."""
+def test_out_of_memory_is_not_blamed_on_the_model():
+    """Python's MemoryError reaches the caller, which knows what option to lower."""
 
     class Full:
         def run(self, *_: object) -> None:
@@ -329,8 +329,8 @@ def test_memory_that_ends_is_not_put_down_to_the_model():
         session.run_model(Full(), ["probabilities"], {}, name="model.onnx")
 
 
-def test_a_gpu_that_is_not_there():
-    """Exit 8, saying what to install; 2 for what is no device."""
+def test_a_missing_gpu_is_reported():
+    """Exit 8 names the package to install. An unknown device is exit 2."""
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():

@@ -25,7 +25,7 @@ def write_face(folder: Path, side: int) -> Path:
 
 @pytest.mark.parametrize(("side", "uncertain"), [(16, True), (23, True), (24, False), (48, False)])
 def test_a_small_picture_of_a_face_is_uncertain(small_model, tmp_path, side, uncertain):
-    """Its size is the picture's side; its probabilities are the model's."""
+    """The size of the face is the side of the picture. The probabilities are unchanged."""
     path = write_face(tmp_path, side)
     (face,) = Predictor(small_model).predict(path).faces
     assert (face.label == "uncertain") is uncertain
@@ -34,8 +34,8 @@ def test_a_small_picture_of_a_face_is_uncertain(small_model, tmp_path, side, unc
     assert face.probabilities == pytest.approx(answer.tolist())
 
 
-def test_every_output_says_uncertain(small_model, tmp_path):
-    """JSON, csv, the line in a pipe, and the picture that explains."""
+def test_every_output_contains_uncertain(small_model, tmp_path):
+    """JSON, CSV and the text lines contain `uncertain`, and the explanation is written."""
     path = write_face(tmp_path, 20)
     words = ["predict", str(path), "--model", str(small_model)]
     document = json.loads(CliRunner().invoke(app, [*words, "--jsonl"]).stdout)

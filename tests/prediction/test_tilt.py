@@ -22,14 +22,14 @@ UPRIGHT = (180.0, 187.0, 220.0, 187.0, 200.0, 230.0)  # eyes and mouth of a face
 
 
 def turned(points, degrees, *, about=(200.0, 200.0)):
-    """Key points turned clockwise, as a picture with y down shows it."""
+    """Rotate key points clockwise in image coordinates, where y points down."""
     centre = complex(*about)
     spots = centre + (np.array(points[::2]) + 1j * np.array(points[1::2]) - centre) * np.exp(1j * math.radians(degrees))
     return tuple(float(value) for spot in spots for value in (spot.real, spot.imag))
 
 
 def square_of(points, *, side=108.0):
-    """The square of a face whose box lies around (200, 200)."""
+    """Return the square of a face whose box is centred at (200, 200)."""
     half = side / 2
     box = Box(200 - half, 200 - half, 200 + half, 200 + half, 0.9, points)
     picture = Picture(Image.new("RGB", (400, 400)), 400, 400)
@@ -39,12 +39,12 @@ def square_of(points, *, side=108.0):
 
 @pytest.fixture(scope="module")
 def scene() -> Image.Image:
-    """A drawn face in the middle of a picture."""
+    """Draw a face in the middle of a picture."""
     return Image.fromarray(draw_scene(Face.stack([prototype("happy")]), width=500, height=450))
 
 
-def test_a_drawn_face_is_level_again(scene):
-    """Turned by 30 or 45 degrees, the classifier sees what it sees of the upright face."""
+def test_a_tilted_face_is_turned_upright(scene):
+    """At 30 or 45 degrees, the classifier gets nearly the same crop as for the upright face."""
     detector = load_detector(threads=1)
 
     def look(degrees):
@@ -59,17 +59,17 @@ def test_a_drawn_face_is_level_again(scene):
         face, seen = look(degrees)
         assert face.square.roll == pytest.approx(degrees, abs=6)
         assert face.square.side == pytest.approx(upright.square.side, rel=0.1)
-        assert np.corrcoef(seen.ravel(), expected.ravel())[0, 1] > 0.75, degrees  # 0.32 at most as it is
+        assert np.corrcoef(seen.ravel(), expected.ravel())[0, 1] > 0.75, degrees  # at most 0.32 without the rotation
 
 
 @pytest.mark.parametrize("degrees", [0, 5, -9])
-def test_faces_that_are_nearly_upright_are_framed_by_their_box(degrees):
+def test_nearly_upright_faces_are_framed_by_their_box(degrees):
     assert square_of(turned(UPRIGHT, degrees)) == square_of(())
 
 
 @pytest.mark.parametrize("degrees", [12, -30, 90, 179, -179])
 def test_tilted_faces_are_framed_by_their_eyes_and_mouth(degrees):
-    """Side and centre are those of the upright face, though the box is smaller."""
+    """Side and centre equal those of the upright face, although the box is smaller."""
     upright, tilted = square_of(UPRIGHT), square_of(turned(UPRIGHT, degrees), side=95)
     assert tilted.roll == pytest.approx(degrees, abs=0.1)
     assert tilted.side == pytest.approx(upright.side, rel=0.03)
@@ -80,12 +80,12 @@ def test_tilted_faces_are_framed_by_their_eyes_and_mouth(degrees):
 
 
 @pytest.mark.parametrize("points", [(200.0, 200.0) * 3, turned((0.0, 0.0, 9.0, 0.0, 4.0, 9.0), 40)])
-def test_points_that_do_not_fit_their_box_are_not_followed(points):
+def test_key_points_that_do_not_fit_their_box_are_ignored(points):
     assert square_of(points) == square_of(())
 
 
 def test_directions_near_180_degrees_do_not_cancel():
-    """Two views of a face that is upside down, 5 degrees to either side."""
+    """Average two detections of an upside-down face, at 175 and -175 degrees."""
     views = [[150, 150, 250, 250, 0.5, *turned(UPRIGHT, degrees)] for degrees in (175, -175)]
     (box,) = to_list(average_overlapping(np.array(views), 0.3))
     assert abs(square_of(box.points).roll) == pytest.approx(180, abs=0.1)
@@ -101,8 +101,8 @@ def test_key_points_are_scaled_and_moved_with_their_boxes():
     assert transformed(np.empty((0, 5)), scale=(2, 2)).shape == (0, 5)
 
 
-def test_what_is_in_a_turned_square_is_turned():
-    """Of a slope, each pixel has the value of its own place; roll is clockwise."""
+def test_the_pixels_of_a_turned_square_are_rotated():
+    """In a grey gradient, each pixel of the crop has the value of its position. Roll is clockwise."""
     slope = Image.fromarray(np.add.outer(np.arange(400) * 0.2, np.arange(400) * 0.4).astype(np.uint8))
     for roll in (30.0, -50.0, 180.0):
         seen = cut_square(slope, Square(150, 120, 96, roll)).astype(float)
@@ -112,7 +112,7 @@ def test_what_is_in_a_turned_square_is_turned():
 
 
 def test_a_large_turned_face_is_not_aliased():
-    """Stripes of a pixel become grey, as they do upright."""
+    """Stripes one pixel wide become grey, with and without rotation."""
     stripes = np.zeros((1200, 1200), np.uint8)
     stripes[::2] = 255
     for roll in (0.0, 30.0):
@@ -125,8 +125,8 @@ def test_the_edge_is_repeated_around_a_turned_square():
     assert (seen == 200).all()
 
 
-def test_predict_says_which_faces_were_turned(scene, small_model, tmp_path):
-    """`roll` is in the JSON of tilted faces alone."""
+def test_predict_reports_the_roll_of_tilted_faces(scene, small_model, tmp_path):
+    """Only tilted faces have `roll` in their JSON."""
     scene.save(tmp_path / "upright.png")
     scene.rotate(-30, Image.Resampling.BICUBIC, fillcolor=scene.getpixel((0, 0))).save(tmp_path / "tilted.png")
     words = ["predict", str(tmp_path), "--model", str(small_model), "--jsonl", "--explain", str(tmp_path / "why")]
@@ -140,8 +140,8 @@ def test_predict_says_which_faces_were_turned(scene, small_model, tmp_path):
 
 @pytest.mark.parametrize("degrees", [-90, 90, 180])
 @pytest.mark.parametrize("mode", ["auto", "detect"])
-def test_a_face_that_lies_is_found_and_seen_upright(degrees, mode, scene):
-    """Its box and square are in the picture as it is, and the classifier sees what it sees of the upright face."""
+def test_a_face_in_a_sideways_picture_is_found_and_classified_upright(degrees, mode, scene):
+    """Box and square are in coordinates of the original picture. The classifier gets the crop of the upright face."""
     detector = load_detector(threads=1)
 
     def look(image):
@@ -163,14 +163,14 @@ def test_a_face_that_lies_is_found_and_seen_upright(degrees, mode, scene):
 
 
 @pytest.mark.parametrize("degrees", [75, -75, 105, 150])
-def test_a_face_that_is_tilted_by_more_than_an_upright_look_finds(degrees, scene):
+def test_a_strongly_tilted_face_is_found_in_a_rotated_copy(degrees, scene):
     detector = load_detector(threads=1)
     image = scene.rotate(-degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=scene.getpixel((0, 0)))
     (face,) = find_faces(Picture(image, *image.size), "auto", lambda: detector)
     assert face.square.roll == pytest.approx(degrees, abs=10)
 
 
-def test_a_crop_that_lies_is_taken_whole(scene):
+def test_an_upside_down_tight_crop_is_used_whole(scene):
     detector = load_detector(threads=1)
     (found,) = find_faces(Picture(scene, *scene.size), "auto", lambda: detector)
     x0, y0, side, _ = found.square
@@ -180,7 +180,7 @@ def test_a_crop_that_lies_is_taken_whole(scene):
     assert face.box == (0, 0, *crop.size)
 
 
-def test_the_row_says_how_a_picture_lies(scene, small_model, tmp_path):
+def test_the_row_notes_that_a_picture_is_sideways(scene, small_model, tmp_path):
     scene.rotate(90, expand=True).save(tmp_path / "left.png")
     scene.save(tmp_path / "upright.png")
     words = ["predict", str(tmp_path), "--model", str(small_model), "--jsonl"]
@@ -190,8 +190,8 @@ def test_the_row_says_how_a_picture_lies(scene, small_model, tmp_path):
     assert "note" not in upright
 
 
-def test_a_picture_without_a_face_costs_three_small_looks():
-    """However large it is; and none where a face was found."""
+def test_a_picture_without_a_face_costs_three_small_extra_detections():
+    """The three extra detections use small copies, however large the picture is."""
     shown = []
 
     def detector(pixels):

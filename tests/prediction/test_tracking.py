@@ -1,4 +1,4 @@
-"""Faces followed from frame to frame by the overlap of their boxes."""
+"""Tracking: faces are followed from frame to frame by the overlap of their boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SURE = (0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1)
 
 
 def tracks(*frames: list[float], clip: str = "clip.mp4", tracker: Tracker | None = None) -> list[list[int | None]]:
-    """Return the tracks of faces of 100 pixels whose left edges are given for each frame."""
+    """Return the track numbers for each frame, given the left edges of its faces of 100 pixels."""
     tracker = tracker or Tracker()
     followed = []
     for number, edges in enumerate(frames):
@@ -26,21 +26,21 @@ def tracks(*frames: list[float], clip: str = "clip.mp4", tracker: Tracker | None
 @pytest.mark.parametrize(
     ("frames", "expected"),
     [
-        ([[0, 500], [500, 0], [30, 540]], [[1, 2], [2, 1], [1, 2]]),  # the order of a detector means nothing
-        ([[0], [60], [120]], [[1], [1], [1]]),  # by 60 % of its side at a time
-        ([[0], [90]], [[1], [2]]),  # too far
-        ([[0], [], [], [], [], [0]], [[1], [], [], [], [], [1]]),  # out of sight for four frames
-        ([[0], [], [], [], [], [], [0]], [[1], [], [], [], [], [], [2]]),  # for five
-        ([[0, 40], [20]], [[1, 2], [1]]),  # of two that overlap alike one goes on
-        ([[0], [10, 0]], [[1], [2, 1]]),  # the one that overlaps most is the same
+        ([[0, 500], [500, 0], [30, 540]], [[1, 2], [2, 1], [1, 2]]),  # the order of detections does not matter
+        ([[0], [60], [120]], [[1], [1], [1]]),  # moves by 60 % of its side per frame
+        ([[0], [90]], [[1], [2]]),  # moves too far
+        ([[0], [], [], [], [], [0]], [[1], [], [], [], [], [1]]),  # absent for four frames
+        ([[0], [], [], [], [], [], [0]], [[1], [], [], [], [], [], [2]]),  # absent for five frames
+        ([[0, 40], [20]], [[1, 2], [1]]),  # two faces overlap equally; the first track continues
+        ([[0], [10, 0]], [[1], [2, 1]]),  # the larger overlap keeps the track
     ],
 )
 def test_faces_are_followed_by_overlap(frames, expected):
     assert tracks(*frames) == expected
 
 
-def test_each_clip_begins_at_one():
-    """Also the same clip a second time; a picture between two clips has no track."""
+def test_track_numbers_start_at_one_in_each_clip():
+    """The same clip starts at one again. A picture between two clips has no track."""
     tracker = Tracker()
     assert tracks([0], [0], tracker=tracker) == [[1], [1]]
     assert tracks([0], [0], tracker=tracker) == [[1], [1]]

@@ -1,4 +1,4 @@
-"""When folders' names are what predictions are compared with."""
+"""Accuracy against the names of class folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def document(*words: object, code: int = 0):
 
 @pytest.fixture
 def albums(class_folder, tmp_path):
-    """Copy folders of classes, two pictures each, under other names."""
+    """Return a function that copies class folders, two pictures each, under other names."""
 
     def make(**names):
         for emotion, name in names.items():
@@ -53,7 +53,7 @@ def supports(scores) -> dict[str, int]:
         {"happy": "happy", "sad": "Happiness"},
     ],
 )
-def test_albums_that_are_not_certain_to_be_classes_get_no_accuracy(albums, names):
+def test_ambiguous_folder_names_get_no_accuracy(albums, names):
     folder = albums(**names)
     assert "accuracy" not in predict(folder).output
     assert document(folder)["truth"] is None
@@ -63,23 +63,23 @@ def test_albums_that_are_not_certain_to_be_classes_get_no_accuracy(albums, names
     "names",
     [{"happy": "happy", "sad": "sad"}, {"happy": "Happiness", "sad": "0_sadness"}, {"fear": "scared", "sad": "sad"}],
 )
-def test_words_for_two_expressions_get_an_accuracy(albums, names):
+def test_folders_named_after_two_expressions_get_an_accuracy(albums, names):
     folder = albums(**names)
     assert "accuracy against the folders' names" in predict(folder).stderr
     assert supports(document(folder)["truth"]) == dict.fromkeys(sorted(names, key=EMOTIONS.index), 2)
 
 
-def test_truth_folders_takes_codes_names_and_numbers_and_says_their_order(albums):
+def test_truth_folders_accepts_codes_names_and_numbers_and_reports_their_order(albums):
     folder = albums(happy="2", sad="5", fear="AF")
     result = predict(folder, "--truth", "folders", "--quiet")
-    told = "numbered folders were read as classes: 2 fear, 5 surprise"
-    assert f"{told}; change it with --class-order" in result.stderr
+    order = "numbered folders were read as classes: 2 fear, 5 surprise"
+    assert f"{order}; change it with --class-order" in result.stderr
     found = document(folder, "--truth", "folders")
     assert supports(found["truth"]) == {"fear": 4, "surprise": 2}
-    assert found["class_order"] == told
+    assert found["class_order"] == order
 
 
-def test_truth_folders_takes_numbers_in_another_order(albums):
+def test_truth_folders_accepts_numbers_in_another_order(albums):
     folder = albums(surprise="1", neutral="7")
     options = ("--truth", "folders", "--class-order", "rafdb")
     assert supports(document(folder, *options)["truth"]) == {"surprise": 2, "neutral": 2}
@@ -87,8 +87,8 @@ def test_truth_folders_takes_numbers_in_another_order(albums):
 
 
 @pytest.mark.parametrize("numbers", ["123456", "1"])
-def test_numbers_that_begin_at_1_get_no_accuracy_and_the_order_they_may_have(albums, numbers):
-    """The answers are printed all the same."""
+def test_folder_numbers_from_1_get_no_accuracy_and_a_suggested_order(albums, numbers):
+    """The predictions are still printed."""
     folder = albums(**dict(zip(EMOTIONS, numbers, strict=False)))
     result = predict(folder, "--truth", "folders", code=4)
     assert "--class-order rafdb" in result.stderr
@@ -96,18 +96,18 @@ def test_numbers_that_begin_at_1_get_no_accuracy_and_the_order_they_may_have(alb
     assert len(result.stdout.splitlines()) == 2 * len(numbers)
 
 
-def test_a_number_that_no_class_has_is_told_at_the_first_picture(albums):
+def test_an_unknown_folder_number_is_refused(albums):
     result = predict(albums(happy="7", sad="0"), "--truth", "folders", code=4)
     assert "give the order of the numbers with --class-order" in result.stderr
 
 
 @pytest.mark.parametrize("words", [["--class-order", "rafdb"], ["--truth", "folders", "--class-order", "x"]])
-def test_an_order_that_cannot_be_meant_is_refused(albums, words):
+def test_an_invalid_class_order_is_refused(albums, words):
     assert "--class-order" in predict(albums(happy="1"), *words, code=2).stderr
 
 
-def test_the_rate_that_is_told_is_that_of_the_pictures(albums, monkeypatch):
-    """What the accuracy takes does not count."""
+def test_the_reported_time_excludes_the_accuracy(albums, monkeypatch):
+    """The time to compute the accuracy does not count."""
     from emotify.evaluation import metrics
 
     score = metrics.score
@@ -122,7 +122,7 @@ def test_the_rate_that_is_told_is_that_of_the_pictures(albums, monkeypatch):
     assert found["summary"]["seconds"] < 3
 
 
-def test_rows_of_a_pipe_hold_rows_alone(albums):
+def test_stdout_contains_only_rows_in_a_pipe(albums):
     result = predict(albums(happy="happy", sad="sad"))
     assert all(line.count("\t") == 3 for line in result.stdout.splitlines())
     assert "Confusion matrix" in result.stderr

@@ -1,4 +1,4 @@
-"""Video clips: rows with times and tracks, pages, copies, and what is wrong with a clip."""
+"""Video clips: rows with times and tracks, pages, annotated copies, and statuses of damaged clips."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def predict(*words: object, code: int = 0):
 
 
 def pixels_of(path: Path, *, every: float = 0) -> list[np.ndarray]:
-    """Return the frames of a clip in which nothing is wrong."""
+    """Return the frames of an undamaged clip."""
     contents = [frame.content for frame in clip_frames(path, every=every)]
     pixels = [content for content in contents if isinstance(content, np.ndarray)]
     assert len(pixels) == len(contents), contents[-1]
@@ -47,7 +47,7 @@ def pixels_of(path: Path, *, every: float = 0) -> list[np.ndarray]:
 
 
 def status_of(path: Path) -> str:
-    """Return what is wrong with a clip without a frame."""
+    """Return the status of a clip that has no readable frame."""
     (only,) = clip_frames(path)
     assert isinstance(only.content, Failure)
     return only.content.status
@@ -55,13 +55,16 @@ def status_of(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
-    """Four seconds of two people: one smiles, then is sad; the other is surprised, and gone for the last second."""
+    """Write a clip of four seconds with two people.
+
+    The first is happy, then sad. The second is surprised, and absent in the last second.
+    """
     frames = draw_frames(["happy", "happy", "sad", "sad"], ["surprise", "surprise", "surprise", ""], side=160)
     return write_clip(Path(tmp_path_factory.mktemp("clips")) / "two.mp4", frames)
 
 
-def test_a_clip_gives_rows_with_times_and_tracks(clip, tmp_path):
-    """One row a face and frame; JSON lines, csv and Parquet tell the same, and who is who."""
+def test_rows_of_a_clip_have_times_and_tracks(clip, tmp_path):
+    """There is one row per face and frame. JSON lines, CSV and Parquet have the same times, tracks and labels."""
     outputs = ("--csv", tmp_path / "a.csv", "--parquet", tmp_path / "a.parquet")
     lines = [json.loads(line) for line in predict(clip, "--jsonl", "--every", "1", *outputs).stdout.splitlines()]
     assert [line["time"] for line in lines] == [0, 1, 2, 3]
@@ -82,8 +85,8 @@ def test_a_clip_gives_rows_with_times_and_tracks(clip, tmp_path):
     assert [(row["time"], row["track"], row["label"]) for row in table] == seen
 
 
-def test_frames_are_taken_so_often_as_is_said(clip):
-    """`--every 0` takes all, and a time that is no multiple of a frame's takes the next one."""
+def test_every_sets_the_time_between_frames(clip):
+    """`--every 0` reads all frames. If no frame has the exact time, the next frame is read."""
     times = [frame.time for frame in clip_frames(clip, every=0)]
     assert times == pytest.approx([number / 10 for number in range(40)])
     assert [frame.time for frame in clip_frames(clip, every=0.75)] == pytest.approx([0, 0.8, 1.5, 2.3, 3.0, 3.8])
@@ -91,8 +94,8 @@ def test_frames_are_taken_so_often_as_is_said(clip):
     assert len(list(Predictor("fast", threads=1).predict_video(clip, every=2))) == 2
 
 
-def test_a_clip_among_pictures_keeps_its_place(clip, class_folder, tmp_path):
-    """The order of output is that of input; the counts tell pictures from frames."""
+def test_a_clip_between_pictures_keeps_its_position(clip, class_folder, tmp_path):
+    """The output has the order of the input. Pictures and frames are counted separately."""
     picture = next(class_folder.rglob("*.png"))
     shown = predict(picture, clip, picture, "--every", "2", "--jsonl")
     assert [json.loads(line).get("time") for line in shown.stdout.splitlines()] == [None, 0, 2, None]
@@ -104,43 +107,45 @@ def test_a_clip_among_pictures_keeps_its_place(clip, class_folder, tmp_path):
     ("name", "codec"),
     [("a.mov", "mpeg4"), ("a.mkv", "libx264"), ("a.webm", "vp9"), ("a.avi", "mpeg4"), ("a.mpg", "mpeg1video")],
 )
-def test_containers_that_cameras_write_are_read(name, codec, tmp_path):
+def test_common_container_formats_are_read(name, codec, tmp_path):
     path = write_clip(tmp_path / name, draw_frames(["happy"], side=160, each=25), rate=25, codec=codec)
     assert [frame.time for frame in clip_frames(path)] == pytest.approx([0, 0.5], abs=0.05)
     assert [frame.shape for frame in pixels_of(path)] == [(160, 160, 3)] * 25
 
 
-def test_phones_turn_clips_and_tapes_stretch_them(tmp_path):
-    """The matrix of an MP4 file turns its frames upright; pixels that are no squares become squares."""
+def test_rotation_and_pixel_aspect_ratio_are_applied(tmp_path):
+    """The rotation matrix of an MP4 file turns its frames upright. Non-square pixels become square."""
     frames = [np.full((64, 96, 3), 40, np.uint8)] * 5
     for pixels in frames:
         pixels[:, :48] = 220  # bright on the left
     path = write_clip(tmp_path / "a.mp4", frames)
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 44
-    turned = [0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30]  # by a quarter, clockwise
+    turned = [0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30]  # a quarter turn, clockwise
     content[matrix : matrix + 36] = b"".join(number.to_bytes(4, "big", signed=True) for number in turned)
     path.write_bytes(content)
     upright = pixels_of(path)[0]
     assert upright.shape == (96, 64, 3)
-    assert upright[:40].mean() > 200 > 60 > upright[-40:].mean()  # what was left is above
+    assert upright[:40].mean() > 200 > 60 > upright[-40:].mean()  # the left side is now the top
     stretched = write_clip(tmp_path / "b.mp4", frames, aspect=Fraction(3, 2))
     assert pixels_of(stretched)[0].shape == (64, 144, 3)
 
 
 def damaged(clip: Path, folder: Path) -> dict[str, tuple[bytes, str]]:
-    """Return contents of files, by name, that are no whole clips, with the status that each is to have."""
+    """Return the contents of damaged clips by file name, each with its expected status."""
     content = clip.read_bytes()
-    begun = write_clip(folder / "x.mp4", draw_frames(["happy", "sad"] * 4, side=160), options={"movflags": "faststart"})
-    quick = begun.read_bytes()
-    holed = bytearray(quick)
+    streamable = write_clip(
+        folder / "x.mp4", draw_frames(["happy", "sad"] * 4, side=160), options={"movflags": "faststart"}
+    )
+    index_first = streamable.read_bytes()
+    holed = bytearray(index_first)
     holed[len(holed) // 2 : len(holed) // 2 + 600] = b"\xa5" * 600
     (picture,) = list(CLIPS["SAMPLES"].glob("happy.jpg"))
     playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
     return {
         "none.mp4": (b"", "empty"),
         "cut.mp4": (content[:-400], "truncated"),  # without the index at its end
-        "short.mp4": (quick[: len(quick) // 2], "truncated"),
+        "short.mp4": (index_first[: len(index_first) // 2], "truncated"),
         "holed.mp4": (bytes(holed), "corrupt"),
         "text.mkv": (b"no clip\n" * 99, "not_an_image"),
         "picture.mov": (picture.read_bytes(), "not_an_image"),
@@ -150,8 +155,8 @@ def damaged(clip: Path, folder: Path) -> dict[str, tuple[bytes, str]]:
     }
 
 
-def test_damaged_clips_have_a_status_and_stop_no_other(clip, tmp_path):
-    """What could be decoded comes first; nothing that a playlist names is opened."""
+def test_damaged_clips_get_a_status_and_do_not_stop_others(clip, tmp_path):
+    """The decodable frames come first, then the status. Files named in a playlist are not opened."""
     cases = damaged(clip, tmp_path)
     for name, (content, _) in cases.items():
         (tmp_path / name).write_bytes(content)
@@ -170,7 +175,7 @@ def test_damaged_clips_have_a_status_and_stop_no_other(clip, tmp_path):
     assert "of 7.9 s" in read[-1]["message"] or "of 8.0 s" in read[-1]["message"]
 
 
-def test_sound_alone_and_tiny_frames_are_no_clips(tmp_path):
+def test_audio_files_and_tiny_frames_get_a_status(tmp_path):
     import av
 
     with av.open(str(tmp_path / "sound.mp4"), "w") as file:
@@ -184,8 +189,8 @@ def test_sound_alone_and_tiny_frames_are_no_clips(tmp_path):
     assert status_of(tiny) == "too_small"
 
 
-def test_without_pyav_it_is_said_what_to_install(clip, class_folder):
-    """Exit 8 before any work; pictures do not need it."""
+def test_a_missing_pyav_is_reported_with_the_install_command(clip, class_folder):
+    """Exit 8 before any work. Pictures do not need PyAV."""
     code = (
         "import sys\nsys.modules['av'] = None\nfrom emotify.cli import app\n"
         "try: app(['predict', *sys.argv[1:], '--model', 'fast'])\nexcept SystemExit as end: sys.exit(end.code)"
@@ -201,14 +206,14 @@ def test_without_pyav_it_is_said_what_to_install(clip, class_folder):
     assert run(picture).returncode == 0
 
 
-def test_pyav_is_needed_from_python_too(clip, monkeypatch):
+def test_a_missing_pyav_is_reported_in_python_too(clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnavailableError, match="pip install av"):
         Predictor("fast", threads=1).predict_video(clip)
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "expected"),
     [
         ("0", "record a clip"),
         ("/dev/video0", "record a clip"),
@@ -217,18 +222,18 @@ def test_pyav_is_needed_from_python_too(clip, monkeypatch):
         ("https://example.org/live.m3u8", "download the clip"),
     ],
 )
-def test_cameras_and_addresses_are_refused(word, told, tmp_path, monkeypatch):
-    """In a sentence that says what to do instead; a file of such a name is a file."""
+def test_cameras_and_urls_are_refused(word, expected, tmp_path, monkeypatch):
+    """One line says what to do instead. An existing file with such a name is read as a file."""
     monkeypatch.chdir(tmp_path)
     shown = predict(word, code=2)
-    assert told in shown.stderr
+    assert expected in shown.stderr
     assert len(shown.stderr.splitlines()) == 1
     Path("0").write_bytes(b"")
     assert "empty" in predict("0", code=4).stdout
 
 
-def test_clips_in_folders_are_left_and_said(clip, class_folder, tmp_path):
-    """A folder of pictures needs no extra for the clips in it; their names say how to take them."""
+def test_clips_in_folders_are_skipped_with_a_warning(clip, class_folder, tmp_path):
+    """A folder of pictures with clips in it does not need PyAV. The warning explains how to read the clips."""
     (tmp_path / "a.png").write_bytes(next(class_folder.rglob("*.png")).read_bytes())
     os.link(clip, tmp_path / "a.mp4")
     shown = predict(tmp_path, "--jsonl")
@@ -238,15 +243,15 @@ def test_clips_in_folders_are_left_and_said(clip, class_folder, tmp_path):
 
 @pytest.mark.parametrize("options", [["--append", "--jsonl-file", "a.jsonl"], ["--explain", "why"]])
 def test_options_for_pictures_refuse_clips(options, clip, tmp_path, monkeypatch):
-    """Named on the command line or in a list; nothing is written."""
+    """This holds for clips on the command line and in a list. Nothing is written."""
     monkeypatch.chdir(tmp_path)
     assert "works on pictures" in predict(clip, *options, code=2).stderr
     Path("list.txt").write_text(f"{clip}\n")
     assert "works on pictures" in predict("--files-from", "list.txt", *options, code=2).stderr
 
 
-def test_the_annotated_copy_is_the_clip_with_boxes(clip, tmp_path):
-    """As many frames, as long; boxes move with the faces, and an existing copy stays without --force."""
+def test_the_annotated_copy_of_a_clip_has_moving_boxes(clip, tmp_path):
+    """The copy has the same frames and times. Boxes move with the faces. Only --force replaces a copy."""
     predict(clip, "--annotate", tmp_path, "--every", "1")
     copy = tmp_path / "two.mp4"
     times = [[frame.time for frame in clip_frames(path, every=0)] for path in (clip, copy)]
@@ -254,13 +259,13 @@ def test_the_annotated_copy_is_the_clip_with_boxes(clip, tmp_path):
     for before, after in zip(pixels_of(clip), pixels_of(copy), strict=True):
         changed = np.abs(before.astype(int) - after).max(axis=-1) > 60
         assert before.shape == after.shape
-        assert changed[20:140, 15:140].mean() > 0.03  # the box of the face that is always there
+        assert changed[20:140, 15:140].mean() > 0.03  # the box of the face that is in every frame
     assert "already exists" in predict(clip, "--annotate", tmp_path, code=6).stderr
     predict(clip, "--annotate", tmp_path, "--every", "2", "--force")
     assert "--annotate" in predict(copy, "--annotate", tmp_path, "--force", code=2).stderr
 
 
-def test_boxes_move_between_two_frames_that_were_looked_at():
+def test_boxes_are_interpolated_between_classified_frames():
     sure = (0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1)
     here, there = (FaceResult((edge, 0, edge + 10, 10), 0.9, sure, track=1) for edge in (0, 20))
     other = FaceResult((90, 0, 99, 10), 0.9, sure, track=2)
@@ -271,7 +276,7 @@ def test_boxes_move_between_two_frames_that_were_looked_at():
 
 
 def test_the_page_has_a_timeline_for_each_face(clip, tmp_path):
-    """With the expressions in order; pictures of faces only where they are asked for."""
+    """It shows the expressions in order. Only --thumbnails adds pictures of faces."""
     page = tmp_path / "a.html"
     predict(clip, "--report", page)
     text = page.read_text()
@@ -291,13 +296,13 @@ def test_the_page_has_a_timeline_for_each_face(clip, tmp_path):
     ("seconds", "shown"),
     [(0, "0:00"), (3.5, "0:03.5"), (59.98, "1:00"), (61.2, "1:01"), (3600, "1:00:00"), (7325, "2:02:05")],
 )
-def test_times_are_read_as_on_a_clock(seconds, shown):
+def test_times_are_shown_as_clock_times(seconds, shown):
     assert clock(seconds) == shown
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_a_clip(small_model, tmp_path):
-    """With every output at once: eight times as many frames, hardly more memory."""
+def test_memory_does_not_grow_with_the_length_of_a_clip(small_model, tmp_path):
+    """With all outputs at once, eight times as many frames take at most 16 MB more memory."""
     frames = list(draw_frames(["happy"], ["sad"], side=160, each=100))
     code = (
         "import resource, sys\nfrom emotify.cli import app\ntry: app(sys.argv[1:])\n"
@@ -313,4 +318,4 @@ def test_memory_does_not_grow_with_a_clip(small_model, tmp_path):
         lines = shown.stdout.splitlines()
         assert len(lines) == 100 * times + 1, shown.stderr
         peaks.append(int(lines[-1]))
-    assert peaks[1] - peaks[0] < 16 * 1024, peaks  # kilobytes; one frame more each would be 200 MB
+    assert peaks[1] - peaks[0] < 16 * 1024, peaks  # kilobytes; keeping all frames in memory would take 200 MB more

@@ -1,4 +1,4 @@
-"""A report made by the command, and a browser to open pages in."""
+"""Fixtures: a report written by the command, and a browser that opens its pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BROWSER = Path(__file__).parents[1] / "browser.py"
 
 @pytest.fixture(scope="session")
 def report(runs, onnx_file, tiny_csv, tmp_path_factory) -> SimpleNamespace:
-    """The folder of `evaluate --report --with-images` on three models, and its JSON document."""
+    """Write `evaluate --report --with-images` for three models; return its folder, page and JSON document."""
     folder = tmp_path_factory.mktemp("reports") / "report"
     words = ["evaluate", *map(str, runs), str(onnx_file), "--data", str(tiny_csv), "--json"]
     result = CliRunner().invoke(app, [*words, "--report", str(folder), "--with-images"])
@@ -27,6 +27,6 @@ def report(runs, onnx_file, tiny_csv, tmp_path_factory) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
-    """A browser for all tests here: `Page` of tests/browser.py."""
+    """Start one browser for all tests in this folder: a `Page` of tests/browser.py."""
     with runpy.run_path(str(BROWSER))["browser"](tmp_path_factory.mktemp("profile")) as shown:
         yield shown

@@ -1,4 +1,4 @@
-"""The page of `evaluate --report`: its content, its privacy, and how a browser shows it."""
+"""The page of `evaluate --report`: its content, its privacy, and its layout in a browser."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def files_of(board, images) -> dict[str, bytes]:
 
 
 class Parsed(HTMLParser):
-    """Every tag of a page with its attributes, and the values of its data elements by section and table row."""
+    """The tags and attributes of a page, and the values of its data elements for each table row."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def command(*words: object, code: int = 0):
     return result
 
 
-def test_report_is_one_page_and_its_figures(report):
+def test_the_report_contains_one_page_and_its_figures(report):
     """The folder has only index.html and each figure as PNG and SVG, and all files are readable."""
     expected = {"index.html", *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg"))}
     assert {path.name for path in report.folder.iterdir()} == expected
@@ -127,7 +127,7 @@ def test_tables_have_the_numbers_of_json(report):
 
 
 def test_the_page_compares_recipes(faces):
-    """Two recipes with two seeds each: the exact difference, and an escaped name."""
+    """Two recipes have two seeds each. The page has their exact difference, and their names are escaped."""
     classifiers = [Named(f"run {seed}", seed) for seed in range(4)]
     board = evaluate(classifiers, faces[Split.VALID], Split.VALID, recipes=["cnn", "<b>fnn</b>"] * 2)
     page = files_of(board, faces[Split.VALID])["index.html"].decode()
@@ -219,10 +219,10 @@ def test_the_report_contains_nothing_about_the_computer(report, tmp_path, onnx_f
         getpass.getuser() + "/",
     )
     for folder in (Path("shared"), report.folder):
-        told = "".join(path.read_text() for path in folder.iterdir() if path.suffix != ".png")
-        told = re.sub(r"data:image/png;base64,[^\"]+", "", told)
+        text = "".join(path.read_text() for path in folder.iterdir() if path.suffix != ".png")
+        text = re.sub(r"data:image/png;base64,[^\"]+", "", text)
         for secret in secrets:
-            assert not re.search(rf"(?<!\w){re.escape(str(secret))}", told), secret
+            assert not re.search(rf"(?<!\w){re.escape(str(secret))}", text), secret
 
 
 LOOK = """(() => {
@@ -240,7 +240,7 @@ return {
 @pytest.mark.parametrize("width", [360, 1000])
 @pytest.mark.parametrize("dark", [False, True])
 def test_chromium_shows_the_page(report, chromium, width, dark):
-    """No errors, all figures visible, nothing wider than a phone, readable text in light and dark mode."""
+    """There are no errors, all figures are visible, nothing is wider than the window, and text has enough contrast."""
     chromium.open(report.page, width=width, dark=dark)
     view = chromium.run(LOOK)
     assert view["title"].endswith("emotify")
@@ -267,7 +267,7 @@ def test_the_page_runs_no_script(report, chromium, tmp_path):
 
 
 def test_the_page_names_its_data(report, tiny_csv):
-    """Only the name, without the path."""
+    """The page has the name of the data without its path."""
     text = report.page.read_text()
     assert f'of <span class="name">{tiny_csv.name}</span>' in text
     assert str(tiny_csv.parent) not in text

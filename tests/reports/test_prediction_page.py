@@ -1,4 +1,4 @@
-"""The page of pictures, in a real browser."""
+"""The page of `predict --report` in a real browser."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def choose(shown: Any, *names: str) -> int:
 
 
 def test_the_page_filters_without_a_script(chromium, tmp_path):
-    """Filters by expression, confidence and both: one face must match both. The number of shown pictures is right."""
+    """The filters are expression and confidence. With both, a single face of the picture must match both."""
     path = page(tmp_path / "page.html", results())
     assert "<script" not in path.read_text()
     chromium.open(path)
@@ -78,8 +78,8 @@ def test_the_page_filters_without_a_script(chromium, tmp_path):
 
 @pytest.mark.parametrize("width", [360, 800, 1600])
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_page_fits_and_can_be_read(chromium, width, dark, tmp_path):
-    """No horizontal scrolling, boxes on the faces, and enough contrast in light and dark mode."""
+def test_the_page_fits_the_window_and_is_readable(chromium, width, dark, tmp_path):
+    """There is no horizontal scrolling, boxes are on the faces, and contrast is enough in light and dark mode."""
     chromium.open(page(tmp_path / "page.html", results()), width=width, dark=dark)
     assert chromium.run("document.documentElement.scrollWidth") <= width
     place = """(() => { const frame = document.querySelector('.frame').getBoundingClientRect(),
@@ -118,7 +118,7 @@ def test_paths_are_split_only_at_real_slashes(tmp_path):
 
 
 def test_thumbnails_are_in_the_page_only_with_the_option(chromium, class_folder, tmp_path):
-    """Without --thumbnails, the page has no pixels. With it, small copies, but no path."""
+    """Without --thumbnails, the page has no pixels. With it, the page has small copies, but no path."""
     shutil.copytree(class_folder / "happy", tmp_path / "in")
     options = ["--model", str(packaged_models()["default"]), "--faces", "whole", "--threads", "1"]
     for name, more in (("bare", []), ("full", ["--thumbnails"])):
@@ -137,7 +137,7 @@ def test_thumbnails_are_in_the_page_only_with_the_option(chromium, class_folder,
 
 
 def test_thumbnails_are_small_and_without_metadata():
-    """At most 320 pixels for any picture, and no EXIF data."""
+    """A thumbnail has at most 320 pixels per side, and no EXIF data."""
     picture = Image.new("RGB", (4000, 3000), "red")
     picture.info["exif"] = b"Exif\0\0secret"
     with Image.open(io.BytesIO(thumbnail(picture))) as small:
@@ -167,7 +167,7 @@ def test_the_page_names_its_input_and_model(class_folder, tmp_path, monkeypatch)
     assert str(tmp_path) not in text
 
 
-def test_the_page_accounts_for_every_picture_and_explains_uncertain(tmp_path):
+def test_the_page_counts_every_picture_and_explains_uncertain(tmp_path):
     text = page(tmp_path / "page.html", results()).read_text()
     assert 'content:counter(shown) " of 5"' in text
     assert "pictures shown; 2 could not be read" in text
@@ -177,8 +177,8 @@ def test_the_page_accounts_for_every_picture_and_explains_uncertain(tmp_path):
     assert "An uncertain face" not in certain
 
 
-def test_paper_shows_all_faces_of_a_group(chromium, tmp_path):
-    """On a screen the list of many faces scrolls; on paper nothing can."""
+def test_the_printed_page_shows_all_faces_of_a_group(chromium, tmp_path):
+    """On a screen, a long list of faces scrolls. In print, the whole list is visible."""
     many = tuple(face(3, 0.9, left=10.0 * number) for number in range(20))
     picture = PictureResult(Path("group.jpg"), "ok", width=400, height=100, faces=many)
     chromium.open(page(tmp_path / "page.html", [picture]), width=800)

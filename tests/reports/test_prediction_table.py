@@ -1,4 +1,4 @@
-"""The table of predictions on a terminal."""
+"""The table that predict shows on a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lines(rows: FaceRows, *results: PictureResult) -> list[str]:
 @pytest.mark.parametrize("width", [40, 64, 80, 100, 120, 300])
 @pytest.mark.parametrize("top", [0, 3])
 def test_no_row_is_wider_than_the_terminal(width, top):
-    """The middle of long paths is cut, wide characters count twice, and the end of a name stays."""
+    """Long paths are shortened in the middle and keep the end of the name. Wide characters count twice."""
     results = [
         picture(f"{'long/' * 80}{'name' * 60}.jpg", FACE, FACE, frames=4),
         picture(f"{'写真' * 60}.jpg", FACE),
@@ -39,7 +39,7 @@ def test_no_row_is_wider_than_the_terminal(width, top):
 
 
 def test_rows_are_grouped_by_folder():
-    """A folder's name is above its pictures, a picture's name beside its first face; skipped frames are noted."""
+    """A folder's name is above its pictures. A picture's name is beside its first face. Skipped frames are noted."""
     shown = lines(FaceRows(90), picture("a/1.jpg", FACE, FACE), picture("a/2.gif", frames=3), picture("b/3.jpg", FACE))
     assert [line for line in shown if line.endswith(os.sep)] == ["a/", "b/"]
     assert [line.split()[0] for line in shown if "━" in line] == ["1.jpg", "happy", "3.jpg"]
@@ -69,8 +69,8 @@ def test_terminals_without_unicode_get_ascii():
     assert "".join(lines(FaceRows(60, plain=True), picture("long" * 40 + ".jpg", FACE, FACE))).isascii()
 
 
-def test_bars_and_shortened_texts_by_hand():
-    """Lengths computed by hand."""
+def test_bars_and_shortened_texts_match_known_examples():
+    """The expected values were computed by hand."""
     assert [bar(share, 4, "red").plain for share in (0, 0.5, 1)] == ["────", "━━──", "━━━━"]
     assert shorten("abcdefghij", 10) == "abcdefghij"
     assert shorten("abcdefghij", 7) == "abc…hij"

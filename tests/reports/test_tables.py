@@ -1,4 +1,4 @@
-"""Tables fit a terminal of 80 columns, and are complete without colour."""
+"""Tables fit a terminal of 80 columns and need no colour."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from emotify.reports.tables import (
     scores_table,
 )
 
-LABELS = np.repeat(np.arange(7), (467, 56, 496, 895, 653, 415, 607))  # as many as FER-2013's valid has
+LABELS = np.repeat(np.arange(7), (467, 56, 496, 895, 653, 415, 607))  # the class counts of FER-2013's valid split
 
 
 SHARES = {"cnn-s0": 0.6, "fnn-s0": 0.3, "cnn-s1": 0.58, "fnn-s1": 0.31}
@@ -73,7 +73,7 @@ def tables(board):
 
 
 def test_ascii_output_has_no_table_borders(board, monkeypatch):
-    """For example a pipe to a Windows program: no + and | around cells, and ASCII bars."""
+    """For example in a pipe to a Windows program: cells have no borders, and bars are ASCII."""
     pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", pipe)
     messages = Messages()
@@ -90,7 +90,7 @@ def test_tables_fit_80_columns_without_loss(board):
         assert render(table, 80) == render(table, 200)
 
 
-def test_colour_adds_nothing_but_colour(board):
+def test_colour_does_not_change_the_text(board):
     for table in tables(board):
         coloured = render(table, 80, force_terminal=True, color_system="truecolor")
         plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
@@ -99,7 +99,7 @@ def test_colour_adds_nothing_but_colour(board):
 
 
 def test_the_confusion_matrix_marks_right_predictions(board):
-    """Per cent of each row, right predictions in brackets, and the row's number of images."""
+    """Each row has percentages, its right predictions in brackets, and its number of images."""
     confusion = board.results[0].scores.confusion
     text = render(confusion_table(confusion, title=""), 80)
     share = round(100 * confusion[3, 3] / 895)
@@ -107,7 +107,7 @@ def test_the_confusion_matrix_marks_right_predictions(board):
 
 
 def test_only_significant_differences_are_called_better(board):
-    """The better model is named by its place in the leaderboard; two equal models have no winner."""
+    """The better model is named by its rank in the leaderboard. Two equal models have no winner."""
     assert "#1 is better" in render(pairs_table(board), 80)
     assert "#1 is better" in render(recipe_pairs_table(board), 80)
     identical_members = [Guessing("a", 0.5), Guessing("b", 0.5)]
@@ -115,8 +115,8 @@ def test_only_significant_differences_are_called_better(board):
     assert "could be chance" in render(pairs_table(evaluate(identical_members, images, Split.VALID)), 80)
 
 
-def test_with_many_pairs_only_those_with_the_best_are_shown():
-    """Eleven models have 55 pairs: the table has ten rows, and says where the others are."""
+def test_a_long_list_of_pairs_shows_only_those_with_the_best_model():
+    """Eleven models have 55 pairs. The table has ten rows, and names --json for the others."""
     images = LabelledImages(np.zeros((len(LABELS), 1, 48, 48), np.uint8), LABELS)
     board = evaluate([Guessing(str(share), share / 20) for share in range(1, 12)], images, Split.VALID)
     text = render(pairs_table(board), 80)
