@@ -1,4 +1,4 @@
-"""A page in headless Chromium, driven through its debugging pipe; nothing but the standard library."""
+"""A page in headless Chromium, controlled through its debugging pipe with only the standard library."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Page:
-    """One page: scripts run in it (whatever its own policy), what it asked for, and pictures of it."""
+    """One page: open a file, run scripts despite its policy, and read its requests, errors and colours."""
 
     def __init__(self, commands: IO[bytes], answers: IO[bytes]) -> None:
         self._commands, self._answers = commands, answers
@@ -59,7 +59,7 @@ class Page:
                 return answer["result"]
 
     def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        """Show a file, with the given size of window and colour scheme."""
+        """Open a file with the given window size and colour scheme."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
@@ -75,19 +75,19 @@ class Page:
         return result["result"].get("value")
 
     def requests(self) -> list[str]:
-        """Return the addresses that the page asked for since it was opened, data: and its own aside."""
+        """Return the URLs that the page requested, except data: URLs and its own."""
         sent = [event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
         addresses = [request["request"]["url"] for request in sent if request["type"] != "Document"]
         return [address for address in addresses if not address.startswith("data:")]
 
     def complaints(self) -> list[str]:
-        """Return what the browser logged of the page: errors, and breaches of its policy."""
+        """Return the errors and policy violations that the browser logged for the page."""
         logged = [event["params"]["entry"]["text"] for event in self.events if event.get("method") == "Log.entryAdded"]
         thrown = [str(event["params"]) for event in self.events if event.get("method") == "Runtime.exceptionThrown"]
         return logged + thrown
 
     def colours(self, part: str) -> tuple[str, str]:
-        """Return the colours of the text of the part that a selector names, and of the ground that it stands on."""
+        """Return the CSS colours of the text and the background of the element that a selector names."""
         ink, ground = self.run(f"""(() => {{ let part = document.querySelector('{part}');
             const ink = getComputedStyle(part).color;
             while (getComputedStyle(part).backgroundColor == 'rgba(0, 0, 0, 0)') part = part.parentElement;
@@ -95,12 +95,12 @@ class Page:
         return ink, ground
 
     def contrast(self, part: str) -> float:
-        """Return the contrast of a part's text with its ground (WCAG 2)."""
+        """Return the contrast ratio of an element's text with its background (WCAG 2)."""
         darker, lighter = sorted(map(luminance, self.colours(part)))
         return (lighter + 0.05) / (darker + 0.05)
 
     def is_dark(self, part: str) -> bool:
-        """Say whether a part stands on a dark ground."""
+        """Return whether an element has a dark background."""
         return luminance(self.colours(part)[1]) < 0.1
 
     def _receive(self) -> dict[str, Any]:
@@ -123,10 +123,10 @@ def luminance(colour: str) -> float:
 
 @contextlib.contextmanager
 def browser(profile: Path) -> Iterator[Page]:
-    """Start Chromium with a fresh profile; the test is skipped where there is none."""
+    """Start Chromium with a new profile. Skip the test if Chromium is not installed."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
-        pytest.skip("no chromium to look at the page with")
+        pytest.skip("Chromium is not installed")
     commands_out, commands = os.pipe()
     answers, answers_in = os.pipe()
     words = [program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"]

@@ -1,4 +1,4 @@
-"""Clips made of the drawn people in samples/: `draw_frames` gives the frames, `write_clip` a file of them."""
+"""Make video clips of the drawn people in samples/: `draw_frames` yields frames, `write_clip` writes them to a file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def draw_frames(*people: Sequence[str], each: int = 10, side: int = 320, moves: int = 4) -> Iterator[np.ndarray]:
-    """Yield uint8 frames (side, side * people, 3): each person shows one expression after the other.
+    """Yield uint8 frames (side, side * people, 3), in which each person shows one expression after the other.
 
-    people: names of samples, or "" for nobody there, as many for each. Each is shown for `each` frames. A person
-    sways by `moves` pixels.
+    people: for each person, names of samples or "" for absent; all of the same length. Each expression lasts `each`
+    frames. A person sways by `moves` pixels.
     """
     drawn = {
         name: np.asarray(Image.open(SAMPLES / f"{name}.jpg").convert("RGB").resize((side, side)))
@@ -39,7 +39,7 @@ def write_clip(
     aspect: Fraction = Fraction(1),
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write frames (H, W, 3), of even sides, as a clip of the kind that the file's name says."""
+    """Write RGB frames (H, W, 3) with even H and W as a clip. The suffix of the file name chooses the container."""
     import av
     from av.video.stream import VideoStream
 

@@ -1,4 +1,4 @@
-"""What several folders of tests share."""
+"""Fixtures for several test folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPO = Path(__file__).parent.parent
 
 def _no_network(event: str, arguments: tuple[object, ...]) -> None:
     if event == "socket.connect" and isinstance(arguments[1], tuple):  # local sockets have a path
-        msg = f"A test reached for the network: {arguments[1]}"
+        msg = f"A test tried to connect to the network: {arguments[1]}"
         raise RuntimeError(msg)
 
 
@@ -35,34 +35,34 @@ sys.addaudithook(_no_network)
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real faces and photographs: $EMOTIFY_SHARED, else `shared` beside the repository."""
+    """Return the folder with real faces and photographs: $EMOTIFY_SHARED, or `shared` beside the repository."""
     folder = Path(os.environ.get("EMOTIFY_SHARED", REPO.parent / "shared"))
     if not folder.is_dir():
-        pytest.skip("no folder with real data; name it in EMOTIFY_SHARED")
+        pytest.skip("no folder with real data; set EMOTIFY_SHARED to its path")
     return folder
 
 
 @pytest.fixture(scope="session")
 def faces() -> dict[Split, LabelledImages]:
-    """Drawn faces: 40 of each expression to train on, 10 to choose on, 10 to report on."""
+    """Draw 40 train, 10 valid and 10 test faces of each expression."""
     return synthetic_splits(seed=0, counts=(280, 70, 70))
 
 
 @pytest.fixture(scope="session")
 def few(faces) -> Dataset:
-    """A quarter of the drawn faces."""
+    """Return a quarter of the drawn faces."""
     return Dataset("few", {split: images.take(np.arange(0, len(images), 4)) for split, images in faces.items()})
 
 
 @pytest.fixture(scope="session")
 def tiny_csv(faces, tmp_path_factory) -> Path:
-    """The drawn faces as the challenge's csv."""
+    """Write the drawn faces as a CSV like FER-2013's."""
     return _write_csv(faces, tmp_path_factory.mktemp("data") / "fer2013.csv")
 
 
 @pytest.fixture(scope="session")
 def toy_csv(tmp_path_factory) -> Path:
-    """Two drawn faces of each expression to train on and one to choose on, as csv."""
+    """Write two train faces, one valid and one test face of each expression as CSV."""
     return _write_csv(synthetic_splits(seed=0, counts=(14, 7, 7)), tmp_path_factory.mktemp("toys") / "fer2013.csv")
 
 
@@ -78,7 +78,7 @@ def _write_csv(faces: dict[Split, LabelledImages], path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def class_folder(faces, tmp_path_factory) -> Path:
-    """The first two valid faces of each expression, as PNG in folders named by it."""
+    """Write the first two valid faces of each expression as PNG files into a folder named after it."""
     folder = Path(tmp_path_factory.mktemp("classes"))
     valid = faces[Split.VALID]
     for index, emotion in enumerate(EMOTIONS):
@@ -90,7 +90,7 @@ def class_folder(faces, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def runs(tiny_csv, tmp_path_factory) -> list[Path]:
-    """Two finished runs of the smallest model."""
+    """Train two runs of the smallest model."""
     out = tmp_path_factory.mktemp("runs")
     options = ["--model", "fnn", "--epochs", "2", "--batch-size", "32", "--out", str(out)]
     return [_command("train", "--data", str(tiny_csv), *options, "--seed", str(seed)) for seed in (0, 1)]
@@ -98,27 +98,27 @@ def runs(tiny_csv, tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def ensemble(runs, tiny_csv, tmp_path_factory) -> Path:
-    """The two runs, combined."""
+    """Combine the two runs."""
     folder = tmp_path_factory.mktemp("ensembles") / "both"
     return _command("ensemble", *map(str, runs), "--data", str(tiny_csv), "--out", str(folder))
 
 
 @pytest.fixture(scope="session")
 def onnx_file(ensemble, tiny_csv, tmp_path_factory) -> Path:
-    """The ensemble, exported."""
+    """Export the ensemble."""
     path = tmp_path_factory.mktemp("exports") / "model.onnx"
     return _command("export", str(ensemble), "--data", str(tiny_csv), "--out", str(path))
 
 
 def _command(*words: str) -> Path:
-    """Run a command and return the path on the last line of its stdout."""
+    """Run a command and return the path on the last line of its standard output."""
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     return Path(result.stdout.splitlines()[-1])
 
 
 def build_model() -> ModelProto:
-    """One layer with weights by chance, described as `emotify export` describes its files."""
+    """Build a model of one layer with random weights and the metadata that `emotify export` writes."""
     weights = np.random.default_rng(0).normal(0, 2e-4, (48 * 48, 7)).astype(np.float32)
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
@@ -147,7 +147,7 @@ def small_model(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def changed_model(tmp_path) -> Callable[[Change], Path]:
-    """Write the small model, with a change made to it."""
+    """Return a function that applies a change to the small model and writes it to a file."""
 
     def write(change: Change) -> Path:
         model = build_model()

@@ -1,4 +1,4 @@
-"""Real faults for real commands: full disks, files that are never read to their end, signals at any moment."""
+"""Run real commands with real faults: full disks, reads that hang, failing system calls and signals."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import pytest
 
 EMOTIFY = [sys.executable, "-m", "emotify"]
-_ACCESS = ctypes.c_uint64(0x20000)  # FAN_ACCESS_PERM: a read waits for an answer
+_ACCESS = ctypes.c_uint64(0x20000)  # FAN_ACCESS_PERM: a read waits for permission
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """The exit code and output of a command."""
 
     code: int
     stdout: str
@@ -31,21 +31,21 @@ class Ended(NamedTuple):
 
 
 def command(*words: object, program: Sequence[str] = EMOTIFY, **options: Any) -> Ended:
-    """Run a command to its end."""
+    """Run a command until it ends."""
     with started(*words, program=program, **options) as process:
         return ending(process)
 
 
 @contextlib.contextmanager
 def started(*words: object, program: Sequence[str] = EMOTIFY, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Start a command; it is killed if it is still there when the block ends."""
+    """Start a command. Kill it at the end of the block if it still runs."""
     process = subprocess.Popen(
         [*program, *map(str, words)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Where tests run in the background Ctrl-C is ignored, and so it would be in the command.
+        # A background job of a shell ignores Ctrl-C, and its child processes inherit this.
         preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         **options,
     )
@@ -57,7 +57,7 @@ def started(*words: object, program: Sequence[str] = EMOTIFY, **options: Any) ->
 
 
 def ending(process: subprocess.Popen[str], *signals: int, apart: float = 0.0) -> Ended:
-    """Send signals to a command, `apart` seconds after each other, and return how it ended."""
+    """Send signals to a command, `apart` seconds apart, wait for its end, and return its result."""
     for number, sent in enumerate(signals):
         if number:
             time.sleep(apart)
@@ -67,24 +67,24 @@ def ending(process: subprocess.Popen[str], *signals: int, apart: float = 0.0) ->
     return Ended(process.returncode, stdout, stderr, time.monotonic() - begun)
 
 
-def when_told(process: subprocess.Popen[str], words: str) -> str:
-    """Wait until a command says this on stderr; return all that it has said."""
+def wait_for_message(process: subprocess.Popen[str], words: str) -> str:
+    """Wait until a command prints these words on standard error; return all that it has printed there."""
     assert process.stderr is not None
-    told = ""
-    while words not in told:
+    printed = ""
+    while words not in printed:
         line = process.stderr.readline()
-        assert line, told
-        told += line
-    return told
+        assert line, printed
+        printed += line
+    return printed
 
 
 @contextlib.contextmanager
 def stuck_file(path: Path) -> Iterator[None]:
-    """Let every read of this file hang, as on a disk that has gone, until the block ends."""
+    """Let every read of this file hang until the block ends, like a disk that no longer responds."""
     libc = ctypes.CDLL(None, use_errno=True)
     watch = libc.fanotify_init(0x4, os.O_RDONLY)  # FAN_CLASS_CONTENT
     if watch < 0 or libc.fanotify_mark(watch, 1, _ACCESS, -100, bytes(path)):  # FAN_MARK_ADD, AT_FDCWD
-        pytest.skip(f"no file can be held up here: {os.strerror(ctypes.get_errno())}")
+        pytest.skip(f"cannot block a file here: {os.strerror(ctypes.get_errno())}")
     try:
         yield
     finally:
@@ -93,7 +93,7 @@ def stuck_file(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stuck_folder(path: Path) -> Iterator[None]:
-    """Mount at `path` a file system that answers nothing, as that of a server that has gone."""
+    """Mount a file system at `path` that never responds, like an unreachable server."""
     libc = ctypes.CDLL(None, use_errno=True)
     path.mkdir()
     try:
@@ -112,16 +112,16 @@ def stuck_folder(path: Path) -> Iterator[None]:
 
 
 def under_strace(*words: object, program: Sequence[str] = EMOTIFY) -> list[str]:
-    """Return the words that run a program under strace, which sees its system calls or makes them fail."""
+    """Return the command that runs a program under strace. strace logs its system calls or makes them fail."""
     strace = ["strace", "-f", "-qq", *map(str, words)]
     if not shutil.which("strace") or subprocess.run([*strace, "true"], capture_output=True).returncode:
-        pytest.skip("strace is missing, or may not trace here")
+        pytest.skip("strace is missing or not permitted here")
     return [*strace, *program]
 
 
 @contextlib.contextmanager
 def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """Mount a disk of so many bytes, such as 1m, at `path`."""
+    """Mount a disk at `path` with a size such as `1m`."""
     path.mkdir()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"tmpfs", bytes(path), b"tmpfs", 0, f"size={size}".encode()):

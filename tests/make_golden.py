@@ -1,4 +1,4 @@
-"""Write what the models inside emotify answer for samples/: `python tests/make_golden.py`, from the repository."""
+"""Write the answers of the packaged models for samples/: run `python tests/make_golden.py` in the repository."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from emotify.opening import packaged_models
 
 REPO = Path(__file__).parent.parent
 GOLDEN = REPO / "tests" / "golden" / "samples.json"
-Answers = dict[str, dict[str, list[dict[str, Any]]]]  # model -> picture -> a face each, from left to right
+Answers = dict[str, dict[str, list[dict[str, Any]]]]  # model -> picture -> its faces from left to right
 
 
 def answer_samples() -> Answers:
-    """Return box, label and probability of every face in samples/, by model and by picture."""
+    """Return box, label and probability of every face in samples/, for each model and picture."""
     pictures = sorted((REPO / "samples").glob("*.jpg"))
     answers: Answers = {}
     for model in packaged_models():

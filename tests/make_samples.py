@@ -1,4 +1,4 @@
-"""Draw the pictures in samples/: `python tests/make_samples.py [FOLDER]`, from the repository."""
+"""Draw the pictures in samples/: run `python tests/make_samples.py [FOLDER]` in the repository."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Change emotify a little at many places, and count the changes that no test notices.
+"""Mutation testing: make small changes in emotify, and count the changes that no test notices.
 
-`python tests/mutation.py` takes a sample of the files below that guard what users keep; `just mutants` does the same.
-Each change is made in a copy of the repository, in which the tests of that file then run until one of them fails.
+`python tests/mutation.py` or `just mutants` samples changes of the files below, which protect the files of users. Each
+change is made in a copy of the repository. There the tests of that file run until one of them fails.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 REPO: Final = Path(__file__).parent.parent
 _OUTPUTS: Final = [
     *("tests/prediction/test_outputs.py", "tests/prediction/test_broken_outputs.py"),
-    "-k not export and not explains and not explanations and not what_was_written",  # the slow ones
+    "-k not export and not explanations and not written_files_are_reported",  # without slow tests
 ]
 _RUNS: Final = [f"tests/training/test_{name}.py" for name in ("crowd", "foreign_runs", "device", "loop")]
 _MODELS: Final = ["tests/onnx_runtime/test_cost.py", "tests/onnx_runtime/test_safety.py"]
@@ -54,7 +54,7 @@ _ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "EMOTIFY_FUZZ": "20", "EMOTIFY_LO
 
 
 class Mutant(NamedTuple):
-    """A file with one change, and where and what that is."""
+    """A file with one change, with the line and a description of the change."""
 
     line: int
     change: str
@@ -62,7 +62,7 @@ class Mutant(NamedTuple):
 
 
 def changed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what can stand in the place of a node and means something else."""
+    """Yield syntax nodes that can replace a node and change its meaning."""
     for other in _SWAPS.get(type(node), ()):
         yield other()
     match node:
@@ -83,8 +83,8 @@ def changed(node: ast.AST) -> Iterator[ast.AST]:
             yield type(node)(**negated)
 
 
-def _is_elsewhere(node: ast.AST) -> bool:
-    """Tell what never runs here, or says nothing: other systems, imports of types, texts for people."""
+def _is_skipped(node: ast.AST) -> bool:
+    """Return whether a node is skipped: code for other systems, imports of types, and messages."""
     if isinstance(node, ast.If):
         return any(word in ast.unparse(node.test) for word in ("win32", "TYPE_CHECKING"))
     if isinstance(node, ast.Subscript):
@@ -101,7 +101,7 @@ def mutants(tree: ast.Module) -> list[Mutant]:
             if field in _NO_CODE:
                 continue
             for place, child in enumerate(value if isinstance(value, list) else [value]):
-                if not isinstance(child, ast.AST) or _is_elsewhere(child):
+                if not isinstance(child, ast.AST) or _is_skipped(child):
                     continue
                 here = getattr(child, "lineno", line)
                 for new in changed(child):
@@ -129,7 +129,7 @@ def _shown(node: ast.AST) -> str:
 
 
 def run_tests(copy: Path, tests: Sequence[str], limit: float | None = None) -> tuple[str, float]:
-    """Run tests in a copy of the repository; return how that ended, as `passed`, and the seconds."""
+    """Run tests in a copy of the repository; return the outcome, such as `passed`, and the seconds."""
     words = ["-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests]
     environment = {"EMOTIFY_SHARED": str(REPO.parent / "shared"), **os.environ, **_ENVIRONMENT, "PYTHONPATH": str(copy)}
     begun = time.monotonic()
@@ -150,10 +150,10 @@ def run_tests(copy: Path, tests: Sequence[str], limit: float | None = None) -> t
 
 
 def measure(copy: Path, name: str, sample: Sequence[Mutant]) -> list[Mutant]:
-    """Return the mutants of a file that no test kills."""
+    """Return the mutants of a file that no test notices."""
     how, seconds = run_tests(copy, TARGETS[name])
     if how != "passed":
-        sys.exit(f"the tests of {name} end with '{how}' before anything is changed; mend them first")
+        sys.exit(f"the tests of {name} end with '{how}' before any change; fix them first")
     path, lived = copy / name, []
     source = path.read_bytes()
     for mutant in sample:
@@ -171,13 +171,13 @@ def _row(name: str, there: int, tried: int, killed: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", help="of those that have tests here; all of them")
-    parser.add_argument("--number", type=int, default=12, help="of mutants of each file; 0 for all (12)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
+    parser.add_argument("files", nargs="*", help="files to change, from the list above; default: all")
+    parser.add_argument("--number", type=int, default=12, help="mutants per file; 0 for all; default: 12")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the sample; default: 0")
     options = parser.parse_args()
     os.nice(10)
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, in the tests too
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, also for the tests
     rows: list[tuple[int, int, int]] = []
     print(f"{'file':40} {'mutants':>8} {'tried':>6} {'killed':>6} {'score':>6}")
     with tempfile.TemporaryDirectory() as folder:

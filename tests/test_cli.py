@@ -53,7 +53,7 @@ def test_train_makes_one_run_folder(runs):
 
 
 def test_train_prints_only_the_folder_on_stdout(tiny_csv, tmp_path):
-    """Scripts can read the folder from stdout; messages go to stderr."""
+    """Scripts can read the folder from standard output. Messages go to standard error."""
     result = invoke("train", "--data", tiny_csv, "--model", "fnn", "--epochs", 1, "--batch-size", 32, "--out", tmp_path)
     assert Path(result.stdout.strip()).parent == tmp_path
     assert "next: emotify evaluate" in result.stderr
@@ -77,7 +77,7 @@ def test_train_reads_a_saved_configuration(runs, tiny_csv, tmp_path):
 
 
 def test_zero_epochs_only_estimate_batch_norm_statistics(runs, tiny_csv, tmp_path):
-    """The run folder is usable like any other, but has no training history to draw."""
+    """The run folder works like any other, but has no training history and no plot of it."""
     options = ("--model", "fnn", "--start-from", runs[0], "--epochs", 0, "--batch-size", 32, "--out", tmp_path)
     folder = Path(invoke("train", "--data", tiny_csv, *options).stdout.strip())
     assert {path.name for path in folder.iterdir()} - {".lock"} == {
@@ -88,7 +88,7 @@ def test_zero_epochs_only_estimate_batch_norm_statistics(runs, tiny_csv, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--epochs", "0"], "--epochs"),
         (["--epochs", "-1"], "--epochs"),
@@ -104,15 +104,15 @@ def test_zero_epochs_only_estimate_batch_norm_statistics(runs, tiny_csv, tmp_pat
         (["--recipe", "slow"], "fast, standard, best"),
     ],
 )
-def test_invalid_options_are_refused(words, told, tiny_csv, tmp_path):
+def test_invalid_options_are_refused(words, expected, tiny_csv, tmp_path):
     """Exit 2 with the name of the option, and without a new folder."""
     result = invoke("train", "--data", tiny_csv, "--out", tmp_path / "runs", *words, code=2)
-    assert told in result.stderr
+    assert expected in result.stderr
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b'{"epoch": 3}', "'epoch'"),
         (b'{"epochs": "3"}', "--epochs"),
@@ -126,11 +126,11 @@ def test_invalid_options_are_refused(words, told, tiny_csv, tmp_path):
         (b'{"weight_decay": 1%s}' % (b"0" * 400), "--weight-decay"),
     ],
 )
-def test_invalid_configurations_are_refused(content, told, tiny_csv, tmp_path):
-    """Unknown key, wrong type, repeated key, no JSON or a huge number: exit 2 with its name."""
+def test_invalid_configurations_are_refused(content, expected, tiny_csv, tmp_path):
+    """An unknown key, a wrong type, a repeated key, invalid JSON or a huge number is exit 2 with its name."""
     path = tmp_path / "config.json"
     path.write_bytes(content)
-    assert told in invoke("train", "--data", tiny_csv, "--config", path, code=2).stderr
+    assert expected in invoke("train", "--data", tiny_csv, "--config", path, code=2).stderr
 
 
 def test_the_first_five_mistakes_of_a_configuration_are_listed_and_all_are_counted(tiny_csv, tmp_path):
@@ -194,7 +194,7 @@ def test_empty_names_are_refused_in_one_line(words, name, tmp_path, monkeypatch)
     assert not any(tmp_path.iterdir())
 
 
-def test_an_empty_text_can_undo_an_option_of_a_configuration(tiny_csv, tmp_path):
+def test_an_empty_value_can_undo_an_option_of_a_configuration(tiny_csv, tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"distill": "nothing", "model": "fnn", "epochs": 1, "batch_size": 64}')
     words = ("train", "--data", tiny_csv, "--config", path, "--out", tmp_path / "runs")
@@ -231,7 +231,7 @@ def test_sigint_keeps_the_state_and_resume_is_exact(tiny_csv, tmp_path):
 
 
 def test_the_command_that_resumes_is_quoted(toy_csv, tmp_path, monkeypatch):
-    """An unfinished run in a folder with a blank in its name. The message says "1 epoch"."""
+    """The folder of the unfinished run has a space in its name. The message of `train` says "1 epoch"."""
     monkeypatch.chdir(tmp_path)
     words = ["train", "--data", toy_csv, "--model", "fnn", "--epochs", "1", "--batch-size", "7", "--out", "my runs"]
     result = invoke(*words)
@@ -240,8 +240,8 @@ def test_the_command_that_resumes_is_quoted(toy_csv, tmp_path, monkeypatch):
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
     (run / "checkpoint.safetensors").unlink()
-    told = invoke("evaluate", run, "--data", toy_csv, code=5).stderr
-    assert f"emotify train --resume '{run}'" in told
+    stderr = invoke("evaluate", run, "--data", toy_csv, code=5).stderr
+    assert f"emotify train --resume '{run}'" in stderr
 
 
 def test_evaluate_json_has_the_documented_keys(runs, tiny_csv):
@@ -269,7 +269,7 @@ def test_evaluate_json_has_the_documented_keys(runs, tiny_csv):
     (pair,) = document["pairs"]
     assert {"a", "b", "difference", "mcnemar_p"} < set(pair)
     accuracies = [result["accuracy"] for result in document["results"]]
-    (recipe,) = document["recipes"]  # two seeds of one
+    (recipe,) = document["recipes"]  # two seeds of one recipe
     assert recipe["recipe"] == "fnn"
     assert sorted(recipe["accuracies"], reverse=True) == accuracies
     assert recipe["mean"] == pytest.approx(np.mean(accuracies))
@@ -277,7 +277,7 @@ def test_evaluate_json_has_the_documented_keys(runs, tiny_csv):
 
 
 def test_evaluate_compares_recipes_over_seeds(runs, tiny_csv, tmp_path):
-    """The machine of a run does not change its recipe, and the same run twice does not count as two seeds."""
+    """The number of threads does not change a recipe, and the same run twice does not count as two seeds."""
     others = [copy_run(run, tmp_path / run.name, epochs=9, threads=7) for run in runs]
     again = copy_run(runs[0], tmp_path / "again", threads=7)
     words = (*runs, *others, again, runs[0], "--data", tiny_csv)
@@ -345,7 +345,7 @@ def test_evaluate_shows_tables_without_colour_or_trailing_blanks(runs, tiny_csv)
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
-def test_evaluate_gate(runs, tiny_csv):
+def test_a_score_below_min_accuracy_is_exit_7(runs, tiny_csv):
     """A score below `--min-accuracy` exits 7."""
     assert "--min-accuracy" in invoke("evaluate", runs[0], "--data", tiny_csv, "--min-accuracy", 1, code=7).stderr
 
@@ -368,7 +368,7 @@ def test_ensemble_reports_whether_it_helped(runs, tiny_csv, tmp_path):
 
 
 def test_a_changed_member_is_refused(runs, tiny_csv, tmp_path):
-    """Exit 5 when a member has changed since it was combined."""
+    """Exit 5 if a member has changed since the ensemble was made."""
     import shutil
 
     copies = [Path(shutil.copytree(run, tmp_path / run.name)) for run in runs]
@@ -377,14 +377,14 @@ def test_a_changed_member_is_refused(runs, tiny_csv, tmp_path):
     assert "of a member has changed" in invoke("evaluate", tmp_path / "e", "--data", tiny_csv, code=5).stderr
 
 
-def test_exported_file_scores_as_the_ensemble(onnx_file, ensemble, tiny_csv):
+def test_an_exported_file_has_the_scores_of_its_ensemble(onnx_file, ensemble, tiny_csv):
     """The .onnx file and its ensemble folder have the same scores."""
     results = json.loads(invoke("evaluate", onnx_file, ensemble, "--data", tiny_csv, "--json").stdout)["results"]
     assert results[0]["nll"] == pytest.approx(results[1]["nll"], abs=1e-5)
     assert results[0]["confusion"] == results[1]["confusion"]
 
 
-def test_evaluate_json_has_what_the_page_shows(onnx_file, tiny_csv):
+def test_evaluate_json_has_the_data_of_the_page(onnx_file, tiny_csv):
     """The JSON has reliability and examples of each model, and the diversity of the models."""
     document = json.loads(invoke("evaluate", onnx_file, "fast", "--data", tiny_csv, "--json").stdout)
     for result in document["results"]:
@@ -401,8 +401,8 @@ def test_evaluate_json_has_what_the_page_shows(onnx_file, tiny_csv):
     assert alone["diversity"] is None
 
 
-def test_models_inside_the_package_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
-    """`fast` is the file in the package, unless a run has that name. The file cannot be exported again."""
+def test_packaged_models_are_scored_by_name(tiny_csv, tmp_path, monkeypatch):
+    """`fast` is the packaged file, unless a run has that name. The file cannot be exported again."""
     from emotify.opening import packaged_models
 
     first = invoke("evaluate", "fast", "--data", tiny_csv, "--json").stdout
@@ -461,7 +461,7 @@ def test_predict_scores_folders_named_as_expressions(onnx_file, class_folder):
 
 
 @pytest.mark.parametrize("words", [["."], ["0.png"], ["../happy/1.png"]])
-def test_the_folder_counts_however_it_is_named(words, onnx_file, class_folder, monkeypatch):
+def test_truth_uses_the_folder_of_relative_paths_too(words, onnx_file, class_folder, monkeypatch):
     monkeypatch.chdir(class_folder / "happy")
     assert "accuracy against" in invoke("predict", *words, "--model", onnx_file, "--truth", "folders").stderr
 
@@ -472,8 +472,8 @@ def test_missing_truth_is_reported_at_the_first_picture(onnx_file, class_folder,
     assert f"the folder of {tmp_path / 'a.png'} is not named as an expression" in result.stderr
 
 
-def test_predict_survives_bad_pictures(onnx_file, class_folder, tmp_path):
-    """Each bad file has a status, and the others are predicted: exit 3. Exit 4 when no file is readable."""
+def test_bad_pictures_do_not_stop_predict(onnx_file, class_folder, tmp_path):
+    """Each bad file has a status, and the others are predicted with exit 3. Exit 4 if no file is readable."""
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
     good = next(class_folder.rglob("*.png"))
@@ -485,7 +485,7 @@ def test_predict_survives_bad_pictures(onnx_file, class_folder, tmp_path):
 
 
 def test_predict_prints_one_line_per_picture_in_a_pipe(onnx_file, class_folder, tmp_path):
-    """Path, label, probability and box, separated by tabs. An unreadable picture has a line with its status."""
+    """A line has path, label, probability and box, separated by tabs. An unreadable picture has its status there."""
     bad, good = tmp_path / "bad\t1.png", class_folder / "happy" / "0.png"
     bad.touch()
     options = ("--model", onnx_file, "--truth", "none")
@@ -558,13 +558,13 @@ def test_file_names_that_are_not_text_are_kept(onnx_file, class_folder, tmp_path
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x00" * 9])
 def test_files_that_are_not_models_are_refused(content, class_folder, tmp_path):
-    """An empty file, text and random bytes: exit 5 with the name of the file."""
+    """An empty file, text and random bytes are exit 5 with the name of the file."""
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
     assert "x.onnx" in invoke("predict", class_folder, "--model", path, code=5).stderr
 
 
-def test_missing_things_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
+def test_missing_data_models_and_devices_have_their_exit_codes(tmp_path, monkeypatch, onnx_file):
     """Exit 4 for data, 5 for models, 8 for devices, each with one line that says what to do."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EMOTIFY_DATA", raising=False)
@@ -599,14 +599,14 @@ def test_an_empty_path_is_refused(words, tmp_path, monkeypatch):
     """An unset shell variable gives an empty path, which must not mean the current folder."""
     monkeypatch.chdir(tmp_path)
     Image.new("L", (48, 48)).save("face.png")
-    told = invoke(*words, code=2).stderr
-    assert "is empty" in told
-    assert len(told.splitlines()) == 1
+    stderr = invoke(*words, code=2).stderr
+    assert "is empty" in stderr
+    assert len(stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["face.png"]
 
 
 def test_outputs_are_checked_before_any_work(runs, ensemble, onnx_file, tmp_path, monkeypatch):
-    """Exit 6 for an output that is not writable, before data are read."""
+    """Exit 6 for an output that is not writable, before any data is read."""
     (tmp_path / "file").touch()
     nowhere, data = tmp_path / "file" / "below", ("--data", tmp_path / "no data")
     commands = (["train", "--out"], ["evaluate", onnx_file, "--report"], ["ensemble", *runs, "--out"])
@@ -619,7 +619,7 @@ def test_outputs_are_checked_before_any_work(runs, ensemble, onnx_file, tmp_path
 
 
 def test_a_link_is_not_written_through_without_force(runs, onnx_file, class_folder, tmp_path, monkeypatch):
-    """Not for a link to a folder, and not for a broken link."""
+    """This holds for a link to a folder and for a broken link."""
     monkeypatch.chdir(tmp_path)
     Path("elsewhere").mkdir()
     Path("link").symlink_to("elsewhere")
@@ -657,7 +657,7 @@ def test_out_of_memory_is_not_called_a_bug(monkeypatch):
 
 def test_a_closed_pipe_is_silent(onnx_file, class_folder):
     """`| head -1` ends the command with 0 and without a traceback."""
-    pictures = [str(path) for path in class_folder.rglob("*.png")] * 40  # far more than the buffer of a pipe
+    pictures = [str(path) for path in class_folder.rglob("*.png")] * 40  # far more output than a pipe buffer holds
     command = [sys.executable, "-m", "emotify", "predict", *pictures, "--model", str(onnx_file), "--jsonl", "-q"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -670,7 +670,7 @@ def test_a_closed_pipe_is_silent(onnx_file, class_folder):
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["predict", "-h"], ["predict", "missing.png", "--json"]])
 def test_a_closed_or_full_stdout_is_handled_at_the_end(words):
-    """Exit 0 silently for a closed pipe, exit 6 for a full disk, also after a command that failed."""
+    """A closed pipe is exit 0 without a message. A full disk is exit 6, also after a failed command."""
     command = [sys.executable, "-m", "emotify", *words]
     reading, writing = os.pipe()
     os.close(reading)
@@ -729,7 +729,7 @@ def test_values_of_another_type_are_refused(words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["train", "--optimizer", "adam"], "--optimizer 'adam': choose from sgd, muon"),
         (["train", "--recipe", "slow"], "--recipe 'slow': choose from fast, standard, best"),
@@ -751,11 +751,11 @@ def test_values_of_another_type_are_refused(words, tmp_path):
         (["predict", "x", "--parquet", "x.csv"], "--parquet x.csv: this option writes a .parquet file; name it so"),
     ],
 )
-def test_every_wrong_option_is_one_line_in_the_same_form(words, told):
-    """Wrong choices, numbers, ranges and names: `error:`, the option, and its valid values."""
+def test_every_wrong_option_is_reported_in_one_line_of_the_same_form(words, expected):
+    """For wrong choices, numbers, ranges and names, the line has `error:`, the option, and its valid values."""
     lines = invoke(*words, code=2).stderr.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith(f"error: {told}"), lines
+    assert lines[0].startswith(f"error: {expected}"), lines
 
 
 def test_help_groups_options_under_headings():
@@ -821,7 +821,7 @@ def test_evaluate_suggests_the_next_command(runs, ensemble, tiny_csv):
 
 
 def test_a_folder_too_small_for_a_valid_split_can_be_scored(tmp_path):
-    """A tenth of one picture a class is none; `evaluate` scores test all the same."""
+    """With one picture per class, 10 % for valid is no picture. `evaluate` still scores the test split."""
     for number, emotion in enumerate(EMOTIONS):
         for split in ("train", "test"):
             (tmp_path / split / emotion).mkdir(parents=True)
@@ -838,8 +838,8 @@ def test_uncertain_faces_are_explained(tmp_path):
     assert explained not in invoke("predict", tmp_path / "large.png", "--model", "fast").stderr
 
 
-def test_a_reader_that_leaves_early_sees_no_abort():
-    """One thread still decodes and classifies when the pipe closes; native code must not abort at exit."""
+def test_closing_the_pipe_early_causes_no_abort():
+    """A thread may still decode and classify when the pipe closes. Native code must not abort at exit."""
     samples = Path(__file__).parent.parent / "samples"
     command = [sys.executable, "-m", "emotify", "predict", str(samples), "--model", "default", "--threads", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

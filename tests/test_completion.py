@@ -26,7 +26,7 @@ def offered(words: str, *, folder: Path) -> list[str]:
     return shown.stdout.split()
 
 
-def test_the_names_of_networks_are_read_off_their_table():
+def test_completed_network_names_equal_the_networks():
     assert network_names() == list(NETWORKS)
 
 
@@ -45,7 +45,7 @@ def test_the_names_of_networks_are_read_off_their_table():
         ("emotify predict photos/", []),  # the shell's own files
     ],
 )
-def test_values_are_offered(words, expected, tmp_path):
+def test_values_are_completed(words, expected, tmp_path):
     """Choices, models, networks and runs are offered; without a match, the shell offers files."""
     for file in ("both/ensemble.json", "begun/state.safetensors", "a.onnx"):
         (tmp_path / "runs" / file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The documentation agrees with the program."""
+"""The documentation agrees with the program and the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from emotify.opening import packaged_models
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def test_the_commands_page_is_not_stale():
+def test_the_commands_page_is_up_to_date():
     """docs/commands.md equals the output of `python docs/make_commands.py`."""
     made = runpy.run_path(str(DOCS / "make_commands.py"))["page"]()
     assert (DOCS / "commands.md").read_text() == made
@@ -67,8 +67,8 @@ def test_every_guarantee_names_an_existing_test():
             assert not function or re.search(rf"^def {function}\(", (tests / file).read_text(), re.MULTILINE), row
 
 
-def test_the_results_are_those_of_the_model_card():
-    """The model card has the same accuracies of the models inside, and on photographs."""
+def test_the_results_page_agrees_with_the_model_card():
+    """The model card has every accuracy and file size of the packaged models in docs/results.md."""
     card = (DOCS.parent / "emotify" / "assets" / "MODEL_CARD.md").read_text()
     rows = re.findall(r"^\| (?:emotify, )?`(?:default|fast)` \|.*$", (DOCS / "results.md").read_text(), re.MULTILINE)
     assert len(rows) == 4
@@ -79,8 +79,8 @@ def test_the_results_are_those_of_the_model_card():
             assert number in card, number
 
 
-def test_the_test_command_of_readme_is_what_ci_runs():
-    """.ci/run takes the only test command in README."""
+def test_ci_runs_the_test_command_of_the_readme():
+    """.ci/run reads its test command from README, which has only one."""
     readme = (DOCS.parent / "README.md").read_text()
     (command,) = re.findall(r"<!-- tests -->\n```sh\n(.+)\n```", readme)
     (extract,) = re.findall(r"^tests=\$\((.+)\)$", (DOCS.parent / ".ci" / "run").read_text(), re.MULTILINE)
@@ -89,7 +89,7 @@ def test_the_test_command_of_readme_is_what_ci_runs():
     assert command.endswith(".venv/bin/pytest")
 
 
-def test_the_guides_python_runs(monkeypatch, capsys):
+def test_the_python_examples_of_the_guide_run(monkeypatch, capsys):
     """The examples print what the guide says."""
     monkeypatch.chdir(DOCS.parent)
     short, long = re.findall(r"```python\n(.+?)```", (DOCS / "guide.md").read_text(), re.DOTALL)
@@ -106,13 +106,13 @@ def test_the_guides_python_runs(monkeypatch, capsys):
 
 
 def test_names_of_tests_are_words():
-    """Names and docstrings of tests describe their promise in words, without numbers to look up."""
+    """Names and docstrings of tests describe the tested behaviour in words, without issue numbers."""
     for path in Path(__file__).parent.rglob("*.py"):
         for line in re.findall(r"^def test_[a-z]\d+_.*|^ *\x22{3}[A-Z]\d{1,2}[:,] .*", path.read_text(), re.MULTILINE):
             raise AssertionError(f"{path.name}: {line}")
 
 
-def test_the_recipe_for_an_onnx_file_answers_as_predict(tmp_path, monkeypatch, capsys):
+def test_the_onnx_recipe_gives_the_same_answer_as_predict(tmp_path, monkeypatch, capsys):
     """The recipe uses the box of the sample, and the same square and grey border as `emotify predict`."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(packaged_models()["default"], "model.onnx")

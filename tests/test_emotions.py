@@ -28,12 +28,12 @@ from emotify.emotions import (
         (" sad ", "sad"),
     ],
 )
-def test_spellings(name, emotion):
+def test_spellings_of_expressions_are_recognised(name, emotion):
     assert emotion_index(name) == EMOTIONS.index(emotion)
 
 
 @pytest.mark.parametrize("name", ["", "contempt", "3", "7", "-1", "photos", "00"])
-def test_other_names_mean_nothing(name):
+def test_other_names_are_not_recognised(name):
     assert emotion_index(name) is None
 
 
@@ -43,7 +43,7 @@ def test_near_names_get_a_suggestion():
 
 
 @pytest.mark.parametrize("name", ["An", "joy", "2", "Su", "happy hour", "album"])
-def test_codes_given_names_and_numbers_are_no_unmistakable_words(name):
+def test_codes_first_names_and_numbers_are_ambiguous(name):
     assert unmistakable_index(name) is None
     assert unmistakable_index("3_Happiness") == EMOTIONS.index("happy")
 
@@ -51,12 +51,12 @@ def test_codes_given_names_and_numbers_are_no_unmistakable_words(name):
 @pytest.mark.parametrize(
     ("name", "number"), [("0", 0), ("07", 7), (" 3 ", 3), ("2024", None), ("3_happy", None), ("²", None)]
 )
-def test_numbers_of_classes_are_short(name, number):
+def test_a_class_number_has_one_or_two_digits(name, number):
     assert class_number(name) == number
 
 
 @pytest.mark.parametrize("numbers", [{0, 1, 2, 3, 4, 5, 6}, {0, 4}, {2, 5}])
-def test_numbers_that_can_be_those_of_fer2013(numbers):
+def test_class_numbers_of_fer2013_are_not_doubted(numbers):
     assert doubt_numbers(numbers) is None
 
 
@@ -71,7 +71,7 @@ def test_numbers_that_can_be_those_of_fer2013(numbers):
         ({3, 9}, "affectnet"),
     ],
 )
-def test_numbers_that_are_likely_another_data_sets(numbers, hint):
+def test_class_numbers_of_another_data_set_get_a_hint(numbers, hint):
     assert f"--class-order {hint}" in (doubt_numbers(numbers) or "")
 
 
@@ -79,13 +79,13 @@ def test_numbers_that_are_likely_another_data_sets(numbers, hint):
     ("name", "first"),
     [("fer2013", "angry"), ("AffectNet", "neutral"), ("RAF-DB", "surprise"), ("FER+", "neutral"), ("CK+", "neutral")],
 )
-def test_orders_are_known_by_the_names_of_their_data_sets(name, first):
+def test_class_orders_are_named_after_data_sets(name, first):
     order = parse_class_order(name)
     assert order[min(order)] == first
     assert set(EMOTIONS) <= set(order.values())
 
 
-def test_an_order_can_be_a_list():
+def test_a_class_order_can_be_a_list():
     assert parse_class_order("neutral, happiness,contempt") == {0: "neutral", 1: "happy", 2: "contempt"}
     assert parse_class_order("1=surprise,3=AN") == {1: "surprise", 3: "angry"}
 
@@ -98,6 +98,6 @@ def test_an_invalid_class_order_is_refused(text):
         parse_class_order(text)
 
 
-def test_every_order_has_each_class_once():
+def test_every_class_order_has_each_class_once():
     for order in CLASS_ORDERS.values():
         assert len(set(order.values())) == len(order)

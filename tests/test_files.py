@@ -28,8 +28,8 @@ from emotify.files import (
 )
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    """After an error, the old file is unchanged."""
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_partial_file(tmp_path):
+    """The old file does not change."""
     path = tmp_path / "a.json"
     write_bytes(path, b"old")
     with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
@@ -46,8 +46,8 @@ def test_invalid_json_is_a_value_error(content, tmp_path):
         read_json(path)
 
 
-def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path):
-    """Unless its target may be replaced: then that is made, and the link stays."""
+def test_a_broken_link_is_not_written_through(tmp_path):
+    """With permission to overwrite, the target of the link is created, and the link stays."""
     link, target = tmp_path / "link", tmp_path / "target"
     link.symlink_to(target)
     with pytest.raises(WriteError, match="already exists"):
@@ -64,20 +64,20 @@ def test_the_longest_possible_name_can_be_written(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_unwritable_places_are_write_errors(tmp_path):
+def test_unwritable_paths_are_write_errors(tmp_path):
     """The error names the path that cannot be written."""
     with pytest.raises(WriteError, match=r"a\.json"):
         write_bytes(tmp_path / "missing" / "a.json", b"")
 
 
 def test_a_missing_drive_is_a_write_error(monkeypatch, tmp_path):
-    """For example Z: on Windows, which has no existing parent folder."""
+    """For example, a missing drive Z: on Windows has no existing parent folder."""
     monkeypatch.setattr(Path, "is_dir", lambda _: False)
     with pytest.raises(WriteError, match="cannot write"):
         look_at_output(tmp_path / "a.csv")
 
 
-def test_permissions_are_checked_on_the_folder_that_is_written_to():
+def test_permissions_are_checked_on_the_output_folder():
     """An existing folder needs no writable parent. Runs as user nobody when the tests run as root."""
     program = """
 import os, sys
@@ -120,8 +120,10 @@ EXISTS, LINK, FILE, FOLDER = "already exists", "is a link", "is a file", "is a f
         ("link to nothing", EXISTS, "", LINK, LINK, ""),
     ],
 )
-def test_what_is_in_the_place_of_an_output(name, file, file_forced, folder, folder_extended, folder_forced, tmp_path):
-    """Each answer for a file, a file with --force, and a folder, that may be added to, or with --force."""
+def test_existing_output_paths_are_accepted_or_refused(
+    name, file, file_forced, folder, folder_extended, folder_forced, tmp_path
+):
+    """The columns are errors for a file, a file with --force, a folder, a folder to extend, a folder with --force."""
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     for target in ("file", "folder", "nothing"):
@@ -134,22 +136,22 @@ def test_what_is_in_the_place_of_an_output(name, file, file_forced, folder, fold
             return str(error)
         return ""
 
-    for told, said in (
+    for expected, message in (
         (file, answer(check_output, overwrite=False)),
         (file_forced, answer(check_output, overwrite=True)),
         (folder, answer(check_folder, overwrite=False)),
         (folder_extended, answer(check_folder, overwrite=False, extend=True)),
         (folder_forced, answer(check_folder, overwrite=True)),
     ):
-        assert told in said
-        assert bool(told) == bool(said)
+        assert expected in message
+        assert bool(expected) == bool(message)
     for check in (check_output, check_folder):
         with pytest.raises(UsageError, match="standard output"):
             check(Path("-"), overwrite=True)
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    """Where one cannot be written none are; with `overwrite` files are replaced, and others stay."""
+def test_a_folder_is_written_completely_or_not_at_all(tmp_path):
+    """If one file cannot be written, none are. `overwrite` replaces files of the same name, and others stay."""
     page = tmp_path / "new" / "page"
     with pytest.raises(WriteError):
         write_folder(page, {"a": b"1", "no/b": b"2"})
@@ -163,8 +165,8 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked on Windows")
-def test_a_folder_that_is_being_written_is_not_taken_for_one_of_the_dead(tmp_path):
-    """Another process that writes beside it removes what killed ones left, and no more."""
+def test_a_folder_being_written_is_not_removed_as_a_leftover(tmp_path):
+    """Another process removes only the temporary files and folders of killed processes."""
     write = "import sys; from pathlib import Path; from emotify.files import write_bytes; "
     write += "write_bytes(Path(sys.argv[1]), b'')"
 
@@ -179,8 +181,8 @@ def test_a_folder_that_is_being_written_is_not_taken_for_one_of_the_dead(tmp_pat
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="open files are counted in /dev/fd")
-def test_what_was_written_is_closed(tmp_path):
-    """Files, folders, locks, and what killed processes left."""
+def test_written_files_and_locks_are_closed(tmp_path):
+    """No file descriptor stays open for files, folders, locks and removed temporary files."""
     before = len(list(Path("/dev/fd").iterdir()))
     (tmp_path / ".emotify.00000000.tmp").mkdir()
     write_folder(tmp_path / "page", {"a": b"1"})
@@ -192,8 +194,8 @@ def test_what_was_written_is_closed(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "lock", "page"]
 
 
-def test_a_lock_file_of_any_bytes_is_told_as_held(tmp_path):
-    """What is in it is not always the number of a process."""
+def test_a_held_lock_is_reported_for_any_content_of_its_file(tmp_path):
+    """The content of a lock file is not always a process id."""
     path = tmp_path / ".lock"
     path.write_bytes(b"\xff")
     with path.open("rb") as file:
@@ -209,16 +211,16 @@ def test_a_lock_file_of_any_bytes_is_told_as_held(tmp_path):
         (errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EIO, os.strerror(errno.EIO)),
     ],
 )  # fmt: skip
-def test_why_something_cannot_be_written_is_told(code, words, tmp_path):
-    """And what, and what to do about it."""
+def test_write_errors_name_the_cause(code, words, tmp_path):
+    """The message also names the path."""
     with pytest.raises(WriteError) as caught, explain_write_errors(tmp_path / "a"):
         raise OSError(code, os.strerror(code))
     assert str(caught.value).startswith(f"cannot write {tmp_path / 'a'}: ")
     assert words in str(caught.value)
 
 
-def test_names_that_are_safe_on_any_system():
-    """Letters of any script stay; what is hidden, an option or too long does not."""
+def test_safe_file_names_work_on_any_system():
+    """Letters of any script stay. A name cannot be hidden, look like an option, or be too long."""
     assert safe_stem("Zoë 表情/a_b-c.1?") == "Zoë_表情_a_b-c.1_"
     assert (safe_stem(".-x"), safe_stem(""), safe_stem("x" * 80)) == ("x", "_", "x" * 50)
 
@@ -226,7 +228,7 @@ def test_names_that_are_safe_on_any_system():
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux")
 @pytest.mark.parametrize(("other", "size"), [(0, 2_000_000), (2_000_000, 10)])
 def test_a_full_disk_is_reported_and_leaves_no_partial_file(other, size, tmp_path):
-    """The error names the path and the free space, and the old file stays. Holds for buffered files, too."""
+    """The error names the path and the full disk, and the old file stays. Buffered writes are checked, too."""
     program = (
         "import sys; from pathlib import Path; from emotify.files import write_bytes\n"
         "path = Path(sys.argv[1], 'a'); write_bytes(path, b'old')\n"
@@ -240,14 +242,14 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(other, size, tmp_pat
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if "unshare" in result.stderr or "mount" in result.stderr:
         pytest.skip(f"no private mounts here: {result.stderr.strip()}")
-    told, left = result.stdout.splitlines()
-    assert "disk is full" in told
-    assert str(tmp_path / "a") in told
-    assert left == "b'old' ['a', 'b']"
+    message, files = result.stdout.splitlines()
+    assert "disk is full" in message
+    assert str(tmp_path / "a") in message
+    assert files == "b'old' ['a', 'b']"
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
-    """The error for a second process names the first one's id. After kill -9, the lock is free."""
+    """The error for a second process names the id of the first. After kill -9, the lock is free."""
     path = tmp_path / ".lock"
     program = (
         "import sys, time; from pathlib import Path; from emotify.files import locked\n"
@@ -275,6 +277,6 @@ def test_a_lock_ends_with_its_process(tmp_path):
         ("caf\udce9", r"caf\udce9"),
     ],
 )
-def test_foreign_text_is_escaped(text, shown):
-    """Control characters and characters without an encoding are escaped."""
+def test_unprintable_text_is_escaped(text, shown):
+    """Control characters, bidirectional characters and undecodable bytes are escaped."""
     assert printable(text) == shown

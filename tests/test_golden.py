@@ -1,4 +1,4 @@
-"""The models inside emotify give the predictions in tests/golden/ for samples/."""
+"""The packaged models give the predictions in tests/golden/ for samples/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unusual environments, malicious weights, and source code that executes no input."""
+"""Unusual environments, malicious weights, and a check that the source code executes no input."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from emotify.training.checkpoint import load_tensors
 
 SURROUNDINGS = {
     "no environment": 'exec env -i "$@"',
-    "a terminal that is none": 'exec env TERM=dumb HOME=/nowhere "$@"',
+    "a dumb terminal without a home": 'exec env TERM=dumb HOME=/nowhere "$@"',
     "no standard input": 'exec "$@" <&-',
-    "ASCII alone": 'exec env PYTHONIOENCODING=ascii LC_ALL=C "$@"',
-    "nothing for others": 'umask 077; exec "$@"',
-    "nowhere for temporary files": 'exec env TMPDIR=/nowhere "$@"',
-    "a folder that is gone": 'mkdir gone && cd gone && rmdir ../gone && exec "$@"',
+    "ASCII only": 'exec env PYTHONIOENCODING=ascii LC_ALL=C "$@"',
+    "no permissions for others": 'umask 077; exec "$@"',
+    "no folder for temporary files": 'exec env TMPDIR=/nowhere "$@"',
+    "a deleted working folder": 'mkdir gone && cd gone && rmdir ../gone && exec "$@"',
 }
 
 
 @pytest.mark.parametrize("script", SURROUNDINGS.values(), ids=SURROUNDINGS.keys())
-def test_predict_works_in_odd_surroundings(script, class_folder, onnx_file, tmp_path):
-    """Predicting works, without messages about the environment."""
+def test_predict_works_in_unusual_environments(script, class_folder, onnx_file, tmp_path):
+    """Predictions are written, and no message about the environment is printed."""
     program = "from emotify.cli import main; main()"
     words = [class_folder / "happy" / "0.png", "--model", onnx_file, "--jsonl", "--csv", tmp_path / "a.csv", "-q"]
     command = [sys.executable, "-P", "-c", program, "predict", *map(str, words)]
@@ -44,7 +44,7 @@ def test_predict_works_in_odd_surroundings(script, class_folder, onnx_file, tmp_
 
 
 def test_two_runs_in_the_same_second_have_different_folders(tmp_path, monkeypatch):
-    """A random suffix makes names different; for equal suffixes, the error says that the folder exists."""
+    """A random suffix makes the names different. For equal suffixes, the error says that the folder exists."""
 
     class Noon:
         @staticmethod
@@ -69,29 +69,29 @@ def described(shape: list[int], start: int, end: int) -> str:
 
 HOSTILE = {
     "a header of 2**60 bytes": header("{}", length=2**60),
-    "numbers beyond its end": header(f'{{"a": {described([4], 0, 10**9)}}}'),
-    "numbers before its beginning": header('{"a": {"dtype": "F32", "shape": [4], "data_offsets": [-16, 0]}}'),
-    "numbers of two tensors at once": header(f'{{"a": {described([4], 0, 16)}, "b": {described([4], 0, 16)}}}'),
-    "a tensor twice": header(f'{{"a": {described([2], 0, 8)}, "a": {described([2], 8, 16)}}}'),
-    "10**12 numbers": header(f'{{"a": {described([10**12], 0, 4 * 10**12)}}}'),
-    "10**12 numbers in 16 bytes": header(f'{{"a": {described([10**6, 10**6], 0, 16)}}}'),
+    "data after the end of the file": header(f'{{"a": {described([4], 0, 10**9)}}}'),
+    "data before the start": header('{"a": {"dtype": "F32", "shape": [4], "data_offsets": [-16, 0]}}'),
+    "two tensors with the same data": header(f'{{"a": {described([4], 0, 16)}, "b": {described([4], 0, 16)}}}'),
+    "two tensors of the same name": header(f'{{"a": {described([2], 0, 8)}, "a": {described([2], 8, 16)}}}'),
+    "a tensor of 10**12 values": header(f'{{"a": {described([10**12], 0, 4 * 10**12)}}}'),
+    "a tensor of 10**12 values in 16 bytes": header(f'{{"a": {described([10**6, 10**6], 0, 16)}}}'),
 }
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
 def test_weights_with_a_false_header_are_refused(content, tmp_path):
-    """They are refused at once by their header."""
+    """The header is checked first, so the error comes at once."""
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content)
     begun = time.process_time()
     with pytest.raises(ModelError, match="damaged") as caught:
         load_tensors(path)
-    assert isinstance(caught.value.__cause__, SafetensorError)  # and not for want of what emotify writes beside them
+    assert isinstance(caught.value.__cause__, SafetensorError)  # not because the file lacks the metadata of emotify
     assert time.process_time() - begun < 0.1
 
 
 def test_a_link_in_place_of_a_temporary_file_is_not_followed(tmp_path, monkeypatch):
-    """Even if an attacker guesses the random name of the temporary file."""
+    """This holds even if an attacker guesses the random name of the temporary file."""
     victim, link = tmp_path / "victim", tmp_path / "link.tmp"
     victim.write_text("mine")
     link.symlink_to(victim)
@@ -101,9 +101,9 @@ def test_a_link_in_place_of_a_temporary_file_is_not_followed(tmp_path, monkeypat
     assert victim.read_text() == "mine"
 
 
-def test_a_file_in_the_place_of_a_file_half_written_is_not_touched(tmp_path, monkeypatch):
-    """Even where chance gives two the same name."""
-    files.write_bytes(tmp_path / "first", b"")  # what was left here by others would be removed now, and not again
+def test_an_existing_file_with_the_name_of_a_temporary_file_is_kept(tmp_path, monkeypatch):
+    """This holds even if the random name already exists."""
+    files.write_bytes(tmp_path / "first", b"")  # removes leftover temporary files now; this happens once per folder
     monkeypatch.setattr(os, "urandom", bytes)
     other = tmp_path / f".emotify.{'00' * 4}.tmp"
     other.write_text("mine")
@@ -121,8 +121,8 @@ MODULES = {"pickle", "dill", "marshal", "shelve", "joblib", "yaml"}
 OPTIONS = {"shell": True, "allow_pickle": True, "weights_only": False}
 
 
-def test_the_source_runs_nothing_that_it_reads():
-    """No pickle, no shell, no code in data, no unpacking to disk, no custom operators in onnxruntime."""
+def test_the_source_code_does_not_execute_its_inputs():
+    """It has no pickle, shell, `eval`, unpacking to disk, or custom operators of onnxruntime."""
     sources = sorted(Path(emotify.__file__).parent.rglob("*.py"))
     assert len(sources) > 90
     for path in sources:

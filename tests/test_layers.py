@@ -1,4 +1,4 @@
-"""The order of the packages: each imports only packages that are earlier in this list."""
+"""The import order of the packages: each imports only packages before it in this list."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_list_has_every_part():
     assert {part_of(path) for path in PACKAGE.rglob("*.py")} == set(ORDER)
 
 
-def test_the_table_of_the_layers_is_the_list():
+def test_the_documented_table_of_packages_equals_the_list():
     """The table in docs/development.md has the same parts in the same order."""
     page = (PACKAGE.parent / "docs" / "development.md").read_text(encoding="utf-8")
     table = page[page.index("| folder | what it does |") :].partition("\n\n")[0]

@@ -14,7 +14,7 @@ from emotify.machine import _quotas, available_cpus
 def test_a_process_bound_to_one_cpu_uses_one():
     """Only the CPUs that `taskset` allows count."""
     if not hasattr(os, "sched_setaffinity"):
-        pytest.skip("this system binds no process to CPUs")
+        pytest.skip("this system cannot bind a process to CPUs")
     cpu = min(os.sched_getaffinity(0))
     program = f"import os; os.sched_setaffinity(0, [{cpu}]); from emotify.machine import *; print(available_cpus())"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Resolving MODEL, and the errors for names that are not models."""
+"""How MODEL is resolved, and the errors for names that are not models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emotify.opening import Kind, packaged_models, resolve
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with one model of each kind; the kind is its name."""
+    """Create a folder with one model of each kind, named after its kind, and enter it."""
     for name, file in (("run", "run.json"), ("ensemble", "ensemble.json"), ("other", "notes.txt")):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_text("{}")
@@ -34,14 +34,14 @@ def folder(tmp_path, monkeypatch):
         ("default", Kind.FILE),
     ],
 )
-def test_each_kind_is_recognised(folder, given, kind):
+def test_each_kind_of_model_is_recognised(folder, given, kind):
     model = resolve(given)
     assert (model.given, model.kind) == (given, kind)
     assert model.path == packaged_models().get(given, model.path)
 
 
 @pytest.mark.parametrize(
-    ("given", "takes", "told"),
+    ("given", "takes", "expected"),
     [
         (
             "nothing",
@@ -53,18 +53,18 @@ def test_each_kind_is_recognised(folder, given, kind):
         ("fast", (Kind.RUN, Kind.ENSEMBLE), "fast is an .onnx file; name a run or an ensemble"),
     ],
 )
-def test_the_error_says_what_can_be_named(folder, given, takes, told):
-    with pytest.raises(ModelError, match=f"^{re.escape(told)}$"):
+def test_the_error_names_the_accepted_models(folder, given, takes, expected):
+    with pytest.raises(ModelError, match=f"^{re.escape(expected)}$"):
         resolve(given, takes=takes)
 
 
-def test_a_model_in_the_folder_comes_before_the_one_inside(folder):
+def test_a_model_in_the_current_folder_comes_before_a_packaged_model(folder):
     (folder / "run").rename("default")
     assert resolve("default").kind is Kind.RUN
     (folder / "other").rename("fast")
     assert resolve("fast").path == packaged_models()["fast"]
 
 
-def test_models_inside_the_package_have_their_own_names():
+def test_packaged_models_have_their_own_names():
     """Tables, pages and JSON show the name that the user typed, not a file name."""
     assert [open_session(path).name for path in packaged_models().values()] == ["default", "fast"]

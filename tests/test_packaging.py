@@ -1,4 +1,4 @@
-"""What a release holds."""
+"""The contents of a release."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from packaging.utils import canonicalize_name
 
 from tests.conftest import REPO
 
-MADE = ("PKG-INFO", "setup.cfg", "emotify.egg-info/")  # by setuptools
+MADE = ("PKG-INFO", "setup.cfg", "emotify.egg-info/")  # files that setuptools creates
 ONLY_IN_GIT = (".gitattributes", ".gitignore", ".github/")  # for git and GitHub
 
 
 def source_files() -> list[str]:
-    """All files of the repository, or of the source distribution that the tests run from."""
+    """Return all files of the repository, or of the source distribution that the tests run from."""
     if (REPO / ".git").exists():
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPO, capture_output=True, text=True, check=True).stdout
         return [name for name in listed.split("\0") if name and (REPO / name).exists()]
@@ -33,7 +33,7 @@ def source_files() -> list[str]:
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory) -> Path:
-    """A folder with the source distribution, and the wheel that is built from it."""
+    """Build the source distribution, and the wheel from it; return their folder."""
     source, unpacked, out = (Path(tmp_path_factory.mktemp(name)) for name in ("source", "unpacked", "out"))
     for name in source_files():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -46,14 +46,14 @@ def release(tmp_path_factory) -> Path:
 
 
 def build(kind: str, source: Path, out: Path) -> None:
-    """Without a network: what `python -m build --no-isolation` calls."""
+    """Call the same backend as `python -m build --no-isolation`, without a network."""
     program = f"from setuptools import build_meta; build_meta.build_{kind}({str(out)!r})"
     subprocess.run([sys.executable, "-c", program], cwd=source, check=True, capture_output=True, timeout=120)
 
 
 @pytest.mark.slow
-def test_the_source_distribution_has_all_that_the_tests_need(release):
-    """Every file of the repository, but what only git and GitHub read."""
+def test_the_source_distribution_has_every_file_that_the_tests_need(release):
+    """It has every file of the repository, except those that only git and GitHub read."""
     with tarfile.open(next(release.glob("*.tar.gz"))) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
     packed = {name for name in names if not name.startswith(MADE)}
@@ -62,8 +62,8 @@ def test_the_source_distribution_has_all_that_the_tests_need(release):
 
 
 @pytest.mark.slow
-def test_the_wheel_has_the_package_and_its_licences_alone(release):
-    """Models, templates and the marker of types are in it; tests, pages and samples are not."""
+def test_the_wheel_has_only_the_package_and_its_licences(release):
+    """It contains models, templates and py.typed, but no tests, docs or samples."""
     with zipfile.ZipFile(next(release.glob("*.whl"))) as wheel:
         packed = {name for name in wheel.namelist() if not name.endswith("/")}
         metadata = {name.partition("/")[2] for name in packed if ".dist-info/" in name}
@@ -81,13 +81,13 @@ def test_the_wheel_has_the_package_and_its_licences_alone(release):
 
 
 def versions(text: str) -> dict[str, str]:
-    """Of lines like `name==version`: the version of each name."""
+    """Return name -> version for lines like `name==version`."""
     return {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)}
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-predict.lock"])
-def test_a_lock_has_the_tested_versions_each_with_its_hashes(lock):
-    """`just lock` was run since constraints.txt changed, and nothing in it can be exchanged."""
+def test_a_lock_file_has_the_tested_versions_with_their_hashes(lock):
+    """`just lock` was run after the last change of constraints.txt. Every package has a SHA-256."""
     text = (REPO / lock).read_text()
     tested, locked = versions((REPO / "constraints.txt").read_text()), versions(text)
     assert {name: locked[name] for name in locked.keys() & tested.keys()} == {
@@ -101,8 +101,8 @@ def test_a_lock_has_the_tested_versions_each_with_its_hashes(lock):
         assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in hashes), first
 
 
-def test_the_locks_have_what_emotify_needs():
-    """All that pyproject.toml names but Ray and the tools; the six packages that predicting needs."""
+def test_the_lock_files_have_the_dependencies_of_emotify():
+    """requirements.lock has all dependencies and extras except Ray and tools. The predict lock needs six packages."""
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["heic"], *extras["parquet"], *extras["video"]]
@@ -114,8 +114,8 @@ def test_the_locks_have_what_emotify_needs():
     assert "torch" not in predicting
 
 
-def test_the_card_names_the_licence_of_every_model_inside():
-    """Each .onnx file of the package stands there; the NOTICE of the face detector is about the file that is there."""
+def test_the_model_card_names_the_licence_of_every_packaged_model():
+    """The card lists each packaged .onnx file. The NOTICE of the face detector has the SHA-256 of its file."""
     assets = REPO / "emotify" / "assets"
     card = (assets / "MODEL_CARD.md").read_text().partition("## Licences")[2]
     models = sorted(assets.rglob("*.onnx"))

@@ -1,4 +1,4 @@
-"""Commands send nothing, leave no files, and print only emotify's own output."""
+"""Commands use no network, leave no files, and print only emotify's own output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from PIL import Image
 import emotify
 from tests.faults import command
 
-# Reports Python's network calls; the address of a local socket is a path. strace sees the network calls of C++.
+# Reports network calls of Python code. The address of a local socket is a path. strace logs those of native code.
 WATCHED = """
 import os, sys
 def watch(event, arguments):
@@ -49,7 +49,7 @@ def strace() -> list[str]:
 
 
 def check_quiet(folder: Path, code: str, *words: object, home: Path | None = None) -> str:
-    """Run Python code in `folder` with an empty HOME and without CI variables. Return its output."""
+    """Run Python code in `folder` with an empty HOME and few environment variables; return its output."""
     folders = {name: folder / name for name in ("home", "temporary", "work")}
     for made in folders.values():
         made.mkdir()
@@ -65,10 +65,10 @@ def check_quiet(folder: Path, code: str, *words: object, home: Path | None = Non
     assert result.returncode == 0, result.stderr
     assert not NOISE.search(result.stderr + result.stdout), result.stderr
     assert not list(folders["home"].rglob("*"))
-    # torch makes an empty folder for what it compiles, compiling or not.
+    # torch creates an empty folder for compiled code, even if it compiles nothing.
     assert {path.name.partition("_")[0] for path in folders["temporary"].iterdir()} <= {"torchinductor"}
     if strace():
-        assert "AF_INET" not in calls.read_text()  # neither a host nor a name server
+        assert "AF_INET" not in calls.read_text()  # no connection to a host or a name server
     return result.stdout
 
 
@@ -78,56 +78,56 @@ def picture(class_folder) -> Path:
 
 
 @pytest.mark.parametrize("output", [["--json"], ["--csv", "faces.csv"], ["--report", "faces.html", "--thumbnails"]])
-def test_predict_sends_and_leaves_nothing(output, picture, tmp_path):
-    """`emotify predict`."""
+def test_predict_sends_nothing_and_leaves_no_files(output, picture, tmp_path):
+    """This holds for `emotify predict` with each output format."""
     check_quiet(tmp_path, COMMAND, "predict", picture, *output)
 
 
-def test_explain_leaves_no_list_of_fonts(picture, tmp_path):
-    """`emotify predict --explain` draws with Matplotlib."""
+def test_explain_leaves_no_font_cache(picture, tmp_path):
+    """`emotify predict --explain` draws with Matplotlib, which would write a font cache."""
     check_quiet(tmp_path, COMMAND, "predict", picture, "--explain", "why")
 
 
-def test_the_library_sends_and_leaves_nothing(picture, tmp_path):
-    """`Predictor` in this process and in a worker process, and a worker that imports onnxruntime itself."""
+def test_the_library_sends_nothing_and_leaves_no_files(picture, tmp_path):
+    """This holds for `Predictor` in a worker process, and for a worker that imports onnxruntime itself."""
     label = check_quiet(tmp_path, WATCHED + WORKER.format(path=str(picture)))
     assert label.startswith("onnxruntime ")
 
 
 @pytest.mark.slow
-def test_a_training_sends_and_leaves_nothing(toy_csv, tmp_path):
-    """`emotify train` with an exported file as teacher."""
+def test_training_sends_nothing_and_leaves_no_files(toy_csv, tmp_path):
+    """`emotify train` runs with an exported file as teacher."""
     options = ["--model", "fnn", "--epochs", "1", "--batch-size", "7", "--distill", "fast"]
     check_quiet(tmp_path, COMMAND, "train", "--data", toy_csv, *options)
 
 
 @pytest.mark.slow
-def test_an_evaluation_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
-    """`emotify evaluate --report` on a run and on an .onnx file."""
+def test_evaluation_sends_nothing_and_leaves_no_files(runs, tiny_csv, tmp_path):
+    """`emotify evaluate --report` runs on a run and on an .onnx file."""
     check_quiet(tmp_path, COMMAND, "evaluate", runs[0], "fast", "--data", tiny_csv, "--report", "report")
 
 
 @pytest.mark.slow
-def test_an_ensemble_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
-    """`emotify ensemble`."""
+def test_ensemble_sends_nothing_and_leaves_no_files(runs, tiny_csv, tmp_path):
+    """`emotify ensemble` combines two runs."""
     check_quiet(tmp_path, COMMAND, "ensemble", *runs, "--data", tiny_csv, "--out", "both")
 
 
 @pytest.mark.slow
 @pytest.mark.versions
-def test_an_export_sends_and_leaves_nothing(runs, tiny_csv, tmp_path):
+def test_export_sends_nothing_and_leaves_no_files(runs, tiny_csv, tmp_path):
     """`emotify export --precision int8` uses onnxruntime's quantization."""
     check_quiet(tmp_path, COMMAND, "export", runs[0], "--data", tiny_csv, "--out", "m.onnx", "--precision", "int8")
 
 
-def test_figures_are_drawn_where_home_cannot_be_written(tmp_path):
-    """Matplotlib would print a warning, but emotify gives it a temporary folder."""
+def test_figures_are_drawn_without_a_writable_home(tmp_path):
+    """Matplotlib would print a warning, so emotify gives it a temporary folder."""
     code = "from emotify.reports import figures\nfigures.figure_bytes(figures.new_figure(width=1, height=1), 'png')"
     check_quiet(tmp_path, code, home=Path(os.devnull) / "nowhere")
 
 
 def test_the_environment_cannot_turn_telemetry_on(monkeypatch):
-    """Nothing is sent for any value of the environment variable."""
+    """emotify overwrites the environment variable of onnxruntime."""
     code = "import os, emotify; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
@@ -176,7 +176,7 @@ def test_noisy_libraries_are_imported_in_one_place():
 
 
 def test_picture_decoders_write_nothing_to_stderr(tmp_path):
-    """libtiff's messages go to the picture's row, and not to stderr."""
+    """Messages of libtiff go to the picture's row and not to standard error."""
     random.seed(0)
     drawn = Image.fromarray(np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)).convert("RGB")
     kinds: list[tuple[str, str, dict[str, str]]] = [

@@ -27,7 +27,7 @@ def recipe(name: str) -> str:
 
 @pytest.fixture
 def photos(class_folder, tmp_path) -> Path:
-    """A folder with the command `emotify`, and with `photos`: pictures and a file that is not a picture."""
+    """Create a folder with the command `bin/emotify` and the pictures in `photos`."""
     shutil.copytree(class_folder, tmp_path / "photos")
     command = tmp_path / "bin" / "emotify"
     command.parent.mkdir()
@@ -60,7 +60,7 @@ def labels(lines: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("parallel") is None, reason="needs GNU parallel")
 def test_shards_under_gnu_parallel_hold_every_picture_once(photos):
-    for _ in range(2):  # the second time all is done, and nothing is doubled
+    for _ in range(2):  # the second time all pictures are done, and no row is repeated
         done = shell(recipe("parallel"), photos)
         assert done.returncode == 0, done.stderr
         assert labels(photos / "rows.jsonl") == expected(photos)
@@ -68,7 +68,7 @@ def test_shards_under_gnu_parallel_hold_every_picture_once(photos):
 
 @pytest.mark.slow
 def test_the_tasks_of_a_slurm_array_are_shards(photos):
-    """A few tasks of the script, with the variable that Slurm sets."""
+    """Two tasks of the script run with the variable that Slurm sets."""
     script = recipe("slurm").replace("/64", "/2")
     assert script != recipe("slurm")
     for index in ("0", "1"):
@@ -79,7 +79,7 @@ def test_the_tasks_of_a_slurm_array_are_shards(photos):
 
 @pytest.mark.slow
 def test_the_pods_of_a_kubernetes_job_are_shards(photos):
-    """The job has as many indexes as shards, and a pod's script works with the variable that Kubernetes sets."""
+    """The job has as many indexes as shards. The script of a pod works with the variable that Kubernetes sets."""
     yaml = pytest.importorskip("yaml")
     spec = yaml.safe_load(recipe("kubernetes"))["spec"]
     (container,) = spec["template"]["spec"]["containers"]
@@ -97,8 +97,8 @@ def test_the_pods_of_a_kubernetes_job_are_shards(photos):
 @pytest.mark.skipif(
     importlib.util.find_spec("pyspark") is None or shutil.which("java") is None, reason="needs pyspark and Java"
 )
-def test_spark_gives_the_rows_of_the_command(photos):
-    """Every picture has the same label as here, and a file that is not a picture has a row with its status."""
+def test_spark_gives_the_same_rows_as_the_command(photos):
+    """Every picture has the same label. A file that is not a picture has a row with its status."""
     import pyarrow.parquet as pq
 
     wanted = expected(photos)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, once or twice, at any time in a command."""
+"""Ctrl-C and SIGTERM, once or twice, at any time of a command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from tests.conftest import build_model
-from tests.faults import Ended, command, ending, started, stuck_file, stuck_folder, when_told
+from tests.faults import Ended, command, ending, started, stuck_file, stuck_folder, wait_for_message
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 # Counts imports after the handlers are installed, and sends a signal at the import of a given number.
@@ -47,7 +47,7 @@ def check_stopped(ended: Ended, code: int) -> None:
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """Three noise pictures."""
+    """Create three noise pictures."""
     folder = Path(tmp_path) / "pictures"
     folder.mkdir()
     for number in range(3):
@@ -67,7 +67,7 @@ def pictures(tmp_path) -> Path:
     ids=["predict", "evaluate", "train"],
 )
 def test_a_signal_at_any_import_ends_the_command(words, times, pictures, tmp_path):
-    """One line, the right exit code, no traceback and no crash log, even if a library raises another error."""
+    """It prints one line without a traceback, even if a library raises another error. No crash log is written."""
     words = [str(pictures) if word == "PICTURES" else word for word in words]
     program = [sys.executable, "-c", AT_IMPORT]
     whole = command(0, 0, *words, program=program, cwd=tmp_path)
@@ -110,12 +110,12 @@ def test_a_signal_in_a_destructor_is_not_lost(sent, word):
 
 @pytest.mark.parametrize(("sent", "code"), STOPS)
 def test_a_hanging_read_is_reported_and_ends_at_the_first_signal(sent, code, pictures, tmp_path):
-    """The disk of the second picture hangs. The output keeps the first row, and the error says how to continue."""
+    """The disk of the second picture hangs. The output keeps the first row, and the error names --append."""
     lines = tmp_path / "out.jsonl"
     words = ["predict", pictures, "--faces", "whole", "--jsonl-file", lines, "--threads", "1"]
     with stuck_file(pictures / "1.png"), started(*words) as process:
-        told = when_told(process, "still reading")
-        assert f"still reading {pictures / '1.png'} after 10 s" in told
+        printed = wait_for_message(process, "still reading")
+        assert f"still reading {pictures / '1.png'} after 10 s" in printed
         ended = ending(process, sent)
     check_stopped(ended, code)
     assert ended.seconds < 2
@@ -137,7 +137,7 @@ def test_a_picture_that_takes_too_long_is_a_row_with_status_timeout(pictures):
 def test_a_hanging_folder_listing_ends_at_the_first_signal(tmp_path):
     """An unreachable server blocks the listing in the main thread."""
     with stuck_folder(tmp_path / "far"), started("predict", tmp_path / "far") as process:
-        when_told(process, f"still listing {tmp_path / 'far'} after 10 s")
+        wait_for_message(process, f"still listing {tmp_path / 'far'} after 10 s")
         ended = ending(process, signal.SIGINT)
     check_stopped(ended, 130)
     assert ended.seconds < 3
@@ -172,13 +172,15 @@ def slow_model(path: Path) -> Path:
 
 @pytest.mark.parametrize(("sent", "code"), STOPS)
 def test_a_second_signal_ends_the_process_inside_native_code(sent, code, pictures, tmp_path):
-    """onnxruntime computes for seconds in one call, and Python handles no signal meanwhile."""
+    """onnxruntime computes for seconds in one call. Python handles no signal during the call."""
     model = slow_model(tmp_path / "slow.onnx")
     for number in range(40):
         shutil.copy(pictures / "0.png", pictures / f"more{number}.png")
     words = ["predict", pictures, "--faces", "whole", "--model", model, "--threads", "1", "--csv", tmp_path / "a.csv"]
     with started(*words) as process:
-        while not list(tmp_path.glob(".emotify.*.tmp")) or cpu_seconds(process.pid) < 3:  # it is computing by then
+        while (
+            not list(tmp_path.glob(".emotify.*.tmp")) or cpu_seconds(process.pid) < 3
+        ):  # the model is computing by then
             assert process.poll() is None, process.stderr
             time.sleep(0.05)
         process.send_signal(sent)

@@ -15,7 +15,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 
-# emotify as if one package were not installed.
+# Runs emotify as if one package were not installed.
 WITHOUT = """
 import sys
 
@@ -54,7 +54,7 @@ def face(tmp_path) -> Path:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_package_that_is_not_installed_is_named(module, package, words, face, tmp_path):
+def test_the_error_names_a_missing_package(module, package, words, face, tmp_path):
     """Exit 8 with the command that installs it, and no crash log."""
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT, module, *words],
@@ -94,7 +94,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 def test_without_a_temporary_folder_the_error_names_tmpdir(words, face):
     """Exit 6 before any work, and no files are left. With TMPDIR, the same command works."""
     if any(Path(place).is_relative_to(hidden) for place in (sys.executable, ROOT) for hidden in ("/tmp", "/var/tmp")):
-        pytest.skip("emotify lies in the folder that is taken away")
+        pytest.skip("emotify is installed in the folder that this test hides")
     folder = face.parent
     script = f"""
         mount --bind {folder} /mnt || exit 77
@@ -129,7 +129,7 @@ def test_a_full_temporary_folder_is_reported_when_compiling(tmp_path):
 
 @pytest.mark.parametrize("words", [["predict", "{face}"], ["evaluate", "fast", "--data", "synthetic", "--json"]])
 def test_predict_needs_no_home_no_shared_memory_and_no_user_name(words, face):
-    """With a read-only root, a full TMPDIR and a user without name, -q prints only the results."""
+    """Also with a read-only /dev/shm, a full TMPDIR and a user without a name, -q prints only the results."""
     words = [word.format(face=face) for word in words] + ["-q"]
     script = """
         mount -t tmpfs -o ro none /dev/shm; mount -t tmpfs -o size=4k none /mnt; head -c 4096 /dev/zero > /mnt/full

@@ -26,7 +26,7 @@ def on_terminal():
     return show
 
 
-def test_predict_shows_a_row_a_face(on_terminal, class_folder, onnx_file):
+def test_predict_shows_one_row_per_face(on_terminal, class_folder, onnx_file):
     text = on_terminal("predict", class_folder / "happy", class_folder / "sad", "--model", onnx_file)
     assert text.count("whole") == 4
     assert "━" in text
@@ -35,7 +35,7 @@ def test_predict_shows_a_row_a_face(on_terminal, class_folder, onnx_file):
 
 
 def test_many_bad_files_do_not_flood_the_screen(on_terminal, onnx_file, tmp_path):
-    """At most 20 lines report the number of bad files of each kind."""
+    """At most 20 lines are printed. They count the bad files of each status."""
     for number in range(400):
         (tmp_path / f"{number:03}.png").touch()
     text = on_terminal("predict", tmp_path, "--model", onnx_file, "-q")
@@ -44,7 +44,7 @@ def test_many_bad_files_do_not_flood_the_screen(on_terminal, onnx_file, tmp_path
     assert "400 of 400 pictures could not be read: 400 empty" in text
 
 
-def test_train_shows_a_bar(on_terminal, tiny_csv, tmp_path):
+def test_train_shows_a_progress_bar(on_terminal, tiny_csv, tmp_path):
     options = ("--model", "fnn", "--epochs", 3, "--batch-size", 16, "--out", tmp_path)
     text = on_terminal("train", "--data", tiny_csv, *options)
     assert [f"epoch {number}/3: loss " in text for number in (1, 2, 3)] == [True] * 3  # and the bar below these lines

@@ -26,7 +26,7 @@ def soon(monkeypatch):
 
 
 def test_slow_work_is_reported_in_lines(capsys):
-    """Without a terminal, each line comes after twice the time of the last one, and shows the remaining time."""
+    """Without a terminal, the time between lines doubles. Each line shows the remaining time."""
     with working.working(Messages(), "answering", total=400) as work:
         for _ in range(4):
             time.sleep(0.1)
@@ -37,7 +37,7 @@ def test_slow_work_is_reported_in_lines(capsys):
     assert "about 0 s left" in lines[-1]
 
 
-def test_quick_work_and_quiet_commands_tell_nothing(capsys):
+def test_quick_work_and_quiet_commands_print_no_progress(capsys):
     with working.working(Messages(), "reading"):
         pass
     with working.working(Messages(quiet=True), "reading"):
@@ -45,8 +45,8 @@ def test_quick_work_and_quiet_commands_tell_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_progress_line_shows_what_is_known():
-    """With a total, without a total, and without a count."""
+def test_a_progress_line_shows_counts_and_times():
+    """The line works with a total, without a total, and without a count."""
     begun = time.monotonic() - 30
     assert (
         Work("answering", 400, done=100, _begun=begun).line() == "answering: 100 of 400 images, 30 s, about 90 s left"
@@ -57,8 +57,8 @@ def test_a_progress_line_shows_what_is_known():
     assert [clock(seconds) for seconds in (3.4, 99, 200, 7300)] == ["3 s", "99 s", "3 min", "2 h 2 min"]
 
 
-def test_progress_of_a_classifier_changes_no_result(small_model):
-    """Batches of a few hundred images, all images, or no image; each image is counted once."""
+def test_counting_progress_does_not_change_the_answers(small_model):
+    """Images are classified in batches, and each image is counted once. No images also works."""
     session = open_session(small_model, threads=1)
     images = np.random.default_rng(0).integers(0, 256, (1100, 1, 48, 48), dtype=np.uint8)
     counted: list[int] = []
@@ -70,7 +70,7 @@ def test_progress_of_a_classifier_changes_no_result(small_model):
 
 
 def test_predicting_into_a_pipe_reports_progress(small_model, class_folder, monkeypatch):
-    """Progress goes to stderr, and the rows on stdout do not change."""
+    """Progress goes to standard error. The rows on standard output do not change."""
     monkeypatch.setattr(working, "_FIRST_LINE", 0.0001)
     shown = CliRunner().invoke(app, ["predict", str(class_folder), "--model", str(small_model), "--jsonl"])
     assert len(shown.stdout.splitlines()) == 14
@@ -85,7 +85,7 @@ def test_an_interrupt_while_reading_data_says_how_to_start_again(tmp_path):
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    import torch  # noqa: F401 - what is interrupted is the reading, not this
+    import torch  # noqa: F401 - imported before the timer starts, so the interrupt comes while data is read
 
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.4)
@@ -98,8 +98,8 @@ def test_an_interrupt_while_reading_data_says_how_to_start_again(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_bar_leaves_standard_output_switched_off():
-    """`export` switches stdout off while torch prints its steps. Rich must not replace stdout and show them."""
+def test_a_progress_bar_does_not_enable_disabled_standard_output():
+    """`export` disables standard output while torch prints its steps. Rich must not enable it again."""
     console = Console(file=io.StringIO(), force_terminal=True)
     with contextlib.redirect_stdout(None), progress_bar(Work("exporting", 3), console):
         assert sys.stdout is None

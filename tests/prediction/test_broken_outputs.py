@@ -45,7 +45,7 @@ def statuses(path: Path) -> dict[str, list[str]]:
 
 
 def test_append_retries_only_failed_pictures(pictures, tmp_path):
-    """A missing and an empty file exist in the second run. Their old lines are removed.
+    """A missing file and an empty file are valid pictures in the second run. Their old lines are removed.
 
     A picture that fails again keeps one line.
     """

@@ -328,7 +328,7 @@ def test_parquet_has_the_values_of_the_json_lines(class_folder, tmp_path):
         assert row["label_2"] == face["top"][1]["label"]
 
 
-def test_parquet_without_pyarrow_says_what_to_install(class_folder, tmp_path, monkeypatch):
+def test_a_missing_pyarrow_is_reported_with_the_install_command(class_folder, tmp_path, monkeypatch):
     """Exit 8 before any work."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     result = predict(class_folder, "--parquet", tmp_path / "a.parquet", code=8)

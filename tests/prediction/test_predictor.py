@@ -232,7 +232,7 @@ def test_threads_and_other_pictures_do_not_change_an_answer(small_model, faces):
 
 
 def test_pictures_from_a_camera_get_results_while_it_runs(predictor, pixels):
-    """When pictures arrive slowly, only those in work wait for a result, however fast the first ones arrived."""
+    """When pictures arrive slowly, only a few have no result yet, however fast the first ones arrived."""
     answered = behind = 0
 
     def camera() -> Iterator[np.ndarray]:
