@@ -1,4 +1,4 @@
-"""Files carry what they answered when they were made, and evaluate replays it."""
+"""A model file contains reference vectors: images and the outputs at export. evaluate replays them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from emotify.onnx_runtime.reference import KEY, TOLERANCE, decode, encode, repla
 from emotify.opening import packaged_models
 
 
-def test_vectors_are_read_as_they_were_written():
+def test_reference_vectors_survive_encoding_and_decoding():
     images = np.random.default_rng(0).integers(0, 256, (3, 1, 48, 48), np.uint8)
     labels, crowd = np.full((3, 7), 1 / 7, np.float32), np.eye(7, dtype=np.float32)[:3]
     for answers in (Answers(labels), Answers(labels, crowd)):
-        again = decode(encode(images, answers))
-        np.testing.assert_array_equal(again[0], images)
-        np.testing.assert_allclose(again[1].labels, labels, atol=1e-6)
-        assert again[1].heads == answers.heads
-    assert again[1].crowd is not None
-    np.testing.assert_allclose(again[1].crowd, crowd, atol=1e-6)
+        decoded = decode(encode(images, answers))
+        np.testing.assert_array_equal(decoded[0], images)
+        np.testing.assert_allclose(decoded[1].labels, labels, atol=1e-6)
+        assert decoded[1].heads == answers.heads
+    assert decoded[1].crowd is not None
+    np.testing.assert_allclose(decoded[1].crowd, crowd, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", packaged_models())
-def test_the_shipped_files_answer_their_reference_vectors(name):
-    """On whatever CPU and with whatever onnxruntime this runs."""
+def test_packaged_models_reproduce_their_reference_outputs(name):
+    """The outputs are within the tolerance on this CPU and with this onnxruntime."""
     session = open_session(packaged_models()[name])
     images, _ = decode(session.metadata[KEY])
     assert len(images) == 7
@@ -40,6 +40,8 @@ def test_the_shipped_files_answer_their_reference_vectors(name):
 
 
 def with_reference(changed_model, text: str):
+    """Return the path of the small model with a text as its reference vectors."""
+
     def describe(model):
         known = {entry.key: entry.value for entry in model.metadata_props}
         onnx.helper.set_model_props(model, {**known, KEY: text})
@@ -48,21 +50,21 @@ def with_reference(changed_model, text: str):
 
 
 def test_evaluate_replays_the_reference_vectors(changed_model, tiny_csv):
-    """Exit 7 where a file does not answer as it did, and the message names the CPU."""
+    """evaluate ends with exit 7 if the outputs differ by more than 0.03."""
     images = np.full((2, 1, 48, 48), 100, np.uint8)
-    honest = open_session(changed_model(lambda model: None)).probabilities(images)
-    good = with_reference(changed_model, encode(images, Answers(honest)))
-    shown = CliRunner().invoke(app, ["evaluate", str(good), "--data", str(tiny_csv)])
+    original = open_session(changed_model(lambda model: None)).probabilities(images)
+    matching = with_reference(changed_model, encode(images, Answers(original)))
+    shown = CliRunner().invoke(app, ["evaluate", str(matching), "--data", str(tiny_csv)])
     assert shown.exit_code == 0, shown.output
     assert "reproduces its reference outputs within" in shown.stderr
-    wrong = with_reference(changed_model, encode(images, Answers(np.roll(honest, 1, axis=1) + np.float32(0.1))))
-    shown = CliRunner().invoke(app, ["evaluate", str(wrong), "--data", str(tiny_csv)])
+    differing = with_reference(changed_model, encode(images, Answers(np.roll(original, 1, axis=1) + np.float32(0.1))))
+    shown = CliRunner().invoke(app, ["evaluate", str(differing), "--data", str(tiny_csv)])
     assert shown.exit_code == 7, shown.output
     assert "allowed 0.03" in shown.stderr
 
 
 @pytest.mark.parametrize("text", ["", "7", "{}", json.dumps({"pixels": "!", "answers": {}}), "[" * 10**5])
-def test_damaged_reference_vectors_are_told(text, changed_model, tiny_csv):
+def test_damaged_reference_vectors_are_reported_in_one_line(text, changed_model, tiny_csv):
     shown = CliRunner().invoke(app, ["evaluate", str(with_reference(changed_model, text)), "--data", str(tiny_csv)])
     assert shown.exit_code == 5, shown.output
     assert "reference vectors" in shown.stderr
@@ -70,8 +72,11 @@ def test_damaged_reference_vectors_are_told(text, changed_model, tiny_csv):
 
 
 @pytest.mark.parametrize("number", ["1e300", "1" + "0" * 400])
-def test_reference_outputs_of_any_size_are_compared_or_refused(number):
-    """Numbers beyond float32 differ from every probability; whole numbers beyond any float are no numbers."""
+def test_reference_outputs_beyond_float32_become_infinite_or_are_refused(number):
+    """A number beyond float32 becomes infinite, so it differs from every probability.
+
+    An integer beyond any float raises ValueError.
+    """
     images, answers = np.zeros((1, 1, 48, 48), np.uint8), Answers(np.full((1, 7), 0.125, np.float32))
     text = encode(images, answers).replace("0.125", number, 1)
     if "e" in number:
