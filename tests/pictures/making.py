@@ -1,4 +1,4 @@
-"""Pictures that tests draw, and the files that they make of them."""
+"""Draw test pictures, encode them as files, and read them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emotify.pictures.reading import Failure, Picture, read_picture
 
 
 def drawing(width: int = 64, height: int = 48) -> Image.Image:
-    """Return a picture that looks different from every side."""
+    """Return an RGB picture that no flip or rotation leaves unchanged."""
     rows, columns = np.mgrid[0:height, 0:width]
     return Image.fromarray(
         np.stack([columns * 255 // width, rows * 255 // height, 200 * (columns > rows)], axis=-1).astype(np.uint8)
@@ -23,33 +23,37 @@ def drawing(width: int = 64, height: int = 48) -> Image.Image:
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """Return a picture as a file of a format that Pillow writes."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    """Return a chunk of a PNG file."""
+    """Return a PNG chunk with its length and its checksum."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-def with_chunks(png: bytes, *chunks: bytes, behind: bool = False) -> bytes:
-    """Return a PNG file with more chunks, before its pixels or behind them."""
-    place = png.index(b"IEND" if behind else b"IDAT") - 4
+def with_chunks(png: bytes, *chunks: bytes, after: bool = False) -> bytes:
+    """Return a PNG file with more chunks, before its pixels or after them."""
+    place = png.index(b"IEND" if after else b"IDAT") - 4
     return png[:place] + b"".join(chunks) + png[place:]
 
 
 def read(content: bytes | Path) -> Picture:
+    """Return a picture that must be readable."""
     picture = read_picture(content)
     assert isinstance(picture, Picture), picture
     return picture
 
 
 def pixels(content: bytes | Path) -> np.ndarray:
+    """Return the RGB pixels (H, W, 3) of a picture that must be readable, as int."""
     return np.asarray(read(content).image.convert("RGB")).astype(int)
 
 
 def failure(content: bytes | Path | io.BytesIO | np.ndarray) -> Failure:
+    """Return the failure of a picture that must be unreadable. Its message must be one line."""
     result = read_picture(content)
     assert isinstance(result, Failure), result
     assert result.message

@@ -1,4 +1,4 @@
-"""Camera raw is unsupported, and said to be: its thumbnail is never taken for the picture."""
+"""Camera raw files are reported as unsupported. Their thumbnails are never read as the picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ Entries = Sequence[tuple[int, int, int]]  # tag, type, value
 
 
 def tiff(first: Entries, below: Entries = (), following: Entries = (), order: str = "<", big: bool = False) -> bytes:
-    """Return a TIFF of a drawing whose directory has more entries, and more directories below and behind it."""
+    """Return a TIFF file of a drawing.
+
+    first: further entries of its first directory. below: a sub-directory. following: a second directory.
+    order: "<" for little endian, ">" for big endian. big: write BigTIFF.
+    """
     data = drawing().tobytes()
     pointer, counter = ("Q", "Q") if big else ("I", "H")
     base = 16 if big else 8
@@ -42,12 +46,12 @@ def tiff(first: Entries, below: Entries = (), following: Entries = (), order: st
     if below:
         others.append(directory(below, 0))
         first = [*first, (330, 4, sub)]
-    behind = sub + sum(map(len, others)) if following else 0
+    second_place = sub + sum(map(len, others)) if following else 0
     if following:
         others.append(directory(following, 0))
-    main = directory([*layout, (258, 3, 8), *first], behind)
-    mark = b"II" if order == "<" else b"MM"
-    head = mark + (struct.pack(f"{order}HHHQ", 43, 8, 0, place) if big else struct.pack(f"{order}HI", 42, place))
+    main = directory([*layout, (258, 3, 8), *first], second_place)
+    byte_order = b"II" if order == "<" else b"MM"
+    head = byte_order + (struct.pack(f"{order}HHHQ", 43, 8, 0, place) if big else struct.pack(f"{order}HI", 42, place))
     return head + data + main + b"".join(others)
 
 
@@ -56,9 +60,9 @@ RAW = {
     "DNG": tiff([*COLOURS, (254, 4, 1), (50706, 1, 1)], below=[(262, 3, LINEAR)]),
     "NEF": tiff([*COLOURS, (254, 4, 1)], below=[(254, 4, 0), (262, 3, SENSOR)]),
     "NEF, big endian": tiff([*COLOURS, (254, 4, 1)], below=[(254, 4, 0), (262, 3, SENSOR)], order=">"),
-    "a thumbnail and something else below": tiff([*COLOURS, (254, 4, 1)], below=[(254, 4, 0)]),
+    "a thumbnail with a sub-directory of unknown content": tiff([*COLOURS, (254, 4, 1)], below=[(254, 4, 0)]),
     "PEF": tiff([(262, 3, SENSOR)]),
-    "the sensor in the second directory": tiff(COLOURS, following=[(262, 3, SENSOR)]),
+    "sensor data in the second directory": tiff(COLOURS, following=[(262, 3, SENSOR)]),
     "BigTIFF": tiff([*COLOURS, (254, 4, 1)], below=[(262, 3, SENSOR)], big=True),
     "CR2": b"II*\0\x10\0\0\0CR\x02\0" + bytes(100),
     "CR3": b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(100),
@@ -71,33 +75,33 @@ RAW = {
 NOT_RAW = {
     "TIFF": tiff(COLOURS),
     "big endian": tiff(COLOURS, order=">"),
-    "reduced, but alone": tiff([*COLOURS, (254, 4, 1)]),
+    "a reduced picture without a larger one": tiff([*COLOURS, (254, 4, 1)]),
     "a pyramid": tiff([*COLOURS, (254, 4, 0)], below=[*COLOURS, (254, 4, 1)]),
     "two pages": tiff([*COLOURS, (254, 4, 2)], following=[*COLOURS, (254, 4, 2)]),
 }
 
 
 @pytest.mark.parametrize("content", RAW.values(), ids=RAW.keys())
-def test_camera_raw_is_told_by_its_content(content):
+def test_camera_raw_is_recognised_by_its_content(content):
     result = failure(content)
     assert result.status == "unsupported"
     assert result.message.startswith("camera raw")
 
 
 @pytest.mark.parametrize("content", NOT_RAW.values(), ids=NOT_RAW.keys())
-def test_other_tiff_files_are_read(content):
+def test_tiff_files_that_are_not_camera_raw_are_read(content):
     assert read(content).image.tobytes() == drawing().tobytes()
 
 
-def test_a_directory_that_leads_back_to_itself_ends():
+def test_a_tiff_directory_that_points_to_itself_does_not_loop():
     content = bytearray(tiff([*COLOURS, (330, 4, 8)]))
     start = int.from_bytes(content[4:8], "little")
     content[content.rindex(struct.pack("<HHII", 330, 4, 1, 8)) + 8 :][:4] = struct.pack("<I", start)
     assert read(bytes(content)).width == 64
 
 
-def test_a_walk_gives_camera_raw_its_rows(small_model, tmp_path):
-    """By name, whatever is inside; a thumbnail in a file named as camera raw is no picture, a JPEG is one."""
+def test_camera_raw_files_in_a_folder_have_the_status_unsupported(small_model, tmp_path):
+    """Files with a camera raw extension are unsupported, but a JPEG file is read. predict ends with exit 3."""
     contents = {"a.NEF": RAW["NEF"], "b.cr3": RAW["CR3"], "c.arw": tiff(COLOURS), "d.x3f": b"of a new kind" * 9,
                 "e.dng": encode(drawing(), "JPEG"), "f.jpg": encode(drawing(), "JPEG")}  # fmt: skip
     for name, content in contents.items():

@@ -1,4 +1,4 @@
-"""JPEG files: large ones are read small, and kinds that libjpeg does not read are told as what they are."""
+"""JPEG files: large ones are decoded at reduced size, and unsupported kinds are named."""
 
 from __future__ import annotations
 
@@ -13,24 +13,30 @@ from emotify.pictures.reading import Picture, read_picture
 from tests.pictures.making import drawing, encode, failure, read
 
 JPEG = encode(drawing(), "JPEG")
-FRAME = JPEG.index(b"\xff\xc0")
+FRAME_HEADER = JPEG.index(b"\xff\xc0")
 
 
-def as_kind(marker: int, bits: int = 8) -> bytes:
-    """Return a JPEG file that says it is coded in another way."""
-    return JPEG[: FRAME + 1] + bytes([marker]) + JPEG[FRAME + 2 : FRAME + 4] + bytes([bits]) + JPEG[FRAME + 5 :]
+def with_frame_header(marker: int, bits: int = 8) -> bytes:
+    """Return a JPEG file whose frame header has another marker and another number of bits."""
+    return (
+        JPEG[: FRAME_HEADER + 1]
+        + bytes([marker])
+        + JPEG[FRAME_HEADER + 2 : FRAME_HEADER + 4]
+        + bytes([bits])
+        + JPEG[FRAME_HEADER + 5 :]
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (as_kind(0xC1, 12), "12-bit JPEG"),
-        (as_kind(0xC2, 12), "12-bit JPEG"),
-        (as_kind(0xC3), "lossless JPEG"),
-        (as_kind(0xC3, 16), "lossless JPEG"),
-        (as_kind(0xC5), "hierarchical JPEG"),
-        (as_kind(0xF7), "JPEG-LS"),
-        (JPEG[:2] + b"\xff\xe1\x00\x08\xff\xc0\x00\x0b\x08\x00" + as_kind(0xC3)[2:], "lossless JPEG"),
+        (with_frame_header(0xC1, 12), "12-bit JPEG"),
+        (with_frame_header(0xC2, 12), "12-bit JPEG"),
+        (with_frame_header(0xC3), "lossless JPEG"),
+        (with_frame_header(0xC3, 16), "lossless JPEG"),
+        (with_frame_header(0xC5), "hierarchical JPEG"),
+        (with_frame_header(0xF7), "JPEG-LS"),
+        (JPEG[:2] + b"\xff\xe1\x00\x08\xff\xc0\x00\x0b\x08\x00" + with_frame_header(0xC3)[2:], "lossless JPEG"),
     ],
     ids=[
         "12 bits",
@@ -39,22 +45,22 @@ def as_kind(marker: int, bits: int = 8) -> bytes:
         "lossless of 16 bits",
         "hierarchical",
         "JPEG-LS",
-        "behind EXIF",
+        "lossless, after EXIF data",
     ],
 )
-def test_kinds_of_jpeg_that_are_not_read_are_named(content, words):
+def test_the_error_names_an_unsupported_kind_of_jpeg(content, words):
     result = failure(content)
     assert result.status == "unsupported"
     assert words in result.message
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"exif": b"Exif\0\0junk"}])
-def test_ordinary_kinds_are_read(options):
+def test_ordinary_jpeg_files_are_read(options):
     assert read(encode(drawing(), "JPEG", **options)).width == 64
 
 
 def large_jpeg(width: int, height: int, progressive: bool = False) -> bytes:
-    """Return a grey JPEG, small whatever its size, that was never held whole: eight rows of blocks, again and again."""
+    """Return a grey JPEG file that repeats a strip of 64 rows. The whole picture is never in memory."""
     rows = np.tile(np.arange(64, dtype=np.uint8)[:, None] * 4, (1, width))
     strip = encode(Image.fromarray(rows), "JPEG", quality=30, restart_marker_rows=1)
     scan = strip.index(b"\xff\xda")
@@ -70,7 +76,7 @@ def large_jpeg(width: int, height: int, progressive: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize(("width", "height"), [(9504, 6336), (12032, 9024), (16320, 12240)], ids=["60", "108", "200"])
-def test_jpegs_of_fifty_to_two_hundred_megapixels_are_read_small(width, height):
+def test_jpeg_files_of_60_to_200_megapixels_are_decoded_at_reduced_size(width, height):
     content = large_jpeg(width, height)
     picture = read_picture(content, enough_side=2560)
     assert isinstance(picture, Picture), picture
@@ -83,7 +89,7 @@ def test_jpegs_of_fifty_to_two_hundred_megapixels_are_read_small(width, height):
     )
 
 
-def test_memory_stays_bounded_while_two_hundred_megapixels_are_read(tmp_path):
+def test_reading_a_200_megapixel_jpeg_takes_less_than_100_mb(tmp_path):
     path = tmp_path / "large.jpg"
     path.write_bytes(large_jpeg(16320, 12240))
     program = """
@@ -102,16 +108,16 @@ print(peak() - before)
     small.write_bytes(JPEG)
     command = [sys.executable, "-c", program, str(path), str(small)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(shown.stdout) < 100_000  # kB; the whole picture has 200 MB, in grey
+    assert int(shown.stdout) < 100_000  # kB; the whole grey picture takes 200 MB
 
 
-def test_jpegs_that_must_be_held_whole_keep_the_limit():
+def test_progressive_jpeg_files_keep_the_50_megapixel_limit():
     result = failure(large_jpeg(9504, 6336, progressive=True))
     assert result.status == "too_large"
     assert "50 megapixels" in result.message
 
 
-def test_even_jpegs_have_a_limit():
+def test_jpeg_files_above_250_megapixels_are_too_large():
     result = failure(large_jpeg(30000, 20000))
     assert result.status == "too_large"
     assert "250 megapixels" in result.message

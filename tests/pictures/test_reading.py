@@ -1,4 +1,4 @@
-"""Reading one picture: upright RGB, or a status that says what is wrong."""
+"""Reading one picture: an upright picture, or a failure with a status and a message."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["AVIF"] if fea
 
 
 def png(width: int, height: int, *chunks: bytes) -> bytes:
-    """Return a valid black 1-bit PNG, small however many pixels it has."""
+    """Return a black 1-bit PNG file. From 200 million pixels on, its pixel data are empty."""
     rows = zlib.compress(bytes(height * (1 + (width + 7) // 8))) if width * height < 200_000_000 else b""
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     body = [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", rows), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
-def packed(name: str) -> bytes:
-    """Return a tar archive of one picture."""
+def tar_archive(name: str) -> bytes:
+    """Return a tar archive of one file of 64 zero bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         member = tarfile.TarInfo(name)
@@ -56,18 +56,18 @@ def packed(name: str) -> bytes:
 
 
 PNG, JPEG, BMP = (encode(drawing(), kind) for kind in ("PNG", "JPEG", "BMP"))
-BROKEN = {
+UNREADABLE = {
     "empty": (b"", "empty", ""),
     "text": (b"dear diary, " * 20, "not_an_image", "check"),
     "text like a bitmap": (b"BMW makes cars and motorcycles too", "not_an_image", ""),
     "web page": (b"\n<!DOCTYPE html><html><body>404</body>", "not_an_image", "HTML"),
-    "with a drawing": (b"<!doctype html><html><body><SVG></svg>", "not_an_image", "HTML"),
+    "web page with SVG": (b"<!doctype html><html><body><SVG></svg>", "not_an_image", "HTML"),
     "git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "not_an_image", "git lfs pull"),
     "gzip": (gzip.compress(PNG), "not_an_image", "unpack"),
     "truncated png": (PNG[: len(PNG) // 2], "truncated", ""),
     "truncated jpeg": (JPEG[: len(JPEG) // 2], "truncated", ""),
     "jpeg header": (JPEG[:20], "truncated", ""),
-    "crc": (PNG[: PNG.index(b"IEND") - 8] + b"abcd" + PNG[PNG.index(b"IEND") - 4 :], "corrupt", "checksum"),
+    "wrong checksum": (PNG[: PNG.index(b"IEND") - 8] + b"abcd" + PNG[PNG.index(b"IEND") - 4 :], "corrupt", "checksum"),
     "header of 60000": (png(60000, 60000), "too_large", "smaller"),
     "100 megapixels": (png(10000, 10000), "too_large", "50 megapixels"),
     "1x1": (encode(drawing(1, 1)), "too_small", "1x1"),
@@ -78,7 +78,7 @@ BROKEN = {
     "no height": (BMP.replace(struct.pack("<ii", 64, 48), struct.pack("<ii", 64, 0)), "corrupt", ""),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n", "unsupported", "PNG or JPEG"),
     "svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported", "PNG or JPEG"),
-    "svg with a page": (b"<svg><foreignObject><html></html></foreignObject></svg>", "unsupported", "PNG or JPEG"),
+    "svg with a web page": (b"<svg><foreignObject><html></html></foreignObject></svg>", "unsupported", "PNG or JPEG"),
     "pdf": (b"%PDF-1.7\n", "unsupported", "PNG or JPEG"),
     "psd": (b"8BPS\0\1" + bytes(50), "unsupported", "PNG or JPEG"),
     "ico": (b"\0\0\1\0\1\0" + bytes(50), "unsupported", "PNG or JPEG"),
@@ -87,9 +87,9 @@ BROKEN = {
     "bzip2": (bz2.compress(PNG), "not_an_image", "bzip2 archive; unpack"),
     "zstd": (b"\x28\xb5\x2f\xfd" + bytes(50), "not_an_image", "Zstandard archive; unpack"),
     "rar": (b"Rar!\x1a\x07\x01\0" + bytes(50), "not_an_image", "RAR archive; unpack"),
-    "tar": (packed("a.png"), "not_an_image", "tar archive; unpack"),
+    "tar": (tar_archive("a.png"), "not_an_image", "tar archive; unpack"),
     "git-annex": (b"../../.git/annex/objects/x/y/SHA256E-s1--0.jpg", "not_an_image", "git annex get"),
-    "git-annex, unlocked": (b"/annex/objects/SHA256E-s1--0.jpg\n", "not_an_image", "git annex get"),
+    "git-annex, unlocked file": (b"/annex/objects/SHA256E-s1--0.jpg\n", "not_an_image", "git annex get"),
     "a link as text": (b"../originals/face.jpg", "not_an_image", "link"),
     "json": (b'{"error": {"code": 403}}', "not_an_image", "JSON"),
     "xml": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "not_an_image", "XML"),
@@ -106,8 +106,8 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("content", "status", "words"), BROKEN.values(), ids=BROKEN.keys())
-def test_what_cannot_be_read_has_a_status_and_says_what_to_do(content, status, words):
+@pytest.mark.parametrize(("content", "status", "words"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_unreadable_content_has_a_status_and_advice(content, status, words):
     result = failure(content)
     assert result.status == status
     assert words in result.message
@@ -115,14 +115,14 @@ def test_what_cannot_be_read_has_a_status_and_says_what_to_do(content, status, w
 
 @pytest.mark.parametrize("shape", [(0, 48), (48, 0)])
 def test_an_array_without_pixels_is_corrupt(shape):
-    """As a file without width or height is."""
+    """A file without width or height has the same status."""
     result = failure(np.zeros(shape, np.uint8))
     assert result.status == "corrupt"
     assert f"{shape[1]}x{shape[0]}" in result.message
 
 
-def test_what_libtiff_says_of_a_damaged_picture_is_told():
-    """Pillow says no more than "decoder error -2"."""
+def test_the_message_for_a_damaged_tiff_comes_from_libtiff():
+    """Pillow's own message is only "decoder error -2"."""
     buffer = io.BytesIO()
     drawing(64, 48).save(buffer, "TIFF", compression="tiff_lzw")
     content = bytearray(buffer.getvalue())
@@ -131,28 +131,28 @@ def test_what_libtiff_says_of_a_damaged_picture_is_told():
     assert (result.status, "decoder error" in result.message) == ("corrupt", False)
 
 
-def test_the_command_gives_each_its_status(small_model, tmp_path):
-    """All of them in one folder, and one good picture: exit 3, a line each, and the good one is answered."""
-    contents = {f"{number:02}.png": content for number, (content, _, _) in enumerate(BROKEN.values())}
+def test_predict_prints_one_status_per_picture(small_model, tmp_path):
+    """A folder has all unreadable contents and one good picture. predict ends with exit 3 and reads the good one."""
+    contents = {f"{number:02}.png": content for number, (content, _, _) in enumerate(UNREADABLE.values())}
     for name, content in {**contents, "good.png": PNG}.items():
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else b"")
     result = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(small_model), "--jsonl"])
     assert result.exit_code == 3, result.output
     statuses = [json.loads(line)["status"] for line in result.stdout.splitlines()]
-    assert statuses == [*(status for _, status, _ in BROKEN.values()), "ok"]
+    assert statuses == [*(status for _, status, _ in UNREADABLE.values()), "ok"]
 
 
-def test_a_bomb_is_refused_before_it_is_decoded():
-    """13000 x 13000 black pixels in a few kilobytes take no memory."""
+def test_a_decompression_bomb_is_refused_before_it_is_decoded():
+    """A file of a few kilobytes has 13000 x 13000 black pixels. Memory grows by less than 50 MB."""
     bomb = png(13000, 13000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert failure(bomb).status == "too_large"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the memory of a process")
-def test_memory_that_ends_is_no_damage_of_the_picture(tmp_path):
-    """A picture of 49 megapixels, for which a process may take 60 MB more: as a file, and as an image of Pillow's."""
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_too_little_memory_has_the_status_memory(tmp_path):
+    """A picture of 49 megapixels is read as a file and as a Pillow image. The process may take only 60 MB more."""
     (tmp_path / "small.png").write_bytes(png(48, 48))
     (tmp_path / "large.png").write_bytes(png(7000, 7000))
     program = """
@@ -168,18 +168,18 @@ resource.setrlimit(resource.RLIMIT_AS, (taken + 60_000_000,) * 2)
 for source in (large, image):
     print(read_picture(source).status)
 """
-    ended = command(tmp_path / "small.png", tmp_path / "large.png", program=[sys.executable, "-c", program])
-    assert ended.stdout.split() == ["memory"] * 2, ended.stderr
+    finished = command(tmp_path / "small.png", tmp_path / "large.png", program=[sys.executable, "-c", program])
+    assert finished.stdout.split() == ["memory"] * 2, finished.stderr
 
 
-def test_a_file_beyond_the_limit_is_not_read(tmp_path):
+def test_a_file_above_the_size_limit_is_too_large(tmp_path):
     path = tmp_path / "large.png"
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     assert failure(path).status == "too_large"
 
 
-def test_a_stream_without_an_end_is_left_at_the_limit():
+def test_an_endless_stream_is_read_only_up_to_the_limit():
     class Endless(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             assert size is not None
@@ -191,7 +191,7 @@ def test_a_stream_without_an_end_is_left_at_the_limit():
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("name", ["face.png", "face", "FACE.JPG", "face.txt"])
-def test_the_content_counts_and_not_the_name(tmp_path, kind, name):
+def test_the_format_comes_from_the_content_and_not_the_name(tmp_path, kind, name):
     path = tmp_path / name
     path.write_bytes(encode(drawing(), kind))
     picture = read(path)
@@ -200,14 +200,14 @@ def test_the_content_counts_and_not_the_name(tmp_path, kind, name):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_file_cut_anywhere_is_no_picture(kind):
-    """The few bytes that decoding can do without aside, a part of a file never passes for a picture."""
+def test_a_truncated_file_is_never_read_as_a_picture(kind):
+    """The file is cut at about 50 places. No cut is in the last 32 bytes, which decoding may not need."""
     content = encode(drawing(), kind)
     for length in range(32, len(content) - 32, max(1, len(content) // 50)):
         assert failure(content[:length]).status in {"truncated", "corrupt"}, length
 
 
-def test_sixteen_bits_look_like_eight():
+def test_16_bit_pictures_look_like_8_bit_pictures():
     eight = np.asarray(drawing().convert("L"))
     expected = pixels(encode(Image.fromarray(eight)))
     for factor in (256, 257):
@@ -219,15 +219,15 @@ def test_sixteen_bits_look_like_eight():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "RGB"])
-def test_every_kind_of_colour_is_read(mode):
+def test_every_colour_mode_is_read(mode):
     image = drawing().convert(mode)
     content = encode(image, "JPEG" if mode == "YCbCr" else "TIFF")
     assert np.abs(pixels(content) - np.asarray(image.convert("RGB")).astype(int)).mean() < 5
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "L", "RGB"])
-def test_transparency_shows_mid_grey_and_not_hidden_colours(mode):
-    """The left half is white that cannot be seen: by an alpha channel, or by being named the transparent colour."""
+def test_transparent_pixels_become_mid_grey(mode):
+    """The left half is transparent white, by an alpha channel or by a transparent colour. Its white must not show."""
     image = Image.new("RGB", (64, 48), "white")
     image.paste((0, 0, 0), (32, 0, 64, 48))
     image = image.convert(mode)
@@ -236,22 +236,22 @@ def test_transparency_shows_mid_grey_and_not_hidden_colours(mode):
         image.putalpha(Image.fromarray(np.repeat([[0, 255]], (32, 32), axis=1).repeat(48, axis=0).astype(np.uint8)))
     else:
         options["transparency"] = image.getpixel((0, 0))
-    seen = pixels(encode(image, **options))
-    assert (seen[:, :32] == 128).all()
-    assert (seen[:, 32:] == 0).all()
+    read_pixels = pixels(encode(image, **options))
+    assert (read_pixels[:, :32] == 128).all()
+    assert (read_pixels[:, 32:] == 0).all()
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (0, 60000), (-3, 5)])
-def test_floating_point_is_scaled(low, high):
+def test_floating_point_pixels_are_scaled_to_8_bits(low, high):
     values = np.linspace(low, high, 64 * 48, dtype=np.float32).reshape(48, 64)
-    seen = pixels(encode(Image.fromarray(values), "TIFF"))[..., 0]
-    assert seen.min() == 0
-    assert seen.max() >= 230
-    assert (np.diff(seen.ravel()) >= 0).all()
+    read_pixels = pixels(encode(Image.fromarray(values), "TIFF"))[..., 0]
+    assert read_pixels.min() == 0
+    assert read_pixels.max() >= 230
+    assert (np.diff(read_pixels.ravel()) >= 0).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_none_are_refused(value):
+def test_nan_and_infinite_pixels_have_the_status_nonfinite(value):
     values = np.zeros((48, 64), np.float32)
     values[3, 4] = value
     assert failure(encode(Image.fromarray(values), "TIFF")).status == "nonfinite"
@@ -267,20 +267,20 @@ def test_the_first_frame_is_read_and_the_frames_are_counted(kind):
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", *(["AVIF"] if "AVIF" in FORMATS else [])])
-def test_pictures_are_turned_upright(kind, orientation):
+def test_exif_orientation_turns_a_picture_upright(kind, orientation):
     turns = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90",
              7: "TRANSVERSE", 8: "ROTATE_270"}  # fmt: skip
-    lying = drawing().transpose(Image.Transpose[turns[orientation]])
+    rotated = drawing().transpose(Image.Transpose[turns[orientation]])
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = encode(lying, kind, exif=exif)
+    content = encode(rotated, kind, exif=exif)
     picture = read(content)
     assert (picture.width, picture.height) == picture.image.size == (64, 48)
     assert np.abs(pixels(content) - np.asarray(drawing()).astype(int)).mean() < 10
 
 
 @pytest.mark.parametrize(
-    "extras",
+    "metadata",
     [
         {"exif": b"Exif\0\0II*\0\xff\xff\xff\xff" + bytes(8)},
         {"exif": b"Exif\0\0garbage that is no TIFF"},
@@ -290,14 +290,14 @@ def test_pictures_are_turned_upright(kind, orientation):
     ],
     ids=["exif offset", "exif text", "exif entries", "icc", "xmp"],
 )
-def test_broken_metadata_do_not_cost_the_picture(extras):
-    picture = read(encode(drawing(), "JPEG", **extras))
+def test_pictures_with_damaged_metadata_are_read(metadata):
+    picture = read(encode(drawing(), "JPEG", **metadata))
     assert picture.width == 64
-    assert ("EXIF" in picture.note) == ("exif" in extras)
+    assert ("EXIF" in picture.note) == ("exif" in metadata)
 
 
-def test_heic_names_the_extra():
-    if "pillow_heif" in sys.modules or _importable("pillow_heif"):
+def test_the_heic_error_names_the_package_to_install():
+    if "pillow_heif" in sys.modules or _is_installed("pillow_heif"):
         pytest.skip("the extra is installed")
     for brand in (b"heic", b"heix", b"mif1"):
         result = failure(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(40))
@@ -305,16 +305,16 @@ def test_heic_names_the_extra():
         assert "pip install pillow-heif" in result.message
 
 
-def _importable(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     from importlib.util import find_spec
 
     return find_spec(name) is not None
 
 
-def test_a_page_that_is_no_picture_costs_the_first_one_nothing():
-    """Of a TIFF file whose second page makes no sense, nor has the first one's size."""
+def test_the_first_tiff_page_is_read_if_the_second_is_damaged():
+    """The second page has an invalid colour type and another size than the first."""
     content = bytearray(encode(drawing(), "TIFF", save_all=True, append_images=[drawing(24, 16)]))
-    whole = pixels(bytes(content))
+    first_page = pixels(bytes(content))
     first = int.from_bytes(content[4:8], "little")
     entries = int.from_bytes(content[first : first + 2], "little")
     following = first + 2 + 12 * entries
@@ -323,15 +323,15 @@ def test_a_page_that_is_no_picture_costs_the_first_one_nothing():
     content[photometric + 8] = 99
     picture = read(bytes(content))
     assert picture.frames == 1
-    assert np.array_equal(np.asarray(picture.image.convert("RGB")), whole)
+    assert np.array_equal(np.asarray(picture.image.convert("RGB")), first_page)
 
 
-def test_a_picture_with_an_archive_behind_it_is_a_picture():
+def test_a_picture_followed_by_an_archive_is_read():
     assert np.array_equal(pixels(JPEG + b"PK\x03\x04" + bytes(100)), pixels(JPEG))
 
 
-def test_large_jpegs_are_read_at_a_fraction_of_their_size():
-    """They keep their own width and height, turned upright, and more pixels than faces are sought in."""
+def test_large_jpeg_files_are_decoded_at_reduced_size():
+    """Width and height are those of the file, upright. The pixels are at least as many as the face search needs."""
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encode(Image.new("L", (6000, 4000), 90), "JPEG", exif=exif)
@@ -343,7 +343,7 @@ def test_large_jpegs_are_read_at_a_fraction_of_their_size():
     assert read(content).image.size == (4000, 6000)
 
 
-def test_what_is_not_there_is_not_found(tmp_path):
+def test_missing_paths_have_the_status_not_found(tmp_path):
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nothing")
     (tmp_path / "itself.png").symlink_to(tmp_path / "itself.png")
     missing = {
@@ -373,8 +373,8 @@ def test_what_is_not_there_is_not_found(tmp_path):
         assert words in result.message, path
 
 
-def test_a_file_that_may_not_be_read_has_a_status(tmp_path):
-    """Not even to root's tests: the reading is done as nobody."""
+def test_a_file_without_read_permission_has_the_status_permission(tmp_path):
+    """If the tests run as root, the picture is read as the user nobody."""
     (tmp_path / "secret.png").write_bytes(PNG)
     (tmp_path / "secret.png").chmod(0)
     tmp_path.chmod(0o755)
@@ -391,7 +391,7 @@ print(read_picture(Path("secret.png")).status)
     assert shown.stdout.strip() == "permission"
 
 
-def test_what_is_no_file_is_refused_at_once(tmp_path):
+def test_pipes_sockets_devices_and_folders_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     listener = socket.socket(socket.AF_UNIX)
     try:
@@ -406,8 +406,8 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
         listener.close()
 
 
-def test_a_process_that_may_open_no_more_files_is_short_of_memory(tmp_path):
-    """Which is no fault of the picture."""
+def test_too_many_open_files_have_the_status_memory(tmp_path):
+    """The picture is not damaged, so the status is not `corrupt`."""
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -421,8 +421,8 @@ def test_a_process_that_may_open_no_more_files_is_short_of_memory(tmp_path):
     assert read(path).width == 64
 
 
-def test_files_that_say_they_are_empty_are_read_all_the_same():
-    """As all below /proc do, which are regular files; what they hold is told, and endless ones end at the limit."""
+def test_files_that_report_a_size_of_zero_are_read():
+    """Regular files below /proc report a size of zero. Their content gives the status, and reading is limited."""
     if not Path("/proc/self/status").exists():
         pytest.skip("there is no /proc")
     result = failure(Path("/proc/self/status"))
@@ -437,7 +437,7 @@ def test_files_that_say_they_are_empty_are_read_all_the_same():
 @pytest.mark.parametrize(
     "name", ["a b\t.png", "new\nline.png", "'\"%s.png", "\U0001f600.png", "‮gnp.exe", "-rf", "x" * 255, "dot."]
 )
-def test_a_picture_of_any_name_is_read(tmp_path, name):
+def test_pictures_with_unusual_names_are_read(tmp_path, name):
     (tmp_path / name).write_bytes(PNG)
     assert read(tmp_path / name).width == 64
 
@@ -449,23 +449,23 @@ def test_a_picture_whose_name_is_not_utf8_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_mutated_files_always_have_an_answer(kind):
-    """Flipped bytes, cuts, insertions and copied stretches: a picture or a status, in less than a second each."""
-    chance = random.Random(46)
+def test_mutated_files_give_a_picture_or_a_status(kind):
+    """Bytes are changed, deleted, inserted and overwritten. Reading each file takes less than 1 s of CPU time."""
+    rng = random.Random(46)
     seed = encode(drawing(), kind)
     for _ in range(FUZZ_ROUNDS):
         content = bytearray(seed)
-        for _ in range(chance.choice((1, 1, 2, 8))):
-            place = chance.randrange(len(content))
-            match chance.randrange(4):
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            place = rng.randrange(len(content))
+            match rng.randrange(4):
                 case 0:
-                    content[place] = chance.randrange(256)
+                    content[place] = rng.randrange(256)
                 case 1:
-                    del content[place : place + chance.choice((1, 4, 50))]
+                    del content[place : place + rng.choice((1, 4, 50))]
                 case 2:
-                    content[place:place] = chance.randbytes(chance.choice((1, 4, 50)))
+                    content[place:place] = rng.randbytes(rng.choice((1, 4, 50)))
                 case _:
-                    content[place : place + 4] = chance.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff"))
+                    content[place : place + 4] = rng.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff"))
             content = content or bytearray(b"\0")
         start = time.process_time()
         result = read_picture(bytes(content))
@@ -474,7 +474,7 @@ def test_mutated_files_always_have_an_answer(kind):
 
 
 def test_pictures_can_be_read_from_many_threads():
-    """No warning of Pillow's gets out, whatever the threads are reading."""
+    """The results are the same as in one thread. Pillow's warnings do not escape from any thread."""
     contents = [PNG, JPEG, PNG[:200], encode(drawing(), "TIFF"), encode(drawing(), "JPEG", exif=b"Exif\0\0junk")] * 20
     expected = [isinstance(read_picture(content), Picture) for content in contents]
     results: dict[int, list[bool]] = {}
@@ -490,10 +490,10 @@ def test_pictures_can_be_read_from_many_threads():
     assert all(results[number] == expected for number in range(4))
 
 
-def test_real_pictures_are_read(shared):
-    """Every photograph, AVIF and 16-bit grey included, and the HEIF one where its extra is installed."""
+def test_real_photographs_are_read(shared):
+    """All photographs are read, AVIF and 16-bit grey too. HEIF is read if pillow-heif is installed."""
     for path in sorted((shared / "photos").glob("*_*")):
-        if path.suffix == ".heif" and not _importable("pillow_heif"):
+        if path.suffix == ".heif" and not _is_installed("pillow_heif"):
             assert failure(path).status == "unsupported"
             continue
         picture = read(path)
@@ -502,7 +502,7 @@ def test_real_pictures_are_read(shared):
 
 
 @pytest.mark.parametrize("shape", [(50, 40), (50, 40, 3)])
-def test_grey_and_rgb_arrays_are_pictures(shape):
+def test_grey_and_rgb_arrays_are_read(shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     picture = read_picture(pixels)
     assert isinstance(picture, Picture)
