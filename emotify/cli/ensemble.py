@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotify.choices import Method
+from emotify.choices import Views as ViewsName
 from emotify.cli.completion import offering
 from emotify.cli.completion import runs as runs_there
 from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, load_dataset
 from emotify.cli.models import map_models, open_classifiers, runs_and_ensembles
-from emotify.cli.options import Debug, Device, Json, Threads, with_settings
+from emotify.cli.options import Debug, Device, Json, Threads, Views, with_settings
 from emotify.cli.working import CountingClassifier, working
 from emotify.errors import InputError, WriteError
 from emotify.files import check_folder, look_at_output, make_folder, printable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from emotify.arrays import Float32Array
     from emotify.data import Dataset, LabelledImages
     from emotify.ensembling.combine import Combination, CrowdCombination
+    from emotify.evaluation.classifier import Answers, Classifier
 
 _MANY = 12  # members, from which on the time they take is printed
 
@@ -58,6 +60,7 @@ def ensemble(
             "--seed", metavar="N", min=0, help="Seed of the cross-validation folds and of greedy's bootstraps."
         ),
     ] = 0,
+    views: Views = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="The new folder. Default: one in runs/.", show_default=False),
@@ -75,6 +78,7 @@ def ensemble(
       emotify ensemble                                   every finished run in runs/
       emotify ensemble runs/*-cnn-s0-* runs/*-cnn-s1-*
       emotify ensemble --method weighted                 weights for unequal members
+      emotify ensemble --views mirror                    also average over mirror images
       emotify ensemble --out runs/ensemble --json
     """
     paths = runs_and_ensembles(runs, messages, with_ensembles=False)
@@ -82,16 +86,13 @@ def ensemble(
 
     import numpy as np
 
-    from emotify.data import Split
     from emotify.ensembling.combine import combine, identical_members
     from emotify.ensembling.ensemble import read_recipes
 
     members = open_classifiers(paths, device=device, threads=threads)
     dataset = load_dataset(data, messages)
-    _check_valid(dataset)
-    valid = dataset.splits[Split.VALID]
-    with working(messages, "answering", total=len(members) * len(valid)) as work:
-        answered = [CountingClassifier(member, work.advance).answers(valid.images) for member in members]
+    valid = _valid_images(dataset)
+    answered = _answer(members, valid, messages, views=views or "one")
     answers = np.stack([each.labels for each in answered])
     again = identical_members(answers)
     for later, earlier in again.items():
@@ -104,17 +105,29 @@ def ensemble(
         if any(crowd is not None for crowd in crowds):
             crowd = _combine_crowd(names, crowds, valid, combination, seed=seed, messages=messages)
             combination = dataclasses.replace(combination, crowd=crowd)
-    folder = _save(paths, names, combination, out)
+    folder = _save(paths, names, combination, out, views=views or "one")
     _tell(names, combination, messages)
     if json:
         print_json({"schema": 1, "folder": str(folder), **_document(names, combination), "data": dataset.document()})
         return
     _show(names, combination, messages)
     print(printable(folder))
-    messages.notice(f"next: {_next(paths, folder, combination, data)}")
+    messages.notice(f"next: {_next(paths, folder, combination, data, views=views)}")
 
 
-def _save(paths: Sequence[Path], names: Sequence[str], combination: Combination, out: Path | None) -> Path:
+def _answer(
+    members: Sequence[Classifier], valid: LabelledImages, messages: Messages, *, views: ViewsName
+) -> list[Answers]:
+    from emotify.evaluation.classifier import AveragedViews
+
+    with working(messages, "answering", total=len(members) * len(valid)) as work:
+        viewed = [AveragedViews(member, views) for member in members]
+        return [CountingClassifier(member, work.advance).answers(valid.images) for member in viewed]
+
+
+def _save(
+    paths: Sequence[Path], names: Sequence[str], combination: Combination, out: Path | None, *, views: ViewsName
+) -> Path:
     """Save the ensemble in its folder, with a figure of how its members differ, and return the folder."""
     from emotify.ensembling.ensemble import save_ensemble
     from emotify.reports.figures import plot_disagreement
@@ -122,7 +135,7 @@ def _save(paths: Sequence[Path], names: Sequence[str], combination: Combination,
     folder = out or new_folder(RUNS, "ensemble")
     if out is not None:
         make_folder(out)
-    save_ensemble(folder, paths, combination)
+    save_ensemble(folder, paths, combination, views=views)
     if len(names) > 1:
         for ending in ("png", "svg"):
             plot_disagreement(names, combination.diversity, folder / f"diversity.{ending}")
@@ -168,13 +181,14 @@ def _check(paths: Sequence[Path], out: Path | None) -> None:
         raise WriteError(msg)
 
 
-def _check_valid(dataset: Dataset) -> None:
-    """Raise InputError without the valid split, on which the ensemble is chosen; no other split is used."""
+def _valid_images(dataset: Dataset) -> LabelledImages:
+    """Return the valid split, on which the ensemble is chosen; no other split is used. Raises InputError without it."""
     from emotify.data import Split
 
     if Split.VALID not in dataset.splits or not len(dataset.splits[Split.VALID]):
         msg = f"{dataset.source} has no valid split; an ensemble is chosen on it, so name data that has one"
         raise InputError(msg)
+    return dataset.splits[Split.VALID]
 
 
 def _tell(names: Sequence[str], combination: Combination, messages: Messages) -> None:
@@ -196,7 +210,9 @@ def _tell(names: Sequence[str], combination: Combination, messages: Messages) ->
         messages.notice(f"on valid the ensemble is worse than its best member, {best}, in {' and '.join(worse)}")
 
 
-def _next(paths: Sequence[Path], folder: Path, combination: Combination, wanted: ClassifiedData) -> str:
+def _next(
+    paths: Sequence[Path], folder: Path, combination: Combination, wanted: ClassifiedData, *, views: ViewsName | None
+) -> str:
     """Return the next command: export; or, if the ensemble is worse, another method or its best member."""
     from emotify.ensembling.weights import BEST
 
@@ -206,7 +222,8 @@ def _next(paths: Sequence[Path], folder: Path, combination: Combination, wanted:
         return next_command("export", folder, data=data, classes=classes)
     if better is BEST:
         return next_command("export", paths[combination.diversity.best_member], data=data, classes=classes)
-    return next_command("ensemble", *paths, "--method", better, data=data, classes=classes)
+    options = ("--method", better, *(("--views", views) if views else ()))
+    return next_command("ensemble", *paths, *options, data=data, classes=classes)
 
 
 def _document(names: Sequence[str], combination: Combination) -> dict[str, Any]:

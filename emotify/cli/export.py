@@ -95,7 +95,7 @@ def export(
     path = model or _newest(messages)
     opened = _open_members(path, threads=threads)
     seen = chosen_views(views, tta=tta) or opened.views or "one"
-    target = out or _beside(path, precision, seen, is_file=opened.views is not None)
+    target = out or _beside(path, precision, seen, is_file=opened.is_file)
     _check_other(target, path)
     exporting.check_target(target, precision=precision, overwrite=force)
     dataset = _read_data(data, messages, required=precision != "fp32")
@@ -169,8 +169,9 @@ class _Opened:
     members: list[tuple[str, Network]]
     pooling: Pooling
     crowd_pooling: Pooling | None = None  # of an ensemble or a file
-    views: str | None = None  # of a file
+    views: str | None = None  # of an ensemble or a file
     prior_power: float | None = None  # of a file
+    is_file: bool = False
 
 
 def _crowd_pooling(
@@ -248,7 +249,7 @@ def _open_members(path: Path, *, threads: int) -> _Opened:
 
         file = read_members(path)
         crowd, power = (None, None) if file.crowd is None else (file.crowd.pooling, file.crowd.prior_power)
-        return _Opened(str(path), file.members, file.pooling, crowd, file.views, power)
+        return _Opened(str(path), file.members, file.pooling, crowd, file.views, power, is_file=True)
 
     from emotify.cli.models import open_classifier
     from emotify.ensembling.ensemble import Ensemble
@@ -258,13 +259,14 @@ def _open_members(path: Path, *, threads: int) -> _Opened:
     classifier = open_classifier(path, device="cpu", threads=threads)
     if isinstance(classifier, Ensemble):
         members, pooling, crowd = classifier.members, classifier.pooling, classifier.crowd_pooling
+        views = classifier.views
     else:
-        members, pooling, crowd = (classifier,), Pooling((1.0,), 1.0), None
+        members, pooling, crowd, views = (classifier,), Pooling((1.0,), 1.0), None, None
     networks = [(member.name, member.network) for member in members if isinstance(member, NetworkClassifier)]
     if len(networks) != len(members):
         msg = f"{printable(path)} is an exported file; expected a run or an ensemble"
         raise UsageError(msg)
-    return _Opened(classifier.name, networks, pooling, crowd)
+    return _Opened(classifier.name, networks, pooling, crowd, views)
 
 
 def _measured_on(

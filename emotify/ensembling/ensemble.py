@@ -10,11 +10,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from emotify.arrays import UInt8Array
-from emotify.choices import Method
+from emotify.choices import Method, Views
 from emotify.ensembling.combine import Combination
 from emotify.ensembling.pooling import Pooling
 from emotify.errors import ModelError, list_mistakes
-from emotify.evaluation.classifier import Answers, Classifier, pool_answers
+from emotify.evaluation.classifier import VIEWS, Answers, AveragedViews, Classifier, pool_answers
 from emotify.files import file_sha256, printable, read_json, write_json
 from emotify.runs import CHECKPOINT, ENSEMBLE
 
@@ -30,15 +30,18 @@ class Ensemble:
     members: tuple[Classifier, ...]
     pooling: Pooling
     crowd_pooling: Pooling | None = None  # None without crowd heads, or without votes to fit it to
+    views: Views = "one"  # over which each member's answer is averaged
 
     def answers(self, images: UInt8Array) -> Answers:
         """Return the probabilities of each head for uint8 images (N, 1, 48, 48)."""
-        return pool_answers([member.answers(images) for member in self.members], self.pooling, self.crowd_pooling)
+        answers = [AveragedViews(member, self.views).answers(images) for member in self.members]
+        return pool_answers(answers, self.pooling, self.crowd_pooling)
 
 
-def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) -> None:
+def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination, *, views: Views = "one") -> None:
     """Write ensemble.json into `folder`, with the relative path and the checkpoint's SHA-256 of each run.
 
+    views: the test-time variants of an image over which each member's answer is averaged.
     runs: the runs of the combination, in its order. Runs with weight 0 in all heads are saved as dropped, not as
     members.
     """
@@ -59,6 +62,7 @@ def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination) 
         "schema": SCHEMA,
         "method": combination.method,
         "taken": combination.taken,
+        "views": views,
         "members": [member for member, used in zip(known, combination.used, strict=True) if used],
         "dropped": [member for member, used in zip(known, combination.used, strict=True) if not used],
         "temperature": pooling.temperature,
@@ -84,13 +88,15 @@ def open_ensemble(folder: Path, open_member: Callable[[Path], Classifier]) -> En
         members = [(folder / member["run"], str(member["sha256"])) for member in document["members"]]
         pooling = _read_pooling(document)
         crowd = _read_crowd_pooling(document)
+        views = document.get("views", "one")  # older folders have none
+        VIEWS[views]
         mistakes = [text for run, digest in members if (text := _find_mistake(run / CHECKPOINT, digest))]
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         msg = f"{printable(path)} is damaged or has an unknown format; {_AGAIN}"
         raise ModelError(msg) from error
     if mistakes:
         raise ModelError(f"{list_mistakes('', mistakes, noun='members are missing or changed')}; {_AGAIN}")
-    return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), pooling, crowd)
+    return Ensemble(folder.resolve().name, tuple(open_member(run) for run, _ in members), pooling, crowd, views)
 
 
 def read_recipes(runs: Sequence[Path]) -> list[dict[str, Any]]:

@@ -136,7 +136,16 @@ def test_a_folder_of_schema_1_still_opens(ensemble, tiny_csv, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"method": "vote"}, {"schema": 4}, {"temperature": 0}, {"members": []}, {"weight": -1}, {"weight": 0.7}],
+    [
+        {"method": "vote"},
+        {"schema": 4},
+        {"views": "nine"},
+        {"views": ["one"]},
+        {"temperature": 0},
+        {"members": []},
+        {"weight": -1},
+        {"weight": 0.7},
+    ],
     ids=str,
 )
 def test_an_invalid_pooling_is_refused(changes, ensemble, tiny_csv, tmp_path):

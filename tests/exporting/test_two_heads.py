@@ -229,6 +229,26 @@ def test_an_ensemble_has_the_crowd_heads_of_some_members(tiny_csv, tmp_path, mon
     assert torch.allclose(pooled, alone, atol=1e-6)
 
 
+def test_an_ensemble_is_fitted_to_the_views_that_its_file_averages(tiny_csv, tmp_path, monkeypatch):
+    """The ensemble and its file average over the views that `ensemble --views` was given."""
+    monkeypatch.chdir(tmp_path)
+    data = with_votes(tiny_csv, tmp_path)
+    words = ("train", "--data", data, "--model", "fnn", "--epochs", "2", "--batch-size", "32")
+    runs = [run(*words, "--seed", seed).stdout.strip() for seed in (0, 1)]
+    for views in ("one", "mirror"):
+        run("ensemble", *runs, "--data", data, "--method", "weighted", "--views", views, "--out", views)
+    weights = [json.loads((tmp_path / views / "ensemble.json").read_text()) for views in ("one", "mirror")]
+    assert [document["views"] for document in weights] == ["one", "mirror"]
+    assert weights[0]["temperature"] != weights[1]["temperature"]
+    file = run("export", "mirror", "--data", data).stdout.strip()
+    assert Path(file).name == "model-mirror.onnx"
+    board = json.loads(run("evaluate", "mirror", "one", file, "--data", data, "--json").stdout)["results"]
+    by_name = {Path(result["model"]).name: result for result in board}
+    assert by_name["mirror"]["nll"] == pytest.approx(weights[1]["valid"]["nll"], abs=1e-5)
+    assert by_name["model-mirror.onnx"]["nll"] == pytest.approx(by_name["mirror"]["nll"], abs=1e-4)
+    assert by_name["one"]["nll"] != pytest.approx(by_name["mirror"]["nll"], abs=1e-4)
+
+
 def test_without_votes_a_mixed_ensemble_has_no_crowd_head(tiny_csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = with_votes(tiny_csv, tmp_path)
