@@ -258,6 +258,7 @@ def crowd_members_table(names: Sequence[str], crowd: CrowdCombination) -> Table:
             table.add_row(label, *["-"] * (len(columns) - 1))
         else:
             table.add_row(label, f"{100 * weight:.1f} %", *_crowd_numbers(one))
+    table.add_section()
     table.add_row(Text("ensemble", style="bold"), "", *_crowd_numbers(crowd.scores))
     table.caption = (
         f"against FER+'s majority, {crowd.scores.scores.n:,} images; CE: cross-entropy to the vote shares; "
