@@ -5,7 +5,7 @@ from emotify import stopping
 
 def main() -> None:
     """Run the command line. Install the signal handlers first, because a signal can arrive while modules load."""
-    stopping.listen()
+    stopping.handle_signals()
     from emotify import cli
 
     cli.main()

@@ -57,7 +57,7 @@ def emotion_index(name: str) -> int | None:
     return _INDEX.get(_word(name))
 
 
-def unmistakable_index(name: str) -> int | None:
+def unambiguous_index(name: str) -> int | None:
     """Return the class (0..6) of an unambiguous word, or None. Codes are ambiguous, and so is `joy`, a given name."""
     return _UNMISTAKABLE.get(_word(name))
 
@@ -110,7 +110,7 @@ def describe_order(order: Mapping[int, str], numbers: Collection[int] | None = N
     return ", ".join(f"{number} {order[number]}" for number in sorted(order if numbers is None else numbers))
 
 
-def doubt_numbers(numbers: Collection[int]) -> str | None:
+def explain_ambiguous_numbers(numbers: Collection[int]) -> str | None:
     """Return why class numbers are probably not FER-2013's, or None when they can be.
 
     FER-2013's numbers are 0 to 6. Numbers that start at 1 more likely belong to another data set.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from emotify.errors import UsageError, WriteError
-from emotify.stopping import unwinding
+from emotify.stopping import raising_interrupts
 
 _TEMPORARY: Final = re.compile(r"\.emotify\.[0-9a-f]{8}\.tmp")
 _ATTEMPTS: Final = 100
@@ -61,7 +61,7 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
     the disk before it is renamed. When `path` is a link, the link stays and its target is replaced. A replaced file
     keeps its permissions. Raises WriteError that names the path.
     """
-    with unwinding(), _atomic_write(path, overwrite=overwrite) as file:
+    with raising_interrupts(), _atomic_write(path, overwrite=overwrite) as file:
         yield file
 
 
@@ -173,7 +173,7 @@ def write_folder(path: Path, contents: Mapping[str, bytes], *, overwrite: bool =
     make_folder(path.parent, exist_ok=True)
     temporary = _temporary(path)
     _remove_abandoned_files(path.parent)
-    with unwinding(), contextlib.ExitStack() as stack:
+    with raising_interrupts(), contextlib.ExitStack() as stack:
         try:
             make_folder(temporary)
             stack.enter_context(_locked_folder(temporary))
@@ -239,7 +239,7 @@ def check_folder(path: Path, *, overwrite: bool, extend: bool = False) -> None:
     overwrite: allow a folder that exists or a link to a folder; files may also be replaced.
     """
     _check_named(path)
-    status = look_at_output(path)
+    status = output_status(path)
     if path.is_symlink() and not overwrite:
         raise WriteError(f"{printable(path)} is a link; name its target folder, or add --force")
     if status is not None and not stat.S_ISDIR(status.st_mode):
@@ -258,7 +258,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raise UsageError for `-`, which must not become a file called `-`.
     """
     _check_named(path)
-    status = look_at_output(path)
+    status = output_status(path)
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise not_a_file_error(path)
     if not overwrite and (status is not None or path.is_symlink()):
@@ -279,7 +279,7 @@ def is_same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def look_at_output(path: Path) -> os.stat_result | None:
+def output_status(path: Path) -> os.stat_result | None:
     """Return the status of `path`, or None when it does not exist. Call this before long work, to fail early.
 
     Raises WriteError when `path` cannot be examined, or nothing can be written there.

@@ -1,8 +1,8 @@
 """Handlers of Ctrl-C and SIGTERM, from the start of a command to its end, also in native code.
 
-A signal ends the command at once. Inside `unwinding`, it raises Interrupted instead, so that unfinished files are
-removed first. A second signal always ends the process. Python runs its handlers only between its own instructions, so
-the operating system's default action ends the process then.
+A signal ends the command at once. Inside `raising_interrupts`, it raises Interrupted instead, so that unfinished files
+are removed first. A second signal always ends the process. Python runs its handlers only between its own instructions,
+so the operating system's default action ends the process then.
 """
 
 import os
@@ -41,13 +41,13 @@ class Interrupted(KeyboardInterrupt):
 
 class _State:
     lock = allocate_lock()
-    unwinding = 0  # number of `unwinding` blocks that run now, in all threads
+    raising_interrupts = 0  # number of `raising_interrupts` blocks that run now, in all threads
     received: signal.Signals | None = None  # the first signal
     lost = False  # the exception was raised where Python discards exceptions
     stderr = 2  # the descriptor to which `_end` writes
 
 
-def listen() -> None:
+def handle_signals() -> None:
     """Handle Ctrl-C and SIGTERM in this process, unless it was started to ignore them."""
     for number in _SIGNALS:
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
@@ -97,15 +97,15 @@ def _run_once(number: int) -> None:
 
 
 @contextmanager
-def unwinding() -> Iterator[None]:
+def raising_interrupts() -> Iterator[None]:
     """Let a signal in this block raise Interrupted, so that the block can remove unfinished files."""
     with _State.lock:
-        _State.unwinding += 1
+        _State.raising_interrupts += 1
     try:
         yield
     finally:
         with _State.lock:
-            _State.unwinding -= 1
+            _State.raising_interrupts -= 1
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def _stop(number: int, _: FrameType | None) -> None:
     _State.received, _State.lost = _State.received or signal.Signals(number), False
     stopped = interruption()
     assert stopped is not None
-    if again or not _State.unwinding:
+    if again or not _State.raising_interrupts:
         _end(stopped, report=not again)
     raise stopped
 

@@ -8,11 +8,11 @@ from emotify.emotions import (
     CLASS_ORDERS,
     EMOTIONS,
     class_number,
-    doubt_numbers,
     emotion_index,
+    explain_ambiguous_numbers,
     parse_class_order,
     suggest_emotion,
-    unmistakable_index,
+    unambiguous_index,
 )
 
 
@@ -44,8 +44,8 @@ def test_near_names_get_a_suggestion():
 
 @pytest.mark.parametrize("name", ["An", "joy", "2", "Su", "happy hour", "album"])
 def test_codes_first_names_and_numbers_are_ambiguous(name):
-    assert unmistakable_index(name) is None
-    assert unmistakable_index("3_Happiness") == EMOTIONS.index("happy")
+    assert unambiguous_index(name) is None
+    assert unambiguous_index("3_Happiness") == EMOTIONS.index("happy")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_class_number_has_one_or_two_digits(name, number):
 
 @pytest.mark.parametrize("numbers", [{0, 1, 2, 3, 4, 5, 6}, {0, 4}, {2, 5}])
 def test_class_numbers_of_fer2013_are_not_doubted(numbers):
-    assert doubt_numbers(numbers) is None
+    assert explain_ambiguous_numbers(numbers) is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_class_numbers_of_fer2013_are_not_doubted(numbers):
     ],
 )
 def test_class_numbers_of_another_data_set_get_a_hint(numbers, hint):
-    assert f"--class-order {hint}" in (doubt_numbers(numbers) or "")
+    assert f"--class-order {hint}" in (explain_ambiguous_numbers(numbers) or "")
 
 
 @pytest.mark.parametrize(

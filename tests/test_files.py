@@ -18,7 +18,7 @@ from emotify.files import (
     check_output,
     explain_write_errors,
     locked,
-    look_at_output,
+    output_status,
     printable,
     read_json,
     safe_stem,
@@ -74,7 +74,7 @@ def test_a_missing_drive_is_a_write_error(monkeypatch, tmp_path):
     """For example, a missing drive Z: on Windows has no existing parent folder."""
     monkeypatch.setattr(Path, "is_dir", lambda _: False)
     with pytest.raises(WriteError, match="cannot write"):
-        look_at_output(tmp_path / "a.csv")
+        output_status(tmp_path / "a.csv")
 
 
 def test_permissions_are_checked_on_the_output_folder():

@@ -86,13 +86,13 @@ def test_a_signal_at_any_import_ends_the_command(words, times, pictures, tmp_pat
 IN_DESTRUCTOR = """
 import os, sys, time
 from emotify import stopping
-stopping.listen()
+stopping.handle_signals()
 class Last:
     def __del__(self):
         os.kill(os.getpid(), int(sys.argv[1]))
         for _ in range(100): pass
 try:
-    with stopping.unwinding():
+    with stopping.raising_interrupts():
         Last()
         for _ in range(100): time.sleep(0.01)
         print("went on")

@@ -68,7 +68,7 @@ for _name, _help in _COMMANDS.items():
 
 def main() -> None:
     """Run the command line."""
-    stopping.listen()
+    stopping.handle_signals()
     atexit.register(drop_leak_reports)  # registered first, so it runs last
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):

@@ -52,7 +52,7 @@ def unfinished_runs() -> list[str]:
     return sorted(str(state.parent) for state in RUNS.glob(f"*/{STATE}"))
 
 
-def offering(values: Callable[[], list[str]]) -> Callable[[str], list[str]]:
+def completing(values: Callable[[], list[str]]) -> Callable[[str], list[str]]:
     """Return a completion function for Typer: the values with the typed prefix; without any, the shell offers files."""
 
     def complete(incomplete: str) -> list[str]:
@@ -64,9 +64,9 @@ def offering(values: Callable[[], list[str]]) -> Callable[[str], list[str]]:
 Offers: TypeAlias = Mapping[str, Callable[[str], list[str]]]
 NO_OFFERS: Final[Offers] = MappingProxyType({})
 TRAIN_OFFERS: Final[Offers] = {  # by the fields of TrainConfig
-    "model": offering(network_names),
-    "distill": offering(any_models),
-    "start_from": offering(any_models),
-    "device": offering(lambda: ["auto", "cpu", "cuda"]),
+    "model": completing(network_names),
+    "distill": completing(any_models),
+    "start_from": completing(any_models),
+    "device": completing(lambda: ["auto", "cpu", "cuda"]),
 }
-PREDICT_OFFERS: Final[Offers] = {"model": offering(file_models)}  # by the fields of PredictSettings
+PREDICT_OFFERS: Final[Offers] = {"model": completing(file_models)}  # by the fields of PredictSettings

@@ -11,7 +11,7 @@ import typer
 
 from emotify.choices import Method
 from emotify.choices import Views as ViewsName
-from emotify.cli.completion import offering
+from emotify.cli.completion import completing
 from emotify.cli.completion import runs as runs_there
 from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, load_dataset
@@ -19,7 +19,7 @@ from emotify.cli.models import map_models, open_classifiers, runs_and_ensembles
 from emotify.cli.options import Debug, Device, Json, Threads, Views, with_settings
 from emotify.cli.working import CountingClassifier, working
 from emotify.errors import InputError, WriteError
-from emotify.files import check_folder, look_at_output, make_folder, printable
+from emotify.files import check_folder, make_folder, output_status, printable
 from emotify.opening import Kind, resolve
 from emotify.runs import RUNS, new_folder
 from emotify.words import amount
@@ -42,7 +42,7 @@ def ensemble(
             metavar="RUN",
             help="Finished runs. Default: all of runs/.",
             show_default=False,
-            autocompletion=offering(runs_there),
+            autocompletion=completing(runs_there),
         ),
     ] = None,
     data: ClassifiedData,
@@ -176,7 +176,7 @@ def _check(paths: Sequence[Path], out: Path | None) -> None:
     map_models(paths, lambda path: resolve(path, takes=(Kind.RUN,)))
     if out is None:
         check_folder(RUNS, overwrite=True)
-    elif look_at_output(out) is not None or out.is_symlink():
+    elif output_status(out) is not None or out.is_symlink():
         msg = f"{printable(out)} already exists; choose another --out"
         raise WriteError(msg)
 

@@ -67,7 +67,7 @@ def _writing() -> Iterator[None]:
             ended = error
         sys.stdout.flush()
     except OSError as error:
-        forget_stdout()
+        discard_stdout()
         if not _has_left(error):
             print_error(f"cannot write to standard output: {error.strerror}")
             raise typer.Exit(ExitCode.WRITE) from None
@@ -150,7 +150,7 @@ def _reporting_signals() -> Iterator[None]:
         raise stopped from error
 
 
-def forget_stdout() -> None:
+def discard_stdout() -> None:
     """Discard the unwritten rest of stdout; else Python would report the same error again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotify.choices import Split as SplitName
-from emotify.cli.completion import any_models, offering
+from emotify.cli.completion import any_models, completing
 from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, load_dataset
 from emotify.cli.models import open_classifiers, recipe_names, runs_and_ensembles
@@ -48,7 +48,7 @@ def evaluate(
             metavar="MODEL",
             help="Runs, ensembles, .onnx files, or the built-in models default and fast. Default: all of runs/.",
             show_default=False,
-            autocompletion=offering(any_models),
+            autocompletion=completing(any_models),
         ),
     ] = None,
     data: ClassifiedData,
@@ -170,7 +170,7 @@ def _score(
     head: Head | None,
 ) -> tuple[Leaderboard, Diversity | None]:
     """Return the leaderboard on one split, and the diversity of the models. Raises InputError for an empty split."""
-    from emotify.data import also_in, nearly_in
+    from emotify.data import duplicates_in, near_duplicates_in
     from emotify.ensembling.diversity import diversity_of
     from emotify.evaluation.classifier import AveragedViews
     from emotify.evaluation.evaluate import evaluate as evaluate_all
@@ -183,7 +183,7 @@ def _score(
     if split != SplitName.TRAIN and SplitName.TRAIN in dataset.splits:
         train = dataset.splits[SplitName.TRAIN].images
         with working(messages, "searching train for the same images"):
-            in_train, near_train = also_in(images.images, train), nearly_in(images.images, train)
+            in_train, near_train = duplicates_in(images.images, train), near_duplicates_in(images.images, train)
     valid = dataset.splits.get(SplitName.VALID)
     count = len(images) + (0 if valid is None or split == SplitName.VALID else len(valid))
     with working(messages, "answering", total=count * len(classifiers)) as work:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotify.choices import FilePrecision
-from emotify.cli.completion import offering, trained
+from emotify.cli.completion import completing, trained
 from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, load_dataset
 from emotify.cli.options import (
@@ -48,7 +48,7 @@ def export(
         typer.Argument(
             metavar="MODEL",
             help="A run, an ensemble or an .onnx file of emotify's. Default: the newest ensemble, else the newest run.",
-            autocompletion=offering(trained),
+            autocompletion=completing(trained),
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX. This is the default and the only format.")] = True,

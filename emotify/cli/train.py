@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotify.choices import Recipe
-from emotify.cli.completion import TRAIN_OFFERS, offering, unfinished_runs
+from emotify.cli.completion import TRAIN_OFFERS, completing, unfinished_runs
 from emotify.cli.console import Messages, next_command, print_json
 from emotify.cli.datasets import ClassifiedData, DataOptions, load_dataset
 from emotify.cli.errors import hint_on_interrupt
@@ -25,7 +25,7 @@ from emotify.cli.working import working
 from emotify.errors import UsageError
 from emotify.files import check_folder, check_temporary_folder, printable
 from emotify.runs import RUNS
-from emotify.stopping import Interrupted, unwinding
+from emotify.stopping import Interrupted, raising_interrupts
 from emotify.training.config import DATA, VOTES_WEIGHT, TrainConfig, read_config
 from emotify.words import amount
 
@@ -62,7 +62,7 @@ def train(
             "--resume",
             metavar="RUN",
             help="Resume an unfinished run.",
-            autocompletion=offering(unfinished_runs),
+            autocompletion=completing(unfinished_runs),
         ),
     ] = None,
     list_models: Annotated[bool, typer.Option("--list-models", help="List the networks for --model.")] = False,
@@ -181,7 +181,7 @@ class _Trained:
 def _train(start: _Start, source: DataOptions, messages: Messages) -> _Trained | None:
     """Read the data, train and score. Return None in every process except the main one."""
     from emotify.training.device import pick_device
-    from emotify.training.distributed import joined
+    from emotify.training.distributed import process_group
 
     config, world = start.config, start.world
     wanted = ClassifiedData(
@@ -192,12 +192,12 @@ def _train(start: _Start, source: DataOptions, messages: Messages) -> _Trained |
     )
     with hint_on_interrupt("no step was trained yet; start again with the same command"):
         dataset = load_dataset(wanted, messages, dedupe=config.dedupe, show_notes=True)
-    with joined(world, device=pick_device(start.device)):
+    with process_group(world, device=pick_device(start.device)):
         opened = start.open(dataset)
         if not world.is_main:
             follow_main_process(opened)
             return None
-        with unwinding(), opened as training:
+        with raising_interrupts(), opened as training:
             messages.notice(f"training {_describe(training.config)} in {training.folder}")
             votes = ["--ferplus", source.ferplus] if source.ferplus else []
             resume_command = next_command("train", "--resume", training.folder, *votes, data=dataset.source)

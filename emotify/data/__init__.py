@@ -2,7 +2,7 @@
 
 from emotify.choices import Split
 from emotify.data.class_folders import ClassRules
-from emotify.data.duplicates import also_in, describe_duplicates, nearly_in
+from emotify.data.duplicates import describe_duplicates, duplicates_in, near_duplicates_in
 from emotify.data.ferplus import VOTES
 from emotify.data.read import find_data, find_ferplus, read_dataset
 from emotify.data.types import Dataset, LabelledImages
@@ -15,10 +15,10 @@ __all__ = [
     "Dataset",
     "LabelledImages",
     "Split",
-    "also_in",
     "describe_duplicates",
+    "duplicates_in",
     "find_data",
     "find_ferplus",
-    "nearly_in",
+    "near_duplicates_in",
     "read_dataset",
 ]

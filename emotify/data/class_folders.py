@@ -16,7 +16,7 @@ from emotify.emotions import (
     class_name,
     class_number,
     describe_order,
-    doubt_numbers,
+    explain_ambiguous_numbers,
     parse_class_order,
     suggest_emotion,
 )
@@ -122,7 +122,7 @@ def _find_order(
             )
             return {}
         source = f"the order of {printable(path)}"
-    elif doubt := doubt_numbers(numbers):
+    elif doubt := explain_ambiguous_numbers(numbers):
         findings.mistakes.append(f"{printable(top)}: its class folders have {doubt}")
         return {}
     else:

@@ -32,13 +32,13 @@ def pixel_keys(images: UInt8Array) -> UInt64Array:
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
-def also_in(images: UInt8Array, others: UInt8Array) -> BoolArray:
+def duplicates_in(images: UInt8Array, others: UInt8Array) -> BoolArray:
     """Return a mask (N,) of the images that are also in `others`, pixel for pixel."""
     found: BoolArray = np.isin(pixel_keys(images), pixel_keys(others))
     return found
 
 
-def nearly_in(images: UInt8Array, others: UInt8Array) -> BoolArray:
+def near_duplicates_in(images: UInt8Array, others: UInt8Array) -> BoolArray:
     """Return a mask (N,) of the images that look nearly the same as one of `others`, such as another crop of it."""
     coarse, coarse_others = _standardize(images, _COARSE), _standardize(others, _COARSE)
     near = np.zeros(len(images), np.bool_)
@@ -79,11 +79,11 @@ def describe_duplicates(splits: Mapping[Split, LabelledImages]) -> list[str]:
         if split not in splits:
             continue
         images = splits[split].images
-        exact = also_in(images, train.images)
+        exact = duplicates_in(images, train.images)
         if exact.any():
             found = amount(exact.sum(), "image")
             notes.append(f"{split} shares {found} ({exact.mean():.1%}) with train, pixel for pixel.")
-        near = nearly_in(images, train.images) & ~exact
+        near = near_duplicates_in(images, train.images) & ~exact
         if near.any():
             found = amount(near.sum(), "other image")
             notes.append(f"{split} has {found} ({near.mean():.1%}) nearly the same as an image of train.")
@@ -98,7 +98,7 @@ def drop_duplicates(splits: Mapping[Split, LabelledImages]) -> tuple[dict[Split,
     leaked = np.zeros(len(train), np.bool_)
     for split, others in splits.items():
         if split != Split.TRAIN:
-            leaked |= also_in(train.images, others.images) | nearly_in(train.images, others.images)
+            leaked |= duplicates_in(train.images, others.images) | near_duplicates_in(train.images, others.images)
     repeated = ~leaked
     repeated[np.unique(pixel_keys(train.images), return_index=True)[1]] = False
     dropped = amount(np.count_nonzero(leaked | repeated), "image")

@@ -13,9 +13,9 @@ import numpy as np
 
 from emotify.choices import Split
 from emotify.data.class_folders import ClassRules, read_labels
-from emotify.data.images import Unread, read_images
+from emotify.data.images import UnreadPicture, read_images
 from emotify.data.notes import Findings, first_few
-from emotify.data.split_folders import doubt_split, is_plain, split_folders
+from emotify.data.split_folders import explain_unclear_split, is_plain, split_folders
 from emotify.data.splits import hold_out
 from emotify.data.types import LabelledImages
 from emotify.errors import SHOWN, InputError, list_mistakes
@@ -94,7 +94,7 @@ def _find_classes(folder: Path, rules: ClassRules, findings: Findings) -> _Tree:
         _add_inverted(below, tree, findings)
         return tree
     for path in inside:
-        doubt = None if rules.names_class(path.name) else doubt_split(path.name, beside_splits=False)
+        doubt = None if rules.names_class(path.name) else explain_unclear_split(path.name, beside_splits=False)
         if doubt:
             findings.mistakes.append(f"{printable(path)} {doubt}")
         else:
@@ -107,7 +107,7 @@ def _check_splits(inside: Sequence[Path], splits: dict[str, Split], findings: Fi
     first: dict[Split, Path] = {}
     for path in inside:
         if path.name not in splits:
-            if doubt := doubt_split(path.name, beside_splits=True):
+            if doubt := explain_unclear_split(path.name, beside_splits=True):
                 findings.mistakes.append(f"{printable(path)} {doubt}")
             else:
                 findings.warnings.append(f"skipped {printable(path)}: its name is not train, valid or test.")
@@ -157,7 +157,9 @@ def _unwrap(folder: Path, rules: ClassRules, *, within: Split | None = None) -> 
     while len(inside := _folders(folder)) == 1 and _folders(inside[0]):
         name = inside[0].name
         again = within is not None and split_folders([name]).get(name) == within  # train/train/
-        if not again and (rules.names_class(name) or split_folders([name]) or doubt_split(name, beside_splits=False)):
+        if not again and (
+            rules.names_class(name) or split_folders([name]) or explain_unclear_split(name, beside_splits=False)
+        ):
             break
         folder = inside[0]
     return folder
@@ -211,7 +213,7 @@ def _read_split(split: Split, tree: _Tree, labels: dict[str, int | None], findin
     return LabelledImages(images.pixels, np.array(truth, np.int64)[images.read])
 
 
-def _sort_unread(split: Split, unread: Sequence[Unread], findings: Findings) -> None:
+def _sort_unread(split: Split, unread: Sequence[UnreadPicture], findings: Findings) -> None:
     """Warn once per message about pictures in unsupported formats. Add all other unread pictures to the mistakes."""
     unsupported = [each for each in unread if each.failure.status == "unsupported"]
     for message, count in Counter(failure.message for _, failure in unsupported).items():

@@ -17,7 +17,7 @@ from emotify.pictures.reading import read_picture
 _ENOUGH_SIDE: Final = 2560  # pixels of the longer side; predict reads large JPEG files at this size, too
 
 
-class Unread(NamedTuple):
+class UnreadPicture(NamedTuple):
     """An unreadable picture and the reason."""
 
     path: Path
@@ -29,7 +29,7 @@ class Images(NamedTuple):
 
     pixels: UInt8Array  # (M, 1, 48, 48)
     read: NDArray[np.bool_]  # (N,), True for readable files
-    unread: list[Unread]
+    unread: list[UnreadPicture]
     with_frames: int  # pictures with several frames; only the first frame is read
 
 
@@ -43,7 +43,7 @@ def read_images(paths: Sequence[Path]) -> Images:
         picture = read_picture(path, enough_side=_ENOUGH_SIDE)
         if isinstance(picture, Failure):
             read[place] = False
-            unread.append(Unread(path, picture))
+            unread.append(UnreadPicture(path, picture))
         else:
             with_frames += picture.frames > 1
             whole = whole_square(picture.width, picture.height)

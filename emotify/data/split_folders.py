@@ -56,7 +56,7 @@ def is_plain(name: str) -> bool:
     return name.casefold() in _PLAIN
 
 
-def doubt_split(name: str, *, beside_splits: bool) -> str | None:
+def explain_unclear_split(name: str, *, beside_splits: bool) -> str | None:
     """Return why a folder may be a split with an unclear name, or None when it is clearly something else.
 
     beside_splits: there are split folders beside it, so a name with an extra word, as `test_results`, is no split.

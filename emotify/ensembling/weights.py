@@ -69,11 +69,11 @@ def choose(
     """
     rivals: tuple[Contender, ...] = (method, Method.MEAN, BEST) if method in FITTED else (method,)
     compared: dict[Contender, None] = dict.fromkeys((*others, *rivals, BEST))
-    trials = {each: attempt(each, answers, targets, seed=seed) for each in compared}
+    trials = {each: score_method(each, answers, targets, seed=seed) for each in compared}
     return min(rivals, key=lambda rival: trials[rival].cross_fitted.nll), trials
 
 
-def attempt(method: Contender, answers: Float32Array, targets: Targets, *, seed: int) -> Trial:
+def score_method(method: Contender, answers: Float32Array, targets: Targets, *, seed: int) -> Trial:
     """Fit weights and temperature to members' probabilities (M, N, 7) and targets.
 
     Score the fit on the same images, and with cross-fitting over FOLDS folds.
@@ -93,9 +93,9 @@ def attempt(method: Contender, answers: Float32Array, targets: Targets, *, seed:
 def fit(method: Contender, answers: Float32Array, targets: Targets, *, seed: int) -> Pooling:
     """Fit the weights of `method` to members' probabilities (M, N, 7) and targets, then fit the temperature."""
     if method is Method.WEIGHTED:
-        weights = without_small(fit_weights(answers, targets))
+        weights = drop_small_weights(fit_weights(answers, targets))
     elif method is Method.GREEDY:
-        weights = without_small(select_greedily(answers, targets, seed=seed))
+        weights = drop_small_weights(select_greedily(answers, targets, seed=seed))
     elif method == BEST:
         weights = np.eye(len(answers))[(answers.argmax(2) == _shares(targets).argmax(1)).mean(1).argmax()]
     else:
@@ -153,7 +153,7 @@ def select_greedily(answers: Float32Array, targets: Targets, *, seed: int) -> ND
     return np.asarray(np.mean([_selected(margins, bag) for bag in bags], axis=0))
 
 
-def without_small(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def drop_small_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Set weights (M,) below SMALLEST_SHARE of an equal weight to 0, and scale the others to sum 1."""
     kept = np.where(weights < SMALLEST_SHARE / len(weights), 0.0, weights)
     return np.asarray(kept / kept.sum())

@@ -22,7 +22,7 @@ from emotify.files import parse_json, printable
 from emotify.networks import NETWORKS, Network, build_network
 from emotify.networks.inference import fused
 from emotify.networks.layers import ResidualBlock, SqueezeExcitation
-from emotify.networks.normalisation import some_of
+from emotify.networks.normalisation import batch_norm_images
 from emotify.onnx_runtime.classifier import open_session
 from emotify.opening import Kind, resolve
 
@@ -40,7 +40,7 @@ class FoldedNetwork:
         Its logits for these images are those of the file.
         """
         network = copy.deepcopy(self.network)
-        _unfold(network, self.folded, torch.from_numpy(some_of(train)))
+        _unfold(network, self.folded, torch.from_numpy(batch_norm_images(train)))
         return network
 
 

@@ -67,7 +67,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def lay_out(network: T, layout: str = "channels_last") -> T:
+def set_memory_layout(network: T, layout: str = "channels_last") -> T:
     """Set the memory layout of a network's weights: channels_last is fastest on a GPU, and mostly on a CPU."""
     return network.to(memory_format=memory_format(layout))  # type: ignore[call-overload]
 

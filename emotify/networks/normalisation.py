@@ -17,13 +17,13 @@ _MEASURED = 4096  # largest number of images for the statistics
 _BATCH = 256  # approximate size of a batch
 
 
-def some_of(train: Images) -> Images:
+def batch_norm_images(train: Images) -> Images:
     """Return the images for the batch-norm statistics, at regular steps, as class folders are read class by class."""
     return train[:: math.ceil(len(train) / _MEASURED)]
 
 
 @torch.no_grad()
-def measure_normalisation(network: nn.Module, images: Tensor, *, precision: str = "fp32") -> None:
+def estimate_batch_norm(network: nn.Module, images: Tensor, *, precision: str = "fp32") -> None:
     """Set mean and variance of each batch norm from these images, uint8 (N, 1, 48, 48), N > 1.
 
     The statistics of the training come from augmented images, which have other activations than whole faces (Touvron et

@@ -53,7 +53,7 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
 
 
-def free_shape(lengths: Sequence[int | None]) -> Shape:
+def assumed_shape(lengths: Sequence[int | None]) -> Shape:
     """Return the assumed shape of an input. None is a dynamic length: 1 on the first axis, _FREE_SIDE on the others."""
     return tuple(length or (1 if axis == 0 else _FREE_SIDE) for axis, length in enumerate(lengths))
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from emotify.errors import ModelError
 from emotify.files import printable
-from emotify.onnx_runtime.cost import OPERATORS, Graph, Node, Tensor, TooCostlyError, count_steps, free_shape
+from emotify.onnx_runtime.cost import OPERATORS, Graph, Node, Tensor, TooCostlyError, assumed_shape, count_steps
 
 MAX_NODES: Final = 10_000
 MAX_FIELDS: Final = 200_000  # fields read in the whole file; a model from emotify export has some thousands
@@ -100,7 +100,7 @@ class _Check:
                 self._known.tensors[name] = tensor
             elif number == 11:
                 name, lengths = self._input(_bytes(value))
-                self._known.tensors.setdefault(name, Tensor(free_shape(lengths)))
+                self._known.tensors.setdefault(name, Tensor(assumed_shape(lengths)))
 
     def _input(self, message: memoryview) -> tuple[str, list[int | None]]:
         """Return the name of a graph's input and its lengths; None is a dynamic length."""

@@ -21,8 +21,8 @@ from emotify.pictures.bounds import MOST_FRAMES, TooManyPartsError, bound, count
 from emotify.pictures.formats import CAMERA_RAW, describe_foreign, identify, is_cut_short, unsupported_format
 from emotify.pictures.jpeg import Coding, read_coding
 from emotify.pictures.memory import Share
-from emotify.pictures.pixels import has_many_levels, on_grey, to_eight_bits
-from emotify.pictures.png import DamagedPixelsError, needs_apple
+from emotify.pictures.pixels import composite_on_grey, has_many_levels, to_eight_bits
+from emotify.pictures.png import DamagedPixelsError, is_apple_png
 from emotify.pictures.png import versions as png_versions
 
 Status = Literal[
@@ -144,7 +144,7 @@ def _unsupported_variant(kind: str, content: bytes, coding: Coding | None, *, na
         return coding.unsupported
     if kind == "TIFF" and (named_raw or tiff.is_camera_raw(content)):
         return CAMERA_RAW
-    if kind == "PNG" and needs_apple(content):
+    if kind == "PNG" and is_apple_png(content):
         return "iPhone app's PNG (CgBI)"
     return ""
 
@@ -170,7 +170,7 @@ def _versions(kind: str, content: bytes) -> Iterator[tuple[bytes, str]]:
 def _decode_version(
     file: _File, *, enough_side: int | None, most_pixels: int, share: Share | None
 ) -> Picture | Failure:
-    libtiff.take_message()  # discard a message about the previous picture
+    libtiff.pop_message()  # discard a message about the previous picture
     try:
         image = file.open()
         if failure := _check_size(*image.size, most_pixels):
@@ -274,7 +274,7 @@ def _load(
     width, height = size if drafted else image.size
     turn, note = _turn(image)
     if file and stored and sixteen_bits.leaves_bits_unused(image):
-        shown: Image.Image | Failure = on_grey(_brighten(image, file, stored))
+        shown: Image.Image | Failure = composite_on_grey(_brighten(image, file, stored))
     elif image.mode == "L" and "transparency" not in image.info:
         shown = image
     else:
@@ -337,7 +337,7 @@ def _to_rgb(image: Image.Image, *, white_is_zero: bool) -> Image.Image | Failure
     if image.mode == "LAB":
         return Failure("unsupported", "colours in CIE Lab are not read; convert it to an RGB PNG or JPEG")
     if image.has_transparency_data:
-        return on_grey(image)
+        return composite_on_grey(image)
     return image.convert("RGB")
 
 
@@ -346,7 +346,7 @@ def _explain(file: _File, error: Exception) -> Failure:
     if is_cut_short(file.kind, file.content) or any(words in text for words in _CUT_SHORT):
         return Failure("truncated", f"the {file.kind} file ends too early; get the picture again")
     # libtiff's own message is more precise than Pillow's "decoder error -2".
-    reason = printable(((libtiff.take_message() if file.kind == "TIFF" else "") or text)[:100].lower())
+    reason = printable(((libtiff.pop_message() if file.kind == "TIFF" else "") or text)[:100].lower())
     if "unknown pixel mode" in text and file.kind == "TIFF" and (layout := tiff.pixel_layout(file.content)):
         return Failure("unsupported", _not_read(f"TIFF ({layout})"))
     if "unsupported" in text:

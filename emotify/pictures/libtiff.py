@@ -12,7 +12,7 @@ _messages = threading.local()
 _lock = threading.Lock()
 
 
-def take_message() -> str:
+def pop_message() -> str:
     """Return libtiff's first message in this thread since the last call, or an empty string."""
     lines = vars(_messages).pop("lines", [])
     return lines[0] if lines else ""

@@ -74,7 +74,7 @@ def _range_in_use(values: NDArray[np.floating[Any] | np.integer[Any]]) -> tuple[
     return lower, upper + (upper - lower) / 255
 
 
-def on_grey(image: Image.Image) -> Image.Image:
+def composite_on_grey(image: Image.Image) -> Image.Image:
     """Return an image with transparency as RGB, composited on middle grey.
 
     Pillow's `convert` alone would show the hidden colours of transparent pixels. If alpha is zero everywhere, it is

@@ -46,7 +46,7 @@ class PngParts:
         return b"".join([_SIGNATURE, self.header, *extras, *idat, ending])
 
 
-def needs_apple(content: bytes) -> bool:
+def is_apple_png(content: bytes) -> bool:
     """Return whether Xcode has converted a PNG file for iPhones (CgBI), which other programs cannot read."""
     return content[12:16] == b"CgBI"
 

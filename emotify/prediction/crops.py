@@ -140,7 +140,7 @@ def is_tight_crop(width: int, height: int, boxes: Sequence[Box]) -> bool:
     return shared >= _TIGHT_COVER * area and shared >= _TIGHT_OVERLAP * (area + side * side - shared)
 
 
-def see_square(picture: Picture, square: Square) -> UInt8Array:
+def classifier_input(picture: Picture, square: Square) -> UInt8Array:
     """Return the classifier's input for a face's square: grey, uint8 (48, 48).
 
     Where the square extends beyond the picture, the pixels of the picture's edge are repeated.
@@ -148,8 +148,8 @@ def see_square(picture: Picture, square: Square) -> UInt8Array:
     return cut_square(picture.image, _in_image_pixels(picture, square))
 
 
-def enlarge_square(picture: Picture, square: Square, *, side: int) -> UInt8Array:
-    """Return a face's square in colour: RGB, uint8 (side, side, 3). The edge is repeated as in `see_square`."""
+def colour_crop(picture: Picture, square: Square, *, side: int) -> UInt8Array:
+    """Return a face's square in colour: RGB, uint8 (side, side, 3). The edge is repeated as in `classifier_input`."""
     return cut_square(picture.image, _in_image_pixels(picture, square), mode="RGB", pixels=side)
 
 

@@ -25,8 +25,8 @@ from emotify.pictures.finding import Tally, find_pictures, path_as_given
 from emotify.pictures.memory import Share
 from emotify.pictures.reading import Failure, Source, is_source, read_picture
 from emotify.prediction.content import Content
-from emotify.prediction.crops import Face, find_faces, see_square
-from emotify.prediction.reading_ahead import in_order
+from emotify.prediction.crops import Face, classifier_input, find_faces
+from emotify.prediction.reading_ahead import map_in_order
 from emotify.prediction.results import FaceResult, PictureResult
 from emotify.prediction.small_faces import face_size, is_too_small
 from emotify.prediction.tracking import Tracker
@@ -195,7 +195,7 @@ class Predictor:
     def _results(self, pictures: Iterable[Source | Content], waiting: Callable[[], object]) -> Iterator[PictureResult]:
         tracker = Tracker()
         for large, some in itertools.groupby(pictures, _is_large):
-            read_ahead = in_order(
+            read_ahead = map_in_order(
                 self._read,
                 some,
                 threads=self.threads,
@@ -240,7 +240,7 @@ class Predictor:
         if isinstance(picture, Failure):
             return _Read(PictureResult(path, picture.status, picture.message, time=time))
         faces = find_faces(picture, self._faces, self._load_detector, self.search)
-        crops = [see_square(picture, face.square) for face in faces]
+        crops = [classifier_input(picture, face.square) for face in faces]
         notes = [f"only the first of its {picture.frames} frames was read"] if picture.frames > 1 else []
         if turned := next((face.turned for face in faces if face.turned), 0):
             notes.append(f"the picture lies {_LYING[turned]}; its faces were turned upright")

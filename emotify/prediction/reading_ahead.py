@@ -94,7 +94,7 @@ class _Workers(Generic[Item, Answer]):
         return not task.given_up
 
 
-def in_order(
+def map_in_order(
     work: Callable[[Item], Answer],
     items: Iterable[Item],
     *,

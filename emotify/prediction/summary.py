@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emotify.choices import Truth
-from emotify.emotions import CLASS_ORDERS, EMOTIONS, FER2013, class_number, emotion_index, unmistakable_index
+from emotify.emotions import CLASS_ORDERS, EMOTIONS, FER2013, class_number, emotion_index, unambiguous_index
 from emotify.errors import InputError
 from emotify.files import printable
 from emotify.prediction.results import PictureResult
@@ -91,7 +91,7 @@ class Summary:
 
     def _label(self, name: str) -> int | None:
         if self.truth_wanted == "auto":
-            return unmistakable_index(name)
+            return unambiguous_index(name)
         number = class_number(name)
         if number is None:
             return emotion_index(name)

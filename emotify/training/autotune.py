@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from emotify.choices import Layout, Precision
 from emotify.networks import build_network
-from emotify.networks.inference import autocast, lay_out, memory_format
+from emotify.networks.inference import autocast, memory_format, set_memory_layout
 from emotify.training.config import TrainConfig
 
 WORTH_STEPS = 1000  # shorter trainings would lose more time on the trials than they gain
@@ -47,7 +47,7 @@ def clearly_fastest(seconds: Sequence[float]) -> int:
 
 def _trial(config: TrainConfig) -> Callable[[], None]:
     """Return a function that makes one training step on a few random images, after one step to warm up."""
-    network = lay_out(build_network(config.model), config.layout).train()
+    network = set_memory_layout(build_network(config.model), config.layout).train()
     count = min(config.batch_size, 64)
     pixels = torch.rand(count, 1, network.input_size, network.input_size) * 255
     pixels = pixels.contiguous(memory_format=memory_format(config.layout))

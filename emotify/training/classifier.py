@@ -12,7 +12,7 @@ from emotify.errors import ModelError
 from emotify.evaluation.classifier import Answers
 from emotify.files import printable
 from emotify.networks import Network
-from emotify.networks.inference import lay_out, predict_answers
+from emotify.networks.inference import predict_answers, set_memory_layout
 from emotify.runs import CHECKPOINT, read_run
 from emotify.training.checkpoint import load_checkpoint
 from emotify.training.device import pick_device
@@ -22,7 +22,7 @@ class NetworkClassifier:
     """A network on a device, with the name of its run."""
 
     def __init__(self, name: str, network: Network, *, device: torch.device) -> None:
-        self.name, self.network, self._device = name, lay_out(network), device
+        self.name, self.network, self._device = name, set_memory_layout(network), device
 
     def answers(self, images: UInt8Array) -> Answers:
         """Return the probabilities of both heads for uint8 images (N, 1, 48, 48)."""

@@ -16,7 +16,7 @@ from emotify.errors import UnavailableError
 from emotify.machine import available_cpus, check_device_name
 from emotify.training.autotune import WORTH_STEPS, fastest
 from emotify.training.config import TrainConfig
-from emotify.training.distributed import on_own_device, torchrun_world
+from emotify.training.distributed import device_of_process, torchrun_world
 
 WORTH_COMPILING = 5000  # steps on a GPU; with fewer, compiling (half a minute per image size) costs more than it saves
 
@@ -103,7 +103,7 @@ def can_compile(device: str) -> bool:
 def _has_kernels(device: str) -> bool:
     """Return whether this torch is built for the GPU. Other faults of the GPU appear when the training uses it."""
     try:
-        (torch.zeros(1, device=on_own_device(device, torchrun_world())) + 1).item()
+        (torch.zeros(1, device=device_of_process(device, torchrun_world())) + 1).item()
     except RuntimeError as error:
         return "no kernel image" not in str(error)
     return True

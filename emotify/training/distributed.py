@@ -71,7 +71,7 @@ def torchrun_world() -> World:
 
 
 @contextlib.contextmanager
-def joined(world: World, *, device: str) -> Iterator[None]:
+def process_group(world: World, *, device: str) -> Iterator[None]:
     """Open the process group of a world for the block: NCCL between GPUs, gloo between CPUs.
 
     Raises UnavailableError if there are fewer GPUs than processes.
@@ -83,7 +83,7 @@ def joined(world: World, *, device: str) -> Iterator[None]:
         if device != "cuda" or world.local_rank >= torch.cuda.device_count():
             msg = f"{world.size} processes need a GPU each and --device cuda; start fewer, or take --device cpu"
             raise UnavailableError(msg)
-        torch.cuda.set_device(on_own_device(device, world))
+        torch.cuda.set_device(device_of_process(device, world))
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
         dist.init_process_group("gloo")
@@ -95,7 +95,7 @@ def joined(world: World, *, device: str) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def on_own_device(device: str, world: World) -> str:
+def device_of_process(device: str, world: World) -> str:
     """Return the GPU of this process if `device` is `cuda` and there are several processes; else `device`."""
     return f"cuda:{world.local_rank}" if device == "cuda" and world.size > 1 else device
 

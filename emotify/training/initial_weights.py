@@ -54,7 +54,7 @@ def check_fit(sources: Sequence[Source], config: TrainConfig) -> None:
         _take(source.network, source.given, config)
 
 
-def first_weights(
+def initial_network(
     config: TrainConfig, train: LabelledImages, *, sources: Sequence[Source] = (), published: bytes | None = None
 ) -> Network:
     """Return the network before the first step: initialised from the seed, or with earlier weights.

@@ -27,17 +27,17 @@ from emotify.evaluation.crowd import crowd_prior, score_crowd
 from emotify.files import printable, write_bytes
 from emotify.networks import Network, build_network
 from emotify.networks.heads import CROWD, CROWD_EXPRESSIONS, LABELS
-from emotify.networks.inference import autocast, lay_out, memory_format, predict_logits
+from emotify.networks.inference import autocast, memory_format, predict_logits, set_memory_layout
 from emotify.networks.layers import set_drop_path
 from emotify.networks.network import centre_crop
-from emotify.networks.normalisation import measure_normalisation, some_of
+from emotify.networks.normalisation import batch_norm_images, estimate_batch_norm
 from emotify.runs import CHECKPOINT, STATE
 from emotify.settings import LARGEST_FLOAT
 from emotify.training.augmentation import NO_AUGMENTATION, Augmentation, augment, mix, shrink
 from emotify.training.checkpoint import load_tensors, save_checkpoint, save_tensors
 from emotify.training.config import TrainConfig
-from emotify.training.distributed import ALONE, World, on_own_device, wrap
-from emotify.training.initial_weights import first_weights
+from emotify.training.distributed import ALONE, World, device_of_process, wrap
+from emotify.training.initial_weights import initial_network
 from emotify.training.optimizers import make_optimizers, optimizer_state, restore_optimizer
 from emotify.training.prepare import Prepared
 from emotify.training.random_draws import Draws, derive_seed, make_generator
@@ -100,7 +100,7 @@ class Training:
         torch.set_num_threads(config.threads)
         torch.backends.cudnn.deterministic = True
         self.config, self.folder, self.world = config, folder, world
-        self.device = torch.device(on_own_device(config.device, world))
+        self.device = torch.device(device_of_process(config.device, world))
         train, self.valid = splits[Split.TRAIN], splits[Split.VALID]
         self.images = torch.from_numpy(train.images).to(self.device)
         self.targets = torch.from_numpy(_targets(train, crowd=config.crowd_weight > 0)).to(self.device)
@@ -117,9 +117,9 @@ class Training:
         if (folder / STATE).exists():
             network = build_network(config.model, crowd=crowd)
         else:
-            network = first_weights(config, train, sources=prepared.sources, published=prepared.published)
+            network = initial_network(config, train, sources=prepared.sources, published=prepared.published)
         network.crowd_prior = None if not crowd or train.votes is None else tuple(crowd_prior(train.votes).tolist())
-        self.network = lay_out(network, config.layout).to(self.device)
+        self.network = set_memory_layout(network, config.layout).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
         self.teacher = prepared.teacher
         if isinstance(self.teacher, nn.Module):
@@ -208,7 +208,7 @@ class Training:
 
     def _measured_anew(self) -> Network:
         measured = copy.deepcopy(self.average)
-        measure_normalisation(measured, some_of(self.images), precision=self.config.precision)
+        estimate_batch_norm(measured, batch_norm_images(self.images), precision=self.config.precision)
         return measured
 
     def _end_epoch(self, epoch: int) -> Epoch:

@@ -16,7 +16,7 @@ from emotify.ensembling.pooling import Pooling
 from emotify.files import file_sha256
 from emotify.networks import Network
 from emotify.networks.heads import CROWD, LABELS
-from emotify.networks.inference import fused, lay_out, pool_logits
+from emotify.networks.inference import fused, pool_logits, set_memory_layout
 from emotify.onnx_runtime.classifier import open_session
 from emotify.onnx_runtime.importing import import_onnxruntime
 from emotify.opening import Kind, resolve
@@ -35,7 +35,7 @@ class NetworkTeacher(nn.Module):
     ) -> None:
         """`crowd` pools the crowd heads; without it, they are used if all members have one, with the same weights."""
         super().__init__()
-        self.members = nn.ModuleList(lay_out(fused(member)) for member in members)
+        self.members = nn.ModuleList(set_memory_layout(fused(member)) for member in members)
         self.linear, self.sha256 = pooling.linear, sha256
         heads = [member.crowd for member in members]
         crowd = crowd or (pooling if all(heads) else None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emotify.arrays import Float32Array, UInt8Array
-from emotify.data import LabelledImages, Split, also_in, nearly_in
+from emotify.data import LabelledImages, Split, duplicates_in, near_duplicates_in
 from emotify.evaluation.bootstrap import RESAMPLES
 from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
@@ -80,7 +80,7 @@ def main() -> None:
     print(f"scores of {names}: {waited:.2f} s, {cpu() - begun:.2f} s of CPU")
 
     def look_for_duplicates() -> tuple[object, object]:
-        return also_in(images.images, train), nearly_in(images.images, train)
+        return duplicates_in(images.images, train), near_duplicates_in(images.images, train)
 
     scoring = seconds(lambda: evaluate(models[:1], images, Split.VALID), cpu)
     duplicates = seconds(look_for_duplicates, cpu)

@@ -158,7 +158,7 @@ def stages(photos: Path) -> None:
     from emotify.onnx_runtime.classifier import open_session
     from emotify.opening import resolve
     from emotify.pictures.reading import Picture, read_picture
-    from emotify.prediction.crops import find_faces, see_square
+    from emotify.prediction.crops import classifier_input, find_faces
 
     detector, session = load_detector(None, threads=1), open_session(resolve("default").path, threads=1, device="cpu")
     paths = sorted(path for path in photos.rglob("*.jpg"))[:200]
@@ -171,7 +171,7 @@ def stages(photos: Path) -> None:
         if not isinstance(picture, Picture):
             continue
         found = find_faces(picture, "detect", lambda: detector)
-        crops = [see_square(picture, face.square) for face in found]
+        crops = [classifier_input(picture, face.square) for face in found]
         detected = time.process_time()
         if crops:
             session.probabilities(np.stack(crops)[:, None])

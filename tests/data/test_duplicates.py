@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emotify.data import Split, also_in, nearly_in, read_dataset
+from emotify.data import Split, duplicates_in, near_duplicates_in, read_dataset
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def test_also_in_and_nearly_in_by_hand():
     """Near duplicates may differ in brightness and contrast; noise is not similar to anything."""
     images = np.random.default_rng(0).integers(0, 100, (3, 1, 48, 48), dtype=np.uint8)
     others = np.stack([images[1], images[2] * 2 + 7])
-    assert also_in(images, others).tolist() == [False, True, False]
-    assert nearly_in(images, others).tolist() == [False, True, True]
+    assert duplicates_in(images, others).tolist() == [False, True, False]
+    assert near_duplicates_in(images, others).tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize(("correlation", "near"), [(0.5, False), (0.85, False), (0.95, True)])
@@ -97,7 +97,7 @@ def test_images_are_near_from_a_correlation_of_nine_tenths(correlation, near):
         .astype(np.uint8)
         for share in (1.0, correlation)
     ]
-    assert nearly_in(images[1][None, None], images[0][None, None]).tolist() == [near]
+    assert near_duplicates_in(images[1][None, None], images[0][None, None]).tolist() == [near]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from emotify.emotions import EMOTIONS
 from emotify.errors import InputError
 from emotify.pictures.decoding import Picture
 from emotify.pictures.reading import read_picture
-from emotify.prediction.crops import find_faces, see_square
+from emotify.prediction.crops import classifier_input, find_faces
 
 
 def refusal(folder) -> str:
@@ -311,7 +311,7 @@ def test_training_and_predict_read_the_same_pixels(folder, size):
     seen = save_first_sad(folder, image)
     picture = Picture(image, *size)
     (face,) = find_faces(picture, "whole", load_detector)
-    np.testing.assert_array_equal(seen, see_square(picture, face.square))
+    np.testing.assert_array_equal(seen, classifier_input(picture, face.square))
 
 
 @pytest.mark.parametrize("size", [(400, 300), (5300, 400)])
@@ -322,7 +322,7 @@ def test_training_and_predict_read_the_same_pixels_of_a_jpeg(folder, size):
     picture = read_picture(folder / "test" / "sad" / "0.jpg", enough_side=DEFAULT_SEARCH.enough_side)
     assert isinstance(picture, Picture)
     (face,) = find_faces(picture, "whole", load_detector)
-    np.testing.assert_array_equal(seen, see_square(picture, face.square))
+    np.testing.assert_array_equal(seen, classifier_input(picture, face.square))
 
 
 def test_transparent_pixels_become_grey(folder):

@@ -11,7 +11,7 @@ from emotify.ensembling.combine import combine, combine_crowd, identical_members
 from emotify.ensembling.conclusion import conclude
 from emotify.ensembling.diversity import measure_diversity
 from emotify.ensembling.pooling import Pooling
-from emotify.ensembling.weights import BEST, attempt, fit, fit_weights, select_greedily, without_small
+from emotify.ensembling.weights import BEST, drop_small_weights, fit, fit_weights, score_method, select_greedily
 from emotify.evaluation.metrics import negative_log_likelihood
 
 CHANCE = np.random.default_rng(0)
@@ -84,13 +84,13 @@ def test_similar_members_share_their_weight():
 
 
 def test_small_weights_become_zero():
-    assert without_small(np.array([0.01, 0.495, 0.495])).tolist() == [0, 0.5, 0.5]
+    assert drop_small_weights(np.array([0.01, 0.495, 0.495])).tolist() == [0, 0.5, 0.5]
 
 
 def test_the_cross_fitted_score_is_not_optimistic():
     """Forty random members fit 400 images by chance, but not held-out images."""
     answers = np.stack([member(0.0, seed=seed) for seed in range(40)])
-    trial = attempt(Method.WEIGHTED, answers, LABELS, seed=0)
+    trial = score_method(Method.WEIGHTED, answers, LABELS, seed=0)
     assert trial.fitted.nll < trial.cross_fitted.nll
     assert trial.cross_fitted.nll > np.log(7) - 0.01
 

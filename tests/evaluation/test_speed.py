@@ -7,7 +7,7 @@ import time
 import numpy as np
 import torch
 
-from emotify.data import LabelledImages, Split, nearly_in
+from emotify.data import LabelledImages, Split, near_duplicates_in
 from emotify.evaluation.classifier import Answers
 from emotify.evaluation.evaluate import evaluate
 from emotify.networks import build_network
@@ -39,5 +39,5 @@ def test_evaluating_adds_at_most_20_percent_to_the_time_of_a_cnn():
     evaluate([Answered()], images.take(np.arange(9)), Split.VALID)  # imports
     answering = SHARE * cpu_seconds(model.answers, pixels[: IMAGES // SHARE])
     scoring = cpu_seconds(lambda: evaluate([Answered()], images, Split.VALID))
-    searching = SHARE * cpu_seconds(nearly_in, pixels, train)
+    searching = SHARE * cpu_seconds(near_duplicates_in, pixels, train)
     assert scoring + searching < 0.2 * answering, (scoring, searching, answering)

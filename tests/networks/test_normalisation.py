@@ -14,12 +14,12 @@ from torch import nn
 from emotify.data import Dataset, Split
 from emotify.errors import ModelError, UsageError
 from emotify.networks import build_network, normalisation
-from emotify.networks.normalisation import measure_normalisation, some_of
+from emotify.networks.normalisation import batch_norm_images, estimate_batch_norm
 from emotify.runs import read_run
 from emotify.training import loop
 from emotify.training.checkpoint import load_checkpoint, save_checkpoint
 from emotify.training.config import TrainConfig
-from emotify.training.initial_weights import first_weights, open_sources
+from emotify.training.initial_weights import initial_network, open_sources
 from emotify.training.loop import Step
 from emotify.training.run_folder import close_run, finish_run, new_run, resumed_run
 
@@ -28,7 +28,7 @@ CONFIG = TrainConfig(model="small", augment=True, epochs=2, batch_size=16, devic
 
 def measured(network, images):
     network = copy.deepcopy(network)
-    measure_normalisation(network, torch.from_numpy(images))
+    estimate_batch_norm(network, torch.from_numpy(images))
     return network
 
 
@@ -96,7 +96,7 @@ def test_every_image_has_the_same_weight_in_the_statistics(images, monkeypatch):
     turned = measured(network, uneven[::-1].copy())
     assert torch.allclose(statistics(measured(network, uneven)), statistics(turned), rtol=0.2, atol=0.02)
     monkeypatch.setattr(normalisation, "_MEASURED", 40)
-    assert np.array_equal(some_of(images), images[::3])
+    assert np.array_equal(batch_norm_images(images), images[::3])
 
 
 def test_a_training_ends_with_measured_statistics(trained, few):
@@ -111,7 +111,7 @@ def test_a_training_ends_with_measured_statistics(trained, few):
 
 def test_a_training_keeps_the_better_statistics_on_valid(few, tmp_path, monkeypatch):
     """After strong augmentation the statistics of whole faces can be worse; valid decides."""
-    monkeypatch.setattr(loop, "measure_normalisation", spoil)
+    monkeypatch.setattr(loop, "estimate_batch_norm", spoil)
     with new_run(CONFIG, few, out=tmp_path) as training:
         list(training.run())
         finish_run(training)
@@ -164,11 +164,11 @@ def test_the_weights_of_several_networks_are_averaged(trained, few, tmp_path):
         close_run(training.folder, finish_run(training))
     training.folder.rename(other)
     first, second, alone = (
-        first_weights(CONFIG, few.splits[Split.TRAIN], sources=open_sources(str(source)))
+        initial_network(CONFIG, few.splits[Split.TRAIN], sources=open_sources(str(source)))
         for source in (trained, other, other)
     )
     (tmp_path / "other").symlink_to(other)
-    mean = first_weights(CONFIG, few.splits[Split.TRAIN], sources=open_sources(f"{trained},{tmp_path / 'other'}"))
+    mean = initial_network(CONFIG, few.splits[Split.TRAIN], sources=open_sources(f"{trained},{tmp_path / 'other'}"))
     for name, weights in mean.state_dict().items():
         both = [network.state_dict()[name].double() for network in (first, second)]
         assert torch.allclose(weights.double(), (both[0] + both[1]) / 2, atol=1e-6), name
@@ -190,7 +190,7 @@ def test_a_mean_with_a_network_of_fewer_blocks(few, tmp_path):
         save_checkpoint(tmp_path / name / "checkpoint.safetensors", network, name, {})
     both = open_sources(f"{tmp_path / 'deep'},{tmp_path / 'cnn'}")
     config = dataclasses.replace(CONFIG, model="deep")
-    mean = first_weights(config, few.splits[Split.TRAIN], sources=both).state_dict()
+    mean = initial_network(config, few.splits[Split.TRAIN], sources=both).state_dict()
     deep = networks["deep"].state_dict()
     last = next(name for name in reversed(deep) if name.endswith("second.1.weight"))
     assert torch.allclose(mean[last], deep[last] / 2)

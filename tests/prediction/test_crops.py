@@ -11,7 +11,7 @@ from PIL import Image
 from emotify.detection.boxes import Box
 from emotify.detection.detector import Search
 from emotify.pictures.reading import Picture
-from emotify.prediction.crops import find_faces, is_tight_crop, see_square
+from emotify.prediction.crops import classifier_input, find_faces, is_tight_crop
 
 
 def picture_of(grey: np.ndarray, *, width: int = 0, height: int = 0) -> Picture:
@@ -27,7 +27,7 @@ def crop_face(picture: Picture, box: Sequence[float]) -> np.ndarray:
     """Return the (48, 48) crop that the classifier gets for one detected box, given in pixels of the file."""
     x0, y0, x1, y1 = (edge * picture.image.width / picture.width for edge in box)
     (face,) = find_faces(picture, "detect", lambda: lambda _: [Box(x0, y0, x1, y1, 0.9)], Search(min_face=1))
-    return see_square(picture, face.square)
+    return classifier_input(picture, face.square)
 
 
 def no_detector():
@@ -41,7 +41,7 @@ def test_a_48x48_picture_is_classified_without_resampling():
     for mode in ("auto", "whole"):
         (face,) = find_faces(picture, mode, no_detector)
         assert (face.box, face.detection) == ((0, 0, 48, 48), None)
-        assert np.array_equal(see_square(picture, face.square), image)
+        assert np.array_equal(classifier_input(picture, face.square), image)
 
 
 def test_the_square_frames_the_face_as_in_fer2013():
@@ -90,7 +90,7 @@ def test_a_whole_picture_keeps_its_aspect_ratio():
     grey[:, 80:120] = 250
     picture = picture_of(grey)
     (face,) = find_faces(picture, "whole", no_detector)
-    seen = see_square(picture, face.square)
+    seen = classifier_input(picture, face.square)
     assert np.ptp(seen, axis=0).max() == 0  # each column has one grey value, up to the edge
     assert (seen[0] > 150).sum() == round(48 * 40 / np.sqrt(200 * 100))
 
@@ -114,7 +114,7 @@ def test_auto_mode_uses_tight_crops_whole_and_detects_faces_in_photographs():
     assert find_faces(tight, "auto", lambda: lambda _: [box])[0].detection is None
     assert find_faces(tight, "detect", lambda: lambda _: [box])[0].square == pytest.approx((1, -0.8, 198, 0))
     (face,) = find_faces(photograph, "auto", lambda: lambda _: [box])
-    assert np.array_equal(see_square(photograph, face.square), crop_face(photograph, box[:4]))
+    assert np.array_equal(classifier_input(photograph, face.square), crop_face(photograph, box[:4]))
     assert find_faces(photograph, "auto", lambda: lambda _: []) == []
 
 
@@ -130,7 +130,7 @@ def test_reported_boxes_are_clipped_to_the_picture():
     picture, box = picture_of(slope(600, 400)), Box(-20, 300, 120, 440, 0.8)
     (face,) = find_faces(picture, "detect", lambda: lambda _: [box])
     assert face.box == (0, 300, 120, 400)
-    assert np.array_equal(see_square(picture, face.square), crop_face(picture, box[:4]))
+    assert np.array_equal(classifier_input(picture, face.square), crop_face(picture, box[:4]))
 
 
 def test_faces_are_detected_in_a_smaller_copy():

@@ -28,7 +28,7 @@ from emotify.machine import available_cpus
 from emotify.onnx_runtime import session
 from emotify.onnx_runtime.classifier import open_session
 from emotify.opening import ASSETS, packaged_models, resolve
-from emotify.prediction.reading_ahead import in_order
+from emotify.prediction.reading_ahead import map_in_order
 from emotify.prediction.results import columns
 
 pytestmark = pytest.mark.versions
@@ -269,7 +269,7 @@ def test_reading_ahead_is_bounded_and_keeps_the_order(threads):
         while True:
             yield next(taken)
 
-    stream = in_order(lambda item: item, items(), threads=threads, ahead=4)
+    stream = map_in_order(lambda item: item, items(), threads=threads, ahead=4)
     seen = list(itertools.chain.from_iterable(itertools.islice(stream, 200)))
     stream.close()
     assert seen == list(range(len(seen)))
@@ -278,7 +278,7 @@ def test_reading_ahead_is_bounded_and_keeps_the_order(threads):
 
 def test_errors_in_worker_threads_reach_the_caller():
     with pytest.raises(ZeroDivisionError):
-        list(in_order(lambda item: 1 // item, [1, 0, 1], threads=1, ahead=2))
+        list(map_in_order(lambda item: 1 // item, [1, 0, 1], threads=1, ahead=2))
 
 
 def test_packaged_models_are_found_by_name(tmp_path, monkeypatch):

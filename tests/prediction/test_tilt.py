@@ -16,7 +16,7 @@ from emotify.detection.boxes import average_overlapping, to_list, transformed
 from emotify.detection.detector import Box, load_detector
 from emotify.pictures.pixels import Square, cut_square
 from emotify.pictures.reading import Picture
-from emotify.prediction.crops import find_faces, see_square
+from emotify.prediction.crops import classifier_input, find_faces
 
 UPRIGHT = (180.0, 187.0, 220.0, 187.0, 200.0, 230.0)  # eyes and mouth of a face around (200, 200)
 
@@ -51,7 +51,7 @@ def test_a_tilted_face_is_turned_upright(scene):
         image = scene.rotate(-degrees, Image.Resampling.BICUBIC, fillcolor=scene.getpixel((0, 0)))
         picture = Picture(image, *image.size)
         (face,) = find_faces(picture, "auto", lambda: detector)
-        return face, see_square(picture, face.square).astype(float)
+        return face, classifier_input(picture, face.square).astype(float)
 
     upright, expected = look(0)
     assert upright.square.roll == 0
@@ -147,7 +147,7 @@ def test_a_face_in_a_sideways_picture_is_found_and_classified_upright(degrees, m
     def look(image):
         picture = Picture(image, *image.size)
         (face,) = find_faces(picture, mode, lambda: detector)
-        return face, see_square(picture, face.square).astype(float)
+        return face, classifier_input(picture, face.square).astype(float)
 
     upright, expected = look(scene)
     lying = scene.rotate(-degrees, expand=True)

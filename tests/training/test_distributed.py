@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from emotify.cli.processes import follow_main_process, guarded_against_lost_processes
 from emotify.errors import UnavailableError
-from emotify.training.distributed import ALONE, World, joined, torchrun_world
+from emotify.training.distributed import ALONE, World, process_group, torchrun_world
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 OPTIONS = (
@@ -155,7 +155,7 @@ def kill_all_below(process: subprocess.Popen[bytes]) -> None:
 def test_fewer_gpus_than_processes_is_an_error():
     """It is exit 8, before the processes wait for each other."""
     world = World(1, 2, local_rank=1000)  # more GPUs than a machine has
-    with pytest.raises(UnavailableError, match="a GPU each"), joined(world, device="cuda"):
+    with pytest.raises(UnavailableError, match="a GPU each"), process_group(world, device="cuda"):
         pass
 
 

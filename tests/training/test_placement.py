@@ -45,7 +45,7 @@ def on_meta(monkeypatch):
         def __init__(self, groups, *, fused, **options):
             super().__init__(groups, **options)
 
-    monkeypatch.setattr(loop, "on_own_device", lambda *_: "meta")
+    monkeypatch.setattr(loop, "device_of_process", lambda *_: "meta")
     monkeypatch.setattr(loop, "make_generator", lambda *_, **__: torch.Generator())
     monkeypatch.setattr(loop, "Draws", MetaDraws)
     monkeypatch.setattr(loop, "autocast", lambda *_: contextlib.nullcontext())

@@ -18,7 +18,7 @@ import typer
 from emotify.choices import Truth
 from emotify.cli.completion import PREDICT_OFFERS
 from emotify.cli.console import Messages
-from emotify.cli.errors import forget_stdout, hint_on_interrupt
+from emotify.cli.errors import discard_stdout, hint_on_interrupt
 from emotify.cli.options import Debug, Device, Force, Json, Threads, with_settings
 from emotify.cli.predict.explain import Explainer
 from emotify.cli.predict.inputs import Inputs
@@ -26,11 +26,11 @@ from emotify.cli.predict.outputs import Opened, Outputs
 from emotify.cli.predict.ray import check_ray_machine, check_ray_options, make_job, predict_with_ray
 from emotify.cli.predict.screen import FinalSummary, JsonLinesScreen, Screen, open_screen, order_sentence, with_progress
 from emotify.cli.predict.settings import TABLES, PredictSettings
-from emotify.emotions import CLASS_ORDERS, FER2013, doubt_numbers, parse_class_order
+from emotify.emotions import CLASS_ORDERS, FER2013, explain_ambiguous_numbers, parse_class_order
 from emotify.errors import ExitCode, InputError, UsageError, WriteError
 from emotify.files import is_standard_output, printable
 from emotify.runs import RUNS, SYNTHETIC, data_of, exports
-from emotify.stopping import unwinding
+from emotify.stopping import raising_interrupts
 from emotify.words import amount
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _predict_here(
     opening = outputs.open(
         inputs, model=session.name, meaning=session.head.meaning, threads=predictor.threads, timeout=predictor.timeout
     )
-    with unwinding(), opening as opened:
+    with raising_interrupts(), opening as opened:
         if explainer is not None:
             explainer.begin()
             # First: --append skips a picture as soon as its line is written.
@@ -278,9 +278,9 @@ def _showing(opened: Opened) -> Iterator[None]:
     except BrokenPipeError:
         if not opened.any:
             raise
-        forget_stdout()  # the reader has ended; the files are still wanted
+        discard_stdout()  # the reader has ended; the files are still wanted
     except OSError as error:
-        forget_stdout()
+        discard_stdout()
         msg = f"cannot write to standard output: {error.strerror}"
         raise WriteError(msg) from error
 
@@ -334,7 +334,7 @@ def _report_skipped(inputs: Inputs, tally: Tally, messages: Messages) -> None:
 
 def _doubt(summary: Summary, *, order_given: bool) -> str | None:
     """Return why the order of numbered folders is doubtful; None if it is not, or if no folder is a number."""
-    return doubt_numbers(summary.numbers) if summary.numbers and not order_given else None
+    return explain_ambiguous_numbers(summary.numbers) if summary.numbers and not order_given else None
 
 
 def _score_truth(summary: Summary, messages: Messages, *, order_given: bool) -> Scores | None:

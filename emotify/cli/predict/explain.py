@@ -77,9 +77,9 @@ class Explainer:
 
 
 def _draw(session: Answers, picture: Picture, face: FaceResult, name: str) -> bytes:
-    from emotify.prediction.crops import enlarge_square, see_square
+    from emotify.prediction.crops import classifier_input, colour_crop
     from emotify.prediction.explanation import explain
     from emotify.reports.explanation import SIDE, draw_explanation
 
-    explanation = explain(session, see_square(picture, face.square))
-    return draw_explanation(enlarge_square(picture, face.square, side=SIDE), explanation, name=name)
+    explanation = explain(session, classifier_input(picture, face.square))
+    return draw_explanation(colour_crop(picture, face.square, side=SIDE), explanation, name=name)

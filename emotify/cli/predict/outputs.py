@@ -314,10 +314,10 @@ class Opened:
         if not (self.outputs.thumbnails or self.outputs.annotate):
             yield from map(ResultWithThumbnail, results)
             return
-        from emotify.prediction.reading_ahead import in_order
+        from emotify.prediction.reading_ahead import map_in_order
 
         threads = min(self.threads, _MOST_THREADS)
-        several_at_once = in_order(
+        several_at_once = map_in_order(
             self._see,
             results,
             threads=threads,

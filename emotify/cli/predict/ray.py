@@ -64,7 +64,7 @@ def predict_with_ray(
     wanted: PredictSettings, *, force: bool, device: str,
 ) -> None:  # fmt: skip
     """Run the job, and add its counts to `inputs`, `tally` and `summary`."""
-    from emotify.engines.listing import add_passed_over
+    from emotify.engines.listing import add_skipped
     from emotify.engines.output import Output
     from emotify.engines.ray_job import run
 
@@ -77,7 +77,7 @@ def predict_with_ray(
             inputs.found += outcome.counts["found"]
             inputs.skipped += outcome.counts["skipped"]
             inputs.other_shards += outcome.counts["other_shards"]
-            add_passed_over(tally, outcome.counts)
+            add_skipped(tally, outcome.counts)
     if inputs.found:
         messages.notice(f"wrote {printable(str(wanted.parquet))}")
 
