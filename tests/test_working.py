@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import signal
 import sys
 import time
@@ -15,8 +16,13 @@ from typer.testing import CliRunner
 
 from emotify.cli import app, working
 from emotify.cli.console import Messages
-from emotify.cli.working import CountingClassifier, Work, clock, progress_bar
+from emotify.cli.predict import screen
+from emotify.cli.predict.inputs import Inputs
+from emotify.cli.predict.screen import with_progress
+from emotify.cli.working import CountingClassifier, Work, clock, progress_bar, update_bar
 from emotify.onnx_runtime.classifier import open_session
+from emotify.pictures.finding import Tally
+from emotify.prediction.sharding import Shard
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +81,51 @@ def test_predicting_into_a_pipe_reports_progress(small_model, class_folder, monk
     shown = CliRunner().invoke(app, ["predict", str(class_folder), "--model", str(small_model), "--jsonl"])
     assert len(shown.stdout.splitlines()) == 14
     assert "predicting: " in shown.stderr
+
+
+def test_the_total_is_shown_when_the_pictures_are_counted(capsys, monkeypatch):
+    """An error of the counting changes nothing."""
+    monkeypatch.setattr(screen, "_PATIENCE", 0)
+
+    def results():
+        for number in range(5):
+            yield number
+            time.sleep(0.1)
+
+    def fail():
+        raise PermissionError
+
+    assert list(with_progress(results(), Messages(), count=lambda: 5)) == [0, 1, 2, 3, 4]
+    lines = capsys.readouterr().err.splitlines()
+    assert "of 5 pictures" in lines[-1]
+    assert list(with_progress(results(), Messages(), count=fail)) == [0, 1, 2, 3, 4]
+    assert " of " not in capsys.readouterr().err
+
+
+def test_a_progress_bar_shows_a_total_that_becomes_known():
+    console = Console(file=(shown := io.StringIO()), width=80)
+    work = Work("predicting", None, "picture", 3)
+    progress = progress_bar(work, console)
+    work.total = 12
+    update_bar(progress, work)
+    console.print(progress.get_renderable())
+    assert "3/12" in shown.getvalue()
+
+
+def test_pictures_are_counted_as_they_are_found(class_folder, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{class_folder / 'happy'}\n{tmp_path / 'missing.png'}\n")
+    for inputs in (Inputs([str(class_folder)]), Inputs([str(class_folder / "sad")], files_from=str(listed))):
+        assert inputs.are_countable
+        assert inputs.count_all([]) == len(list(inputs.pictures(Tally(), done=set(), without=[])))
+
+
+def test_part_of_the_pictures_and_pipes_are_not_counted(class_folder, tmp_path):
+    """A second reader of a pipe would take names from the first one."""
+    os.mkfifo(tmp_path / "names")
+    assert not Inputs([], files_from=str(tmp_path / "names")).are_countable
+    assert not Inputs([], files_from="-").are_countable
+    assert not Inputs([str(class_folder)], shard=Shard(1, 2)).are_countable
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no timers that interrupt")

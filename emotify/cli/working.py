@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from emotify.cli.console import Messages
 from emotify.words import amount
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
     from emotify.arrays import UInt8Array
     from emotify.evaluation.classifier import Answers, Classifier
@@ -40,9 +40,14 @@ class Work:
         """Count finished items."""
         self.done += count
 
+    @property
+    def seconds(self) -> float:
+        """The time since the begin of the work."""
+        return time.monotonic() - self._begun
+
     def line(self) -> str:
         """Return the progress as text, with the time left if the total is known."""
-        seconds = time.monotonic() - self._begun
+        seconds = self.seconds
         parts = [clock(seconds)]
         if self.total is not None:
             parts.insert(0, f"{self.done:,} of {amount(self.total, self.noun)}")
@@ -85,24 +90,37 @@ def _show_bar(work: Work, messages: Messages, ended: Event) -> None:
     if ended.wait(_PATIENCE):
         return
     with progress_bar(work, messages.err) as progress:
-        task = progress.add_task(work.what, total=work.total, completed=work.done)
         while not ended.wait(_REFRESH):
-            progress.update(task, completed=work.done)
+            update_bar(progress, work)
 
 
 def progress_bar(work: Work, console: Console) -> Progress:
-    """Return a progress bar with the time left, or with count and elapsed time if the total is unknown."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    """Return a progress bar with the time left, or with count and elapsed time while the total is unknown."""
+    from rich.progress import Progress
+
+    # Rich would take over sys.stdout, and show what libraries print while it is switched off.
+    progress = Progress(*_columns(work), console=console, transient=True, redirect_stdout=False)
+    progress.add_task(work.what, total=work.total, completed=work.done)
+    return progress
+
+
+def update_bar(progress: Progress, work: Work) -> None:
+    """Show the work's present state, also when its total has become known."""
+    (task,) = progress.tasks
+    if task.total != work.total:
+        progress.columns = _columns(work)
+    progress.update(task.id, completed=work.done, total=work.total)
+
+
+def _columns(work: Work) -> tuple[ProgressColumn, ...]:
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     what = TextColumn("{task.description}", markup=False)
-    # Rich would take over sys.stdout, and show what libraries print while it is switched off.
-    bar_options: dict[str, Any] = {"console": console, "transient": True, "redirect_stdout": False}
     if work.total is None:
         count = TextColumn("{task.completed:,}" if work.noun == "picture" else "")
-        return Progress(SpinnerColumn(), what, count, TimeElapsedColumn(), **bar_options)
+        return SpinnerColumn(), what, count, TimeElapsedColumn()
     bar, count = BarColumn(bar_width=24), TextColumn("{task.completed:,}/{task.total:,}")
-    left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    return Progress(SpinnerColumn(), what, bar, count, *left, **bar_options)
+    return SpinnerColumn(), what, bar, count, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
 
 
 def clock(seconds: float) -> str:

@@ -181,11 +181,13 @@ def _predict_here(
             # First: --append skips a picture as soon as its line is written.
             opened.sinks.insert(0, lambda seen: explainer.add(predictor, inputs, seen.result))
         folders = (outputs.annotate, explainer.folder if explainer else None)
-        pictures = inputs.pictures(tally, done=opened.done, without=[folder for folder in folders if folder])
+        without = [folder for folder in folders if folder]
+        pictures = inputs.pictures(tally, done=opened.done, without=without)
         results = predictor.predict(pictures, waiting=functools.partial(_flush, opened))
         with _resume_hint(opened):
             bare = isinstance(screen, JsonLinesScreen) and sys.stdout.isatty()
-            shown = results if bare else with_progress(results, messages, total=inputs.count)
+            count = functools.partial(inputs.count_all, without) if inputs.are_countable and not opened.done else None
+            shown = results if bare else with_progress(results, messages, total=inputs.count, count=count)
             _pass_on(shown, opened, summary, screen, messages)
         _check_found(inputs, tally)
     for line in [*opened.written(), *([] if explainer is None else [explainer.written()])]:

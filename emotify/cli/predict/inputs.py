@@ -152,11 +152,24 @@ class Inputs:
     @cached_property
     def count(self) -> int | None:
         """The number of pictures and frames, if known without walking folders or reading lists."""
-        if self.files_from is not None or self.shard is not None or STDIN in self.words:
+        if self.files_from is not None or not self.are_countable:
             return None
         counts = [self._count(word) for word in self.words]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
+
+    def count_all(self, without: Sequence[Path]) -> int:
+        """Return the number of pictures and frames, by walking all folders. Any thread can call this."""
+        from emotify.pictures.finding import Tally
+
+        names = (str(path) for path in self._found(Tally(), without))
+        return sum((self._count(name) or 0) if is_clip(name) else 1 for name in names)
+
+    @property
+    def are_countable(self) -> bool:
+        """Whether `count_all` counts the pictures to predict: all are wanted, and no name comes from a pipe."""
+        listed = self.files_from is None or os.path.isfile(self.files_from)  # noqa: PTH113 - Path.is_file raises
+        return self.shard is None and STDIN not in {*self.words, self.files_from} and listed
 
     def _count(self, word: str) -> int | None:
         if _look(os.path.isdir, word):

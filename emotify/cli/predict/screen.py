@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from emotify.cli.console import Messages, print_json, print_json_line
-from emotify.cli.working import Work, progress_bar, working
+from emotify.cli.working import Work, progress_bar, update_bar, working
 from emotify.emotions import describe_order
+from emotify.errors import EmotifyError
 from emotify.files import printable
 from emotify.words import amount
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 _PICTURES_SHOWN: Final = 200
 _FAILURES_SHOWN: Final = 10
+_PATIENCE: Final = 1.0  # seconds before the pictures are counted
 
 
 @dataclass(frozen=True)
@@ -239,21 +243,41 @@ def with_progress(
     pictures: Callable[[Result], int] = lambda _: 1,
     *,
     total: int | None = None,
+    count: Callable[[], int] | None = None,
 ) -> Iterator[Result]:
     """Show the number of finished pictures: below the rows on a terminal, else on stderr from time to time.
 
-    pictures: the number of pictures of a result. total: the number of all pictures, if known.
+    pictures: the number of pictures of a result. total: the number of all pictures, if known. count: counts them
+    otherwise, in a thread of its own, if the work takes more than a second.
     """
     if messages.quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
         with working(messages, "predicting", total=total, noun="picture") as work:
-            for result in results:
+            for result in _counted(results, work, pictures, count):
                 yield result
-                work.advance(pictures(result))
         return
     # On stdout, like the rows: two consoles on one terminal would overwrite each other.
     work = Work("predicting", total, "picture")
     with progress_bar(work, messages.out) as progress:
-        task = progress.add_task(work.what, total=total)
-        for result in results:
+        for result in _counted(results, work, pictures, count):
             yield result
-            progress.advance(task, pictures(result))
+            update_bar(progress, work)
+
+
+def _counted(
+    results: Iterator[Result], work: Work, pictures: Callable[[Result], int], count: Callable[[], int] | None
+) -> Iterator[Result]:
+    """Yield the results, counting their pictures, and set the total when `count` has ended."""
+    found: list[int] = []
+
+    def find_total(count: Callable[[], int]) -> None:
+        with contextlib.suppress(OSError, EmotifyError):  # the walk of the pictures themselves reports the error
+            found.append(count())
+
+    for result in results:
+        yield result
+        work.advance(pictures(result))
+        if count is not None and work.total is None and work.seconds > _PATIENCE:
+            threading.Thread(target=find_total, args=(count,), daemon=True).start()
+            count = None
+        if found:
+            work.total = found.pop()
