@@ -34,6 +34,10 @@ docs:
     {{ bin }}/python docs/make_commands.py
     {{ bin }}/python -m pytest -q tests/test_docs.py
 
+# Run the tests that docs/guarantees.md names, and print the result of each row, or of the rows with some words: just guarantees full disk
+guarantees *words:
+    {{ bin }}/python docs/check_guarantees.py {{ words }}
+
 # Run one benchmark: just bench start
 bench name *options:
     {{ bin }}/python tests/benchmarks/{{ name }}.py {{ options }}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from emotify import Predictor
 from emotify.opening import packaged_models
@@ -51,20 +54,143 @@ def test_the_research_log_is_dated_and_newest_first():
 
 
 def test_every_guarantee_names_an_existing_test():
-    """Each row of docs/guarantees.md names a test. `::test_name` without a file is in the last named file."""
-    tests, rows = (
-        Path(__file__).parent,
-        re.findall(r"^\| .* \| (.*) \|$", (DOCS / "guarantees.md").read_text(), re.MULTILINE),
-    )
+    """Each row of docs/guarantees.md names a file below tests/, or a function in it."""
+    tests = Path(__file__).parent
+    rows = runpy.run_path(str(DOCS / "check_guarantees.py"))["rows"]((DOCS / "guarantees.md").read_text())
+    assert len(rows) > 80
     for row in rows:
-        file = ""
-        if row == "test":
-            continue
-        assert row.startswith(("`", "the same")), row
-        for named, function in re.findall(r"`([\w/]+\.py)?(?:::(test_\w+))?`", row):
-            file = named or file
+        for test in row.tests:
+            file, _, function = test.partition("::")
             assert (tests / file).is_file(), row
             assert not function or re.search(rf"^def {function}\(", (tests / file).read_text(), re.MULTILINE), row
+
+
+GUARANTEES = """# Guarantees
+
+## Files
+
+| what happens | what emotify does | test |
+|---|---|---|
+| a `full` disk | exit 6 | `test_files.py::test_full`, `::test_several` |
+| a quota is used up | exit 6 | the same; `test_files.py::test_wrong` |
+
+| no guarantee | at all |
+|---|---|
+| a disk | `test_files.py` |
+
+## Surroundings
+
+| what happens | what emotify does | test |
+|---|---|---|
+| no browser | it is said | `test_browser.py` |
+| no disk | it is said | `test_files.py::test_that_was_renamed` |
+| no Python | it is said | `test_broken.py::test_import` |
+"""
+TESTS_OF_GUARANTEES = {
+    "test_files.py": """
+import pytest
+
+def test_full():
+    pass
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_several(number):
+    if number == 2:
+        pytest.skip("two is too much")
+
+def test_wrong():
+    assert 6 == 5
+
+def test_that_no_row_names():
+    assert False
+""",
+    "test_browser.py": "import pytest\npytest.importorskip('no_browser', reason='no browser is installed')",
+    "test_broken.py": "import no_such_module",
+}
+
+
+@pytest.fixture
+def check_guarantees(tmp_path):
+    """A function that runs docs/check_guarantees.py beside a page and tests of its own."""
+    for folder in ("docs", "tests"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(DOCS / "check_guarantees.py", tmp_path / "docs")
+    (tmp_path / "docs" / "guarantees.md").write_text(GUARANTEES)
+    for name, text in TESTS_OF_GUARANTEES.items():
+        (tmp_path / "tests" / name).write_text(text)
+
+    def run(*words):
+        command = [sys.executable, tmp_path / "docs" / "check_guarantees.py", *words]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        lines = [re.sub(r"\d+\.\d$|\d+(?= s$)", "-", line.strip()) for line in ended.stdout.splitlines()]
+        return ended.returncode, lines, ended.stderr
+
+    return run
+
+
+def test_the_results_of_guarantees_are_printed_with_reasons_and_a_total(check_guarantees):
+    """Each test that a row names is printed with its result; one that fails or is not there makes the exit code 1."""
+    code, lines, _ = check_guarantees()
+    words = [" ".join(line.split()) for line in lines if line]
+    assert words[0] == "what happens, and its tests result tests seconds"
+    assert words[2:] == [
+        "Files",
+        "a full disk",
+        "test_files.py::test_full passed 1 -",
+        "test_files.py::test_several passed 3 -",
+        "1 skipped: two is too much",
+        "a quota is used up",
+        "test_files.py::test_full passed 1 -",
+        "test_files.py::test_several passed 3 -",
+        "1 skipped: two is too much",
+        "test_files.py::test_wrong failed 1 -",
+        "1 failed: assert 6 == 5",
+        "Surroundings",
+        "no browser",
+        "test_browser.py skipped 1 -",
+        "1 skipped: no browser is installed",
+        "no disk",
+        "test_files.py::test_that_was_renamed not run 0 -",
+        "there is no such test, or pytest stopped before it",
+        "no Python",
+        "test_broken.py::test_import failed 1 -",
+        "1 failed: ModuleNotFoundError: No module named 'no_such_module'",
+        "rows: 1 passed, 2 failed, 1 not run, 1 skipped",
+        "tests: 3 passed, 2 failed, 2 skipped, in - s",
+    ]
+    assert code == 1
+
+
+def test_the_results_of_guarantees_fit_a_terminal():
+    """On a narrow terminal a situation is cut to one line, and a test's name is folded between its words."""
+    script = runpy.run_path(str(DOCS / "check_guarantees.py"))
+    row = script["Row"]("Files", "a disk so full that nothing fits", ("a/test_b.py::test_it_is_said",))
+    script["show"]([row], script["Recorder"](frozenset(row.tests)), Console(width=51, file=(out := io.StringIO())))
+    lines = out.getvalue().splitlines()
+    assert [" ".join(line.split()) for line in lines[5:8]] == [
+        "a disk so full that not…",
+        "a/test_b.py::test_it_ not run 0 0.0",
+        "is_said",
+    ]
+    assert max(map(len, lines)) == 51
+
+
+def test_guarantees_are_chosen_by_words(check_guarantees):
+    """The tests of the rows that have all words run, and no others; words that no row has are an error."""
+    code, lines, _ = check_guarantees("Disk", "full")
+    assert code == 0
+    assert lines[-2:] == ["rows: 1 passed", "tests: 3 passed, 1 skipped, in - s"]
+    code, lines, errors = check_guarantees("quota", "browser")
+    assert (code, lines) == (2, [])
+    assert errors == "no row of guarantees.md has the words: quota browser\n"
+
+
+def test_a_guarantee_without_a_test_is_refused():
+    """A row that names no test, or a function without a file, is no guarantee."""
+    rows = runpy.run_path(str(DOCS / "check_guarantees.py"))["rows"]
+    for named in ("by hand", "`::test_full`", "`test_files`"):
+        with pytest.raises(ValueError, match="no test is named in: "):
+            rows(GUARANTEES.replace("`test_browser.py`", named))
 
 
 def test_the_results_page_agrees_with_the_model_card():
