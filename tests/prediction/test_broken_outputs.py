@@ -51,7 +51,7 @@ def test_append_retries_only_failed_pictures(pictures, tmp_path):
     """
     path = tmp_path / "out.jsonl"
     later, gone = tmp_path / "later.png", tmp_path / "gone.png"
-    words = [pictures, later, gone, "--jsonl-file", path]
+    words = [gone, pictures, later, "--jsonl-file", path]
     assert predict(*words).code == 3
     before = path.read_text().splitlines()
     shutil.copy(pictures / "0.png", later)
@@ -61,7 +61,7 @@ def test_append_retries_only_failed_pictures(pictures, tmp_path):
     found = statuses(path)
     assert found.pop("gone.png") == ["not_found"]
     assert all(status == ["ok"] for status in found.values()), found
-    assert path.read_text().splitlines()[:6] == before[:6]
+    assert path.read_text().splitlines()[:7] == before[:7]
     content = path.read_text()
     predict(*words, "--append")
     assert path.read_text() == content

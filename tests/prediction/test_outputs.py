@@ -72,16 +72,25 @@ def test_append_creates_a_missing_file(class_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"path,label\na.png,happy\n", b'{"a": 1}\n', b'{"path": "a.png"}\n[]\n', b"\n", b"my notes", b'{"a": 1}'],
+    ("content", "line"),
+    [
+        (b"path,label\na.png,happy\n", 1),
+        (b'{"a": 1}\n', 1),
+        (b'{"path": "a.png"}\n[]\n', 2),
+        (b'{"path": "a.png"}\n{"path": "b.png"}\n\n', 3),
+        (b"\n", 1),
+        (b"my notes", 1),
+        (b'{"a": 1}', 1),
+        (b'{"schema": 1, "path": "'.ljust(32 * 2**20, b"a"), 1),
+    ],
+    ids=["csv", "keys", "list", "third", "blank", "notes", "cut", "long"],
 )
-def test_append_does_not_change_other_files(content, class_folder, tmp_path):
-    """The error names a file with other content, and the file does not change."""
+def test_append_does_not_change_other_files(content, line, class_folder, tmp_path):
+    """The error names the wrong line, and the file does not change. No picture has a line of 32 MiB."""
     path = tmp_path / "other"
     path.write_bytes(content)
-    assert (
-        "was not written by emotify predict" in predict(class_folder, "--jsonl-file", path, "--append", code=4).stderr
-    )
+    stderr = predict(class_folder, "--jsonl-file", path, "--append", code=4).stderr
+    assert f"line {line} was not written by emotify predict" in stderr
     assert path.read_bytes() == content
 
 

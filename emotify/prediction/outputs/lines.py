@@ -43,7 +43,7 @@ class LinesWriter:
     the file, but only when the first line is written.
     """
 
-    def __init__(self, path: Path, file: IO[bytes], known: Known, *, top: int = 0, replace: bool = False) -> None:
+    def __init__(self, path: Path, file: IO[bytes], known: Known, *, top: int, replace: bool) -> None:
         self.done, self.failed, self.lines, self.tried_again = known.done, known.failed, 0, 0
         self._path, self._file, self._top, self._replace = path, file, top, replace
 
