@@ -23,6 +23,8 @@ from emotify.cli import app
 from emotify.cli.predict import explain
 from emotify.emotions import EMOTIONS
 from emotify.opening import packaged_models
+from emotify.prediction.outputs.parquet import ParquetWriter
+from emotify.prediction.results import PictureResult
 
 MODEL = ["--model", str(packaged_models()["default"]), "--faces", "whole", "--threads", "1"]
 SPLIT = [b"back\r=1+1.png", b"half;=1+1.png", b"tab\t=1+1.png"]
@@ -397,3 +399,17 @@ def test_the_columns_of_the_parquet_have_their_types(class_folder, small_model, 
     assert {name for name, kind in kinds.items() if kind == "string"} == texts
     assert {name for name, kind in kinds.items() if kind == "double"} == {"time"}
     assert set(kinds.values()) == {"int32", "string", "double", "float"}
+
+
+def test_parquet_is_written_in_groups_of_ten_thousand_rows(tmp_path):
+    """So that neither writer nor reader needs the memory of all rows."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with (tmp_path / "a.parquet").open("wb") as file:
+        writer = ParquetWriter(file, top=0)
+        for number in range(20_001):
+            writer.write(PictureResult(Path(f"{number}.png"), "empty"))
+        writer.close()
+    written = parquet.ParquetFile(tmp_path / "a.parquet")
+    groups = [written.metadata.row_group(group).num_rows for group in range(written.num_row_groups)]
+    assert groups == [10_000, 10_000, 1]
+    assert written.read()["path"].to_pylist() == [f"{number}.png" for number in range(20_001)]

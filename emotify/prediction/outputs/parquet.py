@@ -25,7 +25,7 @@ class ParquetWriter:
     `top` adds columns for the second to the `top`-th most probable expression.
     """
 
-    def __init__(self, file: IO[bytes], *, top: int = 0) -> None:
+    def __init__(self, file: IO[bytes], *, top: int) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
