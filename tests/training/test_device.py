@@ -76,7 +76,7 @@ def test_a_long_training_times_real_steps():
 
 
 def test_changes_since_the_last_training_are_reported(few, tmp_path):
-    """Another torch, thread count or device is reported, and the run resumes with it."""
+    """Another torch, thread count, device or number of processes is reported, and the run resumes with it."""
     with new_run(CONFIG, few, out=tmp_path) as training:
         next(iter(training.run()))
         training.save_state()
@@ -87,6 +87,12 @@ def test_changes_since_the_last_training_are_reported(few, tmp_path):
     record["versions"]["torch"] = "1.0"
     (folder / "run.json").write_text(json.dumps(record))
     assert changes_since(folder, device="cpu") == [f"torch 1.0, now {torch.__version__}"]
+    record["versions"]["torch"] = torch.__version__
+    (folder / "run.json").write_text(json.dumps({**record, "processes": 2}))
+    assert changes_since(folder) == ["processes 2, now 1"]
+    del record["processes"]  # one
+    (folder / "run.json").write_text(json.dumps(record))
+    assert changes_since(folder) == []
     with resumed_run(folder, few, threads=2) as resumed:
         assert resumed.step == 1
         assert resumed.config.threads == 2

@@ -244,6 +244,17 @@ def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):
     assert same(weights(training.folder), weights(whole))
 
 
+def test_resuming_removes_what_a_killed_training_left(dataset, tmp_path):
+    """Files half written, and nothing else."""
+    folder = train(CONFIG, dataset, tmp_path, stop_at=2)
+    left, mine = folder / ".emotify.0123abcd.tmp", folder / ".emotify.notes.tmp"
+    for path in (left, mine):
+        path.touch()
+    with resumed_run(folder, dataset):
+        assert not left.exists()
+    assert mine.exists()
+
+
 def test_other_data_is_refused(dataset, tmp_path):
     """A run resumes only on the data that it began with."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=2)
