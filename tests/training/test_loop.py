@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ from safetensors.torch import load_file
 from emotify.choices import Optimizer, names_of
 from emotify.data import Dataset, Split
 from emotify.errors import GateError, ModelError, UnavailableError, UsageError, WriteError
-from emotify.runs import read_run
+from emotify.runs import read_run, update_record
 from emotify.training.checkpoint import load_checkpoint, load_tensors, save_tensors
 from emotify.training.config import TrainConfig
 from emotify.training.distributed import World
-from emotify.training.loop import Epoch, Training
+from emotify.training.loop import Epoch, Step, Training
 from emotify.training.run_folder import changes_since, close_run, finish_run, new_run, resumed_run
 from tests.training.short_runs import train
 
@@ -185,6 +186,24 @@ def test_the_record_lists_the_machines_of_a_resumed_run(dataset, tmp_path):
     assert record["threads"] == 1
     assert record["earlier"] == [{"until_step": 2, "threads": 2}]
     assert changes_since(folder) == ["threads 1, now 2"]
+    with resumed_run(folder, dataset, threads=2):
+        pass
+    assert read_run(folder).record["earlier"] == [{"until_step": 2, "threads": 2}, {"until_step": 2, "threads": 1}]
+
+
+def test_the_record_has_the_time_of_all_parts_and_the_speed_of_the_last(dataset, tmp_path):
+    """Only the images of the steps after resuming count for the speed."""
+    folder = train(CONFIG, dataset, tmp_path, stop_at=2)
+    update_record(folder, wall_seconds=1000.0)
+    with resumed_run(folder, dataset) as training:
+        begun = time.monotonic()
+        steps = sum(isinstance(event, Step) for event in training.run())
+        time.sleep(0.5)
+        least = time.monotonic() - begun
+    record = read_run(folder).record
+    seconds = record["wall_seconds"] - 1000
+    assert least - 0.1 < seconds < least + 10
+    assert record["images_per_second"] * seconds == pytest.approx(steps * CONFIG.batch_size, rel=0.15)
 
 
 def test_a_batch_size_must_be_a_multiple_of_the_processes(dataset, tmp_path):
