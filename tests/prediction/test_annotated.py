@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 from typer.testing import CliRunner
 
 from emotify.cli import app
@@ -162,7 +163,19 @@ def test_names_of_copies_are_safe():
         assert not set(name) & set('<>:"/\\|?*')
         assert name.strip(". ") == name.lstrip("-~")
         assert name != "con.png"
-    assert [safe_name(name) for name in ("IMG 1.jpg", "写真.png", "_a-b.c")] == ["IMG 1.jpg", "写真.png", "_a-b.c"]
+    for name in ("IMG 1.jpg", "写真.png", "_a-b.c", "x" * 116 + ".png", "写" * 38 + "xx.png"):  # up to 120 bytes
+        assert safe_name(name) == name
+    for name in ("x" * 117 + ".png", "写" * 38 + "xxx.png"):
+        assert len(safe_name(name).encode()) <= 120
+    assert safe_name("a:b?.png").startswith("a_b_-")
+
+
+def test_copies_in_jpeg_keep_fine_lines_of_colour(tmp_path):
+    """Every pixel has its own colour: thin lines and small letters are not blurred."""
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "a.jpg")
+    predict(tmp_path / "a.jpg", "--annotate", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.jpg") as copy:
+        assert get_sampling(copy) == 0  # 4:4:4
 
 
 def test_copies_of_large_pictures_have_full_size(tmp_path):
