@@ -265,6 +265,22 @@ def test_the_annotated_copy_of_a_clip_has_moving_boxes(clip, tmp_path):
     assert "--annotate" in predict(copy, "--annotate", tmp_path, "--force", code=2).stderr
 
 
+@pytest.mark.parametrize("between", [[], ["0.png"]], ids=["at once", "later"])
+def test_a_clip_that_is_named_twice_has_one_copy(between, clip, class_folder, tmp_path):
+    """Its frames have two rows each, and the copy is that of the clip named once."""
+    predict(clip, "--annotate", tmp_path / "once")
+    named = [clip, *(class_folder / "happy" / name for name in between), clip]
+    result = predict(*named, "--annotate", tmp_path / "twice", "--jsonl")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    times = [row["time"] for row in rows if row["path"] == str(clip)]
+    assert times == sorted(set(times)) * 2
+    assert "1 annotated clip to" in result.stderr
+    (copy,) = (tmp_path / "twice").rglob("*.mp4")
+    assert [frame.tobytes() for frame in pixels_of(copy)] == [
+        frame.tobytes() for frame in pixels_of(tmp_path / "once" / "two.mp4")
+    ]
+
+
 def test_boxes_are_interpolated_between_classified_frames():
     sure = (0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1)
     here, there = (FaceResult((edge, 0, edge + 10, 10), 0.9, sure, track=1) for edge in (0, 20))

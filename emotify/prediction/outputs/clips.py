@@ -25,13 +25,14 @@ _CLOSE: Final = 1e-4  # seconds
 class ClipCopies:
     """Writes an annotated copy of each clip, as an MP4 file without sound; a context manager.
 
-    place: returns the path of the copy for the path of a clip. The clip is decoded a second time, with at most two
-    frames in memory.
+    A clip that is added twice gets one copy. place: returns the path of the copy for the path of a clip. The clip is
+    decoded a second time, with at most two frames in memory.
     """
 
     def __init__(self, place: Callable[[Path], Path], *, overwrite: bool = False) -> None:
         self._place, self._overwrite = place, overwrite
         self.clips = 0  # copies begun so far
+        self._begun: set[Path] = set()
         self._stack = ExitStack()
         self._copy: _Copy | None = None
 
@@ -43,6 +44,9 @@ class ClipCopies:
             return
         if self._copy is None:
             path = self._place(result.path)
+            if path in self._begun:
+                return
+            self._begun.add(path)
             self.clips += 1
             make_folder(path.parent, exist_ok=True)
             file = self._stack.enter_context(atomic_write(path, overwrite=self._overwrite))
@@ -80,9 +84,8 @@ class _Copy:
         self._factor, self._last = 1, -1
 
     def continues_with(self, result: PictureResult) -> bool:
-        """Return whether a result belongs to a later frame of this clip."""
-        before = self._before.time if self._before is not None else None
-        return result.path == self._clip and result.time is not None and (before is None or result.time > before)
+        """Return whether a result belongs to a frame of this clip."""
+        return result.path == self._clip and result.time is not None
 
     def add(self, result: PictureResult) -> None:
         """Write the frames up to the frame of this result."""
