@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from emotify.errors import WriteError
+from emotify.errors import InputError, WriteError
 from emotify.prediction.outputs.lines import lines_file
 from emotify.prediction.outputs.table import CsvWriter
 from emotify.prediction.results import PictureResult
@@ -215,6 +215,26 @@ def test_json_lines_do_not_replace_a_file_created_meanwhile(tmp_path):
     with pytest.raises(WriteError, match="already exists"), lines_file(path):
         pass
     assert path.read_text() == "mine"
+
+
+def test_a_file_without_a_line_does_not_stay_after_an_error(tmp_path):
+    """It would be in the way of the same command; a file with lines stays, the same file without a second writing."""
+    path = tmp_path / "out.jsonl"
+
+    def fail(*, lines: int) -> None:
+        with lines_file(path, append=path.exists()) as writer:
+            for number in range(lines):
+                writer.write(PictureResult(Path(f"{number}.png"), "ok"))
+            raise InputError("a wrong list")
+
+    for lines, stays in ((0, False), (1, True), (0, True)):
+        with pytest.raises(InputError, match="a wrong list"):
+            fail(lines=lines)
+        assert path.exists() == stays
+    content, file = path.read_bytes(), path.stat().st_ino
+    with lines_file(path, append=True):
+        pass
+    assert (path.read_bytes(), path.stat().st_ino) == (content, file)
 
 
 def test_deleting_the_json_lines_file_during_writing_is_reported(pictures, tmp_path):

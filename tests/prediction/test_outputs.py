@@ -268,6 +268,20 @@ def test_force_keeps_links_and_permissions(option, class_folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "target"]
 
 
+def test_new_files_have_the_permissions_that_umask_leaves(class_folder, tmp_path):
+    """As the files of other programs: others may read them where umask says so, and nobody may run them."""
+    outputs = [tmp_path / name for name in ("a.jsonl", "a.csv", "a.html", "marked")]
+    before = os.umask(0o002)
+    try:
+        words = zip(("--jsonl-file", "--csv", "--report", "--annotate"), outputs, strict=True)
+        predict(class_folder / "happy", *(word for pair in words for word in pair))
+    finally:
+        os.umask(before)
+    *files, folder = outputs
+    for path in (*files, *folder.iterdir()):
+        assert oct(path.stat().st_mode & 0o7777) == oct(0o664), path
+
+
 @pytest.mark.parametrize("option", ["--jsonl-file", "--csv", "--parquet", "--report"])
 def test_a_broken_link_is_not_overwritten_without_force(option, class_folder, tmp_path):
     path = tmp_path / "out"
