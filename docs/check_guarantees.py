@@ -28,6 +28,7 @@ from rich.text import Text
 PAGE: Final = Path(__file__).with_name("guarantees.md")
 TESTS: Final = PAGE.parent.parent / "tests"
 _COLOURS: Final = {"passed": "green", "failed": "red", "not run": "red", "skipped": "yellow"}
+_ENDS: Final = ("failed", "not run", "passed", "skipped")  # the worst first
 _REASONS: Final = 3  # of one test that are shown
 _PIPE_WIDTH: Final = 1000  # no line of a file is folded or cut
 
@@ -42,10 +43,10 @@ class Row(NamedTuple):
 
 @dataclass
 class Result:
-    """How one test ended: passed, failed or skipped, and why. It has passed if nothing else is reported."""
+    """How one test ended: passed, failed, skipped or not run, and why."""
 
-    outcome: str = "passed"
-    reason: str = ""
+    outcome: str = "not run"
+    reason: str = "pytest stopped before it"
     seconds: float = 0.0
 
 
@@ -58,6 +59,7 @@ class Recorder:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if any(_covers(name, _name(item.nodeid)) for name in self.wanted)]
+        self.results |= {item.nodeid: Result() for item in items}
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if not report.passed:
@@ -70,6 +72,8 @@ class Recorder:
         result = self.results.setdefault(report.nodeid, Result())
         if not report.passed and result.outcome != "failed":
             result.outcome, result.reason = report.outcome, _reason(report)
+        elif report.when == "teardown" and result.outcome == "not run":
+            result.outcome = "passed"
         return result
 
     def of(self, test: str) -> list[Result]:
@@ -150,13 +154,14 @@ def show(chosen: Sequence[Row], recorder: Recorder, console: Console) -> bool:
         outcomes = set()
         for test in row.tests:
             results = recorder.of(test)
-            outcome, seconds = _end(results), sum(result.seconds for result in results)
+            outcome = _worst({result.outcome for result in results})
+            seconds = sum(result.seconds for result in results)
             name = Padding(Text(_folded(test, room), style="dim"), (0, 0, 0, 2))
             table.add_row(name, Text(outcome, style=_COLOURS[outcome]), f"{len(results):,}", f"{seconds:,.1f}")
             for reason in _reasons(results):
                 table.add_row(Padding(Text(reason, style=_COLOURS[outcome]), (0, 0, 0, 4)))
             outcomes.add(outcome)
-        ends[next(end for end in ("not run", "failed", "passed", "skipped") if end in outcomes)] += 1
+        ends[_worst(outcomes)] += 1
     console.print(table)
     console.print(f"rows: {_counted(ends)}", soft_wrap=True)
     tests = Counter(result.outcome for result in recorder.results.values())
@@ -170,24 +175,21 @@ def _folded(name: str, width: int) -> str:
     return "\n".join(re.findall(rf".{{1,{width}}}$|.{{1,{width}}}(?<=[_/:])|.{{1,{width}}}", name))
 
 
-def _end(results: Sequence[Result]) -> str:
-    """Return how a test with several results ended: skipped only if all are."""
-    outcomes = {result.outcome for result in results}
-    return next((end for end in ("failed", "passed", "skipped") if end in outcomes), "not run")
+def _worst(outcomes: set[str]) -> str:
+    """Return how several tests ended together: skipped only if all are, and not run if there are none."""
+    return next((end for end in _ENDS if end in outcomes), "not run")
 
 
 def _reasons(results: Sequence[Result]) -> list[str]:
     if not results:
-        return ["there is no such test, or pytest stopped before it"]
+        return ["there is no such test"]
     reasons = Counter((result.outcome, result.reason) for result in results if result.outcome != "passed")
     shown = [f"{number} {end}: {reason}" for (end, reason), number in reasons.most_common(_REASONS)]
     return shown + [f"and {len(reasons) - _REASONS} other reasons"] * (len(reasons) > _REASONS)
 
 
 def _counted(ends: Counter[str]) -> str:
-    return (
-        ", ".join(f"{ends[end]:,} {end}" for end in ("passed", "failed", "not run", "skipped") if ends[end]) or "none"
-    )
+    return ", ".join(f"{ends[end]:,} {end}" for end in _COLOURS if ends[end]) or "none"
 
 
 def main() -> int:

@@ -151,7 +151,7 @@ def test_the_results_of_guarantees_are_printed_with_reasons_and_a_total(check_gu
         "1 skipped: no browser is installed",
         "no disk",
         "test_files.py::test_that_was_renamed not run 0 -",
-        "there is no such test, or pytest stopped before it",
+        "there is no such test",
         "no Python",
         "test_broken.py::test_import failed 1 -",
         "1 failed: ModuleNotFoundError: No module named 'no_such_module'",
@@ -183,6 +183,16 @@ def test_guarantees_are_chosen_by_words(check_guarantees):
     code, lines, errors = check_guarantees("quota", "browser")
     assert (code, lines) == (2, [])
     assert errors == "no row of guarantees.md has the words: quota browser\n"
+
+
+def test_guarantees_whose_tests_were_interrupted_have_not_run(check_guarantees, tmp_path):
+    """Ctrl-C prints what is known, and nothing passes that did not run to its end."""
+    stopping = "def test_a(): pass\ndef test_b(): raise KeyboardInterrupt\ndef test_c(): pass\n"
+    (tmp_path / "tests" / "test_browser.py").write_text(stopping)
+    code, lines, _ = check_guarantees("browser")
+    assert code == 1
+    assert "2 not run: pytest stopped before it" in lines
+    assert lines[-2:] == ["rows: 1 not run", "tests: 1 passed, 2 not run, in - s"]
 
 
 def test_a_guarantee_without_a_test_is_refused():
