@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,8 @@ from emotify.emotions import EMOTIONS
 from emotify.errors import ModelError
 from emotify.files import parse_json, printable, write_bytes, write_json
 from emotify.networks import NETWORKS, Network, build_network
+
+_SCHEMA: Final = 1  # of the document of a checkpoint
 
 
 class DamagedError(ModelError):
@@ -62,7 +64,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def save_checkpoint(path: Path, network: Network, name: str, details: Mapping[str, Any]) -> None:
     """Write a network's weights, its name in `NETWORKS`, its classes in order, and `details`."""
     heads = ["labels", "crowd"] if network.crowd else ["labels"]
-    document = {"schema": 1, "model": name, "classes": EMOTIONS, "heads": heads, **details}
+    document = {"schema": _SCHEMA, "model": name, "classes": EMOTIONS, "heads": heads, **details}
     if network.crowd_prior is not None:
         document["crowd_prior"] = network.crowd_prior
     save_tensors(path, network.state_dict(), document)
@@ -71,6 +73,9 @@ def save_checkpoint(path: Path, network: Network, name: str, details: Mapping[st
 def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     """Return the network of a checkpoint, in evaluation mode, and the document. Raises ModelError."""
     tensors, document = load_tensors(path)
+    if document.get("schema") != _SCHEMA:
+        msg = f"{printable(path)} has an unknown format; use the version of emotify that wrote it"
+        raise ModelError(msg)
     name = document.get("model")
     if not isinstance(name, str) or name not in NETWORKS:
         msg = f"{printable(path)} has the unknown model {name!r}; known models: {', '.join(NETWORKS)}"

@@ -376,9 +376,11 @@ def test_flipped_bits_are_an_error(whole, tmp_path):
         content[place] ^= 4
 
 
-@pytest.mark.parametrize("said", [{"model": ["fnn"]}, {"model": None}, {"classes": 5}, {"classes": {}}], ids=str)
+@pytest.mark.parametrize(
+    "said", [{"model": ["fnn"]}, {"model": None}, {"classes": 5}, {"classes": {}}, {"schema": 2}], ids=str
+)
 def test_a_checkpoint_with_impossible_content_is_an_error(said, whole, tmp_path):
-    """This holds even if the digest is right."""
+    """This holds even if the digest is right. A later format is not guessed."""
     tensors, document = load_tensors(whole / "checkpoint.safetensors")
     path = tmp_path / "checkpoint.safetensors"
     save_tensors(path, tensors, {**document, **said})
