@@ -113,6 +113,13 @@ def test_unreadable_content_has_a_status_and_advice(content, status, words):
     assert words in result.message
 
 
+def test_a_picture_at_the_limits_of_side_and_shape_is_read():
+    """16 pixels are enough, and sides of which one is twenty times the other."""
+    for width, height in ((16, 16), (16, 320), (320, 16)):
+        assert isinstance(read_picture(encode(drawing(width, height))), Picture)
+    assert [failure(encode(drawing(*size))).status for size in ((15, 16), (16, 321))] == ["too_small", "bad_aspect"]
+
+
 @pytest.mark.parametrize("shape", [(0, 48), (48, 0)])
 def test_an_array_without_pixels_is_corrupt(shape):
     """A file without width or height has the same status."""
