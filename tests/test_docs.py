@@ -186,7 +186,7 @@ def test_guarantees_are_chosen_by_words(check_guarantees):
 
 
 def test_guarantees_whose_tests_were_interrupted_have_not_run(check_guarantees, tmp_path):
-    """Ctrl-C prints what is known, and nothing passes that did not run to its end."""
+    """After Ctrl-C the table is printed. A test that did not finish has not passed."""
     stopping = "def test_a(): pass\ndef test_b(): raise KeyboardInterrupt\ndef test_c(): pass\n"
     (tmp_path / "tests" / "test_browser.py").write_text(stopping)
     code, lines, _ = check_guarantees("browser")

@@ -113,8 +113,8 @@ def test_unreadable_content_has_a_status_and_advice(content, status, words):
     assert words in result.message
 
 
-def test_a_picture_at_the_limits_of_side_and_shape_is_read():
-    """16 pixels are enough, and sides of which one is twenty times the other."""
+def test_a_picture_at_the_limits_of_size_and_aspect_ratio_is_read():
+    """A side of 16 pixels is enough, and one side may be 20 times the other."""
     for width, height in ((16, 16), (16, 320), (320, 16)):
         assert isinstance(read_picture(encode(drawing(width, height))), Picture)
     assert [failure(encode(drawing(*size))).status for size in ((15, 16), (16, 321))] == ["too_small", "bad_aspect"]

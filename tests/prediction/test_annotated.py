@@ -170,8 +170,8 @@ def test_names_of_copies_are_safe():
     assert safe_name("a:b?.png").startswith("a_b_-")
 
 
-def test_copies_in_jpeg_keep_fine_lines_of_colour(tmp_path):
-    """Every pixel has its own colour: thin lines and small letters are not blurred."""
+def test_jpeg_copies_have_no_chroma_subsampling(tmp_path):
+    """It would blur thin lines and small letters."""
     Image.new("RGB", (64, 64), "white").save(tmp_path / "a.jpg")
     predict(tmp_path / "a.jpg", "--annotate", tmp_path / "out")
     with Image.open(tmp_path / "out" / "a.jpg") as copy:

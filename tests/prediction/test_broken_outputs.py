@@ -217,8 +217,8 @@ def test_json_lines_do_not_replace_a_file_created_meanwhile(tmp_path):
     assert path.read_text() == "mine"
 
 
-def test_a_file_without_a_line_does_not_stay_after_an_error(tmp_path):
-    """It would be in the way of the same command; a file with lines stays, the same file without a second writing."""
+def test_a_json_lines_file_without_a_line_is_removed_after_an_error(tmp_path):
+    """An empty file would block the same command. A file with lines stays, and is not rewritten."""
     path = tmp_path / "out.jsonl"
 
     def fail(*, lines: int) -> None:

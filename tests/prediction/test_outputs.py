@@ -269,7 +269,7 @@ def test_force_keeps_links_and_permissions(option, class_folder, tmp_path):
 
 
 def test_new_files_have_the_permissions_that_umask_leaves(class_folder, tmp_path):
-    """As the files of other programs: others may read them where umask says so, and nobody may run them."""
+    """Other users may read them if umask allows it, and nobody may execute them."""
     outputs = [tmp_path / name for name in ("a.jsonl", "a.csv", "a.html", "marked")]
     before = os.umask(0o002)
     try:
@@ -416,7 +416,7 @@ def test_the_columns_of_the_parquet_have_their_types(class_folder, small_model, 
 
 
 def test_parquet_is_written_in_groups_of_ten_thousand_rows(tmp_path):
-    """So that neither writer nor reader needs the memory of all rows."""
+    """Neither the writer nor a reader needs the memory of all rows."""
     parquet = pytest.importorskip("pyarrow.parquet")
     with (tmp_path / "a.parquet").open("wb") as file:
         writer = ParquetWriter(file, top=0)

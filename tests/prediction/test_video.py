@@ -267,7 +267,7 @@ def test_the_annotated_copy_of_a_clip_has_moving_boxes(clip, tmp_path):
 
 @pytest.mark.parametrize("between", [[], ["0.png"]], ids=["at once", "later"])
 def test_a_clip_that_is_named_twice_has_one_copy(between, clip, class_folder, tmp_path):
-    """Its frames have two rows each, and the copy is that of the clip named once."""
+    """Each frame has two rows, and the copy equals that of the clip named once."""
     predict(clip, "--annotate", tmp_path / "once")
     named = [clip, *(class_folder / "happy" / name for name in between), clip]
     result = predict(*named, "--annotate", tmp_path / "twice", "--jsonl")

@@ -263,8 +263,8 @@ def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):
     assert same(weights(training.folder), weights(whole))
 
 
-def test_resuming_removes_what_a_killed_training_left(dataset, tmp_path):
-    """Files half written, and nothing else."""
+def test_resuming_removes_temporary_files_of_a_killed_training(dataset, tmp_path):
+    """Other files stay."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=2)
     left, mine = folder / ".emotify.0123abcd.tmp", folder / ".emotify.notes.tmp"
     for path in (left, mine):
