@@ -414,6 +414,21 @@ def test_another_spelling_of_the_same_number_is_damage(tmp_path):
         load_tensors(path)
 
 
+def test_another_value_in_the_document_is_damage(tmp_path):
+    """The digest covers the document too."""
+    path = tmp_path / "some.safetensors"
+    save_tensors(path, {"a": torch.zeros(3)}, {"step": 1234})
+    path.write_bytes(path.read_bytes().replace(b"1234", b"1235"))
+    with pytest.raises(ModelError, match="does not match its digest"):
+        load_tensors(path)
+
+
+def test_a_missing_checkpoint_is_an_error(tmp_path):
+    """The error says what to give."""
+    with pytest.raises(ModelError, match=r"no checkpoint at .*checkpoint\.safetensors; give the folder of a run"):
+        load_checkpoint(tmp_path / "checkpoint.safetensors")
+
+
 @pytest.mark.parametrize("changes", [(b'"first"', b'"other"'), (b"[2,3]", b"[3,2]"), (b'"F32"', b'"I32"')])
 def test_other_names_shapes_and_kinds_of_the_same_bytes_are_damage(changes, tmp_path):
     """The digest is also of what the header says of the weights."""
