@@ -267,7 +267,7 @@ def test_the_annotated_copy_of_a_clip_has_moving_boxes(clip, tmp_path):
 
 @pytest.mark.parametrize("between", [[], ["0.png"]], ids=["at once", "later"])
 def test_a_clip_that_is_named_twice_has_one_copy(between, clip, class_folder, tmp_path):
-    """Each frame has two rows, and the copy equals that of the clip named once."""
+    """Each frame has two rows, and the copy looks like that of the clip named once."""
     predict(clip, "--annotate", tmp_path / "once")
     named = [clip, *(class_folder / "happy" / name for name in between), clip]
     result = predict(*named, "--annotate", tmp_path / "twice", "--jsonl")
@@ -276,9 +276,8 @@ def test_a_clip_that_is_named_twice_has_one_copy(between, clip, class_folder, tm
     assert times == sorted(set(times)) * 2
     assert "1 annotated clip to" in result.stderr
     (copy,) = (tmp_path / "twice").rglob("*.mp4")
-    assert [frame.tobytes() for frame in pixels_of(copy)] == [
-        frame.tobytes() for frame in pixels_of(tmp_path / "once" / "two.mp4")
-    ]
+    for first, second in zip(pixels_of(tmp_path / "once" / "two.mp4"), pixels_of(copy), strict=True):
+        assert np.abs(first.astype(int) - second).mean() < 1  # the encoder's threads make small differences
 
 
 def test_boxes_are_interpolated_between_classified_frames():
