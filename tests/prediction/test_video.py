@@ -265,6 +265,14 @@ def test_the_annotated_copy_of_a_clip_has_moving_boxes(clip, tmp_path):
     assert "--annotate" in predict(copy, "--annotate", tmp_path, "--force", code=2).stderr
 
 
+def test_the_annotated_copy_of_a_small_clip_is_enlarged(tmp_path):
+    """Labels would not be readable otherwise."""
+    frames = [np.full((40, 60, 3), 128, np.uint8)] * 8
+    predict(write_clip(tmp_path / "small.mp4", iter(frames)), "--annotate", tmp_path / "out")
+    sizes = {frame.shape for frame in pixels_of(tmp_path / "out" / "small.mp4")}
+    assert sizes == {(40 * 4, 60 * 4, 3)}
+
+
 @pytest.mark.parametrize("between", [[], ["0.png"]], ids=["at once", "later"])
 def test_a_clip_that_is_named_twice_has_one_copy(between, clip, class_folder, tmp_path):
     """Each frame has two rows, and the copy looks like that of the clip named once."""
