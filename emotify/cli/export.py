@@ -178,9 +178,13 @@ def _crowd_pooling(
     opened: _Opened, valid: LabelledImages | None, prior_power: float | None, messages: Messages
 ) -> CrowdPooling | None:
     """Return the pooling of the crowd heads; None without them. Raises UsageError for a power without them."""
+    from emotify.ensembling.ensemble import check_crowd_weights
+
     networks = [network for _, network in opened.members]
     heads = [network.crowd and network.crowd_prior is not None for network in networks]
     pooling = opened.crowd_pooling
+    if pooling is not None:
+        check_crowd_weights(opened.name, pooling, heads)
     if not (all(heads) or (pooling and any(heads))):
         if prior_power is not None:
             msg = f"--prior-power needs a crowd head, and {printable(opened.name)} has none; train with --ferplus"

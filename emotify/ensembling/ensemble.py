@@ -35,7 +35,20 @@ class Ensemble:
     def answers(self, images: UInt8Array) -> Answers:
         """Return the probabilities of each head for uint8 images (N, 1, 48, 48)."""
         answers = [AveragedViews(member, self.views).answers(images) for member in self.members]
+        if self.crowd_pooling is not None:
+            heads = [answer.crowd is not None for answer in answers]
+            check_crowd_weights(self.name, self.crowd_pooling, heads)
         return pool_answers(answers, self.pooling, self.crowd_pooling)
+
+
+def check_crowd_weights(name: str, pooling: Pooling, heads: Sequence[bool]) -> None:
+    """Raise ModelError if a member without a crowd head has a weight in the crowd's pooling.
+
+    name: of the ensemble. heads: whether each member has a crowd head.
+    """
+    if any(weight and not head for weight, head in zip(pooling.weights, heads, strict=True)):
+        msg = f"{printable(name)} gives a weight in the crowd head to a member without one; {_AGAIN}"
+        raise ModelError(msg)
 
 
 def save_ensemble(folder: Path, runs: Sequence[Path], combination: Combination, *, views: Views = "one") -> None:

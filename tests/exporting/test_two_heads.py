@@ -224,6 +224,14 @@ def test_an_ensemble_has_the_crowd_heads_of_some_members(tiny_csv, tmp_path, mon
         assert results[file]["crowd"]["cross_entropy"] == pytest.approx(pool["crowd"]["cross_entropy"], abs=1e-4)
     assert pool["crowd"]["accuracy"] == single["crowd"]["accuracy"]
     assert pool["nll"] != pytest.approx(single["nll"], abs=1e-4)
+    document = json.loads((tmp_path / "pool" / "ensemble.json").read_text())
+    document["members"].reverse()
+    document["members"][0]["crowd_weight"], document["members"][1]["crowd_weight"] = 0, 1
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "ensemble.json").write_text(json.dumps(document))
+    for command in ("evaluate", "export"):
+        told = run(command, "odd", "--data", data, code=5).stderr
+        assert "odd gives a weight in the crowd head to a member without one; combine again with" in told
     images = torch.randint(0, 256, (5, 1, 48, 48)).float()
     pooled, alone = (open_teacher(each, device=CPU)(images)[:, CROWD].softmax(1) for each in ("pool", both))
     assert torch.allclose(pooled, alone, atol=1e-6)
