@@ -25,7 +25,7 @@ from emotify.data import Split
 from emotify.data.synthetic import synthetic_splits
 from emotify.machine import describe_cpu
 
-EMOTIFY = [sys.executable, "-m", "emotify", "predict", "-q"]
+EMOTIFY = [sys.executable, "-m", "emotify", "predict", "-q", "--model", "fast"]
 FEW = 100  # files, of which the time is that of starting
 
 
@@ -101,6 +101,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 code = open(sys.argv[1]).read().split("<!-- spark -->")[1].split("```python")[1].split("```")[0]
 code = code.replace("photos/", sys.argv[2]).replace("rows/", sys.argv[3])
+code = code.replace("Predictor(threads=1)", "Predictor('fast', threads=1)")
 exec(code)
 """
 
