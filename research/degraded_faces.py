@@ -9,18 +9,14 @@ first one in points, with a 95 % interval by a paired bootstrap over images.
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+from majority import read_command_line
 from PIL import Image, ImageFilter
 
 from emotify.arrays import UInt8Array
-from emotify.choices import Split
-from emotify.data import read_dataset
-from emotify.evaluation.crowd import crowd_labels
 from emotify.training.classifier import open_run
 
 SIDE = 48
@@ -64,25 +60,16 @@ def degraded(images: UInt8Array, change: Callable[[Image.Image, int], Image.Imag
 
 def main() -> None:
     """Print the accuracies and the differences."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--ferplus", required=True, type=Path)
-    given = parser.parse_args()
-    valid = read_dataset(given.data, ferplus=given.ferplus).splits[Split.VALID]
-    assert valid.votes is not None
-    majority = crowd_labels(valid.votes)
-    agreed = majority >= 0
-    copies = {kind: degraded(valid.images[agreed], change) for kind, change in KINDS.items()}
-    generator = np.random.default_rng(0)
-    draws = generator.integers(0, agreed.sum(), (RESAMPLES, agreed.sum()))
+    runs, valid = read_command_line(__doc__)
+    copies = {kind: degraded(valid.images, change) for kind, change in KINDS.items()}
+    draws = np.random.default_rng(0).integers(0, len(valid.images), (RESAMPLES, len(valid.images)))
     first: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
-    for run in given.runs:
+    for run in runs:
         classifier = open_run(run, device="cpu")
         for kind, images in copies.items():
             crowd = classifier.answers(images).crowd
             assert crowd is not None
-            right = (crowd.argmax(1) == majority[agreed]).astype(np.float64)
+            right = (crowd.argmax(1) == valid.majority).astype(np.float64)
             line = f"{run.name}, {kind}: {right.mean():.2%}"
             if kind in first:
                 difference = 100 * (right - first[kind])

@@ -9,31 +9,17 @@ common wrong answer equals the majority.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
+from majority import read_command_line
 
-from emotify.choices import Split
-from emotify.data import read_dataset
 from emotify.ensembling.diversity import measure_diversity
-from emotify.evaluation.crowd import crowd_labels
 from emotify.training.classifier import open_run
 
 
 def main() -> None:
     """Print the shares."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--ferplus", required=True, type=Path)
-    given = parser.parse_args()
-    valid = read_dataset(given.data, ferplus=given.ferplus).splits[Split.VALID]
-    assert valid.votes is not None
-    majority = crowd_labels(valid.votes)
-    agreed = majority >= 0
-    majority, labels = majority[agreed], valid.labels[agreed]
-    answers = [open_run(run, device="cpu").answers(valid.images[agreed]) for run in given.runs]
+    runs, (images, labels, majority) = read_command_line(__doc__)
+    answers = [open_run(run, device="cpu").answers(images) for run in runs]
     by_label = np.stack([answer.labels for answer in answers])
     by_crowd = np.stack([answer.crowd for answer in answers if answer.crowd is not None])
     for head, probabilities, truth in (("labels", by_label, labels), ("crowd", by_crowd, majority)):

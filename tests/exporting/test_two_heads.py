@@ -202,13 +202,17 @@ def test_a_missing_crowd_head_is_an_error(tiny_csv, tmp_path, monkeypatch):
     assert "no crowd head" in run("evaluate", alone, "--data", tiny_csv, "--head", "crowd", code=5).stderr
 
 
+def runs_without_and_with_crowd_head(csv, folder):
+    """Return data with votes, and two runs trained on it: one on the labels alone, one with both heads."""
+    data = with_votes(csv, folder)
+    words = ("train", "--data", data, "--model", "fnn", "--epochs", "1", "--batch-size", "32")
+    return data, run(*words, "--crowd-weight", "0").stdout.strip(), run(*words, "--seed", "1").stdout.strip()
+
+
 def test_an_ensemble_has_the_crowd_heads_of_some_members(tiny_csv, tmp_path, monkeypatch):
     """A member without a crowd head is in the labels head only: in the ensemble, its file, and a copy of the file."""
     monkeypatch.chdir(tmp_path)
-    data = with_votes(tiny_csv, tmp_path)
-    words = ("train", "--data", data, "--model", "fnn", "--epochs", "1", "--batch-size", "32")
-    alone = run(*words, "--crowd-weight", "0").stdout.strip()
-    both = run(*words, "--seed", "1").stdout.strip()
+    data, alone, both = runs_without_and_with_crowd_head(tiny_csv, tmp_path)
     told = run("ensemble", alone, both, "--data", data, "--out", "pool")
     assert f"{Path(alone).name} has no crowd head: it is a member of the labels head only" in told.stderr
     members = json.loads((tmp_path / "pool" / "ensemble.json").read_text())["members"]
@@ -259,10 +263,7 @@ def test_an_ensemble_is_fitted_to_the_views_that_its_file_averages(tiny_csv, tmp
 
 def test_without_votes_a_mixed_ensemble_has_no_crowd_head(tiny_csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = with_votes(tiny_csv, tmp_path)
-    words = ("train", "--data", data, "--model", "fnn", "--epochs", "1", "--batch-size", "32")
-    alone = run(*words, "--crowd-weight", "0").stdout.strip()
-    both = run(*words, "--seed", "1").stdout.strip()
+    data, alone, both = runs_without_and_with_crowd_head(tiny_csv, tmp_path)
     told = run("ensemble", alone, both, "--data", tiny_csv, "--out", "pool")
     assert f"the ensemble has no crowd head: {Path(alone).name} has none; the data has no votes" in told.stderr
     assert EMOTIONS[0] in run("evaluate", "pool", "--data", data).stdout
