@@ -5,8 +5,9 @@ import os
 TYPE_CHECKING = False  # not imported from typing, which is slow to load
 if TYPE_CHECKING:
     from emotify.pictures.finding import find_pictures
+    from emotify.prediction.faces import FaceResult
     from emotify.prediction.predictor import Predictor
-    from emotify.prediction.results import FaceResult, PictureResult
+    from emotify.prediction.results import PictureResult
 
 # Set before anything imports onnxruntime, torch's exporter and worker processes included. It replaces the user's value.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -17,7 +18,7 @@ __all__ = ["FaceResult", "PictureResult", "Predictor", "__version__", "find_pict
 _PLACES = {
     "find_pictures": "emotify.pictures.finding",
     "Predictor": "emotify.prediction.predictor",
-    "FaceResult": "emotify.prediction.results",
+    "FaceResult": "emotify.prediction.faces",
     "PictureResult": "emotify.prediction.results",
 }
 

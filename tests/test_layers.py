@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import emotify
@@ -37,6 +38,26 @@ def test_every_part_imports_only_parts_before_it():
         place = ORDER.index(part_of(path))
         above = {name for name in imported_by(path) - {part_of(path)} if ORDER.index(name) >= place}
         assert not above, (path.relative_to(PACKAGE).as_posix(), above)
+
+
+def module_of(path: Path) -> str:
+    """Return the name of the module in a file, such as `emotify.prediction.results`."""
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_modules_import_each_other():
+    """This includes imports inside functions, imports for types alone, and circles of several modules."""
+    files = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+    imports: dict[str, set[str]] = {}
+    for module, path in files.items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom):
+                members = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= {name if name in files else str(node.module) for name in members}
+        imports[module] = names & files.keys()
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the modules of a circle
 
 
 def test_the_list_has_every_part():

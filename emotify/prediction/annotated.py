@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-    from emotify.prediction.results import FaceResult
+    from emotify.prediction.faces import FaceResult
 
     Font = FreeTypeFont | ImageFont
     Area = tuple[float, float, float, float]  # x0, y0, x1, y1

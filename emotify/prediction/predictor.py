@@ -26,8 +26,9 @@ from emotify.pictures.memory import Share
 from emotify.pictures.reading import Failure, Source, is_source, read_picture
 from emotify.prediction.content import Content
 from emotify.prediction.crops import Face, classifier_input, find_faces
+from emotify.prediction.faces import FaceResult
 from emotify.prediction.reading_ahead import map_in_order
-from emotify.prediction.results import FaceResult, PictureResult
+from emotify.prediction.results import PictureResult
 from emotify.prediction.small_faces import face_size, is_too_small
 from emotify.prediction.tracking import Tracker
 

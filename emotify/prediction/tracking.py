@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from emotify.prediction.results import FaceResult, PictureResult
+from emotify.prediction.faces import FaceResult
+from emotify.prediction.results import PictureResult
 
 _OVERLAP: Final = 0.2  # the lowest intersection over union of two boxes of the same face
 _MISSING: Final = 4  # frames; a face that was missing for longer gets a new number

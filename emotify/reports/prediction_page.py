@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from PIL.Image import Image
 
-    from emotify.prediction.results import FaceResult, PictureResult
+    from emotify.prediction.faces import FaceResult
+    from emotify.prediction.results import PictureResult
 
 SHOWN: Final = 5000  # pictures; browsers become slow with more
 _FAILURES_SHOWN: Final = 500

@@ -16,11 +16,12 @@ from rich.text import Text
 
 from emotify.files import printable
 from emotify.palette import colour_of
-from emotify.prediction.results import UNCERTAIN
+from emotify.prediction.faces import UNCERTAIN
 from emotify.reports.names import clock
 
 if TYPE_CHECKING:
-    from emotify.prediction.results import FaceResult, PictureResult
+    from emotify.prediction.faces import FaceResult
+    from emotify.prediction.results import PictureResult
     from emotify.prediction.summary import Summary
 
 _GAP: Final = 2

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from emotify.emotions import EMOTIONS
 from emotify.files import printable
 from emotify.palette import colour_of
-from emotify.prediction.results import UNCERTAIN
+from emotify.prediction.faces import UNCERTAIN
 from emotify.reports.names import clock
 
 if TYPE_CHECKING:
-    from emotify.prediction.results import FaceResult, PictureResult
+    from emotify.prediction.faces import FaceResult
+    from emotify.prediction.results import PictureResult
 
 TRACKS_SHOWN: Final = 40  # faces of a clip to show: those in the most frames
 _BINS: Final = 600  # bars across; more would be too narrow to see

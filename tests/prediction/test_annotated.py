@@ -15,8 +15,8 @@ from emotify.cli import app
 from emotify.opening import packaged_models
 from emotify.palette import colour_of
 from emotify.prediction.annotated import draw_faces
+from emotify.prediction.faces import FaceResult
 from emotify.prediction.outputs.copies import safe_name
-from emotify.prediction.results import FaceResult
 
 HAPPY = (0.02, 0.01, 0.02, 0.81, 0.04, 0.03, 0.07)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emotify.prediction.results import FaceResult, PictureResult
+from emotify.prediction.faces import FaceResult
+from emotify.prediction.results import PictureResult
 from emotify.prediction.tracking import Tracker
 
 SURE = (0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1)

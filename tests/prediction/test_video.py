@@ -20,8 +20,9 @@ from emotify import Predictor
 from emotify.cli import app
 from emotify.errors import UnavailableError
 from emotify.pictures.reading import Failure
+from emotify.prediction.faces import FaceResult
 from emotify.prediction.outputs.clips import faces_between
-from emotify.prediction.results import FaceResult, PictureResult
+from emotify.prediction.results import PictureResult
 from emotify.prediction.video import clip_frames
 from emotify.reports.names import clock
 

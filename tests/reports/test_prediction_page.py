@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.opening import packaged_models
-from emotify.prediction.results import FaceResult, PictureResult
+from emotify.prediction.faces import FaceResult
+from emotify.prediction.results import PictureResult
 from emotify.reports.prediction_page import new_gallery, thumbnail
 
 SHOWN = "[...document.querySelectorAll('.card')].filter(card => card.checkVisibility()).length"

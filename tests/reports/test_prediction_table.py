@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from emotify.prediction.results import FaceResult, PictureResult
+from emotify.prediction.faces import FaceResult
+from emotify.prediction.results import PictureResult
 from emotify.reports.prediction_table import FaceRows, bar, shorten
 
 SHARES = (0.02, 0.01, 0.02, 0.81, 0.04, 0.03, 0.07)

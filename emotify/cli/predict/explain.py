@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from emotify.cli.predict.inputs import Inputs
     from emotify.pictures.reading import Picture
     from emotify.prediction.explanation import Answers
+    from emotify.prediction.faces import FaceResult
     from emotify.prediction.predictor import Predictor
-    from emotify.prediction.results import FaceResult, PictureResult
+    from emotify.prediction.results import PictureResult
 
 
 @dataclass

@@ -19,7 +19,8 @@ from emotify.words import amount
 if TYPE_CHECKING:
     from emotify.choices import Head
     from emotify.evaluation.metrics import Scores
-    from emotify.prediction.results import FaceResult, PictureResult
+    from emotify.prediction.faces import FaceResult
+    from emotify.prediction.results import PictureResult
     from emotify.prediction.summary import Summary
     from emotify.reports.prediction_table import FaceRows
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from emotify.files import atomic_write, make_folder
 from emotify.prediction.annotated import draw_faces, enlargement
-from emotify.prediction.results import FaceResult, PictureResult
+from emotify.prediction.faces import FaceResult
+from emotify.prediction.results import PictureResult
 from emotify.prediction.video import Frame, all_frames, frame_rate, import_av
 
 _TIME_BASE: Final = Fraction(1, 90_000)  # seconds

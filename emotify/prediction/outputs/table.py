@@ -7,7 +7,8 @@ import io
 from typing import IO, Final
 
 from emotify.emotions import EMOTIONS
-from emotify.prediction.results import FaceResult, PictureResult
+from emotify.prediction.faces import FaceResult
+from emotify.prediction.results import PictureResult
 
 COLUMNS: Final = (
     "path", "status", "message", "face", "x0", "y0", "x1", "y1", "detection", "label", "probability", *EMOTIONS,
