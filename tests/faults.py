@@ -56,6 +56,16 @@ def started(*words: object, program: Sequence[str] = EMOTIFY, **options: Any) ->
             process.kill()
 
 
+def printed_by_nobody(imports: str, statements: str, folder: Path) -> str:
+    """Run Python statements in a folder and return what they print. As root, run them as the user nobody.
+
+    The imports are run before, because nobody may have no permission to read Python's packages.
+    """
+    program = f"import os\n{imports}\nif os.geteuid() == 0:\n    os.setuid(65534)\n{statements}"
+    words = [sys.executable, "-c", program]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def ending(process: subprocess.Popen[str], *signals: int, apart: float = 0.0) -> Ended:
     """Send signals to a command, `apart` seconds apart, wait for its end, and return its result."""
     for number, sent in enumerate(signals):

@@ -26,6 +26,7 @@ from emotify.files import (
     write_bytes,
     write_folder,
 )
+from tests.faults import printed_by_nobody
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_partial_file(tmp_path):
@@ -79,14 +80,13 @@ def test_a_missing_drive_is_a_write_error(monkeypatch, tmp_path):
 
 def test_permissions_are_checked_on_the_output_folder():
     """An existing folder needs no writable parent. Runs as user nobody when the tests run as root."""
-    program = """
-import os, sys
+    imports = """
 from pathlib import Path
-from emotify.errors import UsageError, WriteError
+from emotify.errors import WriteError
 from emotify.files import check_folder, check_output
-if os.geteuid() == 0:
-    os.setuid(65534)
-shut, ours = Path(sys.argv[1], "shut"), Path(sys.argv[1], "shut", "ours")
+"""
+    statements = """
+shut, ours = Path("shut"), Path("shut", "ours")
 for check, path in ((check_folder, ours), (check_output, ours / "a"), (check_folder, ours / "new" / "newer"),
                     (check_folder, shut), (check_output, shut / "a"), (check_folder, shut / "new")):
     try:
@@ -100,10 +100,9 @@ for check, path in ((check_folder, ours), (check_output, ours / "a"), (check_fol
         ours.mkdir(parents=True)
         for path, mode in ((ours, 0o777), (ours.parent, 0o555), (Path(folder), 0o755)):
             path.chmod(mode)
-        command = [sys.executable, "-c", program, folder]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True)
+        shown = printed_by_nobody(imports, statements, Path(folder))
         ours.parent.chmod(0o755)
-    assert shown.stdout.split() == ["fine"] * 3 + ["shut"] * 3
+    assert shown.split() == ["fine"] * 3 + ["shut"] * 3
 
 
 EXISTS, LINK, FILE, FOLDER = "already exists", "is a link", "is a file", "is a folder or a device"

@@ -10,9 +10,10 @@ import emotify
 
 PACKAGE = Path(emotify.__file__).parent
 ORDER = (
-    "errors", "stopping", "waiting", "emotions", "palette", "arrays", "files", "choices", "settings", "machine", "runs",
-    "opening", "words", "stderr", "pictures", "data", "evaluation", "ensembling", "onnx_runtime", "networks",
-    "exporting", "training", "detection", "prediction", "engines", "reports", "cli", "__init__", "__main__",
+    "errors", "stopping", "waiting", "emotions", "palette", "arrays", "files", "paths", "choices", "settings",
+    "machine", "runs", "opening", "words", "stderr", "pictures", "data", "evaluation", "ensembling",
+    "onnx_runtime", "networks", "exporting", "training", "detection", "prediction", "engines", "reports", "cli",
+    "__init__", "__main__",
 )  # fmt: skip
 
 

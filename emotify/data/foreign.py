@@ -1,8 +1,7 @@
-"""Explain files and names that cannot be data: what they are, and what to do."""
+"""Explain files that cannot be data: what they are, and what to do."""
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Final
 
@@ -29,7 +28,6 @@ _SIGNATURES: Final = (
     ("an XML document, perhaps a server's error message; download the data itself", rb"\s*<\?xml"),
 )
 _COMPILED: Final = tuple((words, re.compile(pattern)) for words, pattern in _SIGNATURES)
-_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")  # Path makes https:/ of https://
 
 
 def describe_foreign(head: bytes) -> str | None:
@@ -39,19 +37,4 @@ def describe_foreign(head: bytes) -> str | None:
         return words
     if kind := identify(head) or unsupported_format(head):
         return f"a picture ({kind}); name a folder with class folders, or FER-2013's csv"
-    return None
-
-
-def explain_missing(text: str) -> str | None:
-    """Explain why the path `text` does not exist. None when it may just be misspelt."""
-    if _ADDRESS.match(text):
-        return "it is a URL; download the file and name it"
-    if text.startswith("~"):
-        return "the shell did not replace ~; write the folder's full path"
-    if "$" in text or text.count("%") > 1:
-        return "the shell did not replace the variable; write out the path"
-    if re.search(r"[*?\[{]", text):
-        return "nothing matches the pattern; name one file or folder"
-    if "\\" in text and os.sep == "/":
-        return "it looks like a Windows path; write / for each \\"
     return None

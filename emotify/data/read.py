@@ -17,12 +17,12 @@ from emotify.data.duplicates import describe_duplicates, drop_duplicates
 from emotify.data.fer2013 import COLUMNS, read_fer2013
 from emotify.data.ferplus import add_votes
 from emotify.data.folders import holds_classes, read_folder
-from emotify.data.foreign import explain_missing
 from emotify.data.notes import Findings, describe_absent_classes, describe_blanks, first_few
 from emotify.data.types import Dataset, LabelledImages
 from emotify.emotions import EMOTIONS, class_name
 from emotify.errors import InputError, UsageError
 from emotify.files import printable
+from emotify.paths import explain_missing
 from emotify.runs import SYNTHETIC
 from emotify.words import amount
 

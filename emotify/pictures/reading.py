@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias, TypeGuard
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from emotify.paths import explain_missing
 from emotify.pictures.decoding import Failure, Picture, Status, decode, from_array, from_image
 from emotify.pictures.formats import RAW_EXTENSIONS
 from emotify.pictures.memory import Share
@@ -22,9 +22,6 @@ __all__ = ["MAX_BYTES", "Failure", "Picture", "Source", "Status", "is_source", "
 
 MAX_BYTES: Final = 64 * 2**20
 _BLOCK: Final = 2**20  # bytes
-# One slash is enough, since Path removes the second.
-_ADDRESS: Final = re.compile(r"(?:https?|ftps?|sftp|ssh|s3|gs|az|hdfs|hf):/|data:image/|www\.", re.IGNORECASE)
-_PATTERN: Final = re.compile(r"[*?]|\[[^\]]+\]|\{[^}]*,[^}]*\}")
 
 # A file's path or content, an open file, uint8 pixels (grey HxW or RGB HxWx3), or a Pillow image.
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.uint8] | Image.Image
@@ -164,25 +161,5 @@ def explain_read_error(path: str, error: OSError | ValueError) -> Failure:
     if code in {errno.ENOMEM, errno.EMFILE, errno.ENFILE}:
         return Failure("memory", f"the system is short of memory or files ({os.strerror(code)}); close other programs")
     if code in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}:
-        return Failure("not_found", _missing_hint(path))
+        return Failure("not_found", f"no such file: {explain_missing(path) or 'check the path'}")
     return Failure("corrupt", f"cannot be read from the disk ({error}); copy it again")
-
-
-def _missing_hint(text: str) -> str:
-    if os.path.islink(text):  # noqa: PTH114 - Path.is_symlink raises for names too long
-        return "a link that leads nowhere; fix the link, or give the file itself"
-    if text.startswith("file:"):
-        return "no such file; write its path without file://"
-    if _ADDRESS.match(text):
-        return "an address, not a file; download the picture first"
-    if text.startswith("~"):
-        return "no such file; the shell did not replace ~, write the folder's full path"
-    if "$" in text or text.count("%") > 1:
-        return "no such file; the shell did not replace the variable in its name, write out the path"
-    if _PATTERN.search(text):
-        return "no such file; the pattern was not expanded: nothing matches it, or it is in quotes"
-    if "\\" in text and os.sep == "/":
-        return "no such file; this looks like a Windows path, write it with / as this system does"
-    if text != text.strip():
-        return "no such file; its name begins or ends with a space, check the path"
-    return "no such file; check the path"

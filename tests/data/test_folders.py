@@ -16,20 +16,10 @@ from emotify.cli import app
 from emotify.data import Split, read_dataset
 from emotify.detection.detector import DEFAULT_SEARCH, load_detector
 from emotify.emotions import EMOTIONS
-from emotify.errors import InputError
 from emotify.pictures.decoding import Picture
 from emotify.pictures.reading import read_picture
 from emotify.prediction.crops import classifier_input, find_faces
-
-
-def refusal(folder) -> str:
-    with pytest.raises(InputError) as caught:
-        read_dataset(folder)
-    return str(caught.value)
-
-
-def sizes(dataset):
-    return {str(split): images.counts().tolist() for split, images in dataset.splits.items()}
+from tests.data.outcomes import refusal, sizes
 
 
 def test_without_valid_10_percent_of_train_become_valid(folder):

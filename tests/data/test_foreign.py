@@ -15,13 +15,12 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.data import Split, read_dataset
-from emotify.errors import InputError
+from tests.data import outcomes
 
 
 def refusal(source, **options) -> str:
-    with pytest.raises(InputError) as caught:
-        read_dataset(source, **options)
-    message = str(caught.value)
+    """Return the message of an error, which has no byte that is not text."""
+    message = outcomes.refusal(source, **options)
     assert "\\x" not in message
     assert "\ufffd" not in message
     return message
@@ -89,12 +88,14 @@ def test_the_error_for_votes_that_are_not_a_csv_names_their_format(path, tmp_pat
     [
         ("https://www.kaggle.com/fer2013.zip", "it is a URL; download the file and name it"),
         ("s3://bucket/fer2013.csv", "it is a URL"),
-        ("data/*.csv", "nothing matches the pattern; name one file or folder"),
-        ("fer{1,2}", "nothing matches the pattern"),
+        ("file:///data/fer2013.csv", "it is a URL; write the path without file://"),
+        ("data/*.csv", "it is a pattern that nothing matches, or that was not expanded; name one file or folder"),
+        ("fer{1,2}", "it is a pattern"),
         ("~nobody/fer2013.csv", "the shell did not replace ~"),
         ("$DATA/fer2013.csv", "the shell did not replace the variable"),
         ("%USERPROFILE%", "the shell did not replace the variable"),
         ("C:\\data\\fer2013.csv", "it looks like a Windows path"),
+        ("fer2013.csv ", "its name begins or ends with a space"),
         ("fer2014.csv", "Download FER-2013 from"),
     ],
 )

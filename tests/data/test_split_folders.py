@@ -13,18 +13,7 @@ import pytest
 from emotify.data import Split, find_ferplus, read_dataset
 from emotify.data.split_folders import split_folders
 from emotify.emotions import EMOTIONS
-from emotify.errors import InputError
-
-
-def refusal(folder) -> str:
-    with pytest.raises(InputError) as caught:
-        read_dataset(folder)
-    return str(caught.value)
-
-
-def sizes(dataset):
-    return {str(split): images.counts().tolist() for split, images in dataset.splits.items()}
-
+from tests.data.outcomes import refusal, sizes
 
 EXPECTED = {"train": [12] * 7, "valid": [3] * 7, "test": [2] * 7}
 
@@ -227,5 +216,5 @@ def test_the_first_five_broken_links_are_listed_and_all_are_counted(tmp_path, fi
         (tmp_path / "set" / "sad" / f"x{number}.png").symlink_to(tmp_path / "gone" / str(number))
     lines = refusal(tmp_path / "set").splitlines()
     assert lines[0].endswith("7 mistakes, the first 5:")
-    assert "x0.png: a link that leads nowhere" in lines[1]
+    assert "x0.png: no such file: it is a link that leads nowhere" in lines[1]
     assert len(lines) == 6

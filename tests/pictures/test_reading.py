@@ -13,7 +13,6 @@ import random
 import resource
 import socket
 import struct
-import subprocess
 import sys
 import tarfile
 import threading
@@ -30,7 +29,7 @@ from typer.testing import CliRunner
 from emotify.cli import app
 from emotify.detection.detector import Search
 from emotify.pictures.reading import MAX_BYTES, Failure, Picture, read_picture
-from tests.faults import command
+from tests.faults import command, printed_by_nobody
 from tests.pictures.making import chunk, drawing, encode, failure, pixels, read
 
 FUZZ_ROUNDS = int(os.environ.get("EMOTIFY_FUZZ", "2000"))  # mutations of each format
@@ -385,17 +384,8 @@ def test_a_file_without_read_permission_has_the_status_permission(tmp_path):
     (tmp_path / "secret.png").write_bytes(PNG)
     (tmp_path / "secret.png").chmod(0)
     tmp_path.chmod(0o755)
-    program = """
-import os
-from pathlib import Path
-from emotify.pictures.reading import read_picture
-if os.geteuid() == 0:
-    os.setuid(65534)
-print(read_picture(Path("secret.png")).status)
-"""
-    command = [sys.executable, "-c", program]
-    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "permission"
+    imports = "from emotify.pictures.reading import read_picture"
+    assert printed_by_nobody(imports, "print(read_picture('secret.png').status)", tmp_path) == "permission"
 
 
 def test_pipes_sockets_devices_and_folders_are_refused_at_once(tmp_path):

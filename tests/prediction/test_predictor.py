@@ -140,7 +140,7 @@ def test_a_result_is_available_as_text_rows_and_json(predictor, png, shared):
     (found,) = face.faces
     assert str(face) == f"{png}: 1 face: {found.label} {found.probability:.0%}"
     assert str(none) == "<ndarray>: no face"
-    assert str(failed) == "none.png: not_found: no such file; check the path"
+    assert str(failed) == "none.png: not_found: no such file: check the path"
     rows = [row for result in (face, none, failed) for row in result.rows()]
     assert len(rows) == 3
     assert {tuple(row) for row in rows} == {columns()}

@@ -1,0 +1,32 @@
+"""Why a path does not exist."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+# One slash is enough, since Path removes the second. A Windows drive has one letter.
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|data:image/|www\.", re.IGNORECASE)
+_PATTERN: Final = re.compile(r"[*?]|\[[^\]]+\]|\{[^}]*,[^}]*\}")
+
+
+def explain_missing(path: str) -> str | None:
+    """Return why `path` does not exist and what to do, or None if it may just be misspelt."""
+    if os.path.islink(path):  # noqa: PTH114 - Path.is_symlink raises for names too long
+        return "it is a link that leads nowhere; fix the link, or name the file itself"
+    if path.startswith("file:"):
+        return "it is a URL; write the path without file://"
+    if _ADDRESS.match(path):
+        return "it is a URL; download the file and name it"
+    if path.startswith("~"):
+        return "the shell did not replace ~; write the folder's full path"
+    if "$" in path or path.count("%") > 1:
+        return "the shell did not replace the variable; write out the path"
+    if _PATTERN.search(path):
+        return "it is a pattern that nothing matches, or that was not expanded; name one file or folder"
+    if "\\" in path and os.sep == "/":
+        return "it looks like a Windows path; write / for each \\"
+    if path != path.strip():
+        return "its name begins or ends with a space; check the path"
+    return None
