@@ -1,4 +1,4 @@
-"""Fixtures for several test folders."""
+"""Fixtures that several folders of tests share: drawn faces, data sets, runs and models."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ REPO = Path(__file__).parent.parent
 
 
 def _no_network(event: str, arguments: tuple[object, ...]) -> None:
+    """Fail a test that connects to the network."""
     if event == "socket.connect" and isinstance(arguments[1], tuple):  # local sockets have a path
         msg = f"A test tried to connect to the network: {arguments[1]}"
         raise RuntimeError(msg)
@@ -44,25 +45,25 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def faces() -> dict[Split, LabelledImages]:
-    """Draw 40 train, 10 valid and 10 test faces of each expression."""
+    """Draw faces of each expression: 40 for train, 10 for valid and 10 for test."""
     return synthetic_splits(seed=0, counts=(280, 70, 70))
 
 
 @pytest.fixture(scope="session")
 def few(faces) -> Dataset:
-    """Return a quarter of the drawn faces."""
+    """Return every fourth of the `faces`, as a data set."""
     return Dataset("few", {split: images.take(np.arange(0, len(images), 4)) for split, images in faces.items()})
 
 
 @pytest.fixture(scope="session")
 def tiny_csv(faces, tmp_path_factory) -> Path:
-    """Write the drawn faces as a CSV like FER-2013's."""
+    """Write the `faces` to a CSV file in FER-2013's format."""
     return _write_csv(faces, tmp_path_factory.mktemp("data") / "fer2013.csv")
 
 
 @pytest.fixture(scope="session")
 def toy_csv(tmp_path_factory) -> Path:
-    """Write two train faces, one valid and one test face of each expression as CSV."""
+    """Write a CSV file with two train faces, one valid face and one test face of each expression."""
     return _write_csv(synthetic_splits(seed=0, counts=(14, 7, 7)), tmp_path_factory.mktemp("toys") / "fer2013.csv")
 
 
@@ -78,7 +79,7 @@ def _write_csv(faces: dict[Split, LabelledImages], path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def class_folder(faces, tmp_path_factory) -> Path:
-    """Write the first two valid faces of each expression as PNG files into a folder named after it."""
+    """Write one folder for each expression, with the first two of its valid `faces` as PNG files."""
     folder = Path(tmp_path_factory.mktemp("classes"))
     valid = faces[Split.VALID]
     for index, emotion in enumerate(EMOTIONS):
@@ -90,7 +91,7 @@ def class_folder(faces, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def runs(tiny_csv, tmp_path_factory) -> list[Path]:
-    """Train two runs of the smallest model."""
+    """Train the smallest network with two seeds, and return the run folders."""
     out = tmp_path_factory.mktemp("runs")
     options = ["--model", "fnn", "--epochs", "2", "--batch-size", "32", "--out", str(out)]
     return [_command("train", "--data", str(tiny_csv), *options, "--seed", str(seed)) for seed in (0, 1)]
@@ -98,14 +99,14 @@ def runs(tiny_csv, tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def ensemble(runs, tiny_csv, tmp_path_factory) -> Path:
-    """Combine the two runs."""
+    """Combine the two `runs`, and return the ensemble folder."""
     folder = tmp_path_factory.mktemp("ensembles") / "both"
     return _command("ensemble", *map(str, runs), "--data", str(tiny_csv), "--out", str(folder))
 
 
 @pytest.fixture(scope="session")
 def onnx_file(ensemble, tiny_csv, tmp_path_factory) -> Path:
-    """Export the ensemble."""
+    """Export the `ensemble`, and return the .onnx file."""
     path = tmp_path_factory.mktemp("exports") / "model.onnx"
     return _command("export", str(ensemble), "--data", str(tiny_csv), "--out", str(path))
 
@@ -140,6 +141,7 @@ def build_model() -> ModelProto:
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory) -> Path:
+    """Write the model of `build_model` to a file."""
     path: Path = tmp_path_factory.mktemp("models") / "small.onnx"
     path.write_bytes(build_model().SerializeToString())
     return path

@@ -32,7 +32,7 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_links_have_targets():
+def test_every_link_in_the_documents_has_a_target():
     """Every relative link in the repository's pages names an existing file and heading."""
     root = DOCS.parent
     for page in (*root.glob("*.md"), *DOCS.glob("*.md"), *root.glob("research/*.md"), *root.glob("emotify/**/*.md")):
@@ -241,8 +241,8 @@ def test_the_python_examples_of_the_guide_run(monkeypatch, capsys):
     assert len(others) == 2 + len(pictures)
 
 
-def test_names_of_tests_are_words():
-    """Names and docstrings of tests describe the tested behaviour in words, without issue numbers."""
+def test_names_of_tests_contain_no_issue_numbers():
+    """Neither do their docstrings: both describe the tested behaviour in words."""
     for path in Path(__file__).parent.rglob("*.py"):
         for line in re.findall(r"^def test_[a-z]\d+_.*|^ *\x22{3}[A-Z]\d{1,2}[:,] .*", path.read_text(), re.MULTILINE):
             raise AssertionError(f"{path.name}: {line}")

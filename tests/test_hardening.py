@@ -79,8 +79,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
-def test_weights_with_a_false_header_are_refused(content, tmp_path):
-    """The header is checked first, so the error comes at once."""
+def test_checkpoints_with_an_invalid_header_are_refused_at_once(content, tmp_path):
+    """The header is checked before any tensor is read. The error takes less than 0.1 s of CPU time."""
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content)
     begun = time.process_time()

@@ -77,7 +77,7 @@ def test_identical_images_with_different_labels_are_counted(rows, read):
     )
 
 
-def test_also_in_and_nearly_in_by_hand():
+def test_equal_and_nearly_equal_images_are_found():
     """Near duplicates may differ in brightness and contrast; noise is not similar to anything."""
     images = np.random.default_rng(0).integers(0, 100, (3, 1, 48, 48), dtype=np.uint8)
     others = np.stack([images[1], images[2] * 2 + 7])
@@ -86,8 +86,8 @@ def test_also_in_and_nearly_in_by_hand():
 
 
 @pytest.mark.parametrize(("correlation", "near"), [(0.5, False), (0.85, False), (0.95, True)])
-def test_images_are_near_from_a_correlation_of_nine_tenths(correlation, near):
-    """Of their pixels: blocks of pixels, which are compared first, are nearly the same in all of these."""
+def test_images_look_nearly_the_same_from_a_correlation_of_nine_tenths(correlation, near):
+    """The pixels are correlated. Means of blocks, which are compared first, are nearly the same in all these images."""
     generator = np.random.default_rng(0)
     smooth = np.asarray(Image.fromarray(generator.normal(size=(6, 6))).resize((48, 48), Image.Resampling.BICUBIC))
     noise = np.tile([[1.0, -1.0], [-1.0, 1.0]], (24, 24))  # of which blocks see nothing

@@ -112,8 +112,8 @@ def test_two_folders_for_one_split_are_refused(folder, fill):
     assert "second folder for train" in refusal(folder)
 
 
-def test_the_name_of_another_folder_for_a_split_does_not_paint_the_terminal(tmp_path):
-    """Control characters in it are escaped."""
+def test_control_characters_in_the_name_of_a_split_are_escaped(tmp_path):
+    """The error for two folders of one split names the second folder."""
     for name in ("\x18train", "train"):
         (tmp_path / name / "happy").mkdir(parents=True)
     assert refusal(tmp_path).isascii()
@@ -281,7 +281,7 @@ def test_colours_become_grey(folder, mode):
     assert (save_first_sad(folder, white, "0.tiff") == 255).all()
 
 
-def test_16_bits_become_8(folder):
+def test_16_bit_pixels_become_8_bits(folder):
     """Pillow's own conversion would make most pixels white."""
     pixels = np.arange(48 * 48, dtype=np.uint16).reshape(48, 48) * 28
     np.testing.assert_array_equal(save_first_sad(folder, Image.fromarray(pixels)), pixels >> 8)
@@ -343,7 +343,7 @@ def test_a_picture_with_damaged_exif_is_read(folder, noise):
     assert save_first_sad(folder, noise(), "0.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01").shape == (48, 48)
 
 
-def test_valid_depends_only_on_seed_and_pixels(folder):
+def test_the_valid_split_depends_only_on_seed_and_pixels(folder):
     """It does not depend on the names or the order of the files."""
     valid = read_dataset(folder).splits[Split.VALID]
     assert read_dataset(folder, seed=0).splits[Split.VALID].sha256() == valid.sha256()

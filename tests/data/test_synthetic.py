@@ -102,7 +102,7 @@ def test_intensity_zero_is_neutral():
 
 
 @pytest.mark.parametrize(("emotion", "darker"), [("surprise", 38), ("angry", 12)])
-def test_muscles_move_what_they_should(emotion, darker):
+def test_muscles_change_the_mouth_and_the_brows(emotion, darker):
     """A dropped jaw darkens the mouth; lowered brows darken the area between the eyes."""
     neutral, acted = (draw_faces(prototype(name))[0, 0].astype(float) for name in ("neutral", emotion))
     place = np.s_[darker : darker + 3, 22:26]

@@ -123,7 +123,7 @@ def test_a_model_that_is_not_a_face_detector_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(48, 48), (400, 300), (1280, 853), (300, 1280), (1280, 64)])
-def test_the_first_windows_cover_every_pixel(size):
+def test_the_windows_of_the_first_search_cover_every_pixel(size):
     """The first two windows contain the whole picture. In a picture larger than 420 pixels, tiles cover it again."""
     covered = np.zeros(size[::-1], int)
     windows = list(first_windows(*size))
@@ -135,7 +135,7 @@ def test_the_first_windows_cover_every_pixel(size):
     assert all(min(window.x, window.y) <= 0 for window in windows[:2])
 
 
-def test_second_windows_are_shared_and_at_most_16():
+def test_the_second_search_has_at_most_16_shared_windows():
     """Neighbouring faces of similar size share a window. A crowd gets at most 16 windows."""
     neighbours = np.array([[100, 100, 140, 140, 0.5], [145, 100, 185, 140, 0.4], [600, 600, 640, 640, 0.3]], float)
     assert [round(window.side) for window in second_windows(neighbours)] == [180, 180]

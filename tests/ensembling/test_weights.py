@@ -72,7 +72,7 @@ def test_the_crowd_heads_have_weights_of_their_own():
     assert combine_crowd([None, None], votes) is None
 
 
-def test_the_whole_share_of_a_class_fits_like_its_label():
+def test_unanimous_votes_give_the_same_weights_as_labels():
     shares = np.eye(7, dtype=np.float32)[LABELS]
     for method in (Method.WEIGHTED, Method.GREEDY):
         assert fit(method, UNEQUAL, shares, seed=0) == fit(method, UNEQUAL, LABELS, seed=0)
@@ -141,7 +141,7 @@ def test_identical_members_are_found_once():
     assert identical_members(np.stack([UNEQUAL[0], UNEQUAL[1], UNEQUAL[0], UNEQUAL[0]])) == {2: 0, 3: 0}
 
 
-def test_the_weighted_decomposition_is_exact():
+def test_the_gain_is_the_weighted_mean_divergence():
     """Pooled NLL = weighted member NLL - weighted KL(pooled || member), for any weights."""
     diversity = measure_diversity(UNEQUAL, LABELS, Pooling((0.6, 0.1, 0.3), 1.0))
     assert diversity.gain == pytest.approx(diversity.divergence, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Intervals from resampled images: scipy's bootstrap as the oracle, and what they cost."""
+"""Bootstrap intervals: they agree with SciPy, and they are fast."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def oracle(statistic, *data):
 
 
 def test_the_interval_of_accuracy_agrees_with_scipy():
-    """But for the noise of the resampling."""
+    """They agree up to the noise of the resampling."""
     ours = bootstrap_confusion(CONFUSION).accuracy
     assert ours == pytest.approx(oracle(lambda right: right.mean(), ANSWERS == LABELS), abs=0.01)
 
 
-def test_other_intervals_agree_with_resampled_images():
-    """Drawing counts of the confusion matrix's cells is drawing images and asking scikit-learn."""
+def test_intervals_of_balanced_accuracy_and_f1_agree_with_resampled_images():
+    """emotify draws the counts of the confusion matrix. The test draws images and scores them with scikit-learn."""
     values = []
     for row in np.random.default_rng(0).integers(0, 400, (300, 400)):
         columns = metrics.precision_recall_fscore_support(LABELS[row], ANSWERS[row], average="macro")
@@ -46,7 +46,7 @@ def test_other_intervals_agree_with_resampled_images():
 
 
 def test_the_interval_of_a_difference_agrees_with_scipy():
-    """Paired, so that it is far narrower than two intervals of their own would tell."""
+    """The interval is paired, so it is much narrower than two separate intervals would suggest."""
     a, b = ANSWERS == LABELS, OTHERS == LABELS
     ours = bootstrap_difference(int((a & ~b).sum()), int((b & ~a).sum()), 400)
     assert ours == pytest.approx(oracle(lambda x, y: x.mean() - y.mean(), a, b), abs=0.01)
@@ -57,7 +57,7 @@ def test_the_interval_of_a_difference_agrees_with_scipy():
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=49, max_size=49).filter(any))
 def test_intervals_contain_the_accuracy_and_are_in_0_to_1(cells):
-    """Whatever classes are missing; and the same every time."""
+    """This holds for any missing classes. The intervals are the same every time."""
     confusion = np.array(cells).reshape(7, 7)
     intervals = bootstrap_confusion(confusion, resamples=500)
     low, high = intervals.accuracy
@@ -74,7 +74,7 @@ def test_the_interval_of_a_perfect_classifier_has_width_zero():
 
 
 def test_ten_thousand_resamples_are_faster_than_fifty_single_ones():
-    """In CPU time, against scikit-learn's scores of resampled images."""
+    """CPU times are compared. The single resamples are scored with scikit-learn."""
     labels, answers = np.tile(LABELS, 9), np.tile(ANSWERS, 9)
     confusion = metrics.confusion_matrix(labels, answers)
     begun = time.process_time()

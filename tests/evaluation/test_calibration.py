@@ -1,4 +1,4 @@
-"""A temperature is told with scores of images that it was not fitted on."""
+"""Calibrated scores use images that the temperature was not fitted on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARP = with_temperature(HONEST, 0.5)
 
 
 class Answering:
-    """A classifier whose answer to image i, told by its first two pixels, is row i."""
+    """A classifier that answers image i with row i. The first two pixels of an image give its i."""
 
     name = "answering"
 
@@ -34,7 +34,7 @@ def images(rows) -> LabelledImages:
 
 
 def test_temperature_corrects_overconfidence():
-    """Answers sharpened by 1/2 need temperature 2, and are as good as before then; predictions stay."""
+    """Answers sharpened by a temperature of 1/2 need temperature 2, which restores them. Predictions do not change."""
     after = calibrate(SHARP, LABELS)
     assert after.temperature == pytest.approx(2, rel=0.1)
     assert after.nll == pytest.approx(negative_log_likelihood(HONEST, LABELS), abs=0.01)
@@ -43,7 +43,7 @@ def test_temperature_corrects_overconfidence():
 
 
 def test_the_temperature_of_an_image_does_not_depend_on_its_label():
-    """Cross-fitting: a changed label changes the probabilities of other folds, but not those of its own image."""
+    """A changed label changes the probabilities of the other folds, but not those of its own image."""
     labels = LABELS.copy()
     labels[7] = SHARP[7].argmin()
     changed = (calibrate(SHARP, labels).probabilities != calibrate(SHARP, LABELS).probabilities).any(1)
@@ -52,7 +52,7 @@ def test_the_temperature_of_an_image_does_not_depend_on_its_label():
 
 
 def test_other_splits_use_the_temperature_of_valid():
-    """Test and train are scored with the one that was fitted on all of valid, and on nothing else."""
+    """Test and train use the temperature that was fitted on all of valid and on nothing else."""
     valid, test = np.arange(1000), np.arange(1000, 2000)
     (result,) = evaluate([Answering()], images(test), Split.TEST, valid=images(valid)).results
     assert result.calibration is not None

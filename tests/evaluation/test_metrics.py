@@ -169,7 +169,7 @@ def test_clean_scores_exclude_images_of_train():
     assert (result.clean.near_duplicates, result.clean.accuracy_without_near) == (1, 0)
 
 
-def test_mirror_averages_both_views():
+def test_the_mirrored_view_is_averaged_with_the_image():
     """A symmetric image keeps its answer; otherwise, two certain answers share the probability."""
     both = AveragedViews(Fixed(), "mirror").answers(labelled([3, 3], [3, 3], last=[3, 5]).images).labels
     assert both[0, 3] == pytest.approx(1)
@@ -205,7 +205,7 @@ def test_documents_use_the_names_of_the_classes():
     assert tuple(score(certain([0]), np.array([0])).document()["per_class"]) == EMOTIONS
 
 
-def test_the_crowd_by_hand():
+def test_crowd_scores_by_hand():
     """FER+'s columns become FER-2013's classes. Contempt, unknown, no face and ties have no class."""
     #              neutral happy surprise sad anger disgust fear contempt unknown NF
     votes = np.array(

@@ -15,7 +15,7 @@ def right(*shares):
     return np.concatenate([np.full(abs(share), share > 0) for share in shares])
 
 
-def test_mcnemar_by_hand():
+def test_mcnemars_test_by_hand():
     """Five differences in the same direction: p = 2 / 2**5. No difference: p = 1."""
     a, b = right(10), right(-5, 5)
     pair = compare("a", a, "b", b)
@@ -41,14 +41,14 @@ def test_more_pairs_need_smaller_p_values():
     assert [pair.mcnemar_p for pair in pairs[:3]] == [pytest.approx(2 / 2**6)] * 3
 
 
-def test_holm_by_hand():
+def test_holms_correction_by_hand():
     """Holm 1979: the smallest p times 4, the next times 3, never falling, never above 1."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_never_lowers_p_values_and_keeps_their_order(values):
+def test_holms_correction_never_lowers_p_values_and_keeps_their_order(values):
     corrected = holm(values)
     assert all(value <= after <= 1 for value, after in zip(values, corrected, strict=True))
     assert all(np.diff(np.array(corrected)[np.argsort(values, kind="stable")]) >= 0)

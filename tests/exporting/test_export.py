@@ -138,7 +138,7 @@ def test_the_file_does_not_show_where_it_was_made(exported):
             assert secret.encode() not in content
 
 
-def test_half_weights_halve_the_file(exported, members, faces, tmp_path):
+def test_fp16_weights_halve_the_file(exported, members, faces, tmp_path):
     half = export(members, tmp_path / "half.onnx", pooling=EQUAL, precision="fp16", valid=faces["train"])
     assert half.bytes < 0.52 * exported.bytes
     assert half.difference < 1e-2
@@ -157,8 +157,8 @@ def test_int8_files_are_smaller_and_scored_themselves(exported, members, faces, 
     assert score(answers, valid.labels).accuracy == pytest.approx(result.file_scores.accuracy)
 
 
-def test_int8_has_levels_for_ordinary_images(faces):
-    """One image of noise in the calibration data does not make the levels coarse for all others."""
+def test_one_image_of_noise_does_not_make_int8_coarse(faces):
+    """The levels stay fine for ordinary images if the calibration data has one image of noise."""
     images = faces["train"].images[:96]
     noise = np.random.default_rng(0).integers(0, 2, (1, *images.shape[1:]), np.uint8) * 255
 
@@ -194,7 +194,7 @@ def test_int8_folds_constant_gates(decayed, faces, tmp_path, monkeypatch):
     assert result.file_scores.nll == pytest.approx(result.torch_scores.nll, rel=0.05)
 
 
-def test_folding_a_gate_changes_nothing_else(faces):
+def test_folding_constant_gates_keeps_the_answers(faces):
     network = fused(lively("small", 3))
     images = faces["train"].images[:64]
     with torch.no_grad():
@@ -208,8 +208,8 @@ def test_folding_a_gate_changes_nothing_else(faces):
     assert fold_constant_gates(network, images) == 0
 
 
-def test_a_file_that_differs_is_not_kept(members, faces, tmp_path, monkeypatch):
-    """It is exit 7 without a file. The test moves the bound, not the file."""
+def test_a_file_that_differs_from_pytorch_is_not_kept(members, faces, tmp_path, monkeypatch):
+    """The export ends with an error and leaves no file. The test sets the tolerance to 0."""
     monkeypatch.setitem(export_module.TOLERANCE, "fp32", 0.0)
     with pytest.raises(GateError, match="differ from torch"):
         export(members, tmp_path / "m.onnx", pooling=EQUAL, valid=faces["train"])

@@ -18,7 +18,7 @@ from emotify.networks.whitened import PATCH, Whitened
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_pixels_in_logits_out(name, dtype):
+def test_every_network_gives_the_same_logits_for_both_pixel_types(name, dtype):
     """Every network takes uint8 or float (N, 1, 48, 48) and gives the same logits (N, 7) for both."""
     network = build_network(name).eval()
     images = torch.randint(0, 256, (3, 1, 48, 48), dtype=torch.uint8)

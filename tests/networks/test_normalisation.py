@@ -178,7 +178,7 @@ def test_the_weights_of_several_networks_are_averaged(trained, few, tmp_path):
         open_sources(f"{trained},nothing")
 
 
-def test_a_mean_with_a_network_of_fewer_blocks(few, tmp_path):
+def test_the_weights_of_a_deeper_and_a_shallower_network_are_averaged(few, tmp_path):
     """Missing blocks of the smaller network change nothing in it, so half of the other's blocks remains."""
     torch.manual_seed(0)
     networks = {name: build_network(name) for name in ("deep", "cnn")}

@@ -274,7 +274,7 @@ def test_renormalising_keeps_the_logits(face_file, images):
     assert max(scales) < 1.1
 
 
-def test_new_weights_get_no_statistics(images):
+def test_a_network_without_published_weights_learns_no_statistics(images):
     network = FaceResNet()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.learn_statistics(images)
@@ -321,7 +321,7 @@ def test_same_padding_gives_half_the_size_rounded_up(side, size):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("side", [36, 42])
-def test_smaller_images_and_both_heads(model, side):
+def test_pretrained_networks_take_smaller_images_and_have_both_heads(model, side):
     network = build_network(model, crowd=True).eval()
     assert network(torch.zeros(2, 1, side, side)).shape == (2, 17)
 
@@ -402,8 +402,8 @@ def test_a_run_records_its_weights_and_resumes_without_the_package(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_published_file(model, images):
-    """This reads the real file if its package is installed."""
+def test_the_published_weights_are_read_from_their_package(model, images):
+    """The test is skipped if the package is not installed."""
     try:
         content = read_weights(model)
     except UnavailableError as error:

@@ -26,12 +26,12 @@ def test_no_augmentation_changes_nothing():
     assert torch.allclose(vary(NO_AUGMENTATION), IMAGES.float(), atol=0.1)
 
 
-def test_a_smaller_field_is_the_centre():
+def test_a_smaller_field_has_the_pixels_of_the_centre():
     """A smaller field samples the pixels that the network would crop."""
     assert torch.allclose(vary(NO_AUGMENTATION, field=44, size=44), IMAGES[..., 2:-2, 2:-2].float(), atol=0.1)
 
 
-def test_flip_mirrors_about_half():
+def test_flip_mirrors_about_half_of_the_images():
     varied = vary(only(flip=0.5))
     same = ((varied - IMAGES).abs() < 0.1).flatten(1).all(1)
     flipped = ((varied - IMAGES.flip(-1)).abs() < 0.1).flatten(1).all(1)

@@ -24,7 +24,7 @@ def one_hot(*counts: int) -> torch.Tensor:
 
 
 def test_weights_are_inverse_frequencies_to_a_power():
-    """With power 1 all classes have the same share of the loss; with 0 there are no weights; the mean weight is 1."""
+    """With power 1 all classes have the same share of the loss. With 0 there are no weights. The mean weight is 1."""
     targets = one_hot(40, 10, 10, 10, 10, 10, 10)
     assert class_weights(targets, 0.0) is None
     even = class_weights(targets, 1.0)
@@ -37,7 +37,10 @@ def test_weights_are_inverse_frequencies_to_a_power():
 
 
 def test_each_head_has_its_own_weights():
-    """Votes are weighted by their shares; an expression without votes has weight 0, what is no expression weight 1."""
+    """Votes are weighted by their shares: an expression without votes has weight 0.
+
+    Votes for contempt, unknown and not-a-face have weight 1.
+    """
     shares = torch.tensor([[0.8, 0.2, *[0.0] * 8], [0.6, 0.4, *[0.0] * 8]]).repeat(7, 1)
     found = class_weights(torch.cat([one_hot(2, 2, 2, 2, 2, 2, 2), shares], dim=1), 1.0)
     assert found is not None

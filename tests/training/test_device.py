@@ -19,7 +19,7 @@ from emotify.training.run_folder import changes_since, new_run, resumed_run
 CONFIG = TrainConfig(model="fnn", epochs=1, batch_size=16, device="cpu", threads=1)
 
 
-def test_resolve_leaves_nothing_open():
+def test_resolve_replaces_every_auto_option():
     config = resolve(CONFIG)
     assert config.precision in ("fp32", "bf16")
     assert (config.layout, config.compile, config.threads) == ("channels_last", "off", 1)

@@ -66,7 +66,7 @@ def largest_difference(first: Path, second: Path) -> float:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_world_of_any_size_trains_the_same(processes, alone, tiny_csv, tmp_path):
+def test_any_number_of_processes_trains_the_same_weights(processes, alone, tiny_csv, tmp_path):
     """Without batch norm, any number of processes gives weights equal to 1e-6; one process gives the same bits."""
     run = train(torchrun(processes, *OPTIONS, "--data", tiny_csv), tmp_path / "run")
     assert largest_difference(run, alone) <= (1e-6 if processes > 1 else 0)
@@ -177,8 +177,8 @@ def test_errors_of_this_process_do_not_blame_another(error, monkeypatch):
         follow_main_process(contextlib.nullcontext(Broken()))  # type: ignore[arg-type]
 
 
-def test_a_lost_process_is_reported_wherever_it_is_missed(tmp_path):
-    """It can be missed in a step, or when the processes agree whether to stop."""
+def test_a_process_that_died_is_reported(tmp_path):
+    """Its death shows in a step, or when the processes agree whether to stop."""
 
     class Left:
         world, folder = World(size=2), tmp_path

@@ -87,7 +87,7 @@ def test_a_record_of_another_kind_is_exit_5(content, stopped, toy_csv, tmp_path)
     "name", ["schema", "step", "config", "data_sha256", "history", "optimizers", "teacher_sha256", "measured"]
 )
 def test_a_changed_state_is_exit_5_or_harmless(name, stopped, toy_csv, tmp_path):
-    """The digest is right, as in a file that was made on purpose."""
+    """The digest is correct, as in a file that was made on purpose."""
     tensors, document = load_tensors(stopped / "state.safetensors")
     for number, other in enumerate([*OTHERS[:-4], [{"epoch": "one"}], [{"step": 1}]]):
         if other == 1e999:
@@ -104,8 +104,8 @@ def test_a_changed_state_is_exit_5_or_harmless(name, stopped, toy_csv, tmp_path)
 
 @pytest.mark.parametrize(("name", "other"), [("heads", 3), ("heads", [[]]), ("crowd_prior", "text"), ("crowd_prior", 3),
                                              ("crowd_prior", [None]), ("crowd_prior", [10**400])])  # fmt: skip
-def test_a_checkpoint_of_any_form_is_told_or_does_no_harm(name, other, runs, tmp_path):
-    """With a digest that is right, as of a file that was made on purpose."""
+def test_a_changed_checkpoint_is_exit_5_or_harmless(name, other, runs, tmp_path):
+    """The digest is correct, as in a file that was made on purpose."""
     tensors, document = load_tensors(runs[0] / "checkpoint.safetensors")
     save_tensors(tmp_path / "checkpoint.safetensors", tensors, {**document, name: other})
     if (name, other) == ("heads", [[]]):
@@ -116,8 +116,8 @@ def test_a_checkpoint_of_any_form_is_told_or_does_no_harm(name, other, runs, tmp
 
 
 @pytest.mark.parametrize("change", [{"temperature": 10**400}, {"run": "x" * 5000}, {"run": "\0"}])
-def test_an_ensemble_of_any_form_is_told(change, ensemble, tmp_path):
-    """Numbers and names of members that cannot be."""
+def test_a_changed_ensemble_is_exit_5(change, ensemble, tmp_path):
+    """Numbers and names of members are impossible."""
     document = json.loads((ensemble / "ensemble.json").read_text())
     if "run" in change:
         document["members"][0] |= change

@@ -121,7 +121,7 @@ def strays(out: Path) -> list[Path]:
     return list(out.rglob("*.tmp"))
 
 
-def test_killed_at_every_moment_then_resumed_exactly(worker, whole, tmp_path):
+def test_a_training_killed_at_every_moment_resumes_exactly(worker, whole, tmp_path):
     """Kill at every step and before every change of a file, and again while resuming; all bits are the same.
 
     After every kill the old or the new file can be loaded, and half-written files of a killed process are removed.
@@ -167,7 +167,7 @@ def test_every_call_that_fails_is_an_error_or_has_no_effect(worker, whole, tmp_p
     print(f"\n{len(faults)} faults, {failed} reported with exit 6, the others without effect")
 
 
-def test_interrupted_twice_anywhere_then_resumed_exactly(worker, whole, toy_csv, tmp_path):
+def test_a_training_interrupted_twice_at_any_moment_resumes_exactly(worker, whole, toy_csv, tmp_path):
     """After Ctrl-C or SIGTERM, and another while the state is saved, a shell sees 130 or 143; resuming is exact."""
     out, _ = whole
     words = ["train", "--data", str(toy_csv), "--config", str(only_run(out) / "config.json"), "--out"]
@@ -281,7 +281,7 @@ def test_the_seed_alone_decides_the_weights(worker, whole, tmp_path):
     assert "checkpoint.safetensors" in differences(tmp_path / "other", whole[0])
 
 
-def test_the_command_killed_from_outside_resumes_exactly(tiny_csv, tmp_path):
+def test_the_train_command_killed_by_a_signal_resumes_exactly(tiny_csv, tmp_path):
     """`emotify train` killed, terminated and killed again gives, after resuming, the result of an uninterrupted run."""
     options = ["--data", str(tiny_csv), "--model", "fnn", "--augment", "--epochs", "12", "--batch-size", "32"]
     options += ["--threads", "1"]

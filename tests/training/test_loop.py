@@ -69,7 +69,7 @@ def test_another_seed_gives_other_weights(dataset, whole, tmp_path):
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 5, 8, 12])
-def test_resumed_at_any_step_is_the_same(step, dataset, whole, tmp_path):
+def test_a_training_resumed_at_any_step_gives_the_same_weights(step, dataset, whole, tmp_path):
     """Weights, average and metrics equal those of an uninterrupted run, also at the end of an epoch or the run."""
     folder = train(CONFIG, dataset, tmp_path, stop_at=step)
     assert not (folder / "checkpoint.safetensors").exists()
@@ -331,7 +331,7 @@ def test_training_learns(dataset, tmp_path):
     assert epochs[-1].valid_loss < math.log(7)
 
 
-def test_the_rate_rises_and_falls_to_zero(dataset, tmp_path):
+def test_the_learning_rate_rises_and_falls_to_zero(dataset, tmp_path):
     config = dataclasses.replace(CONFIG, epochs=10, warmup=0.25)
     with new_run(config, dataset, out=tmp_path) as training:
         rates = [training._learning_rate(step) for step in range(training.total_steps)]
@@ -363,7 +363,7 @@ def test_a_truncated_checkpoint_is_an_error(cut, whole, tmp_path):
         load_checkpoint(path)
 
 
-def test_flipped_bits_are_an_error(whole, tmp_path):
+def test_flipped_bits_in_a_checkpoint_are_an_error(whole, tmp_path):
     """Any changed byte of the weights breaks the digest."""
     content = bytearray((whole / "checkpoint.safetensors").read_bytes())
     path = tmp_path / "checkpoint.safetensors"
@@ -403,8 +403,8 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
     assert not (tmp_path / "boom").exists()
 
 
-def test_another_spelling_of_the_same_number_is_damage(tmp_path):
-    """The text of the document is compared, not only its numbers."""
+def test_a_number_in_the_header_of_a_checkpoint_is_compared_as_text(tmp_path):
+    """Two texts can give the same float."""
     path = tmp_path / "some.safetensors"
     save_tensors(path, {"a": torch.zeros(3)}, {"loss": 0.1 + 0.2})
     load_tensors(path)
@@ -414,8 +414,8 @@ def test_another_spelling_of_the_same_number_is_damage(tmp_path):
         load_tensors(path)
 
 
-def test_another_value_in_the_document_is_damage(tmp_path):
-    """The digest covers the document too."""
+def test_a_changed_number_in_the_header_of_a_checkpoint_is_an_error(tmp_path):
+    """The digest covers the numbers that the header holds, not only the tensors."""
     path = tmp_path / "some.safetensors"
     save_tensors(path, {"a": torch.zeros(3)}, {"step": 1234})
     path.write_bytes(path.read_bytes().replace(b"1234", b"1235"))
@@ -430,8 +430,8 @@ def test_a_missing_checkpoint_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [(b'"first"', b'"other"'), (b"[2,3]", b"[3,2]"), (b'"F32"', b'"I32"')])
-def test_other_names_shapes_and_kinds_of_the_same_bytes_are_damage(changes, tmp_path):
-    """The digest is also of what the header says of the weights."""
+def test_a_changed_name_shape_or_type_of_a_tensor_is_an_error(changes, tmp_path):
+    """The bytes of the tensor are the same. The digest covers its name, shape and type, too."""
     path = tmp_path / "some.safetensors"
     save_tensors(path, {"first": torch.zeros(2, 3)}, {})
     content = path.read_bytes()

@@ -63,7 +63,7 @@ def teacher(few, tmp_path_factory):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
 @pytest.mark.parametrize("model", ["cnn-eq", "whitened", "resnet18-44", "fnn"])
-def test_a_step_stays_on_its_device(model, optimizer, few, teacher, on_meta, tmp_path):
+def test_a_training_step_stays_on_its_device(model, optimizer, few, teacher, on_meta, tmp_path):
     """This covers augmentation, mixup, teacher, loss, gradients, optimizer and weight average."""
     taught = dataclasses.replace(CONFIG, model=model, optimizer=optimizer, distill=str(teacher))
     config = dataclasses.replace(taught, augment=True, mixup=0.3, drop_path=0.1)

@@ -114,7 +114,7 @@ def test_a_student_comes_closer_to_its_teacher(ensemble, runs, dataset, tmp_path
 
 
 @pytest.mark.parametrize(("model", "kind"), [("small", "run"), ("whitened", "file")])
-def test_resuming_is_exact_with_everything_on(model, kind, runs, teacher_file, dataset, tmp_path):
+def test_resuming_with_distillation_mixup_and_drop_path_is_exact(model, kind, runs, teacher_file, dataset, tmp_path):
     """Distillation, mixup and drop-path are on; the teacher has full size while the student's images grow."""
     teacher = {"run": runs[0], "file": teacher_file}[kind]
     few = Dataset(
