@@ -47,7 +47,7 @@ def test_the_research_log_is_dated_and_newest_first():
     _, *entries = (DOCS.parent / "research" / "log.md").read_text().split("\n## ")
     dates = [entry[:10] for entry in entries if entry[:2] == "20"]
     assert dates == sorted(dates, reverse=True)
-    assert {entry.partition("\n")[0] for entry in entries if entry[:2] != "20"} == {"Not asked yet"}
+    assert {entry.partition("\n")[0] for entry in entries if entry[:2] != "20"} == {"Open questions"}
     for entry in entries[: len(dates)]:
         assert re.match(r"\d{4}-\d\d-\d\d: ", entry)
         assert "\n|---|" in entry, entry.partition("\n")[0]

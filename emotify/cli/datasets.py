@@ -27,7 +27,7 @@ class DataOptions:
     data: str | None = declare(
         None,
         "fer2013.csv or icml_face_data.csv, also zipped; a folder of classes; or 'synthetic'. "
-        "Default: $EMOTIFY_DATA, else the usual names below this folder.",
+        "Default: $EMOTIFY_DATA, else fer2013.csv or fer2013/, here or in data/.",
         metavar="PATH",
     )
     ferplus: Path | None = declare(

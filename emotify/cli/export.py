@@ -47,11 +47,14 @@ def export(
         Path | None,
         typer.Argument(
             metavar="MODEL",
-            help="A run, an ensemble or an .onnx file of emotify's. Default: the newest ensemble, else the newest run.",
+            help="A run, an ensemble, an .onnx file of emotify, or a built-in model: default or fast. Default: the "
+            "newest ensemble, else the newest run.",
             autocompletion=completing(trained),
         ),
     ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX. This is the default and the only format.")] = True,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write ONNX. This is the default and the only format.", show_default=False)
+    ] = True,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="New file. Default: model.onnx in the model's folder.")
     ] = None,
@@ -68,7 +71,7 @@ def export(
             metavar="X",
             min=0,
             max=1,
-            help="Divide the crowd head's probabilities by the class frequencies of train to this power, so that rare "
+            help="Divide the crowd head's probabilities by the class frequencies of train, raised to X, so that rare "
             f"expressions are named more often. Default: {PRIOR_POWER:g}.",
         ),
     ] = None,

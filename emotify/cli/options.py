@@ -51,7 +51,7 @@ Debug: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=OUTPUT)
 ]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.", rich_help_panel=OUTPUT)]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT)]
 HeadName: TypeAlias = Annotated[
     Head | None,
     typer.Option(

@@ -79,9 +79,9 @@ def train(
       emotify train --model cnn --augment --seed 1     another member for an ensemble
       emotify train --model resnet18 --recipe best     on a GPU
       emotify train --model small --augment --distill runs/20260131-130000-ensemble-5e6f
-      emotify train --model cnn --augment --distill fast      learn from the built-in model, too
+      emotify train --model cnn --augment --distill fast      learn from a built-in model, too
       torchrun --nproc-per-node 2 -m emotify train --model resnet18 --recipe best
-      emotify train --data my/ --augment --start-from fast    fine-tune it on your faces
+      emotify train --data my/ --augment --start-from fast    fine-tune fast on your faces
       emotify train --model face-resnet --pretrained --augment    fine-tune a face recogniser
       emotify train --resume runs/20260131-120000-cnn-s0-1a2b
       emotify train --list-models

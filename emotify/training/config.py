@@ -62,7 +62,12 @@ class TrainConfig:
     )
     dedupe: bool = declare(False, "Remove from train each image that occurs twice, or also in valid or test.", DATA)
     strength: float = declare(
-        1.0, "Strength of the augmentation; a factor on its amounts.", _AUGMENTATION, metavar="X", at_least=0, at_most=3
+        1.0,
+        "Strength of the augmentation: a factor for all its amounts.",
+        _AUGMENTATION,
+        metavar="X",
+        at_least=0,
+        at_most=3,
     )
     rotation: float = declare(
         15.0, "Largest rotation in either direction.", _AUGMENTATION, metavar="DEGREES", at_least=0, at_most=180
@@ -131,16 +136,16 @@ class TrainConfig:
     )
     ema_decay: float = declare(
         0.998,
-        "Decay of the exponential moving average of the weights (EMA), which is saved as the model. It ramps up from "
-        "0.1.",
+        "Decay of the exponential moving average of the weights (EMA), which is saved as the model. The decay "
+        "ramps up from 0.1.",
         _OPTIMISATION,
         **_PART,
     )
     label_smoothing: float = declare(0.1, "Label smoothing of the cross-entropy.", _OPTIMISATION, **_PART)
     class_weights: float = declare(
         0.0,
-        "Weight each class by its inverse frequency in train to this power, so that rare expressions count more. With "
-        "1 all classes count alike, with 0 all images.",
+        "Weight each class by its inverse frequency in train, raised to POWER, so that rare expressions count more. "
+        "With 1, all classes count equally; with 0, all images do.",
         _OPTIMISATION,
         metavar="POWER",
         at_least=0,

@@ -78,7 +78,7 @@ def predict(
       find . -name '*.jpg' -print0 | emotify predict --files-from - -0 --shard 0/4 --jsonl
       emotify predict - < face.jpg
       emotify predict s3://bucket/photos --engine ray --parquet s3://bucket/rows
-      emotify predict test/ --model runs/ensemble/model.onnx    if test/ has happy/, sad/, ...: also accuracy
+      emotify predict test/ --model runs/ensemble/model.onnx    also accuracy, if test/ has happy/, sad/, ...
     """
     wanted = _normalised(settings, json=json)
     order = _parse_order(wanted.class_order, wanted.truth)

@@ -31,7 +31,7 @@ class PredictSettings:
     )
     report: Path | None = declare(None, "Write an .html page that shows and filters the faces.", metavar="FILE")
     annotate: Path | None = declare(None, "Save copies of the pictures with boxes and labels.", metavar="DIR")
-    explain: Path | None = declare(None, "Save a heat map of each face that shows which part decided.", metavar="DIR")
+    explain: Path | None = declare(None, "Save a heat map of each face: which part decided the answer.", metavar="DIR")
     min_confidence: float = declare(
         0.0, "Label a face 'uncertain' if its best probability is below P.", metavar="P", at_least=0, at_most=1
     )
@@ -89,7 +89,7 @@ class PredictSettings:
     )
     max_side: int = declare(
         1280,
-        "Shrink larger pictures to this longest side before faces are detected.",
+        "Detect faces in a copy of the picture with at most this longer side.",
         _FACES,
         metavar="PIXELS",
         at_least=64,
@@ -116,7 +116,7 @@ class PredictSettings:
         "Write all names unchanged into the --csv, even if a spreadsheet would run them as formulas.",
         _ROWS,
     )
-    thumbnails: bool = declare(False, "Put small copies of the pictures into the --report; default: boxes only.", _ROWS)
+    thumbnails: bool = declare(False, "Show small copies of the pictures in the --report, not only boxes.", _ROWS)
     engine: Engine = declare(
         "local",
         "ray distributes the pictures over Ray Data workers, here or on the cluster of $RAY_ADDRESS. PATH and "
