@@ -83,6 +83,34 @@ def test_a_signal_at_any_import_ends_the_command(words, times, pictures, tmp_pat
         assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
+IN_A_LIBRARY = """
+import os, sys
+import onnxruntime
+sent, other = int(sys.argv.pop(1)), sys.argv.pop(1)
+def run(*_, **__):
+    try:
+        os.kill(os.getpid(), sent)
+        for _ in range(100): pass
+    except KeyboardInterrupt:
+        raise {"RuntimeError": RuntimeError, "KeyboardInterrupt": KeyboardInterrupt}[other]("replaced") from None
+onnxruntime.InferenceSession.run = run
+from emotify.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("other", ["RuntimeError", "KeyboardInterrupt"])
+@pytest.mark.parametrize(("sent", "code"), STOPS)
+def test_a_signal_is_not_lost_when_a_library_raises_another_error(sent, code, other, pictures, tmp_path):
+    """Exit 130 or 143 with the hint how to resume, and no crash log."""
+    program = [sys.executable, "-c", IN_A_LIBRARY]
+    words = ("predict", pictures, "--jsonl-file", "faces.jsonl")
+    ended = command(int(sent), other, *words, program=program, cwd=tmp_path)
+    check_stopped(ended, code)
+    assert ended.stderr.endswith("; resume with the same command and --append\n")
+    assert not list(tmp_path.glob("*.log"))
+
+
 IN_DESTRUCTOR = """
 import os, sys, time
 from emotify import stopping

@@ -71,11 +71,11 @@ class Messages:
     def notice(self, text: str) -> None:
         """Print a note on stderr, unless --quiet."""
         if not self.quiet:
-            _print_lines(text)
+            print_lines(text)
 
     def error(self, text: str) -> None:
         """Print on stderr that a part of the work failed, even with --quiet."""
-        _print_lines(text)
+        print_lines(text)
 
     def detail(self, text: str) -> None:
         """Print a detail on stderr, only with --verbose."""
@@ -106,15 +106,16 @@ def print_json_line(document: object) -> None:
 
 def print_error(text: str) -> None:
     """Print an error on stderr: one line, and details below it if there are any."""
-    _print_lines(text, label="\x1b[1;31merror:\x1b[0m " if _has_colour() else "error: ")
+    print_lines(text, label="\x1b[1;31merror:\x1b[0m " if _has_colour() else "error: ")
 
 
 def print_wait(doing: str, what: str | os.PathLike[str], seconds: int) -> None:
     """Print on stderr what the command is waiting for."""
-    _print_lines(f"still {doing} {printable(what)} after {seconds} s")
+    print_lines(f"still {doing} {printable(what)} after {seconds} s")
 
 
-def _print_lines(text: str, *, label: str = "") -> None:
+def print_lines(text: str, *, label: str = "") -> None:
+    """Print lines on stderr, with control characters escaped."""
     try:
         print(label + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
     except BrokenPipeError:

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from emotify.cli.console import print_error, print_wait
+from emotify.cli.console import print_error, print_lines, print_wait
 from emotify.cli.values import check_here
 from emotify.errors import EmotifyError, ExitCode, UsageError
 from emotify.files import printable
@@ -32,12 +32,11 @@ CRASH_LOG = Path("emotify.crash.log")
 def hint_on_interrupt(what_now: str) -> Iterator[None]:
     """Add to the message of an interrupt in the block what to do next, such as `start again with the same command`."""
     try:
-        yield
+        with _reporting_signals():
+            yield
     except KeyboardInterrupt as interrupt:
-        what, code = "interrupted", ExitCode.INTERRUPTED
-        if isinstance(interrupt, Interrupted):
-            what, code = str(interrupt), interrupt.exit_code
-        raise Interrupted(f"{what}; {what_now}", code) from None
+        stopped = interrupt if isinstance(interrupt, Interrupted) else Interrupted("interrupted")
+        raise Interrupted(f"{stopped}; {what_now}", stopped.exit_code) from None
 
 
 class Commands(TyperGroup):
@@ -107,15 +106,12 @@ def _reporting_errors() -> Iterator[None]:
             yield
     except (EmotifyError, Interrupted) as error:
         if "--debug" in sys.argv:
-            traceback.print_exc()
+            print_lines(traceback.format_exc())
         print_error(str(error))
         raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print_error("interrupted")
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
     except MemoryError:
         if "--debug" in sys.argv:
-            traceback.print_exc()
+            print_lines(traceback.format_exc())
         print_error("not enough memory; close other programs, or lower --threads, or train's --batch-size")
         raise typer.Exit(ExitCode.UNAVAILABLE) from None
     except Exception as error:
@@ -140,10 +136,12 @@ def _missing_package(error: BaseException | None) -> str:
 
 @contextmanager
 def _reporting_signals() -> Iterator[None]:
-    """Raise the interrupt again if a library replaced it by an error of its own."""
+    """Raise the interrupt again if a library replaced it: by an error, or as Ray by a plain KeyboardInterrupt."""
     try:
         yield
-    except Exception as error:
+    except Interrupted:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
         stopped = interruption()
         if stopped is None:
             raise
@@ -157,14 +155,14 @@ def discard_stdout() -> None:
 
 def _report_bug(error: BaseException) -> ExitCode:
     text = "".join(traceback.format_exception(error))
-    if "--debug" in sys.argv:
-        print(text, file=sys.stderr)
+    shown = "--debug" in sys.argv
     try:
         with CRASH_LOG.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} emotify\n{text}\n")
         where = f"the traceback is in {printable(CRASH_LOG.absolute())}"
     except OSError:
-        print(text, file=sys.stderr)
-        where = "the traceback is above"
+        shown, where = True, "the traceback is above"
+    if shown:
+        print_lines(text)
     print_error(f"a bug in emotify: {type(error).__name__}: {str(error)[:300]}; {where}")
     return ExitCode.BUG
