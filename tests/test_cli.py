@@ -18,6 +18,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from emotify import __version__
 from emotify.cli import app, errors
 from emotify.cli.console import next_command
 from emotify.cli.options import chosen_views
@@ -580,6 +581,34 @@ def test_missing_data_models_and_devices_have_their_exit_codes(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["evaluate", "MODEL"], "has no images of the valid split; name a split that it has: --split test"),
+        (["ensemble", "MODEL"], "has no valid split; an ensemble is chosen on it, so name data that has one"),
+        (["export", "MODEL", "--precision", "int8"], "--precision int8 needs train and valid images, to measure the"),
+    ],
+    ids=["evaluate", "ensemble", "export"],
+)
+def test_data_without_the_needed_split_is_refused(words, told, runs, class_folder, tmp_path, monkeypatch):
+    """Exit 4 with what to do, and no output."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "test").symlink_to(class_folder)
+    monkeypatch.chdir(tmp_path)
+    words = [runs[0] if word == "MODEL" else word for word in words]
+    stderr = invoke(*words, "--data", "photos", *(["--out", "made"] if words[0] != "evaluate" else []), code=4).stderr
+    assert told in stderr.splitlines()[-1]
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_quantised_export_needs_data(runs, tmp_path, monkeypatch):
+    """Without data, an exported fp32 file is checked on drawn faces. An int8 file also needs its accuracy."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EMOTIFY_DATA", raising=False)
+    assert "error: no data: " in invoke("export", runs[0], "--out", "m.onnx", "--precision", "int8", code=4).stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("predict", ""),
@@ -645,14 +674,58 @@ def test_the_data_that_was_found_is_reported(onnx_file, tmp_path, monkeypatch):
     assert "data: synthetic" not in invoke("evaluate", onnx_file, "--data", "synthetic").stderr
 
 
-def test_out_of_memory_is_not_called_a_bug(monkeypatch):
-    """Exit 8 with the option to lower, and no crash log."""
+@pytest.mark.parametrize("debug", [False, True])
+def test_out_of_memory_is_not_called_a_bug(debug, tmp_path, monkeypatch):
+    """Exit 8 with the option to lower, and no crash log. Only --debug shows the traceback."""
+    stderr = fail_to_print(MemoryError(), tmp_path, monkeypatch, debug=debug, code=8)
+    assert "lower --threads" in stderr
+    assert ("Traceback" in stderr) == debug
+    assert not list(tmp_path.iterdir())
 
-    def end_memory(*_: object, **__: object) -> None:
-        raise MemoryError
 
-    monkeypatch.setattr(sys.modules["emotify.cli.train"], "_list_models", end_memory)
-    assert "lower --threads" in invoke("train", "--list-models", code=8).stderr
+def fail_to_print(error: Exception, folder: Path, monkeypatch, *, debug: bool, code: int) -> str:
+    """Run a command in a folder, let Python's json fail with `error`, and return what is printed on stderr."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(json, "dumps", fail)
+    words = ["predict", "missing.png", "--json", *(["--debug"] if debug else [])]
+    monkeypatch.setattr(sys, "argv", ["emotify", *words])
+    return str(invoke(*words, code=code).stderr)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_the_traceback_of_a_bug_is_in_the_crash_log(debug, tmp_path, monkeypatch):
+    """Exit 1 with one line that names the file. --debug shows the traceback, too, without control characters."""
+    error = RuntimeError("not \x1b[31mexpected")
+    *shown, line = fail_to_print(error, tmp_path, monkeypatch, debug=debug, code=1).splitlines()
+    log = tmp_path / "emotify.crash.log"
+    told = r"RuntimeError: not \x1b[31mexpected"
+    assert line == f"error: a bug in emotify: {told}; the traceback is in {log}"
+    assert log.read_text().count("Traceback (most recent call last)") == 1
+    assert (shown.count("Traceback (most recent call last):"), shown.count(told)) == (int(debug), int(debug))
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_the_traceback_of_a_bug_is_printed_once_without_a_crash_log(debug, tmp_path, monkeypatch):
+    """The file is not writable, for example in a read-only folder."""
+    (tmp_path / "emotify.crash.log").mkdir()
+    shown = fail_to_print(RuntimeError("unexpected"), tmp_path, monkeypatch, debug=debug, code=1)
+    assert shown.count("Traceback (most recent call last):") == 1
+    assert shown.endswith("error: a bug in emotify: RuntimeError: unexpected; the traceback is above\n")
+
+
+def test_debug_shows_the_traceback_of_an_error(tmp_path, monkeypatch):
+    """An error of the user's is no bug: no crash log is written."""
+    monkeypatch.chdir(tmp_path)
+    words = ["predict", "a.png", "--model", "missing.onnx"]
+    (line,) = invoke(*words, code=5).stderr.splitlines()
+    monkeypatch.setattr(sys, "argv", ["emotify", *words, "--debug"])
+    first, *_, last = invoke(*words, "--debug", code=5).stderr.splitlines()
+    assert (first, last) == ("Traceback (most recent call last):", line)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_closed_pipe_is_silent(onnx_file, class_folder):
@@ -706,6 +779,37 @@ def test_nothing_is_written_to_closed_streams(closed, kept, onnx_file, class_fol
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 15
 
 
+def test_a_closed_pipe_of_messages_does_not_end_the_work(onnx_file, class_folder, tmp_path):
+    """The reader of stderr has gone. All results are printed, and the exit code is that of the work."""
+    (tmp_path / "empty.png").touch()
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = ["predict", tmp_path / "empty.png", class_folder, "--model", onnx_file, "--jsonl"]
+    command = [sys.executable, "-m", "emotify", *map(str, words)]
+    with os.fdopen(writing) as stderr:
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    assert result.returncode == 3
+    assert [json.loads(line)["status"] for line in result.stdout.splitlines()] == ["empty"] + ["ok"] * 14
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_printed(option):
+    assert invoke(option).stdout == f"emotify {__version__}\n"
+
+
+def test_without_a_command_the_help_is_printed():
+    """Exit 2 on stderr, so that a script without a command notices."""
+    assert invoke(code=2).stderr == invoke("--help").stdout
+
+
+def test_the_command_runs_with_replaced_streams():
+    """In a notebook, for example, sys.stdout is not Python's own stream."""
+    program = "import io, sys; sys.stdout = io.StringIO(); from emotify.cli import main; sys.argv = ['emotify', '-V']\n"
+    program += "try:\n    main()\nfinally:\n    sys.__stdout__.write(sys.stdout.getvalue())"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"emotify {__version__}\n", "")
+
+
 def test_help_shows_examples_first():
     """Every command's help has its examples above its options, and -h is --help."""
     for command in ("train", "evaluate", "ensemble", "export", "predict"):
@@ -743,6 +847,10 @@ def test_values_of_another_type_are_refused(words, tmp_path):
         (["train", "--momentum", "1"], "--momentum cannot be 1.0; it must be above 0 and below 1"),
         (["predict", "x", "--top", "9"], "--top cannot be 9; it must be at most 7"),
         (["train", "--bogus"], "no such option: --bogus"),
+        (
+            ["predict", "x", "--json", "--jsonl"],
+            "--json prints one document and --jsonl one line per picture; give only",
+        ),
         (["predcit"], "no such command 'predcit'; did you mean 'predict'?"),
         (["predict", "x", "--csv"], "option '--csv' requires an argument; see emotify"),
         (["ensemble", "--excel"], "no such option: --excel; see "),
@@ -810,6 +918,22 @@ def test_a_model_trained_on_drawn_faces_gives_a_warning(runs, onnx_file, tmp_pat
 def test_the_folder_of_all_runs_is_not_a_model(runs):
     result = invoke("evaluate", runs[0].parent, code=5)
     assert f"{runs[0].parent} is a folder of runs; name one of them, or all: {runs[0].parent}/*" in result.stderr
+
+
+def test_the_model_of_the_environment_variable_is_used(small_model, tmp_path, monkeypatch):
+    """$EMOTIFY_MODEL is preferred to the exports in runs/, and named on stderr."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    monkeypatch.delenv("EMOTIFY_MODEL", raising=False)
+    Path("runs", "newest.onnx").write_bytes(small_model.read_bytes())
+    Image.new("L", (48, 48)).save("face.png")
+    shown = invoke("predict", "face.png", "--json")
+    assert "model: the newest export in runs/, runs/newest.onnx\n" in shown.stderr
+    assert "drawn faces" not in shown.stderr  # the data of the model is unknown
+    monkeypatch.setenv("EMOTIFY_MODEL", str(small_model))
+    shown = invoke("predict", "face.png", "--json")
+    assert f"model: $EMOTIFY_MODEL, {small_model}\n" in shown.stderr
+    assert json.loads(shown.stdout)["model"].endswith("small.onnx")
 
 
 def test_evaluate_suggests_the_next_command(runs, ensemble, tiny_csv):

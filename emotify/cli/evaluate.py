@@ -176,7 +176,8 @@ def _score(
     from emotify.evaluation.evaluate import evaluate as evaluate_all
 
     if split not in dataset.splits or not len(dataset.splits[split]):
-        msg = f"{dataset.source} has no images of the {split} split; it has: {', '.join(dataset.splits)}"
+        others = " or ".join(f"--split {name}" for name in dataset.splits)
+        msg = f"{dataset.source} has no images of the {split} split; name a split that it has: {others}"
         raise InputError(msg)
     images = dataset.splits[split]
     in_train = near_train = None
