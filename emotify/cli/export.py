@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -206,8 +205,10 @@ def _crowd_pooling(
             np.stack([each for each in answers if each is not None]), valid.votes, opened.pooling
         )
     if pooling is None:
-        messages.notice("the crowd head has no fitted temperature, as no votes were found; name them with --ferplus")
-        pooling = dataclasses.replace(opened.pooling, temperature=1.0)
+        messages.notice(
+            "the crowd head has no temperature of its own, as no votes were found; name them with --ferplus"
+        )
+        pooling = opened.pooling  # as `evaluate` pools the crowd heads of such an ensemble; of a run, temperature 1
     powers = (prior_power, opened.prior_power, PRIOR_POWER)
     power = next(each for each in powers if each is not None)
     priors = [network.crowd_prior for network in networks if network.crowd_prior is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -188,6 +189,10 @@ def test_all_commands_work_with_votes(tiny_csv, tmp_path, monkeypatch):
     )
     assert by_model["m.onnx"]["crowd"]["cross_entropy"] != by_model["pool"]["crowd"]["cross_entropy"]
     assert len(board["crowd_pairs"]) == 3
+    text = run("evaluate", "pool", plain, file, "--data", data).stdout.partition(
+        "Differences in accuracy against FER+"
+    )[2]
+    assert re.findall(r"^ (#\d - #\d) ", text, re.MULTILINE)[:3] == ["#1 - #2", "#1 - #3", "#2 - #3"]
     one = json.loads(run("evaluate", file, "--data", data, "--head", "labels", "--json").stdout)["results"][0]
     assert one["crowd"]["head"] == "labels"
     assert one["accuracy"] == by_model["m.onnx"]["accuracy"]
@@ -202,17 +207,19 @@ def test_a_missing_crowd_head_is_an_error(tiny_csv, tmp_path, monkeypatch):
     assert "no crowd head" in run("evaluate", alone, "--data", tiny_csv, "--head", "crowd", code=5).stderr
 
 
-def runs_without_and_with_crowd_head(csv, folder):
+@pytest.fixture(scope="module")
+def mixed(tiny_csv, tmp_path_factory):
     """Return data with votes, and two runs trained on it: one on the labels alone, one with both heads."""
-    data = with_votes(csv, folder)
-    words = ("train", "--data", data, "--model", "fnn", "--epochs", "1", "--batch-size", "32")
+    folder = tmp_path_factory.mktemp("mixed")
+    data = with_votes(tiny_csv, folder)
+    words = ("train", "--data", data, "--model", "fnn", "--epochs", "1", "--batch-size", "32", "--out", folder / "runs")
     return data, run(*words, "--crowd-weight", "0").stdout.strip(), run(*words, "--seed", "1").stdout.strip()
 
 
-def test_an_ensemble_has_the_crowd_heads_of_some_members(tiny_csv, tmp_path, monkeypatch):
+def test_an_ensemble_has_the_crowd_heads_of_some_members(mixed, tmp_path, monkeypatch):
     """A member without a crowd head is in the labels head only: in the ensemble, its file, and a copy of the file."""
     monkeypatch.chdir(tmp_path)
-    data, alone, both = runs_without_and_with_crowd_head(tiny_csv, tmp_path)
+    data, alone, both = mixed
     told = run("ensemble", alone, both, "--data", data, "--out", "pool")
     assert f"{Path(alone).name} has no crowd head: it is a member of the labels head only" in told.stderr
     members = json.loads((tmp_path / "pool" / "ensemble.json").read_text())["members"]
@@ -261,12 +268,40 @@ def test_an_ensemble_is_fitted_to_the_views_that_its_file_averages(tiny_csv, tmp
     assert by_name["one"]["nll"] != pytest.approx(by_name["mirror"]["nll"], abs=1e-4)
 
 
-def test_without_votes_a_mixed_ensemble_has_no_crowd_head(tiny_csv, tmp_path, monkeypatch):
+def test_without_votes_a_mixed_ensemble_has_no_crowd_head(mixed, tiny_csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data, alone, both = runs_without_and_with_crowd_head(tiny_csv, tmp_path)
+    data, alone, both = mixed
     told = run("ensemble", alone, both, "--data", tiny_csv, "--out", "pool")
     assert f"the ensemble has no crowd head: {Path(alone).name} has none; the data has no votes" in told.stderr
     assert EMOTIONS[0] in run("evaluate", "pool", "--data", data).stdout
+
+
+def test_without_votes_the_crowd_heads_are_pooled_as_the_labels_heads(mixed, tiny_csv, tmp_path, monkeypatch):
+    """The ensemble and its file have the same weights and temperature, which is not 1."""
+    monkeypatch.chdir(tmp_path)
+    data, _, both = mixed
+    told = run("ensemble", both, "--data", tiny_csv, "--out", "pool").stderr
+    assert "the crowd heads get the weights and the temperature of the labels heads; the data has no votes" in told
+    run("export", "pool", "--data", tiny_csv, "--out", "m.onnx", "--prior-power", "0")
+    metadata = open_session(tmp_path / "m.onnx").metadata
+    assert metadata["emotify.crowd_temperature"] == metadata["emotify.temperature"] != "1.0"
+    pool, file = json.loads(run("evaluate", "pool", "m.onnx", "--data", data, "--json").stdout)["results"]
+    assert file["crowd"]["cross_entropy"] == pytest.approx(pool["crowd"]["cross_entropy"], abs=1e-4)
+
+
+def test_the_temperature_of_a_runs_crowd_head_is_fitted_to_the_votes(mixed, tiny_csv, tmp_path, monkeypatch):
+    """It minimises the cross-entropy to the vote shares on valid. Without votes it is 1, with a note."""
+    monkeypatch.chdir(tmp_path)
+    data, _, both = mixed
+    run("export", both, "--data", data, "--out", "fitted.onnx", "--prior-power", "0")
+    told = run("export", both, "--data", tiny_csv, "--out", "plain.onnx", "--prior-power", "0").stderr
+    assert "the crowd head has no temperature of its own, as no votes were found; name them with --ferplus" in told
+    read = {name: open_session(tmp_path / name).metadata for name in ("fitted.onnx", "plain.onnx")}
+    assert float(read["plain.onnx"]["emotify.crowd_temperature"]) == 1
+    assert float(read["fitted.onnx"]["emotify.crowd_temperature"]) != 1
+    board = json.loads(run("evaluate", *read, "--data", data, "--split", "valid", "--json").stdout)
+    entropy = {Path(result["model"]).name: result["crowd"]["cross_entropy"] for result in board["results"]}
+    assert entropy["fitted.onnx"] < entropy["plain.onnx"]
 
 
 def test_the_printed_resume_command_names_the_votes(tiny_csv, tmp_path):
