@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ from emotify.emotions import EMOTIONS
 from emotify.ensembling.combine import combine
 from emotify.reports.figures import plot_disagreement
 from emotify.reports.tables import diversity_table, gains_table, members_table, methods_table
+from emotify.runs import better_member
 from emotify.training.checkpoint import load_tensors, save_tensors
 
 
@@ -163,6 +165,42 @@ def test_an_unknown_method_is_refused_with_the_list_of_methods(runs):
     assert "'vote': choose from mean, probabilities, weighted, greedy" in text
 
 
+@pytest.mark.parametrize("options", [None, "{", "[]"], ids=["missing", "damaged", "a list"])
+def test_without_models_all_finished_runs_are_combined(options, runs, tiny_csv, tmp_path, monkeypatch):
+    """Unfinished runs and folders without a readable run.json are left out. The options of a run may be unreadable."""
+    monkeypatch.chdir(tmp_path)
+    for run in runs:
+        shutil.copytree(run, tmp_path / "runs" / run.name)
+    for name, record in (("begun", '{"schema": 1, "status": "running"}'), ("damaged", "{")):
+        (tmp_path / "runs" / name).mkdir()
+        (tmp_path / "runs" / name / "run.json").write_text(record)
+    config = tmp_path / "runs" / runs[0].name / "config.json"
+    config.unlink() if options is None else config.write_text(options)
+    result = invoke("ensemble", "--data", tiny_csv)
+    assert f"using every finished run in runs/: {runs[0].name}, {runs[1].name}\n" in result.stderr
+    folder = Path(result.stdout.splitlines()[-1])
+    assert folder.parent == Path("runs")
+    members = json.loads((folder / "ensemble.json").read_text())["members"]
+    assert [member["run"] for member in members] == [f"../{run.name}" for run in runs]
+    assert "training" not in result.stdout
+
+
+def test_the_cost_of_many_members_is_printed(runs, tiny_csv, tmp_path):
+    """From twelve members on."""
+    for number in range(12):
+        shutil.copytree(runs[0], tmp_path / str(number))
+        path = tmp_path / str(number) / "checkpoint.safetensors"
+        tensors, document = load_tensors(path)
+        last = next(name for name, values in reversed(tensors.items()) if values.shape == (7,))
+        chance = np.random.default_rng(number)
+        tensors[last] += torch.from_numpy(chance.normal(size=7).astype(np.float32))
+        save_tensors(path, tensors, document)
+    words = [tmp_path / str(number) for number in range(12)]
+    told = "members take {0} times as long to predict as one"
+    assert told.format(12) in invoke("ensemble", *words, "--data", tiny_csv, "--out", tmp_path / "all").stderr
+    assert told.format(11) not in invoke("ensemble", *words[1:], "--data", tiny_csv, "--out", tmp_path / "few").stderr
+
+
 def test_a_pattern_of_runs_may_match_ensembles(runs, ensemble, tiny_csv, tmp_path):
     """Ensembles are skipped with a warning. A single ensemble is refused."""
     result = invoke("ensemble", *runs, ensemble, "--data", tiny_csv, "--out", tmp_path / "e")
@@ -185,3 +223,16 @@ def test_export_warns_of_an_ensemble_that_is_worse_than_a_member(runs, ensemble,
     )
     copied(ensemble, tmp_path / "runs" / "newer", diversity=diversity, worse_than_best_member=[])
     assert "is worse than its best member" not in invoke("export", "--out", "b.onnx").stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"worse_than_best_member": ["NLL"]},
+        {"worse_than_best_member": 1, "diversity": {"runs": [], "best_member": 1}},
+    ],
+)
+def test_an_ensemble_without_scores_of_its_members_has_no_better_member(changes, ensemble, tmp_path):
+    """Folders of schema 1 have no such scores, and a file may be damaged. The member is only for a hint."""
+    assert better_member(copied(ensemble, tmp_path / "old", **changes)) is None

@@ -12,7 +12,9 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from typer.testing import CliRunner
 
+from emotify.cli import app
 from emotify.emotions import EMOTIONS
 from emotify.ensembling.pooling import Pooling
 from emotify.errors import GateError
@@ -192,6 +194,20 @@ def test_int8_folds_constant_gates(decayed, faces, tmp_path, monkeypatch):
     assert result.file_scores is not None
     assert result.torch_scores is not None
     assert result.file_scores.nll == pytest.approx(result.torch_scores.nll, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_command_reports_folded_gates(faces, tiny_csv, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "LARGEST_LOSS", 1.0)
+    network = lively("small", 3)
+    for module in network.modules():
+        if isinstance(module, SqueezeExcitation):
+            torch.nn.init.zeros_(module.excite.weight)
+    path = export([("small-s0", network)], tmp_path / "m.onnx", pooling=ONE, valid=faces["train"]).path
+    words = ["export", path, "--precision", "int8", "--data", tiny_csv, "--out", tmp_path / "int8.onnx"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    assert "folded 3 constant gates into the convolutions before them\n" in result.stderr
 
 
 def test_folding_constant_gates_keeps_the_answers(faces):
