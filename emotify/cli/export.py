@@ -271,9 +271,6 @@ def _open_members(path: Path, *, threads: int) -> _Opened:
     else:
         members, pooling, crowd, views = (classifier,), Pooling((1.0,), 1.0), None, None
     networks = [(member.name, member.network) for member in members if isinstance(member, NetworkClassifier)]
-    if len(networks) != len(members):
-        msg = f"{printable(path)} is an exported file; expected a run or an ensemble"
-        raise UsageError(msg)
     return _Opened(classifier.name, networks, pooling, crowd, views)
 
 

@@ -26,15 +26,15 @@ def open_classifier(path: Path, *, device: str = "auto", threads: int = 0) -> Cl
         from emotify.onnx_runtime.classifier import open_session
 
         return open_session(model.path, threads=threads, device=device)
-    if model.kind is Kind.ENSEMBLE:
-        from emotify.ensembling.ensemble import open_ensemble
-
-        return open_ensemble(model.path, lambda run: open_classifier(run, device=device, threads=threads))
     import torch
 
     from emotify.training.classifier import open_run
 
     torch.set_num_threads(threads or available_cpus())
+    if model.kind is Kind.ENSEMBLE:
+        from emotify.ensembling.ensemble import open_ensemble
+
+        return open_ensemble(model.path, lambda run: open_run(run, device=device))
     return open_run(model.path, device=device)
 
 

@@ -47,9 +47,16 @@ def find_data(given: str | Path | None, *, environment: Mapping[str, str] = os.e
     if environment.get("EMOTIFY_DATA"):
         return environment["EMOTIFY_DATA"]
     for place in _USUAL_PLACES:
-        if (folder / place).exists():
+        if _exists(folder / place):
             return str(folder / place)
     raise InputError(f"no data: none of {', '.join(_USUAL_PLACES)} exists here. {_ADVICE}")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # reading the data reports why it is not accessible
+        return True
 
 
 def find_ferplus(source: str, *, environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -59,10 +66,10 @@ def find_ferplus(source: str, *, environment: Mapping[str, str] = os.environ) ->
     """
     path = Path(source)
     named = environment.get("EMOTIFY_FERPLUS")
-    votes = Path(named) if named else (path if path.is_dir() else path.parent) / FERPLUS_NAME
-    if source == SYNTHETIC or not (named or votes.is_file()):
-        return None
     try:
+        votes = Path(named) if named else (path if path.is_dir() else path.parent) / FERPLUS_NAME
+        if source == SYNTHETIC or not (named or votes.is_file()):
+            return None
         return votes if path.is_file() or _csv_in(path, DEFAULT_RULES) else None
     except OSError:  # reading the data reports it
         return None

@@ -125,7 +125,19 @@ def test_the_option_wins_over_a_list(numbered):
 
 
 @pytest.mark.parametrize(
-    "content", ["train_0001.jpg 5\ntest_0001.jpg 2\n", "happy\ntired\n", "{", "[1]", "happy 1\nsad 1", ""]
+    "content",
+    [
+        "train_0001.jpg 5\ntest_0001.jpg 2\n",
+        "happy\ntired\n",
+        "{",
+        "[1]",
+        "3",
+        '"happy"',
+        "happy 1\nsad 1",
+        "",
+        "\n".join(AFFECTNET) + "\n" * 100_000,
+    ],
+    ids=lambda content: content[:20],
 )
 def test_an_unreadable_list_of_classes_gives_a_warning(numbered, content):
     folder = numbered(*range(7))

@@ -6,6 +6,7 @@ import pytest
 
 from emotify.data import find_data
 from emotify.errors import InputError
+from tests.faults import printed_by_nobody
 
 PLACES = ["fer2013.csv", "data/fer2013.csv", "data/fer2013", "fer2013"]
 
@@ -32,3 +33,36 @@ def test_without_data_the_error_gives_the_download_address_and_synthetic_data(tm
     with pytest.raises(InputError, match=r"https://.*--data synthetic") as caught:
         find_data(None, environment={}, folder=tmp_path)
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "closed", "mode", "named"),
+    [
+        (None, "data", 0, "data/fer2013.csv"),
+        ("mine", "mine", 0, "mine/fer2013.csv"),
+        ("mine/x.csv", "mine", 0, "mine/x.csv"),
+        ("mine", "mine", 0o111, "mine"),
+        ("mine", "mine/test/happy", 0, "mine/test/happy"),
+        ("mine", "mine/test/happy/deep", 0, "mine/test/happy/deep"),
+    ],
+)
+def test_data_without_read_permission_is_an_error(given, closed, mode, named, tmp_path):
+    """The error names the file or folder, also without --data and with votes beside the data. No bug is reported."""
+    folder = tmp_path / closed
+    (folder if "test" in closed else folder / "test" / "happy").mkdir(parents=True)
+    if given == closed:
+        (folder / "fer2013new.csv").touch()
+    tmp_path.chmod(0o755)
+    folder.chmod(mode)
+    imports = "from emotify.data import find_data, find_ferplus, read_dataset\nfrom emotify.errors import InputError"
+    statements = f"""
+source = find_data({given!r}, environment={{}})
+try:
+    print(read_dataset(source, ferplus=find_ferplus(source, environment={{}})))
+except InputError as error:
+    print(error)
+"""
+    try:
+        assert printed_by_nobody(imports, statements, tmp_path) == f"cannot read {named}: Permission denied"
+    finally:
+        folder.chmod(0o755)

@@ -159,9 +159,10 @@ def test_a_folder_with_only_an_archive_of_the_csv_is_read(tmp_path, content, kin
             archive.addfile(info, io.BytesIO(content))
     (tmp_path / "train.csv").write_text("emotion,pixels\n0,1 2 3\n")
     (tmp_path / "test.csv").write_text("pixels\n1 2 3\n")
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(content)[:20])  # damaged files have no columns, either
     dataset = read_dataset(tmp_path)
     assert {split: len(images) for split, images in dataset.splits.items()} == dict.fromkeys(Split, 14)
-    assert dataset.warnings[0].endswith(f"{kind}, and skipped test.csv, train.csv beside it.")
+    assert dataset.warnings[0].endswith(f"{kind}, and skipped cut.csv.gz, test.csv, train.csv beside it.")
 
 
 def test_a_folder_with_only_a_csv_of_any_name_is_read(tmp_path, content):
