@@ -8,6 +8,7 @@ import fcntl
 import functools
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
@@ -247,6 +249,48 @@ def test_standard_output_can_be_the_output_file(option, beginning, name, line, c
 def test_standard_output_cannot_be_two_outputs_or_a_folder(words, class_folder, tmp_path):
     assert in_a_shell('"$@"', tmp_path, class_folder / "happy" / "0.png", *words, code=2) == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parquet_is_not_printed_on_a_terminal(class_folder, tmp_path):
+    """Its bytes could change the state of the terminal."""
+    ours, terminal = pty.openpty()
+    command = [sys.executable, "-m", "emotify", "predict", str(class_folder), *MODEL, "--parquet", "-"]
+    result = subprocess.run(command, cwd=tmp_path, stdout=terminal, stderr=subprocess.PIPE, text=True)
+    os.close(terminal)
+    os.close(ours)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --parquet -: Parquet is binary and a terminal cannot show it; redirect it")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--annotate", "out"], "2 pictures changed while predicting; no copy or thumbnail of them was made"),
+        (["--report", "r.html", "--thumbnails"], "2 pictures changed while predicting; no copy or thumbnail of them"),
+        (["--explain", "out"], "{0}: not explained: no such file: check the path"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_pictures_that_disappear_while_predicting_keep_their_predictions(
+    options, told, class_folder, tmp_path, monkeypatch
+):
+    """They are read again for copies, thumbnails and explanations, which they then lack, with a message."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path(shutil.copytree(class_folder / "happy", "happy"))
+    pictures = sorted(folder.iterdir())
+    answer = onnxruntime.InferenceSession.run
+
+    def answer_and_remove(*words: Any, **options: Any) -> Any:
+        answers = answer(*words, **options)
+        for picture in pictures:
+            picture.unlink(missing_ok=True)
+        return answers
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", answer_and_remove)
+    result = predict(folder, *options)
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(map(str, pictures))
+    assert all(told.format(picture) in result.stderr for picture in pictures)
+    assert not list(Path().glob("out/*"))
 
 
 def test_export_does_not_write_a_file_named_dash(tmp_path):

@@ -7,6 +7,7 @@ import shutil
 import time
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from emotify.cli import app
@@ -126,3 +127,25 @@ def test_stdout_contains_only_rows_in_a_pipe(albums):
     result = predict(albums(happy="happy", sad="sad"))
     assert all(line.count("\t") == 3 for line in result.stdout.splitlines())
     assert "Confusion matrix" in result.stderr
+    assert "accuracy against the folders' names: " in result.stderr
+
+
+def test_an_output_file_on_stdout_leaves_the_accuracy_on_stderr(albums):
+    """In one line, as for JSON lines: the tables are for people."""
+    result = predict(albums(happy="happy", sad="sad"), "--csv", "-")
+    assert result.stdout.startswith("path,status,")
+    assert len(result.stdout.splitlines()) == 5
+    assert "accuracy against the folders' names: " in result.stderr
+    assert "Confusion matrix" not in result.stderr
+
+
+def test_pictures_without_a_face_get_no_accuracy(tmp_path):
+    for name in ("happy", "sad"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (400, 300), "white").save(tmp_path / name / "wall.png")
+    words = ["predict", str(tmp_path), "--json", "--explain", str(tmp_path / "why")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["truth"] is None
+    assert "accuracy" not in result.stderr
+    assert "wrote 0 explanations" in result.stderr

@@ -234,22 +234,13 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _Printed(io.RawIOBase):
-    """Standard output as a file with a position, which a pipe lacks, and which is never closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._written = 0
+    """Standard output as a file that can be closed, while standard output stays open."""
 
     def writable(self) -> bool:
         return True
 
     def write(self, content: Any) -> int:  # noqa: ANN401 - any buffer
-        size = sys.stdout.buffer.write(content)
-        self._written += size
-        return size
-
-    def tell(self) -> int:
-        return self._written
+        return sys.stdout.buffer.write(content)
 
     def flush(self) -> None:
         if not self.closed:
