@@ -25,6 +25,7 @@ from emotify.cli.options import chosen_views
 from emotify.emotions import EMOTIONS
 from emotify.errors import ExitCode
 from emotify.evaluation.seeds import RecipeComparison
+from emotify.networks import NETWORKS
 from emotify.training.config import TrainConfig
 
 runner = CliRunner()
@@ -952,6 +953,41 @@ def test_a_folder_too_small_for_a_valid_split_can_be_scored(tmp_path):
             Image.new("L", (48, 48), 30 * number + len(split)).save(tmp_path / split / emotion / "a.png")
     document = json.loads(invoke("evaluate", "fast", "--data", tmp_path, "--split", "test", "--json").stdout)
     assert document["results"][0]["n"] == 7
+
+
+def test_data_without_train_and_valid_gets_no_clean_scores_and_no_temperature(class_folder, tmp_path):
+    """Neither in the tables, nor in the report and its figure of the calibration."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "test").symlink_to(class_folder)
+    words = ("evaluate", "fast", "fast", "--data", tmp_path / "photos", "--split", "test")
+    report = tmp_path / "report"
+    text = invoke(*words, "--report", report).stdout
+    assert "accuracy" in text
+    assert "Brier score" in text
+    assert not re.search("clean|with temperature|fitted on valid", text)
+    page = (report / "index.html").read_text()
+    assert "Reliability" in page
+    assert not re.search("clean accuracy|with temperature|fitted on valid", page)
+
+
+def test_the_networks_are_listed():
+    """Their sizes in a table, then their descriptions; --json has the exact numbers."""
+    text = invoke("train", "--list-models").stdout
+    networks = json.loads(invoke("train", "--list-models", "--json").stdout)["models"]
+    assert [network["name"] for network in networks] == list(NETWORKS)
+    cnn = next(network for network in networks if network["name"] == "cnn-eq")
+    assert cnn["input_size"] == 44
+    assert cnn["equalise"]
+    assert cnn["macs"] > 1e8
+    table = text.partition("\n\n")[0]
+    assert f"cnn-eq {cnn['parameters'] / 1e6:.2f} M {cnn['macs'] / 1e6:.1f} M 44x44, equalised" in re.sub(
+        " +", " ", table
+    )
+    assert max(map(len, table.splitlines())) < 80
+    for network in networks:
+        assert re.search(rf"^ {network['name']} ", text, re.MULTILINE)
+        assert f": {network['description']}\n" in text
+    assert f"\ncnn, cnn-eq: {cnn['description']}\n" in text
 
 
 def test_uncertain_faces_are_explained(tmp_path):

@@ -31,8 +31,8 @@ class Clean:
     """Scores without the images whose pixels are also in train."""
 
     scores: Scores
-    near_duplicates: int | None  # number of these images that are nearly the same as one of train; None: not counted
-    accuracy_without_near: float | None  # also without near duplicates; None when no image is left or not counted
+    near_duplicates: int  # number of these images that are nearly the same as one of train
+    accuracy_without_near: float | None  # also without near duplicates; None when no image is left
 
     def document(self) -> dict[str, Any]:
         """Return the scores for `evaluate --json`."""
@@ -114,7 +114,7 @@ def evaluate(
     """Score classifiers on the same images, against FER-2013's labels and, if there are votes, against FER+'s.
 
     valid: the images to fit temperatures on when another split is scored.
-    in_train, near_train: masks (N,) of the images that are also in train, exactly or nearly.
+    in_train, near_train: masks (N,) of the images that are also in train, exactly or nearly. Both, or neither.
     recipes: the name of each classifier without its seed (see `emotify.training.recipes.distinguish`). Classifiers
         with the same recipe are also scored together.
     head: the head to score against both. Without it, the labels head is scored against the labels, and the crowd head
@@ -122,7 +122,7 @@ def evaluate(
 
     Raises ModelError for a classifier without the requested head.
     """
-    overlap = None if in_train is None else (in_train, near_train)
+    overlap = None if in_train is None or near_train is None else (in_train, near_train)
     results = [_evaluate_one(classifier, images, split, valid, overlap, head) for classifier in classifiers]
     rights = [result.probabilities.argmax(1) == images.labels for result in results]
     over_seeds = compare_recipes(group_by_recipe(recipes or [None] * len(rights), rights))
@@ -153,7 +153,7 @@ def _evaluate_one(
     images: LabelledImages,
     split: Split,
     valid: LabelledImages | None,
-    overlap: tuple[BoolArray, BoolArray | None] | None,
+    overlap: tuple[BoolArray, BoolArray] | None,
     head: Head | None,
 ) -> Result:
     answers = classifier.answers(images.images)
@@ -202,14 +202,12 @@ def _calibrate(
 
 
 def _clean(
-    probabilities: Float32Array, images: LabelledImages, in_train: BoolArray, near_train: BoolArray | None
+    probabilities: Float32Array, images: LabelledImages, in_train: BoolArray, near_train: BoolArray
 ) -> Clean | None:
     if in_train.all():
         return None
     left = ~in_train
     scores = score(probabilities[left], images.labels[left])
-    if near_train is None:
-        return Clean(scores, None, None)
     apart = left & ~near_train
     right = probabilities.argmax(1)[apart] == images.labels[apart]
     return Clean(scores, int((left & near_train).sum()), float(right.mean()) if len(right) else None)

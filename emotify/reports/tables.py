@@ -198,7 +198,8 @@ def _scores_notes(result: Result) -> list[str]:
     if (clean := result.clean) is not None:
         near = ""
         if clean.near_duplicates:
-            near = f"; {clean.near_duplicates:,} of them are nearly the same as an image of train"
+            are = "is" if clean.near_duplicates == 1 else "are"
+            near = f"; {clean.near_duplicates:,} of them {are} nearly the same as an image of train"
         notes.append(f"clean: the {clean.scores.n:,} images that are not in train{near}")
     return notes
 

@@ -69,6 +69,11 @@ def test_dedupe_changes_nothing_without_duplicates(rows, read):
     assert read(rows, dedupe=True).splits[Split.TRAIN].sha256() == read(rows).splits[Split.TRAIN].sha256()
 
 
+def test_dedupe_changes_nothing_without_train(rows, read):
+    dataset = read(rows[14:], dedupe=True)
+    assert {split: len(images) for split, images in dataset.splits.items()} == {Split.VALID: 14, Split.TEST: 14}
+
+
 def test_identical_images_with_different_labels_are_counted(rows, read):
     rows += [copy(rows[0]), copy(rows[1], emotion="5"), copy(rows[1], emotion="6"), copy(rows[2])]
     assert read(rows).notes == (

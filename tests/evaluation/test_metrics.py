@@ -169,6 +169,13 @@ def test_clean_scores_exclude_images_of_train():
     assert (result.clean.near_duplicates, result.clean.accuracy_without_near) == (1, 0)
 
 
+def test_without_images_outside_train_there_are_no_clean_scores():
+    inside, images = np.array([True, True]), labelled([0, 1], [0, 1])
+    (result,) = evaluate([Fixed()], images, Split.TEST, in_train=inside, near_train=inside).results
+    assert result.clean is None
+    assert result.document()["clean"] is None
+
+
 def test_the_mirrored_view_is_averaged_with_the_image():
     """A symmetric image keeps its answer; otherwise, two certain answers share the probability."""
     both = AveragedViews(Fixed(), "mirror").answers(labelled([3, 3], [3, 3], last=[3, 5]).images).labels

@@ -98,6 +98,18 @@ def test_colour_does_not_change_the_text(board):
     assert "\x1b[37;48;2;" in coloured  # the confusion matrix is shaded
 
 
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, ""), (1, "; 1 of them is nearly the"), (2, "; 2 of them are nearly the")]
+)
+def test_near_duplicates_of_train_are_counted(count, told):
+    images = LabelledImages(np.zeros((len(LABELS), 1, 48, 48), np.uint8), LABELS)
+    exact, near = np.arange(len(LABELS)) < 281, np.arange(len(LABELS)) < 281 + count
+    (result,) = evaluate([Guessing("a", 0.5)], images, Split.VALID, in_train=exact, near_train=near).results
+    text = " ".join(render(scores_table(result), 80).split())
+    assert f"clean: the 3,308 images that are not in train{told}" in text
+    assert ("nearly" in text, "without near ones" in text) == (count > 0, count > 0)
+
+
 def test_the_confusion_matrix_marks_right_predictions(board):
     """Each row has percentages, its right predictions in brackets, and its number of images."""
     confusion = board.results[0].scores.confusion
