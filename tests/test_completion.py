@@ -40,7 +40,9 @@ def test_completed_network_names_equal_the_networks():
         ("emotify train --distill f", ["fast"]),
         ("emotify predict --model ", ["default", "fast", "runs/a.onnx"]),
         ("emotify predict --faces w", ["whole"]),
-        ("emotify evaluate runs/", ["runs/both", "runs/a.onnx"]),
+        ("emotify evaluate runs/", ["runs/both", "runs/done", "runs/a.onnx"]),
+        ("emotify ensemble ", ["runs/done"]),
+        ("emotify export ", ["runs/both", "runs/done"]),
         ("emotify train --resume ", ["runs/begun"]),
         ("emotify predict photos/", []),  # the shell's own files
     ],
@@ -50,4 +52,7 @@ def test_values_are_completed(words, expected, tmp_path):
     for file in ("both/ensemble.json", "begun/state.safetensors", "a.onnx"):
         (tmp_path / "runs" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "runs" / file).write_text("{}")
+    (tmp_path / "runs" / "begun" / "run.json").write_text('{"schema": 1, "status": "interrupted"}')
+    (tmp_path / "runs" / "done").mkdir()
+    (tmp_path / "runs" / "done" / "run.json").write_text('{"schema": 1, "status": "finished"}')
     assert offered(words, folder=tmp_path) == expected

@@ -83,6 +83,30 @@ def test_a_signal_at_any_import_ends_the_command(words, times, pictures, tmp_pat
         assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
+WHILE_TRAINING = """
+import os, sys
+process, sent, first = os.getpid(), int(sys.argv[1]), sys.argv[2] == "first process"
+if first:
+    os.getpid = lambda: 1
+from emotify.cli.console import Messages
+from emotify.cli.progress import catching_signals
+with catching_signals(Messages(), patient=not first) as stop:
+    for _ in range(2):
+        os.kill(process, sent)
+    print("saved the state", int(stop.exit_code))
+"""
+
+
+@pytest.mark.parametrize("under", ["torchrun", "first process"])
+@pytest.mark.parametrize(("sent", "code"), STOPS)
+def test_a_second_signal_ends_a_training_except_under_torchrun(sent, code, under):
+    """torchrun repeats the signal. The first process of a container handles signals itself, as the system does not."""
+    ended = command(int(sent), under, program=[sys.executable, "-c", WHILE_TRAINING])
+    assert ended.stderr == "stopping after this step and saving the state; press Ctrl-C again to end at once\n"
+    expected = (0, f"saved the state {code}\n") if under == "torchrun" else (code, "")
+    assert (ended.code, ended.stdout) == expected
+
+
 IN_A_LIBRARY = """
 import os, sys
 import onnxruntime

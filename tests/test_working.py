@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from emotify.cli import app, working
+from emotify.cli import app, progress, working
 from emotify.cli.console import Messages
 from emotify.cli.predict import screen
 from emotify.cli.predict.inputs import Inputs
@@ -41,6 +42,16 @@ def test_slow_work_is_reported_in_lines(capsys):
     assert 2 <= len(lines) <= 3
     assert lines[0].startswith("answering: 0 of 400 images, 0 s")
     assert "about 0 s left" in lines[-1]
+
+
+def test_a_training_without_a_terminal_reports_its_steps(toy_csv, tmp_path, monkeypatch):
+    """In lines with the loss, the speed and the remaining time, if an epoch takes long."""
+    monkeypatch.setattr(progress, "_LINE", 0.0)
+    words = ["train", "--data", toy_csv, "--model", "fnn", "--epochs", "1", "--batch-size", "7", "--out", tmp_path]
+    shown = CliRunner().invoke(app, list(map(str, words)))
+    assert shown.exit_code == 0, shown.output
+    line = r"^step (\d) of 2: loss \d\.\d{3}, [\d,]+ images/s, about 0 s left$"
+    assert re.findall(line, shown.stderr, re.MULTILINE) == ["1", "2"]
 
 
 def test_quick_work_and_quiet_commands_print_no_progress(capsys):

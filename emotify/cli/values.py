@@ -20,8 +20,7 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 def check_here(parameters: Iterable[Any]) -> None:
     """Let this module convert the values of a command's parameters, for all types that it knows."""
     for parameter in parameters:
-        if "process_value" not in vars(parameter):
-            parameter.process_value = functools.partial(_process, parameter, parameter.process_value)
+        parameter.process_value = functools.partial(_process, parameter, parameter.process_value)
 
 
 def _process(parameter: Any, check: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:  # noqa: ANN401

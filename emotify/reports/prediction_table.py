@@ -28,6 +28,7 @@ _GAP: Final = 2
 _LABEL, _BAR, _PER_CENT, _THEN = 10, 8, 5, 12  # columns
 _WHERE, _SIZE = 22, 9  # columns of `1280x1280 at 1000,1000`, and of `1280x1280`
 _NAME_LEAST, _NAME_MOST = 8, 34
+_ROOM_FOR_FACE: Final = 15  # columns of `1:02:03 face 12`
 _ROOM_FOR_WHERE, _ROOM_FOR_THEN = 96, 64
 _SUMMARY_BAR = 24
 _STRONG: Final = 0.7  # lowest probability of a bold label
@@ -120,9 +121,10 @@ class FaceRows:
             yield row
 
     def _with_track(self, name: Text, track: int) -> Text:
-        """Put the number of a face at the end of the name's cell."""
-        number = f"face {track}"
-        return Text(name.plain[: len(name) - len(number) - _GAP] + number + " " * _GAP)
+        """Put the number of a face at the end of the name's cell, behind the time."""
+        number = f" face {track}" if self._name >= _ROOM_FOR_FACE else f" #{track}"
+        room = self._name - len(number)
+        return Text(" " * _GAP + self._shorten(name.plain.strip(), room).ljust(room) + number + " " * _GAP)
 
     def _place(self, face: FaceResult) -> str:
         if face.detection is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,24 @@ def test_the_page_filters_without_a_script(chromium, tmp_path):
     assert choose(chromium, "e-none") == 1
     assert choose(chromium, "e-uncertain", "p-any") == 1
     assert chromium.requests() == chromium.complaints() == []
+
+
+def test_every_clip_has_a_card_between_the_pictures(tmp_path):
+    """A clip ends with the first frame of the next clip, or with the next picture."""
+    frames = [
+        PictureResult(Path(name), "ok", width=200, height=100, faces=(face(3, 0.9),), time=time)
+        for name, time in (("one.mp4", 0.0), ("one.mp4", 0.5), ("two.mp4", 0.0), ("three.mp4", 0.0))
+    ]
+    text = page(tmp_path / "page.html", [*frames[:3], results()[0], frames[3]]).read_text()
+    assert re.findall(r'<h3 title="(.*?)"', text) == ["one.mp4", "two.mp4", "0.jpg", "three.mp4"]
+    assert re.findall(r"(\d) frames? classified", text) == ["2", "1", "1"]
+
+
+def test_many_unreadable_pictures_are_counted_and_the_first_are_listed(tmp_path):
+    bad = [PictureResult(Path(f"{number}.png"), "empty", message="the file is empty") for number in range(501)]
+    text = page(tmp_path / "page.html", bad).read_text()
+    assert "501 could not be read; the first 500" in text
+    assert text.count("<td>empty</td>") == 500
 
 
 @pytest.mark.parametrize("width", [360, 800, 1600])

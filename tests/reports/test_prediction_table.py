@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -53,6 +54,35 @@ def test_uncertain_faces_show_the_most_probable_expression():
     unsure = FaceResult((0, 0, 48, 48), None, SHARES, uncertain=True)
     row = lines(FaceRows(80), picture("a.jpg", unsure))[-1]
     assert row.split()[1:] == ["uncertain", "━━━━━━──", "81%", "happy", "81%", "whole"]
+
+
+def test_with_top_an_uncertain_face_is_marked_in_its_first_row():
+    """The rows name expressions, not `uncertain`."""
+    unsure = FaceResult((0, 0, 48, 48), None, SHARES, uncertain=True)
+    first, second = lines(FaceRows(90, top=2), picture("a.jpg", unsure))[-2:]
+    assert (first.split()[1], second.split()[0]) == ("happy", "neutral")
+    assert first.endswith("  uncertain")
+    assert "uncertain" not in second
+
+
+@pytest.mark.parametrize(("width", "number"), [(40, "#{0}"), (64, "#{0}"), (80, "face {0}"), (100, "face {0}")])
+def test_frames_show_their_time_and_the_numbers_of_their_faces(width, number):
+    """Below the name of the clip. The number of a face is the same in all frames."""
+    first, second = (dataclasses.replace(FACE, track=number) for number in (1, 12))
+    frames = [picture("party.mp4", first, second, time=61.0), picture("party.mp4", second, time=62.0)]
+    shown = lines(FaceRows(width), *frames)
+    assert shown[1] == "party.mp4"
+    rows = [" ".join(row.partition("happy")[0].split()) for row in shown[2:]]
+    assert rows == [f"1:01 {number.format(1)}", number.format(12), f"1:02 {number.format(12)}"]
+    assert len({row.index("happy") for row in shown[2:]}) == 1
+    assert max(map(len, shown)) < width
+
+
+def test_a_time_that_does_not_fit_is_marked():
+    long = picture("party.mp4", dataclasses.replace(FACE, track=12), time=3723.0)
+    assert [lines(FaceRows(width), long)[-1].partition("happy")[0].strip() for width in (40, 80)] == [
+        "1:0…03 #12", "1:02:03           face 12",
+    ]  # fmt: skip
 
 
 def test_control_characters_in_names_are_escaped():
