@@ -18,10 +18,11 @@ from typing import Any, Final
 
 from emotify.engines.output import Output
 from emotify.engines.ray_worker import Job, Outcome, Worker, list_pictures
-from emotify.errors import UnavailableError
+from emotify.errors import ExitCode, UnavailableError
 from emotify.files import printable
 from emotify.machine import available_cpus
 from emotify.stderr import without_lines
+from emotify.stopping import Interrupted
 
 _MEMORY: Final = 256 * 2**20  # bytes of Ray's object store, in which processes exchange lists of names
 _SLICES: Final = 10_000  # the smallest share of a GPU in Ray is 1 / _SLICES
@@ -136,6 +137,8 @@ def _cluster() -> Iterator[None]:
         try:
             with without_lines(b"RAY_BACKEND_LOG_LEVEL"):  # Ray prints a line about this variable
                 ray.init(**options)
+        except SystemExit as ended:  # Ray's handler of SIGTERM
+            raise Interrupted("terminated", ExitCode.TERMINATED) from ended
         except (ConnectionError, RuntimeError, ValueError) as error:
             msg = f"cannot use Ray: {printable(str(error).strip().splitlines()[0][:200])}; check $RAY_ADDRESS"
             raise UnavailableError(msg) from error

@@ -113,6 +113,32 @@ def test_a_killed_job_resumes_without_lost_or_repeated_rows(class_folder, small_
 
 @needs_ray
 @pytest.mark.slow
+@pytest.mark.parametrize("parts", [0, 1], ids=["while Ray starts", "after the first part"])
+def test_an_interrupted_job_says_how_to_resume_and_leaves_no_files(parts, class_folder, small_model, tmp_path):
+    """Exit 143 after SIGTERM, which Ray handles itself while it starts. Finished parts stay."""
+    folder, out = tmp_path / "many", tmp_path / "rows"
+    folder.mkdir()
+    for number in range(3000):
+        (folder / f"{number:05d}.png").hardlink_to(class_folder / "happy" / "0.png")
+    before = set(Path("/tmp").glob("emotify-ray-*"))
+    command = [*_EMOTIFY, str(folder), "--model", str(small_model), "--engine", "ray", "--parquet", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "_job.json").exists() or len(list(out.glob("part-*"))) < parts:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(1 if parts == 0 else 0)
+        process.terminate()
+        stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 143, stderr
+    assert stderr.endswith("error: terminated; resume with the same command and --append\n")
+    assert {path.name for path in out.iterdir() if not path.name.startswith("part-")} == {"_job.json", "_lock"}
+    assert set(Path("/tmp").glob("emotify-ray-*")) <= before
+
+
+@needs_ray
+@pytest.mark.slow
 def test_an_error_in_a_worker_is_reported_in_one_line(class_folder, small_model, tmp_path):
     """With --truth folders, a picture outside a class folder ends the job, as on one machine."""
     words = (class_folder, class_folder.parent, "--model", small_model, "--truth", "folders")

@@ -16,6 +16,7 @@ from emotify.cli.predict.settings import TABLES, PredictSettings
 from emotify.errors import UsageError
 from emotify.files import is_standard_output, printable
 from emotify.settings import option
+from emotify.stopping import raising_interrupts
 
 if TYPE_CHECKING:
     from emotify.engines.ray_worker import Job
@@ -70,7 +71,8 @@ def predict_with_ray(
 
     output = Output(job.output, job.run)
     go_on = f"resume with the same command{'' if wanted.append else ' and --append'}"
-    with output.begin(_settings(job, predictor), append=wanted.append, overwrite=force), hint_on_interrupt(go_on):
+    begun = output.begin(_settings(job, predictor), append=wanted.append, overwrite=force)
+    with raising_interrupts(), begun, hint_on_interrupt(go_on):
         outcomes = run(job, output, actors=wanted.actors, device=device)
         for outcome in with_progress(outcomes, messages, pictures=lambda outcome: outcome.summary.pictures):
             summary.merge(outcome.summary)
