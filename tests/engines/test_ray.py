@@ -17,7 +17,11 @@ import pytest
 from typer.testing import CliRunner
 
 from emotify.cli import app
+from emotify.cli.predict.inputs import Inputs
+from emotify.cli.predict.ray import make_job
 from emotify.engines.ray_job import share_of_gpu
+from emotify.engines.ray_worker import Job
+from emotify.prediction.summary import Summary
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs pip install "ray[data]"')
 _EMOTIFY = [sys.executable, "-m", "emotify", "predict"]
@@ -177,6 +181,22 @@ def test_options_that_ray_does_not_support_are_refused(words, expected):
     result = CliRunner().invoke(app, ["predict", *words])
     assert result.exit_code == 2
     assert expected in result.stderr
+
+
+def test_paths_in_a_job_are_absolute(small_model, tmp_path, monkeypatch):
+    """Workers have another current folder. A built-in model keeps its name, as it may be installed elsewhere there."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(small_model, "model.onnx")
+    options = {"faces": "auto", "face_model": "faces.onnx"}
+
+    def job(model: str) -> Job:
+        return make_job(Inputs(["photos"]), "rows", {"model": model, **options}, top=0, summary=Summary())
+
+    assert job("model.onnx").output == str(tmp_path / "rows")
+    faces = str(tmp_path / "faces.onnx")
+    expected = {"model": str(tmp_path / "model.onnx"), "faces": "auto", "face_model": faces}
+    assert job("model.onnx").predictor == expected
+    assert job("fast").predictor == {**expected, "model": "fast"}
 
 
 @pytest.mark.parametrize(("gpus", "workers"), [(1, 1), (1, 3), (2, 7), (8, 64), (4, 2), (3, 16)])
