@@ -75,6 +75,9 @@ CASES: list[tuple[str, list[np.ndarray | None], dict[str, Any]]] = [
     ("Where", [ones(3, 1, kind=bool), ones(4), ones(1, 1)], {}),
     ("Softmax", [FEATURES], {"axis": 1}),
     ("Constant", [], {"value_ints": [1, 2, 3]}),
+    ("Constant", [], {"value_floats": [0.5] * 3}),
+    ("DynamicQuantizeLinear", [FEATURES], {}),
+    ("LRN", [FEATURES], {"size": 3}),
 ]
 
 
@@ -85,7 +88,7 @@ def test_inferred_shapes_equal_the_shapes_of_onnxruntime(operator, inputs, attri
     """The shapes of each operator's outputs are inferred as onnxruntime computes them."""
     names = [f"i{place}" if value is not None else "" for place, value in enumerate(inputs)]
     arrays = {name: value for name, value in zip(names, inputs, strict=True) if value is not None}
-    outputs = [f"o{place}" for place in range({"Split": 2, "TopK": 2}.get(operator, 1))]
+    outputs = [f"o{place}" for place in range({"Split": 2, "TopK": 2, "DynamicQuantizeLinear": 3}.get(operator, 1))]
     graph = helper.make_graph(
         [helper.make_node(operator, names, outputs, **attributes)],
         "one",
@@ -166,6 +169,43 @@ def test_a_model_that_would_compute_for_hours_is_refused_at_once(model, small_mo
     assert time.process_time() - start < 1
     assert shown.exit_code == 5
     assert "multiply-accumulates per picture" in shown.stderr or "is unknown before it runs" in shown.stderr
+
+
+def expand(*lengths: Any) -> ModelProto:
+    """Return the small model with another output, whose shape is the sum of these lengths, stored in Constants."""
+    names = [f"length{place}" for place in range(len(lengths))]
+    return bomb(
+        *(
+            helper.make_node("Constant", [], [name], value=numpy_helper.from_array(ints(*each)))
+            for name, each in zip(names, lengths, strict=True)
+        ),
+        helper.make_node("Add", names, ["shape"]),
+        helper.make_node("Expand", ["flat", "shape"], ["large"]),
+        helper.make_node("MatMul", ["large", "w0"], ["last"]),
+        weights=(ones(2304, 9),),
+    )
+
+
+def test_a_shape_that_the_model_computes_from_constants_is_known():
+    """A small output is accepted. For a large one, the reason is its cost, not an unknown shape."""
+    check_model(expand((2, 0), (3, 2304)).SerializeToString(), name="small.onnx")
+    with pytest.raises(ModelError, match="multiply-accumulates per picture"):
+        check_model(expand((10**7, 0), (10**7, 2304)).SerializeToString(), name="large.onnx")
+
+
+UNKNOWN = {
+    "an attribute of 65 numbers": helper.make_node("Constant", [], ["x"], value_ints=range(65)),
+    "a shape for another number of pixels": helper.make_node("Reshape", ["pixels", "w0"], ["x"]),
+    "a shape of 80 numbers": helper.make_node("Concat", ["w1", "w1"], ["x"], axis=0),
+}
+
+
+@pytest.mark.parametrize("node", UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_a_shape_that_is_impossible_or_too_long_is_refused(node):
+    """More numbers than a shape may have are not kept."""
+    model = bomb(node, helper.make_node("Expand", ["flat", "x"], ["large"]), weights=(ints(7, 7), ints(*[1] * 40)))
+    with pytest.raises(ModelError, match="is unknown before it runs"):
+        check_model(model.SerializeToString(), name="odd.onnx")
 
 
 def test_every_allowed_operator_has_a_cost():

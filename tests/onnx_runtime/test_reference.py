@@ -71,6 +71,15 @@ def test_damaged_reference_vectors_are_reported_in_one_line(text, changed_model,
     assert len(shown.stderr.splitlines()) == 1
 
 
+def test_reference_vectors_of_a_head_that_the_model_lacks_are_reported(changed_model, tiny_csv):
+    """The small model has no crowd head. The error is exit 5 and says what to do."""
+    answers = np.full((1, 7), 1 / 7, np.float32)
+    path = with_reference(changed_model, encode(np.zeros((1, 1, 48, 48), np.uint8), Answers(answers, answers)))
+    shown = CliRunner().invoke(app, ["evaluate", str(path), "--data", str(tiny_csv)])
+    assert shown.exit_code == 5, shown.output
+    assert "changed.onnx are of a head that it does not have; export it again" in shown.stderr
+
+
 @pytest.mark.parametrize("number", ["1e300", "1" + "0" * 400])
 def test_reference_outputs_beyond_float32_become_infinite_or_are_refused(number):
     """A number beyond float32 becomes infinite, so it differs from every probability.

@@ -242,7 +242,7 @@ def test_an_error_names_what_is_incompatible_in_a_model(change, words, changed_m
     assert "\x1b" not in shown.stderr
 
 
-@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x00" * 9, b"\x3a\x00", b"\x00" * 50])
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x00" * 9, b"\x3a\x00", b"\x38\x01", b"\x00" * 50])
 def test_files_that_are_not_onnx_models_are_refused(content, tmp_path):
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
@@ -354,6 +354,13 @@ def test_int8_weights_beyond_64_are_detected(values, raw, changed_model: Changed
     """The largest allowed value is 64, in both ways that a file can store the weights."""
     content = changed_model(add_8_bit_tensor(values, raw=raw)).read_bytes()
     assert check_model(content, name="x.onnx") == (max(map(abs, values)) > 64)
+
+
+def test_many_int8_weights_stored_as_single_numbers_count_as_large(changed_model: ChangedModel):
+    """The check does not read them all. onnx stores only small tensors in this way."""
+    for count, large in ((10_000, False), (10_001, True)):
+        change = add_8_bit_tensor([1] * count, dims=(1, count), raw=False)
+        assert check_model(changed_model(change).read_bytes(), name="x.onnx") == large
 
 
 def test_int8_vectors_and_uint8_weights_do_not_saturate(changed_model: ChangedModel):
