@@ -15,7 +15,7 @@ import numpy.typing as npt
 from emotify.errors import UnavailableError
 from emotify.pictures.decoding import MAX_PIXELS, from_array
 from emotify.pictures.formats import describe_foreign, identify, is_video
-from emotify.pictures.reading import Failure, open_file
+from emotify.pictures.reading import Failure, explain_read_error, open_file
 from emotify.prediction.content import Content
 
 if TYPE_CHECKING:
@@ -130,8 +130,15 @@ class _Reader:
                 yield clip if self._prepare(clip) else None
 
     def _open(self, file: IO[bytes]) -> InputContainer | None:
-        head = file.read(_HEAD)
-        file.seek(0)
+        try:
+            head = file.read(_HEAD)
+            file.seek(0)
+            return self._open_read(file, head)
+        except OSError as error:
+            self.failure = explain_read_error(str(self._path), error)
+            return None
+
+    def _open_read(self, file: IO[bytes], head: bytes) -> InputContainer | None:
         if not head:
             self.failure = Failure("empty", "the file is empty; get the clip again")
         elif kind := identify(head):
@@ -139,7 +146,7 @@ class _Reader:
         else:
             try:
                 clip: InputContainer = self._av.open(file, options={"format_whitelist": _CONTAINERS})
-            except (self._av.FFmpegError, OSError, ValueError):
+            except (self._av.FFmpegError, ValueError):
                 self.failure = _not_opened(head)
             else:
                 return clip
@@ -150,6 +157,9 @@ class _Reader:
             self.failure = Failure("not_an_image", "the file has only sound; give a clip with pictures")
             return False
         stream = clip.streams.video[0]
+        if stream.codec_context is None:  # PyAV's types say that it never is
+            self.failure = Failure("unsupported", "its codec is unknown to FFmpeg; convert the clip to H.264 in .mp4")
+            return False
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._aspect = stream.codec_context.sample_aspect_ratio or Fraction(1)
@@ -187,6 +197,8 @@ class _Reader:
                     yield from packet.decode()
                 except self._av.FFmpegError:
                     self._damaged += 1
+        except IndexError:  # PyAV fails after the last frame if another stream appeared after the clip was opened
+            pass
         except (self._av.FFmpegError, OSError):  # an error of the container, not of a packet
             self._damaged += 1
 

@@ -141,6 +141,7 @@ def damaged(clip: Path, folder: Path) -> dict[str, tuple[bytes, str]]:
     index_first = streamable.read_bytes()
     holed = bytearray(index_first)
     holed[len(holed) // 2 : len(holed) // 2 + 600] = b"\xa5" * 600
+    media = index_first.index(b"mdat") + 4
     (picture,) = list(CLIPS["SAMPLES"].glob("happy.jpg"))
     playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
     return {
@@ -148,6 +149,8 @@ def damaged(clip: Path, folder: Path) -> dict[str, tuple[bytes, str]]:
         "cut.mp4": (content[:-400], "truncated"),  # without the index at its end
         "short.mp4": (index_first[: len(index_first) // 2], "truncated"),
         "holed.mp4": (bytes(holed), "corrupt"),
+        "blank.mp4": (index_first[:media].ljust(len(index_first), b"\xa5"), "corrupt"),
+        "codec.mp4": (content.replace(b"avc1", b"?vc1"), "unsupported"),
         "text.mkv": (b"no clip\n" * 99, "not_an_image"),
         "picture.mov": (picture.read_bytes(), "not_an_image"),
         "playlist.ts": (playlist, "not_an_image"),
@@ -174,6 +177,45 @@ def test_damaged_clips_get_a_status_and_do_not_stop_others(clip, tmp_path):
     assert all(line["status"] == "ok" for line in read[:-1])
     assert read[-1]["time"] >= read[-2]["time"]
     assert "of 7.9 s" in read[-1]["message"] or "of 8.0 s" in read[-1]["message"]
+    assert last["blank.mp4"]["message"].startswith("no frame can be decoded")
+    assert last["codec.mp4"]["message"].startswith("its codec is unknown to FFmpeg")
+
+
+def broadcast(path: Path, *, streams: int, frames: int, side: int) -> bytes:
+    """Return an MPEG transport stream of noise, with one video stream or more."""
+    import av
+    from av.video.stream import VideoStream
+
+    with av.open(str(path), "w") as clip:
+        videos = [clip.add_stream("mpeg2video", rate=25, options={"q": "1"}) for _ in range(streams)]
+        for video in videos:
+            assert isinstance(video, VideoStream)
+            video.width = video.height = side
+            video.pix_fmt, video.bit_rate = "yuv420p", 10**8
+        for noise in np.random.default_rng(0).integers(0, 256, (frames, side, side, 3), np.uint8):
+            for video in videos:
+                clip.mux(video.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        for video in videos:
+            clip.mux(video.encode())
+    return path.read_bytes()
+
+
+def test_a_stream_that_begins_later_does_not_end_the_command(tmp_path):
+    """In a recording of a broadcast, a stream may begin later. All frames of the first one are read."""
+    sizes = ((1, 100, 192), (2, 3, 64), (1, 100, 64))  # so large that the second stream is not found in advance
+    parts = [broadcast(tmp_path / "x.ts", streams=streams, frames=frames, side=side) for streams, frames, side in sizes]
+    (tmp_path / "late.ts").write_bytes(b"".join(parts))
+    assert len(pixels_of(tmp_path / "late.ts")) >= 200
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read, on Linux")
+def test_a_clip_on_a_failing_disk_is_corrupt(clip, tmp_path):
+    """The first bytes of /proc/self/mem give an input/output error, like a broken disk. Other clips are still read."""
+    (tmp_path / "broken.mp4").symlink_to("/proc/self/mem")
+    shown = predict(tmp_path / "broken.mp4", clip, "--jsonl", code=3)
+    rows = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert (rows[0]["status"], rows[-1]["status"]) == ("corrupt", "ok")
+    assert "cannot be read from the disk" in rows[0]["message"]
 
 
 def test_audio_files_and_tiny_frames_get_a_status(tmp_path):
