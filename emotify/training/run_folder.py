@@ -278,17 +278,15 @@ def _check_share(config: TrainConfig, world: World) -> None:
 
 
 def _check_data(dataset: Dataset, config: TrainConfig) -> None:
+    """Raise InputError or UsageError if the data do not fit. `read_dataset` has checked the classes of each split."""
     for split in (Split.TRAIN, Split.VALID):
-        if split not in dataset.splits or not len(dataset.splits[split]):
+        if split not in dataset.splits:
             msg = f"{printable(dataset.source)} has no images of the {split} split; training needs train and valid"
             raise InputError(msg)
         if config.crowd_weight and dataset.splits[split].votes is None:
             msg = f"--crowd-weight {config.crowd_weight:g} needs the votes of FER+; add --ferplus fer2013new.csv"
             raise InputError(msg)
     train = dataset.splits[Split.TRAIN]
-    if np.count_nonzero(train.counts()) < 2:
-        msg = f"{printable(dataset.source)} has fewer than two classes in train; give data with two or more"
-        raise InputError(msg)
     if config.batch_size > len(train):
         msg = f"--batch-size {config.batch_size} exceeds the {len(train)} images of train; lower it"
         raise UsageError(msg)

@@ -50,6 +50,14 @@ def test_shift_is_at_most_the_given_pixels():
     assert float((centres - 24).abs().max()) > 2
 
 
+@pytest.mark.parametrize("kind", ["blur", "low_resolution", "jpeg"])
+def test_the_given_share_of_images_is_degraded(kind):
+    """Each kind is used with its own share, and changes no other images."""
+    changed = ((vary(only(**{kind: 0.5})) - IMAGES).abs() > 0.5).flatten(1).any(1)
+    assert 16 < int(changed.sum()) < 48
+    assert int(((vary(only(**{kind: 1.0})) - IMAGES).abs() > 0.5).flatten(1).any(1).sum()) > 48  # some only slightly
+
+
 def test_erasing_touches_one_square_of_about_half_of_the_images():
     changed = (vary(only(erase=0.5)) - IMAGES).abs() > 0.5
     touched = changed.flatten(1).any(1)

@@ -20,7 +20,7 @@ from emotify.training.classifier import open_run
 from emotify.training.config import TrainConfig
 from emotify.training.loop import two_headed_loss
 from emotify.training.run_folder import close_run, finish_run, new_run, resumed_run
-from emotify.training.teacher import open_teacher
+from emotify.training.teacher import distillation_loss, open_teacher
 from tests.training.short_runs import train
 
 CONFIG = TrainConfig(
@@ -152,3 +152,6 @@ def test_a_teacher_with_both_heads_teaches_both(finished, dataset):
     same = two_headed_loss(network(images).detach(), targets, answers, config)
     assert float(same) == pytest.approx(0, abs=1e-5)
     assert float(two_headed_loss(torch.randn(8, 17), targets, answers, config)) > 0.1
+    labels_only = two_headed_loss(torch.zeros(8, 17), targets, answers[:, :7], config)
+    by_hand = distillation_loss(torch.zeros(8, 7), answers[:, :7], temperature=config.distill_temperature)
+    assert float(labels_only) == pytest.approx(float(by_hand) * (1 - config.crowd_weight))  # without votes, no loss

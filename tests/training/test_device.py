@@ -50,6 +50,14 @@ def test_a_gpu_that_torch_has_no_kernels_for_is_not_taken(monkeypatch):
         device.pick_device("cuda:0")
 
 
+def test_a_gpu_beyond_the_last_one_is_refused(monkeypatch):
+    """It is exit 8. The message says how many there are, and that the first one is number 0."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UnavailableError, match="--device cuda:2: this computer has 2 GPUs; count them from cuda:0"):
+        device.pick_device("cuda:2")
+
+
 @pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:one", "cpu:0", ""])
 def test_an_invalid_device_name_is_refused(name):
     with pytest.raises(UsageError, match="choose from auto, cpu, cuda"):

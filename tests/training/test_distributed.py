@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -74,7 +75,7 @@ def test_any_number_of_processes_trains_the_same_weights(processes, alone, tiny_
 
 
 def test_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
-    """The main process saves the state and prints how to resume; one process then resumes to the same weights."""
+    """The main process saves the state and prints how to resume. One or two processes resume to the same weights."""
     command = torchrun(2, *OPTIONS, "--data", tiny_csv)
     with subprocess.Popen(
         command,
@@ -95,9 +96,13 @@ def test_ctrl_c_keeps_the_state_of_two_processes(tiny_csv, alone, tmp_path):
         assert process.wait(timeout=90) != 0
     assert "resume" in told
     (run,) = (tmp_path / "runs").iterdir()
-    again = [sys.executable, str(WORKER), "train", "--resume", str(run), "--data", str(tiny_csv)]
-    assert subprocess.run(again, cwd=tmp_path, capture_output=True, timeout=120, check=False).returncode == 0
-    assert largest_difference(run, alone) <= 1e-6
+    copy = shutil.copytree(run, tmp_path / "copy")
+    one = [sys.executable, str(WORKER), "train", "--resume", str(run), "--data", str(tiny_csv)]
+    two = torchrun(2, "--resume", copy, "--data", tiny_csv)
+    for command, resumed in ((one, run), (two, copy)):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert largest_difference(resumed, alone) <= 1e-6
 
 
 @pytest.mark.slow

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from emotify.choices import Optimizer, names_of
+from emotify.cli import app
 from emotify.data import Dataset, Split
 from emotify.errors import GateError, ModelError, UnavailableError, UsageError, WriteError
 from emotify.runs import read_run, update_record
@@ -236,6 +238,28 @@ def test_out_of_memory_in_inference_is_reported(end_memory, dataset, tmp_path, m
             train(CONFIG, dataset, tmp_path)
 
 
+def test_out_of_memory_while_resuming_is_not_blamed_on_the_state(few, tmp_path, monkeypatch):
+    """A damaged state would have to be deleted. Here the batch size is too large, so the state stays valid."""
+    folder = train(CONFIG, few, tmp_path, stop_at=2)
+    with monkeypatch.context() as patch, pytest.raises(UnavailableError, match="lower --batch-size 64"):
+        patch.setattr(torch.optim.Optimizer, "load_state_dict", end_memory_of_a_cpu)
+        resume(folder, few)
+    with resumed_run(folder, few) as training:
+        assert training.step == 2
+
+
+@pytest.mark.parametrize("missing", [Split.TRAIN, Split.VALID])
+def test_data_without_train_or_valid_are_refused(missing, tiny_csv, tmp_path):
+    """It is exit 4, and no run folder is made."""
+    usage = {Split.TRAIN: "Training", Split.VALID: "PublicTest"}[missing]
+    lines = [line for line in tiny_csv.read_text().splitlines() if not line.endswith(usage)]
+    (tmp_path / "part.csv").write_text("\n".join(lines))
+    words = ["--data", str(tmp_path / "part.csv"), "--out", str(tmp_path / "runs")]
+    shown = CliRunner().invoke(app, ["train", *words])
+    assert (shown.exit_code, (tmp_path / "runs").exists()) == (4, False)
+    assert f"part.csv has no images of the {missing} split; training needs train and valid" in shown.stderr
+
+
 def test_the_record_has_no_absolute_paths(dataset, tmp_path):
     """An absolute path on the command line is saved as its last part."""
     words = ["/home/me/emotify", "train", "--data", "/home/me/a.csv", "--start-from=/home/me/b", "--out=c/d", "--lr=1"]
@@ -259,6 +283,8 @@ def test_a_run_without_a_state_begins_again(dataset, whole, tmp_path):
     """A run that was killed before its first state trains from the first step, to the same weights."""
     with new_run(CONFIG, dataset, out=tmp_path) as training:
         next(iter(training.run()))
+    with pytest.raises(ModelError, match="began on other data; resume it with the original --data"):
+        resume(training.folder, Dataset("other", {**dataset.splits, Split.TRAIN: dataset.splits[Split.VALID]}))
     resume(training.folder, dataset)
     assert same(weights(training.folder), weights(whole))
 

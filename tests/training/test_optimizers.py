@@ -10,7 +10,7 @@ from emotify.errors import ModelError, UsageError
 from emotify.networks import NETWORKS, build_network
 from emotify.training.config import TrainConfig
 from emotify.training.loop import Step, Training
-from emotify.training.optimizers import Muon, make_optimizers, orthogonal
+from emotify.training.optimizers import Muon, make_optimizers, optimizer_state, orthogonal, restore_optimizer
 from emotify.training.prepare import prepare
 
 
@@ -120,6 +120,28 @@ def test_any_optimizer_resumes_exactly(few, tmp_path):
     for training in (whole, resumed):
         list(training.run())
     assert all(map(torch.equal, whole.network.state_dict().values(), resumed.network.state_dict().values()))
+
+
+def test_values_of_an_optimizer_that_are_not_tensors_are_restored():
+    """SparseAdam counts its steps in an integer."""
+
+    def begin() -> tuple[torch.nn.Embedding, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        table = torch.nn.Embedding(3, 2, sparse=True)
+        return table, torch.optim.SparseAdam(table.parameters(), lr=0.1)
+
+    def step(table: torch.nn.Embedding, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        table(torch.tensor([0, 2])).square().sum().backward()
+        optimizer.step()
+
+    (whole, first), (resumed, second) = begin(), begin()
+    step(whole, first)
+    resumed.load_state_dict(whole.state_dict())
+    restore_optimizer(second, *optimizer_state(first), source="x")
+    step(whole, first)
+    step(resumed, second)
+    assert torch.equal(resumed.weight, whole.weight)
 
 
 def test_the_state_of_another_optimizer_is_refused(few, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,18 @@ def test_resuming_with_distillation_mixup_and_drop_path_is_exact(model, kind, ru
         close_run(stopped, finish_run(training))
     whole = train(config, few, tmp_path / "b")
     assert (stopped / "checkpoint.safetensors").read_bytes() == (whole / "checkpoint.safetensors").read_bytes()
+
+
+def test_a_training_with_another_teacher_is_not_resumed(runs, dataset, tmp_path):
+    """The run resumes after the teacher is restored."""
+    teacher = tmp_path / "teacher"
+    shutil.copytree(runs[0], teacher)
+    config = dataclasses.replace(CONFIG, distill=str(teacher))
+    folder = train(config, dataset, tmp_path / "out", stop_at=2)
+    for other, message in ((runs[1], f"the teacher {teacher} has changed since"), (runs[0], "")):
+        shutil.copy(other / "checkpoint.safetensors", teacher)
+        with pytest.raises(ModelError, match=message) if message else nullcontext(), resumed_run(folder, dataset):
+            pass
 
 
 def test_a_run_starts_from_a_finished_one(runs, dataset, tmp_path):
