@@ -21,7 +21,6 @@ from emotify.errors import UsageError, WriteError
 from emotify.stopping import raising_interrupts
 
 _TEMPORARY: Final = re.compile(r"\.emotify\.[0-9a-f]{8}\.tmp")
-_ATTEMPTS: Final = 100
 
 
 def printable(text: str | os.PathLike[str]) -> str:
@@ -106,7 +105,7 @@ def is_standard_output(path: Path) -> bool:
 def _make_temporary(path: Path) -> tuple[Path, int]:
     """Create a file beside `path` that stays locked while it is open. Files of killed processes are unlocked."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    for _ in range(_ATTEMPTS):
+    while True:
         temporary = _temporary(path)
         descriptor = os.open(temporary, flags, 0o666)
         if sys.platform == "win32":
@@ -118,7 +117,7 @@ def _make_temporary(path: Path) -> tuple[Path, int]:
             continue
         except OSError:  # the file system has no locks, so no process removes the file
             break
-        if os.fstat(descriptor).st_nlink:
+        if temporary.exists():
             break
         os.close(descriptor)
     return temporary, descriptor

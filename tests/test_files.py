@@ -179,6 +179,31 @@ def test_a_folder_being_written_is_not_removed_as_a_leftover(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "page"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other locks")
+@pytest.mark.parametrize(
+    ("removes", "error"), [(True, BlockingIOError()), (True, None), (False, OSError(errno.ENOLCK, "No locks"))]
+)
+def test_a_file_is_written_even_if_its_temporary_file_cannot_be_locked(removes, error, tmp_path, monkeypatch):
+    """Another process may lock or remove the new file before this one locks it; some file systems have no locks."""
+    import fcntl
+
+    lock, calls = fcntl.flock, []
+
+    def disturbed(descriptor: int, operation: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 1:
+            if removes:
+                next(tmp_path.glob("*.tmp")).unlink()
+            if error:
+                raise error
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", disturbed)
+    write_bytes(tmp_path / "a", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"new")]
+    assert len(calls) == (2 if removes else 1)
+
+
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="open files are counted in /dev/fd")
 def test_written_files_and_locks_are_closed(tmp_path):
     """No file descriptor stays open for files, folders, locks and removed temporary files."""

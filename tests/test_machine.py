@@ -1,14 +1,16 @@
-"""The number of usable CPUs."""
+"""The number of usable CPUs, and the model of the CPU."""
 
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from emotify.machine import _quotas, available_cpus
+from emotify.machine import _quotas, available_cpus, describe_cpu
 
 
 def test_a_process_bound_to_one_cpu_uses_one():
@@ -48,3 +50,27 @@ def test_quotas_of_control_groups_are_found(membership, files, quotas, tmp_path)
 
 def test_systems_without_control_groups_have_no_quotas(tmp_path):
     assert list(_quotas(tmp_path / "none", tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "shown"),
+    [
+        ("model name\t: Fast 7\nflags\t\t: fpu avx512_vnni\n", "Fast 7 with VNNI"),
+        ("model name\t: Fast 7\nflags\t\t: fpu avx2\n", "Fast 7 without VNNI"),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", "aarch64"),
+        (None, "aarch64"),
+    ],
+)
+def test_the_cpu_has_a_name_on_any_system(cpuinfo, shown, monkeypatch):
+    """Arm has no model name in /proc/cpuinfo, and macOS has no such file."""
+
+    def read_text(path: Path) -> str:
+        assert path == Path("/proc/cpuinfo")
+        if cpuinfo is None:
+            raise FileNotFoundError
+        return cpuinfo
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert describe_cpu() == shown

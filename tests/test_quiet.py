@@ -146,6 +146,26 @@ def test_stderr_lines_of_other_code_are_kept():
     assert shown == "of another thread\nafter\n" or sys.platform != "linux"
 
 
+def test_a_closed_stderr_does_not_prevent_filtering_it():
+    """Some services start a process without stderr."""
+    code = "from emotify.stderr import without_lines\nwith without_lines(b'x'):\n    print('done')"
+    shown = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, code], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "done\n"
+
+
+@pytest.mark.parametrize(("loaded", "shown"), [(True, "before\n"), (False, "before\nleaks\n")])
+def test_reports_of_triton_at_exit_are_dropped(loaded, shown):
+    """Its library writes them to stderr after Python has ended. Without Triton, stderr stays open."""
+    code = (
+        "import os, sys, types\nfrom emotify.stderr import drop_leak_reports\n"
+        f"if {loaded}: sys.modules['triton'] = types.ModuleType('triton')\n"
+        "print('before', file=sys.stderr)\ndrop_leak_reports()\nos.write(2, b'leaks\\n')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr == shown
+
+
 def imports_of(path: Path) -> list[tuple[str, str]]:
     """Return the packages that a file imports, each with the statement before the import."""
     found = []

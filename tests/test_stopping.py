@@ -160,6 +160,28 @@ def test_a_signal_in_a_destructor_is_not_lost(sent, word):
     assert (ended.stdout, ended.stderr) == (f"{word}\n", "")
 
 
+def test_other_errors_in_a_destructor_are_printed_as_python_prints_them():
+    program = (
+        "from emotify import stopping\nstopping.handle_signals()\n"
+        "class Last:\n    def __del__(self): raise ValueError('of a destructor')\n"
+        "Last()\nprint('went on')"
+    )
+    ended = command(program=[sys.executable, "-c", program])
+    assert (ended.code, ended.stdout) == (0, "went on\n")
+    assert ended.stderr.splitlines()[-1] == "ValueError: of a destructor"
+
+
+@pytest.mark.parametrize(("sent", "code"), STOPS)
+def test_a_signal_ends_a_python_without_ctypes(sent, code):
+    """Python may be built without libffi. Only a second signal in native code then waits."""
+    program = (
+        "import os, sys\nsys.modules['ctypes'] = None\n"
+        "from emotify import stopping\nstopping.handle_signals()\n"
+        f"os.kill(os.getpid(), {int(sent)})\nprint('went on')"
+    )
+    check_stopped(command(program=[sys.executable, "-c", program]), code)
+
+
 @pytest.mark.parametrize(("sent", "code"), STOPS)
 def test_a_hanging_read_is_reported_and_ends_at_the_first_signal(sent, code, pictures, tmp_path):
     """The disk of the second picture hangs. The output keeps the first row, and the error names --append."""

@@ -140,7 +140,8 @@ def _cluster() -> Iterator[None]:
         except SystemExit as ended:  # Ray's handler of SIGTERM
             raise Interrupted("terminated", ExitCode.TERMINATED) from ended
         except (ConnectionError, RuntimeError, ValueError) as error:
-            msg = f"cannot use Ray: {printable(str(error).strip().splitlines()[0][:200])}; check $RAY_ADDRESS"
+            reason = printable(str(error).strip().splitlines()[0][:200]).rstrip(".")
+            msg = f"cannot use Ray: {reason}; check $RAY_ADDRESS"
             raise UnavailableError(msg) from error
         stack.callback(ray.shutdown)
         signal.signal(signal.SIGTERM, terminate)  # undo Ray's handler, which would change the exit code

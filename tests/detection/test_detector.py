@@ -89,7 +89,7 @@ def test_most_enlarged_fer2013_images_have_one_face_and_are_used_whole(shared, d
     assert used_whole >= 0.69 * 41
 
 
-@pytest.mark.parametrize("shape", [(65, 65), (16, 320), (320, 16), (700, 900), (1400, 400)])
+@pytest.mark.parametrize("shape", [(65, 65), (16, 320), (320, 16), (700, 900), (1400, 400), (4, 3000)])
 def test_black_white_and_noise_pictures_have_no_faces(detector, shape):
     """The detector returns no box, for pictures of all shapes."""
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)

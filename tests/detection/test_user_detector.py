@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
@@ -218,6 +219,18 @@ def test_unknown_networks_are_refused_before_a_picture_is_read(tmp_path, outputs
     message = " ".join(result.stderr.split())
     for part in ("other.onnx", words, "BlazeFace", "YuNet", "CenterFace", "Ultra-Light"):
         assert part in message
+
+
+def test_out_of_memory_is_not_blamed_on_the_face_model(tmp_path, monkeypatch):
+    """The caller knows what option to lower."""
+    detect = load_detector(write(tmp_path / "u.onnx", ultra_light(relative=False), [1, 3, 240, 320]), threads=1)
+
+    def fill(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", fill)
+    with pytest.raises(MemoryError):
+        detect(np.zeros((240, 320, 3), np.uint8))
 
 
 @pytest.mark.parametrize("kind", ["ultra-light", "yunet"])

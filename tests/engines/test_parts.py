@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import shutil
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -13,12 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from emotify.emotions import EMOTIONS
-from emotify.engines.filesystems import shown_address
-from emotify.engines.listing import Chunk, Sources, list_chunks
+from emotify.engines.filesystems import fetch, shown_address
+from emotify.engines.listing import Chunk, Sources, add_skipped, list_chunks
 from emotify.engines.output import Done, Output
 from emotify.engines.ray_worker import Job, Outcome, Worker, list_pictures
 from emotify.errors import InputError, UsageError, WriteError
+from emotify.pictures.finding import Tally
+from emotify.pictures.reading import Failure
 from emotify.prediction.sharding import Shard
+from tests.faults import printed_by_nobody
 
 pytestmark = pytest.mark.versions
 
@@ -56,6 +61,8 @@ def test_a_url_gives_the_same_rows_as_the_folder(class_folder, small_model, tmp_
     (folder / "happy" / "empty.png").write_bytes(b"")
     (folder / ".hidden.png").write_bytes(b"")
     (folder / "notes.txt").write_bytes(b"")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "happy.png").write_bytes(b"")
     rows, summaries = [], []
     for word, name in ((str(folder), "one"), (folder.as_uri(), "two")):
         outcomes = predict_all(job([word], tmp_path / name, model=small_model))
@@ -65,13 +72,99 @@ def test_a_url_gives_the_same_rows_as_the_folder(class_folder, small_model, tmp_
         row["path"] = row["path"].removeprefix("file://")
     assert rows[0] == rows[1]
     assert {row["status"] for row in rows[0]} == {"ok", "truncated", "empty"}
-    assert summaries[0] == summaries[1] == ({"found": 16, "ignored": 1}, 1)
+    assert summaries[0] == summaries[1] == ({"found": 16, "ignored": 1, "folders/__MACOSX": 1}, 1)
+    tally = Tally()
+    add_skipped(tally, summaries[1][0])
+    assert (tally.ignored, tally.folders) == (1, {"__MACOSX": 1})
 
 
 def test_an_unreadable_url_has_a_row_with_a_status(small_model, tmp_path):
     predict_all(job([(tmp_path / "nowhere.png").as_uri()], tmp_path / "rows", model=small_model))
     (row,) = pq.read_table(tmp_path / "rows").to_pylist()
     assert (row["path"], row["status"]) == (f"file://{tmp_path}/nowhere.png", "not_found")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MemoryError(), "memory"),
+        (OSError("When reading a.png: AWS Error ACCESS_DENIED during HeadObject operation"), "permission"),
+        (OSError("When reading a.png: AWS Error NETWORK_CONNECTION during HeadObject operation"), "corrupt"),
+    ],
+)
+def test_errors_of_remote_files_become_a_status(error, status):
+    """pyarrow's errors of S3 have no number, so their text is read."""
+
+    class Remote:
+        def open_input_stream(self, _: str) -> None:
+            raise error
+
+    failure = fetch(Remote(), "bucket/a.png")
+    assert isinstance(failure, Failure)
+    assert failure.status == status
+
+
+def test_a_url_that_cannot_be_listed_is_an_input_error():
+    """The message names the folder. As root, the user nobody lists it."""
+    imports = """
+import pyarrow.fs
+from emotify.engines.listing import Sources, list_chunks
+from emotify.engines.output import Done
+from emotify.errors import InputError
+"""
+    statements = """
+try:
+    list(list_chunks(Sources(("file://" + os.getcwd(),)), Done()))
+except InputError as error:
+    print(error)
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "shut").mkdir(mode=0)
+        Path(folder).chmod(0o755)
+        shown = printed_by_nobody(imports, statements, Path(folder))
+    assert shown.startswith(f"cannot list file://{folder}: ")
+    assert "Permission denied" in shown
+
+
+def test_a_folder_that_another_machine_lacks_ends_the_job(tmp_path):
+    """Relative paths are read from the working folder of the command, which a machine of the cluster may not have."""
+    given = job(["a.png"], tmp_path / "rows", folder=str(tmp_path / "home"))
+    (row,) = list_pictures(pa.table({}), given)
+    error = pickle.loads(row["pickled"][0].as_py())
+    assert isinstance(error, InputError)
+    assert str(error).startswith(
+        f"{tmp_path / 'home'}: No such file or directory on {os.uname().nodename}; use a folder"
+    )
+
+
+def test_rows_can_be_written_to_another_filesystem():
+    """Other filesystems have no locks. pyarrow's mock filesystem is in memory."""
+    output = Output("mock:///rows", "run")
+    with output.begin({"top": 0}, append=False, overwrite=False):
+        with output.new_part("part-0.parquet") as file:
+            pq.write_table(pa.table({"path": ["a.png"], "path_b64": pa.array([None], pa.string())}), file)
+        output.finish_part("part-0.parquet")
+    assert [output.done().holds(name) for name in ("a.png", "b.png")] == [True, False]
+    with pytest.raises(WriteError, match="mock:///rows is not empty"), output.begin({}, append=False, overwrite=False):
+        pass
+
+
+def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path):
+    (tmp_path / "rows").write_bytes(b"mine")
+    output = Output(str(tmp_path / "rows"), "run")
+    with pytest.raises(WriteError, match=r"rows is a file; with --engine ray, give a folder"):
+        output.begin({}, append=False, overwrite=True).__enter__()
+    assert (tmp_path / "rows").read_bytes() == b"mine"
+
+
+def test_an_error_within_a_part_leaves_no_part(class_folder, small_model, tmp_path):
+    """--truth folders refuses the folder of the second picture."""
+    (tmp_path / "other").mkdir()
+    shutil.copy(next(class_folder.rglob("*.png")), tmp_path / "other" / "face.png")
+    given = job([class_folder / "happy", tmp_path / "other"], tmp_path / "rows", model=small_model)
+    with pytest.raises(InputError, match=r"other/face\.png is not named as an expression"):
+        predict_all(dataclasses.replace(given, truth="folders"))
+    assert not list((tmp_path / "rows").rglob("*.parquet"))
 
 
 def test_urls_in_rows_contain_no_password():

@@ -94,7 +94,7 @@ def test_ray_writes_the_same_rows_as_the_command_on_one_machine(pictures, small_
 @needs_ray
 @pytest.mark.slow
 def test_a_killed_job_resumes_without_lost_or_repeated_rows(class_folder, small_model, tmp_path):
-    """The command is killed twice with kill -9. Then --append finishes the folder."""
+    """The command is killed twice with kill -9. Then --append finishes the folder, and then finds it complete."""
     folder, out = tmp_path / "many", tmp_path / "rows"
     originals = sorted(class_folder.rglob("*.png"))
     folder.mkdir()
@@ -109,9 +109,10 @@ def test_a_killed_job_resumes_without_lost_or_repeated_rows(class_folder, small_
             assert process.poll() is None, process.stderr and process.stderr.read()
             process.send_signal(signal.SIGKILL)
         assert 0 < len(read_rows(out)) < 1500
-    again = predict(*command[4:], "--append", folder=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "pictures were done before" in again.stderr
+    for before in (r"[\d,]+", "1,500"):
+        again = predict(*command[4:], "--append", folder=tmp_path)
+        assert again.returncode == 0, again.stderr
+        assert re.search(f"{before} pictures were done before", again.stderr)
     assert [row["path"] for row in read_rows(out)] == sorted(map(str, folder.iterdir()))
 
 
@@ -152,6 +153,20 @@ def test_an_error_in_a_worker_is_reported_in_one_line(class_folder, small_model,
     assert ended.returncode == 4
     assert "error: --truth folders: the folder of other/face.png is not named as an expression" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("address", "reason"), [("auto", "Could not find any running Ray instance"), ("nonsense", "Invalid address format")]
+)
+def test_a_cluster_that_cannot_be_reached_is_reported_in_one_line(address, reason, class_folder, small_model, tmp_path):
+    """It is exit 8, and names the variable with the address."""
+    words = (class_folder, "--model", small_model, "--engine", "ray", "--parquet", "rows")
+    ended = predict(*words, folder=tmp_path, RAY_ADDRESS=address)
+    assert ended.returncode == 8
+    assert ended.stderr.startswith(f"error: cannot use Ray: {reason}")
+    assert ended.stderr.endswith("; check $RAY_ADDRESS\n")
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_a_missing_ray_is_reported_with_the_install_command(class_folder, tmp_path):

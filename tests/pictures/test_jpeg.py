@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emotify.pictures.jpeg import read_coding
 from emotify.pictures.reading import Picture, read_picture
 from tests.pictures.making import drawing, encode, failure, read
 
@@ -57,6 +58,13 @@ def test_the_error_names_an_unsupported_kind_of_jpeg(content, words):
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"exif": b"Exif\0\0junk"}])
 def test_ordinary_jpeg_files_are_read(options):
     assert read(encode(drawing(), "JPEG", **options)).width == 64
+
+
+def test_the_search_for_the_coding_of_a_jpeg_file_is_bounded():
+    """A file of 100 MB could have 50 million restart markers before its pixels, and a search for the frame is slow."""
+    content = encode(drawing(), "JPEG")
+    for count, found in ((19_000, True), (20_000, False)):
+        assert (read_coding(content[:2] + b"\xff\xd0" * count + content[2:]) is not None) == found
 
 
 def large_jpeg(width: int, height: int, progressive: bool = False) -> bytes:

@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 
 from emotify.cli import app
 from emotify.detection.detector import Search
+from emotify.pictures import decoding
 from emotify.pictures.reading import MAX_BYTES, Failure, Picture, read_picture
 from tests.faults import command, printed_by_nobody
 from tests.pictures.making import chunk, drawing, encode, failure, pixels, read
@@ -54,7 +55,7 @@ def tar_archive(name: str) -> bytes:
     return buffer.getvalue()
 
 
-PNG, JPEG, BMP = (encode(drawing(), kind) for kind in ("PNG", "JPEG", "BMP"))
+PNG, JPEG, BMP, WEBP = (encode(drawing(), kind) for kind in ("PNG", "JPEG", "BMP", "WEBP"))
 UNREADABLE = {
     "empty": (b"", "empty", ""),
     "text": (b"dear diary, " * 20, "not_an_image", "check"),
@@ -99,6 +100,7 @@ UNREADABLE = {
     "AppleDouble": (b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(50), "not_an_image", "macOS"),
     "shortcut": (b"L\0\0\0\1\x14\2\0" + bytes(50), "not_an_image", "shortcut"),
     "iPhone png": (PNG[:8] + chunk(b"CgBI", bytes(4)) + PNG[8:], "unsupported", "CgBI"),
+    "CIE Lab": (encode(Image.new("LAB", (64, 48)), "TIFF"), "unsupported", "CIE Lab are not read"),
     "dicom": (bytes(128) + b"DICM" + bytes(50), "unsupported", "DICOM"),
     "exr": (b"v/1\x01" + bytes(50), "unsupported", "OpenEXR"),
     "nothing on standard input": (io.BytesIO(), "empty", ""),
@@ -311,6 +313,16 @@ def test_the_heic_error_names_the_package_to_install():
         assert "pip install pillow-heif" in result.message
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_the_error_names_a_format_that_pillow_was_built_without(kind, monkeypatch):
+    content = WEBP if kind == "WEBP" else b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf" + bytes(40)
+    monkeypatch.setattr(features, "check", lambda name: name != kind.lower())
+    monkeypatch.setattr(decoding, "_missing_reader", decoding._missing_reader.__wrapped__)  # without its cache
+    result = failure(content)
+    assert result.status == "unsupported"
+    assert result.message == f"this Pillow was built without {kind}; convert it to PNG or JPEG"
+
+
 def _is_installed(name: str) -> bool:
     from importlib.util import find_spec
 
@@ -401,6 +413,36 @@ def test_pipes_sockets_devices_and_folders_are_refused_at_once(tmp_path):
             assert (result.status, result.message.partition(",")[0]) == ("not_regular", f"a {kind}"), path
     finally:
         listener.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_file_that_is_replaced_while_it_is_opened_is_not_read(kind, tmp_path, monkeypatch):
+    """Its type is checked again after opening, and it is closed."""
+    path = tmp_path / "face.png"
+    path.write_bytes(PNG)
+    before, status = path.stat(), os.stat
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listener:
+        os.mkfifo(path) if kind == "pipe" else listener.bind(str(path))
+        monkeypatch.setattr(os, "stat", lambda place, **options: before if place == path else status(place, **options))
+        opened = len(list(Path("/dev/fd").iterdir()))
+        assert failure(path).status == "not_regular"
+        assert len(list(Path("/dev/fd").iterdir())) == opened
+
+
+def test_pictures_are_read_by_a_python_without_ctypes(tmp_path):
+    """Python may be built without libffi. Memory is then returned to the system later, and libtiff's words are lost."""
+    (tmp_path / "cut.tif").write_bytes(encode(drawing(), "TIFF", compression="tiff_lzw")[:-40])
+    (tmp_path / "large.png").write_bytes(encode(drawing(3000, 2000)))
+    program = (
+        "import sys\nsys.modules['ctypes'] = None\nfrom emotify.pictures.memory import Share\n"
+        "from emotify.pictures.reading import read_picture\n"
+        "for name in sys.argv[1:]:\n    with Share() as share:\n"
+        "        print(getattr(read_picture(name, share=share), 'status', 'ok'))"
+    )
+    ended = command(tmp_path / "cut.tif", tmp_path / "large.png", program=[sys.executable, "-c", program])
+    assert ended.stdout.splitlines()[-1] == "ok", ended.stderr
+    assert ended.stdout.splitlines()[0] in {"truncated", "corrupt"}
 
 
 def test_too_many_open_files_have_the_status_memory(tmp_path):

@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +179,9 @@ def test_a_pickled_predictor_opens_its_model_again(small_model, png, tmp_path, m
         [sys.executable, "-c", code, png], input=given, capture_output=True, check=True, cwd=tmp_path
     )
     assert shown.stdout.decode() == f"{predictor.predict(png)}\n"
+    monkeypatch.chdir(tmp_path)
+    packaged = Predictor("fast", threads=1)
+    assert pickle.loads(pickle.dumps(packaged)).predict(png) == packaged.predict(png)
 
 
 def test_leaving_the_context_closes_the_model(small_model, png):
@@ -274,6 +278,44 @@ def test_reading_ahead_is_bounded_and_keeps_the_order(threads):
     stream.close()
     assert seen == list(range(len(seen)))
     assert next(taken) - len(seen) <= 4 * 32
+
+
+@pytest.fixture
+def forever() -> Iterator[threading.Event]:
+    """Return an event that threads can wait for. It is set at the end of the test."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_an_item_that_hangs_is_answered_and_the_others_follow(forever):
+    """The items of its task that come after it go to another thread."""
+    stream = map_in_order(
+        lambda item: forever.wait() if item == 150 else item,
+        range(300), threads=2, ahead=4, timeout=0.1, late=lambda item: -item,
+    )  # fmt: skip
+    assert list(itertools.chain.from_iterable(stream)) == [-item if item == 150 else item for item in range(300)]
+
+
+def test_too_many_items_that_hang_are_an_input_error(forever):
+    """Each keeps a thread and perhaps a large picture, so their number is limited."""
+    late = []
+    with pytest.raises(InputError, match="more than 32 pictures could not be read in time; check the disk"):
+        list(map_in_order(lambda _: forever.wait(), range(40), threads=1, ahead=2, timeout=0.01, late=late.append))
+    assert late == list(range(33))
+
+
+def test_too_little_memory_to_find_faces_is_a_status(small_model, png, pixels, monkeypatch):
+    """The other pictures are still predicted."""
+
+    def fill(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "reduce", fill)
+    large = np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)
+    results = list(Predictor(small_model, threads=1).predict([large, png]))
+    assert [result.status for result in results] == ["memory", "ok"]
+    assert "make it smaller" in results[0].message
 
 
 def test_errors_in_worker_threads_reach_the_caller():

@@ -241,9 +241,10 @@ def test_out_of_memory_in_inference_is_reported(end_memory, dataset, tmp_path, m
 def test_out_of_memory_while_resuming_is_not_blamed_on_the_state(few, tmp_path, monkeypatch):
     """A damaged state would have to be deleted. Here the batch size is too large, so the state stays valid."""
     folder = train(CONFIG, few, tmp_path, stop_at=2)
-    with monkeypatch.context() as patch, pytest.raises(UnavailableError, match="lower --batch-size 64"):
+    with monkeypatch.context() as patch:
         patch.setattr(torch.optim.Optimizer, "load_state_dict", end_memory_of_a_cpu)
-        resume(folder, few)
+        with pytest.raises(UnavailableError, match="lower --batch-size 64"):
+            resume(folder, few)
     with resumed_run(folder, few) as training:
         assert training.step == 2
 
