@@ -147,10 +147,13 @@ def test_stderr_lines_of_other_code_are_kept():
 
 
 def test_a_closed_stderr_does_not_prevent_filtering_it():
-    """Some services start a process without stderr."""
+    """Some services start a process without stdin and stderr."""
     code = "from emotify.stderr import without_lines\nwith without_lines(b'x'):\n    print('done')"
     shown = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, code], capture_output=True, text=True, check=True
+        ["/bin/sh", "-c", 'exec "$0" -c "$1" <&- 2>&-', sys.executable, code],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert shown.stdout == "done\n"
 

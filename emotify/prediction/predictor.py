@@ -20,7 +20,7 @@ from emotify.detection.detector import DEFAULT_SEARCH, Detector, Search, load_de
 from emotify.emotions import EMOTIONS
 from emotify.machine import available_cpus
 from emotify.onnx_runtime.classifier import Session, open_session
-from emotify.opening import Kind, packaged_models, resolve
+from emotify.opening import Kind, resolve
 from emotify.pictures.finding import Tally, find_pictures, path_as_given
 from emotify.pictures.memory import Share
 from emotify.pictures.reading import Failure, Source, is_source, read_picture
@@ -133,8 +133,7 @@ class Predictor:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name not in {"_lock", "_session", "_detector"}}
-        if self._model.given not in packaged_models():
-            state["_model"] = replace(self._model, path=self._model.path.absolute())
+        state["_model"] = replace(self._model, path=self._model.path.absolute())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

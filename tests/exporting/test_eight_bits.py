@@ -81,6 +81,16 @@ def test_export_refuses_weights_that_could_saturate(images, faces, tmp_path, mon
     assert not path.exists()
 
 
+def test_a_network_without_convolutions_stays_in_float32(images, faces, tmp_path):
+    """--precision int8 gives a file with the answers of torch."""
+    path = tmp_path / "m.onnx"
+    result = export(
+        [("m", network("fnn"))], path, pooling=ONE, precision="int8", valid=faces["valid"], calibration=images
+    )
+    assert result.difference < 1e-5
+    assert {tensor.data_type for tensor in onnx.load(path).graph.initializer} & {TensorProto.INT8} == set()
+
+
 def test_export_refuses_a_file_whose_arithmetics_disagree(faces, tmp_path, monkeypatch):
     """The message names the arithmetic and the CPU."""
     monkeypatch.setattr(export_module, "LARGEST_DISAGREEMENT", -1.0)

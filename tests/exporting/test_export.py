@@ -232,6 +232,29 @@ def test_a_file_that_differs_from_pytorch_is_not_kept(members, faces, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_with_nan_answers_is_not_kept(tmp_path):
+    network = lively("fnn", 1)
+    torch.nn.init.constant_(network.last_layer.bias, torch.inf)
+    with pytest.raises(GateError, match=r"m\.onnx was not written: .*NaN"):
+        export([("m", network)], tmp_path / "m.onnx", pooling=ONE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_loses_accuracy_is_not_kept(faces, tmp_path):
+    """All images are of `disgust`, whose probability is larger than that of `angry` by less than float16 resolves."""
+    network = lively("fnn", 1)
+    layer = network.last_layer
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.weight[:2] = 1.0 / layer.in_features
+        layer.weight[1] *= 1.0001
+        layer.bias.zero_()
+    disgust = faces["train"].take(faces["train"].labels == EMOTIONS.index("disgust"))
+    with pytest.raises(GateError, match=r"fp16 loses 100\.00% of accuracy on valid \(allowed 0\.5%\); export"):
+        export([("m", network)], tmp_path / "m.onnx", pooling=ONE, precision="fp16", valid=disgust)
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_data_drawn_faces_are_compared(members, tmp_path):
     result = export(members, tmp_path / "m.onnx", pooling=Pooling((0.5, 0.5), 1.0))
     assert result.images >= 256

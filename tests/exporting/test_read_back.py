@@ -141,6 +141,17 @@ def test_a_training_starts_with_the_weights_of_a_file(few, tmp_path):
         assert np.allclose(answers(training.average, images), open_session(path).probabilities(images), atol=0.1)
 
 
+def test_a_file_whose_weights_are_of_another_network_is_refused(onnx_file, tmp_path):
+    """Another version of emotify may have changed a network."""
+    model = onnx.load(onnx_file)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**metadata, "emotify.models": '["cnn", "cnn"]'})
+    onnx.save(model, tmp_path / "odd.onnx")
+    for read in (read_members, read_network):
+        with pytest.raises(ModelError, match=r"odd\.onnx do not fit cnn of this version of emotify; start from a run"):
+            read(tmp_path / "odd.onnx")
+
+
 @pytest.mark.parametrize("models", [None, '["none of ours"]', "[]", "{"])
 def test_a_file_without_names_of_networks_is_refused(models, onnx_file, tmp_path):
     model = onnx.load(onnx_file)

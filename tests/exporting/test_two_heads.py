@@ -26,7 +26,7 @@ from emotify.emotions import EMOTIONS
 from emotify.ensembling.pooling import CrowdPooling, Pooling, mean_prior
 from emotify.errors import ModelError, UsageError
 from emotify.exporting.export import export
-from emotify.exporting.read_back import read_network
+from emotify.exporting.read_back import read_members, read_network
 from emotify.networks import build_network
 from emotify.networks.heads import CROWD
 from emotify.networks.inference import predict_answers
@@ -61,6 +61,21 @@ def crowd():
 def path(members, crowd, faces, tmp_path_factory):
     target = tmp_path_factory.mktemp("export") / "model.onnx"
     return export(members, target, pooling=EQUAL, crowd=crowd, valid=faces[Split.VALID]).path
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("crowd_prior", "[0.5, 0.5]"), ("crowd_prior", "[1, 1, 1, 1, 1, 1, 0]"), ("crowd_weights", "[1.0]")],
+)
+def test_a_file_with_damaged_crowd_metadata_is_refused(key, value, path, tmp_path):
+    """The prior has a positive number for each expression, and each member has a weight."""
+    model = onnx.load(path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**metadata, f"emotify.{key}": value})
+    onnx.save(model, tmp_path / "odd.onnx")
+    assert read_members(path).crowd is not None
+    with pytest.raises(ModelError, match=r"odd\.onnx has no valid metadata about its pooling"):
+        read_members(tmp_path / "odd.onnx")
 
 
 def test_the_prior_is_divided_out_by_hand():

@@ -40,6 +40,12 @@ def test_out_of_memory_in_inference_is_reported(error):
         predict_logits(network, torch.zeros(1, 1, 48, 48), device=torch.device("cpu"))
 
 
+def test_other_errors_in_inference_are_not_blamed_on_memory():
+    """For example, the pixels are of the wrong shape, which is a bug."""
+    with pytest.raises(RuntimeError, match=r"shape|size"):
+        predict_logits(build_network("fnn"), torch.zeros(1, 1, 48, 7), device=torch.device("cpu"))
+
+
 @pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("temperature", [1.0, 5.0])
 def test_very_sure_members_pool_alike_in_torch_and_numpy(linear, temperature):

