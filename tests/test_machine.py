@@ -53,7 +53,7 @@ def test_systems_without_control_groups_have_no_quotas(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "shown"),
+    ("content", "shown"),
     [
         ("model name\t: Fast 7\nflags\t\t: fpu avx512_vnni\n", "Fast 7 with VNNI"),
         ("model name\t: Fast 7\nflags\t\t: fpu avx2\n", "Fast 7 without VNNI"),
@@ -61,14 +61,14 @@ def test_systems_without_control_groups_have_no_quotas(tmp_path):
         (None, "aarch64"),
     ],
 )
-def test_the_cpu_has_a_name_on_any_system(cpuinfo, shown, monkeypatch):
+def test_the_cpu_has_a_name_on_any_system(content: str | None, shown: str, monkeypatch):
     """Arm has no model name in /proc/cpuinfo, and macOS has no such file."""
 
     def read_text(path: Path) -> str:
         assert path == Path("/proc/cpuinfo")
-        if cpuinfo is None:
+        if content is None:
             raise FileNotFoundError
-        return cpuinfo
+        return content
 
     monkeypatch.setattr(Path, "read_text", read_text)
     monkeypatch.setattr(platform, "processor", lambda: "")

@@ -197,9 +197,11 @@ UNKNOWN = {
     "an attribute of 65 numbers": [helper.make_node("Constant", [], ["x"], value_ints=range(65))],
     "an attribute of 65 fractions": [helper.make_node("Constant", [], ["x"], value_floats=[0.5] * 65)],
     "a shape for another number of pixels": [helper.make_node("Reshape", ["pixels", "w0"], ["x"])],
-    "a shape out of 80 numbers": [
-        helper.make_node("Concat", ["w1", "w1"], ["long"], axis=0),
-        helper.make_node("Slice", ["long", "w2", "w3"], ["shape"]),
+    "a shape out of 512 numbers": [
+        helper.make_node("Gather", ["table", "places"], ["large"]),
+        helper.make_node("Slice", ["large", "w1", "w2"], ["row"]),
+        helper.make_node("Squeeze", ["row", "w1"], ["eight"]),
+        helper.make_node("Slice", ["eight", "w1", "w3"], ["shape"]),
         helper.make_node("Expand", ["flat", "shape"], ["x"]),
     ],
 }
@@ -208,7 +210,9 @@ UNKNOWN = {
 @pytest.mark.parametrize("nodes", UNKNOWN.values(), ids=UNKNOWN.keys())
 def test_a_shape_that_is_impossible_or_from_many_numbers_is_refused(nodes):
     """The values of more than 64 numbers are not followed, so that the check is quick."""
-    model = bomb(*nodes, weights=(ints(7, 7), ints(3, 2304, *[1] * 38), ints(0), ints(2)))
+    model = bomb(*nodes, weights=(ints(7, 7), ints(0), ints(1), ints(2)))
+    table, places = np.full((8, 8), [3, 2304, *[1] * 6]), np.zeros(64, np.int64)
+    model.graph.initializer.extend([numpy_helper.from_array(table, "table"), numpy_helper.from_array(places, "places")])
     with pytest.raises(ModelError, match="is unknown before it runs"):
         check_model(model.SerializeToString(), name="odd.onnx")
 

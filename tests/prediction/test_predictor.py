@@ -299,7 +299,7 @@ def test_an_item_that_hangs_is_answered_and_the_others_follow(forever):
 
 def test_too_many_items_that_hang_are_an_input_error(forever):
     """Each keeps a thread and perhaps a large picture, so their number is limited."""
-    late = []
+    late: list[int] = []
     with pytest.raises(InputError, match="more than 32 pictures could not be read in time; check the disk"):
         list(map_in_order(lambda _: forever.wait(), range(40), threads=1, ahead=2, timeout=0.01, late=late.append))
     assert late == list(range(33))
