@@ -313,6 +313,20 @@ def test_the_heic_error_names_the_package_to_install():
         assert "pip install pillow-heif" in result.message
 
 
+@pytest.mark.parametrize(("orientation", "shape"), [(1, (48, 64)), (6, (64, 48))])
+def test_heic_pictures_are_read_upright(orientation, shape):
+    """Orientation 6 is a quarter turn, as cameras write it. A file without its end is truncated."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason='needs pip install "emotify[heic]"')
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[274] = orientation
+    pillow_heif.from_pillow(drawing()).save(file, quality=-1, exif=exif.tobytes())  # lossless
+    expected = np.rot90(np.asarray(drawing().convert("RGB"), int), -1 if orientation == 6 else 0)
+    found = pixels(file.getvalue())
+    assert found.shape[:2] == shape
+    assert np.abs(found - expected).mean() < 5
+    assert failure(file.getvalue()[:-100]).status == "truncated"
+
+
 @pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
 def test_the_error_names_a_format_that_pillow_was_built_without(kind, monkeypatch):
     content = WEBP if kind == "WEBP" else b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf" + bytes(40)

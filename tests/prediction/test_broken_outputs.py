@@ -217,6 +217,14 @@ def test_json_lines_do_not_replace_a_file_created_meanwhile(tmp_path):
     assert path.read_text() == "mine"
 
 
+def test_a_device_is_not_a_json_lines_file(tmp_path):
+    """The file may have been replaced after the command checked it, so the opened file is checked again."""
+    path = tmp_path / "rows.jsonl"
+    path.symlink_to("/dev/null")
+    with pytest.raises(WriteError, match="it is a folder or a device"), lines_file(path, overwrite=True):
+        pass
+
+
 def test_a_json_lines_file_without_a_line_is_removed_after_an_error(tmp_path):
     """An empty file would block the same command. A file with lines stays, and is not rewritten."""
     path = tmp_path / "out.jsonl"
