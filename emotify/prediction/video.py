@@ -180,7 +180,7 @@ class _Reader:
                 self.count += 1
                 self.time = max(time, self.time)
                 yield self.time, frame
-            self.failure = self._judge(clip)
+            self.failure = self.failure or self._judge(clip)
 
     def frame_at(self, clip: InputContainer, time: float) -> Iterator[Frame]:
         """Yield the first frame at or after a time, or nothing if there is none."""
@@ -199,8 +199,10 @@ class _Reader:
                     self._damaged += 1
         except IndexError:  # PyAV fails after the last frame if another stream appeared after the clip was opened
             pass
-        except (self._av.FFmpegError, OSError):  # an error of the container, not of a packet
+        except self._av.FFmpegError:  # an error of the container, not of a packet
             self._damaged += 1
+        except OSError as error:  # the rest of the file cannot be read
+            self.failure = explain_read_error(str(self._path), error)
 
     def _judge(self, clip: InputContainer) -> Failure | None:
         """Return the fault of a clip after decoding it to its end, or None."""

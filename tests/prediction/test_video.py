@@ -25,6 +25,7 @@ from emotify.prediction.outputs.clips import faces_between
 from emotify.prediction.results import PictureResult
 from emotify.prediction.video import clip_frames
 from emotify.reports.names import clock
+from tests.faults import command, under_strace
 
 pytest.importorskip("av", reason="clips need PyAV")
 
@@ -200,12 +201,30 @@ def broadcast(path: Path, *, streams: int, frames: int, side: int) -> bytes:
     return path.read_bytes()
 
 
-def test_a_stream_that_begins_later_does_not_end_the_command(tmp_path):
-    """In a recording of a broadcast, a stream may begin later. All frames of the first one are read."""
-    sizes = ((1, 100, 192), (2, 3, 64), (1, 100, 64))  # so large that the second stream is not found in advance
-    parts = [broadcast(tmp_path / "x.ts", streams=streams, frames=frames, side=side) for streams, frames, side in sizes]
-    (tmp_path / "late.ts").write_bytes(b"".join(parts))
-    assert len(pixels_of(tmp_path / "late.ts")) >= 200
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> Path:
+    """Write a clip of 5 MB, whose second stream begins after four seconds. It is not found when the clip is opened."""
+    path = Path(tmp_path_factory.mktemp("recordings")) / "late.ts"
+    sizes = ((1, 100, 192), (2, 3, 64), (1, 100, 64))
+    parts = [broadcast(path, streams=streams, frames=frames, side=side) for streams, frames, side in sizes]
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def test_a_stream_that_begins_later_does_not_end_the_command(recording):
+    """A recording of a broadcast may have such a stream. All frames of the first one are read."""
+    assert len(pixels_of(recording)) >= 200
+
+
+@pytest.mark.parametrize("reads", [60, 140])
+def test_a_disk_that_fails_within_a_clip_is_named_as_the_reason(reads, recording, tmp_path):
+    """The message does not say that the clip is damaged. It is exit 4 if no frame could be read before, else 3."""
+    faults = ("-o", tmp_path / "calls", "-P", recording, "-e", "trace=read,lseek", "-e")
+    program = under_strace(*faults, f"inject=read:error=EIO:when={reads}+")
+    shown = command("predict", recording, "--model", "fast", "--jsonl", program=program)
+    last = json.loads(shown.stdout.splitlines()[-1])
+    assert (shown.code, last["status"]) == (3 if "time" in last else 4, "corrupt")
+    assert last["message"].startswith("cannot be read from the disk")
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read, on Linux")
