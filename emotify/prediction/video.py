@@ -184,7 +184,10 @@ class _Reader:
 
     def frame_at(self, clip: InputContainer, time: float) -> Iterator[Frame]:
         """Yield the first frame at or after a time, or nothing if there is none."""
-        clip.seek(round((time + self._start) * 1_000_000))
+        try:
+            clip.seek(round((time + self._start) * 1_000_000))
+        except self._av.FFmpegError:  # the index of a damaged clip is missing or wrong
+            return
         for frame in self._decode(clip):
             if frame.time is not None and frame.time - self._start >= time - _CLOSE:
                 yield Frame(frame.time - self._start, self.upright(frame))

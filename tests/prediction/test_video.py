@@ -23,7 +23,7 @@ from emotify.pictures.reading import Failure
 from emotify.prediction.faces import FaceResult
 from emotify.prediction.outputs.clips import faces_between
 from emotify.prediction.results import PictureResult
-from emotify.prediction.video import clip_frames
+from emotify.prediction.video import clip_frames, frames_at
 from emotify.reports.names import clock
 from tests.faults import command, under_strace
 
@@ -235,6 +235,13 @@ def test_a_clip_on_a_failing_disk_is_corrupt(clip, tmp_path):
     rows = [json.loads(line) for line in shown.stdout.splitlines()]
     assert (rows[0]["status"], rows[-1]["status"]) == ("corrupt", "ok")
     assert "cannot be read from the disk" in rows[0]["message"]
+
+
+def test_a_damaged_clip_without_packets_gives_no_frames(tmp_path):
+    """FFmpeg refuses to seek in it."""
+    path = write_clip(tmp_path / "a.avi", draw_frames(["happy"], side=64), codec="mpeg4")
+    path.write_bytes(path.read_bytes().replace(b"00dc", b"zzzz"))
+    assert list(frames_at(path, [0.5])) == []
 
 
 def test_audio_files_and_tiny_frames_get_a_status(tmp_path):
