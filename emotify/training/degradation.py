@@ -55,8 +55,7 @@ def compress(pixels: Tensor, draws: Draws, *, share: float) -> Tensor:
     size = pixels.shape[-1]
     quality = draws.uniform(*QUALITIES)
     percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)  # as libjpeg scales its table
-    table = torch.tensor(_STEPS, dtype=torch.float32, device=pixels.device).view(_BLOCK, _BLOCK)
-    steps = (table * percent.view(-1, 1, 1) / 100).round().clamp(1, 255)[:, None, None, None]
+    steps = (_table(pixels.device) * percent.view(-1, 1, 1) / 100).round().clamp(1, 255)[:, None, None, None]
     padding = -size % _BLOCK
     padded = F.pad(pixels, (0, padding, 0, padding), mode="replicate") - 128
     blocks = padded.unfold(2, _BLOCK, _BLOCK).unfold(3, _BLOCK, _BLOCK)
@@ -82,6 +81,12 @@ def _resolutions(size: int, device: torch.device) -> Tensor:
         small = F.interpolate(columns, (side, size), mode="bilinear", antialias=True, align_corners=False)
         matrices[side] = F.interpolate(small, (size, size), mode="bicubic", align_corners=False)[0, 0]
     return matrices.to(device)
+
+
+@cache
+def _table(device: torch.device) -> Tensor:
+    """Return the quantisation steps (8, 8) of quality 50. They are copied to a GPU once, as a copy makes it wait."""
+    return torch.tensor(_STEPS, dtype=torch.float32, device=device).view(_BLOCK, _BLOCK)
 
 
 @cache

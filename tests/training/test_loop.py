@@ -110,7 +110,17 @@ def test_a_compiled_training_resumes_exactly(few, tmp_path):
 
 
 ON_GPU = TrainConfig(
-    model="resnet18-eq", augment=True, mixup=0.3, drop_path=0.1, epochs=2, batch_size=8, device="cuda", compile="off"
+    model="resnet18-eq",
+    augment=True,
+    low_resolution=0.3,
+    blur=0.15,
+    jpeg=0.2,
+    mixup=0.3,
+    drop_path=0.1,
+    epochs=2,
+    batch_size=8,
+    device="cuda",
+    compile="off",
 )
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
