@@ -34,7 +34,7 @@ def is_there(record: Record, out: Path) -> bool:
     """Return whether the result of a finished step is complete: with its weights, and those of all its members."""
     if "result" not in record:  # it only printed
         return True
-    path = out / record["result"]
+    path = out / str(record["result"])
     if (path / ENSEMBLE).exists():
         members: list[dict[str, str]] = read_json(path / ENSEMBLE)["members"]
         return all((path / member["run"] / CHECKPOINT).exists() for member in members)

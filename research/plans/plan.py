@@ -343,6 +343,9 @@ def main() -> None:
 
     try:
         left = runner.run(steps, wanted=options.steps, until=is_over)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)
     finally:
         if options.pack:
             pack(options.pack, options.out, runner.kept)
