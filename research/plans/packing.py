@@ -20,11 +20,13 @@ from typing import Any, TypeAlias
 from emotify.files import file_sha256, read_json, write_json
 from emotify.runs import CHECKPOINT, ENSEMBLE
 
+STEPS = "steps.json"
+SMALL_FILE, WEIGHTS_FILE = "small.tar.gz", "weights.tar"
 MIB = 2**20
 PART = 16 * MIB  # largest size of a file
 TOTAL = 64 * MIB  # of all files
-SMALL = 4 * MIB  # largest size of small.tar.gz
-_LARGE = {".safetensors", ".onnx", ".png", ".svg", ".lock", ".tmp"}  # not in small.tar.gz
+SMALL = 4 * MIB  # largest size of SMALL_FILE
+_LARGE = {".safetensors", ".onnx", ".png", ".svg", ".lock", ".tmp"}  # not in SMALL_FILE
 
 Record: TypeAlias = dict[str, Any]
 """What steps.json says of a step. A finished one has `printed`, and `result` if it made a folder or a file."""
@@ -47,6 +49,7 @@ def pack(folder: Path, out: Path, kept: dict[str, Record]) -> None:
     Marks the packed results in `kept`, and saves it as steps.json. Prints the names of the results that do not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _write_small(folder / SMALL_FILE, out)  # first, whatever happens to the weights
     results = {name: out / record["result"] for name, record in kept.items() if _is_new(record, out)}
     names = sorted(results, key=lambda name: _rank(kept[name]["command"]))  # stable: else in the order of the plan
     content, packed = io.BytesIO(), []
@@ -61,11 +64,11 @@ def pack(folder: Path, out: Path, kept: dict[str, Record]) -> None:
             archive.addfile(entry, io.BytesIO(held))
             kept[name]["packed"] = True
             packed.append(name)
-    write_json(out / "steps.json", kept)
-    _write_small(folder / "small.tar.gz", out)
+    write_json(out / STEPS, kept)
+    _write_small(folder / SMALL_FILE, out)  # again, with what was packed
     parts = range(0, len(content.getvalue()) if packed else 0, PART)
     for number, start in enumerate(parts):
-        (folder / f"weights.tar.{number}").write_bytes(content.getvalue()[start : start + PART])
+        (folder / f"{WEIGHTS_FILE}.{number}").write_bytes(content.getvalue()[start : start + PART])
     size = sum(path.stat().st_size for path in folder.glob("*.tar.*")) / MIB
     rest = [name for name in names if name not in packed]
     print(
@@ -77,9 +80,9 @@ def pack(folder: Path, out: Path, kept: dict[str, Record]) -> None:
 def unpack(folders: Iterable[Path], out: Path) -> None:
     """Restore what `pack` wrote into these folders, the oldest first. Raises OSError if a file is missing."""
     for folder in folders:
-        with tarfile.open(folder / "small.tar.gz") as archive:
+        with tarfile.open(folder / SMALL_FILE) as archive:
             archive.extractall(out, filter="data")
-        parts = sorted(folder.glob("weights.tar.*"))
+        parts = sorted(folder.glob(f"{WEIGHTS_FILE}.*"))
         if parts:
             content = b"".join(path.read_bytes() for path in parts)
             with tarfile.open(fileobj=io.BytesIO(content)) as archive:
@@ -92,7 +95,7 @@ def _is_new(record: Record, out: Path) -> bool:
     """Return whether a record is that of a run or an exported file that was not packed yet."""
     if "printed" not in record or "result" not in record or record.get("packed") or not is_there(record, out):
         return False
-    return not (out / record["result"] / ENSEMBLE).exists()  # small.tar.gz has all ensembles
+    return not (out / record["result"] / ENSEMBLE).exists()  # SMALL_FILE has all ensembles
 
 
 def _rank(command: str) -> int:
@@ -121,7 +124,7 @@ def _rounded(checkpoint: Path) -> bytes:
 def _write_small(path: Path, out: Path) -> None:
     with tarfile.open(path, "w:gz") as archive:
         for each in sorted(out.rglob("*")):
-            if each.is_file() and each.suffix not in _LARGE:
+            if each.is_file() and each.suffix not in _LARGE and path.parent not in each.parents:
                 archive.add(each, each.relative_to(out).as_posix())
     if (size := path.stat().st_size) > SMALL:
         print(f"{path} has {size / MIB:.1f} MiB, more than the {SMALL / MIB:.0f} MiB that it should have")

@@ -38,13 +38,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from packing import Record, is_there, pack, unpack
+from packing import SMALL_FILE, STEPS, Record, is_there, pack, unpack
 
 from emotify.files import file_sha256, read_json, write_json
 
 PLANS = ("shipped", "study", "tried", "gpu")  # a step needs only steps before it, in this order
 SEEDS = ("0", "1", "2")  # a step with SEED in its name runs once for each
-STEPS = "steps.json"
 PATIENCE = 60  # seconds that a stopped command gets to save its state
 _NAME = re.compile(r"{([^}]+)}")
 
@@ -319,6 +318,10 @@ def read_command_line() -> tuple[argparse.Namespace, list[Step]]:
     names = [step.name for step in plans[options.plan]]
     if unknown := [name for name in options.steps if name not in names]:
         parser.error(f"{options.plan} has no step {unknown[0]!r}; it has {', '.join(names)}")
+    if options.pack and options.pack.exists() and any(options.pack.iterdir()):
+        parser.error(f"--pack {options.pack} is not empty; name a new folder")
+    if missing := [folder for folder in options.unpack if not (folder / SMALL_FILE).exists()]:
+        parser.error(f"--unpack {missing[0]} has no {SMALL_FILE}; name the folders that --pack wrote")
     changes = Changes(options.epochs, options.device, options.train)
     return options, [changes.apply(step) for step in choose_steps(plans, options.steps or names)]
 

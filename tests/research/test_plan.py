@@ -250,6 +250,36 @@ def test_after_its_minutes_a_plan_stops_its_steps_and_packs(slow):
     assert (folder / "packed" / "small.tar.gz").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--pack", "here"], "--pack here is not empty; name a new folder"),
+        (["--unpack", "here"], "--unpack here has no small.tar.gz; name the folders that --pack wrote"),
+    ],
+)
+def test_a_wrong_folder_is_a_usage_error(words, message, tmp_path):
+    """Nothing runs, and no file is replaced."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "file").touch()
+    command = [sys.executable, str(SCRIPT), "study", "--data", "synthetic", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"error: {message}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_folder_with_steps_is_not_unpacked_over(slow):
+    """One command can so run on the same computer and on another one."""
+    folder, command = slow
+    first = subprocess.run([*command, "--minutes", "0", "--pack", "1"], cwd=folder, capture_output=True, check=False)
+    assert first.returncode == 0
+    (folder / "plan").mkdir(exist_ok=True)
+    (folder / "plan" / "steps.json").write_text("{}")
+    command += ["--minutes", "0", "--unpack", "1"]
+    again = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert again.stdout.startswith("plan has a steps.json already, so nothing was unpacked\n0 of 15 steps are done")
+
+
 def wait_for(holds):
     for _ in range(600):
         if holds():
