@@ -69,11 +69,11 @@ def pack(folder: Path, out: Path, kept: dict[str, Record]) -> None:
     parts = range(0, len(content.getvalue()) if packed else 0, PART)
     for number, start in enumerate(parts):
         (folder / f"{WEIGHTS_FILE}.{number}").write_bytes(content.getvalue()[start : start + PART])
-    size = sum(path.stat().st_size for path in folder.glob("*.tar.*")) / MIB
+    sizes = [path.stat().st_size for path in folder.iterdir()]
     rest = [name for name in names if name not in packed]
     print(
-        f"packed {len(packed)} results in {1 + len(parts)} files of {size:.1f} MiB together: {', '.join(packed)}"
-        + (f"; too large for these files: {', '.join(rest)}" if rest else "")
+        f"packed {', '.join(packed) or 'no weights'} in {len(sizes)} file{'s' * (len(sizes) > 1)}, "
+        f"{sum(sizes) / MIB:.1f} MiB" + (f"; too large for these files: {', '.join(rest)}" if rest else "")
     )
 
 
