@@ -151,15 +151,26 @@ def unfinished(folder: Path, *, before: list[str]) -> Path | None:
 def steps_to_run(
     steps: Sequence[Step], wanted: Iterable[str], kept: Mapping[str, Record], current: Mapping[str, str], out: Path
 ) -> list[Step]:
-    """Return the unfinished steps, and the finished ones whose result is missing and is wanted or needed by these."""
-    needed, found = set(wanted), []
-    for step in reversed(steps):
+    """Return the unfinished steps, and the finished ones whose result is missing and is wanted or needed by these.
+
+    A finished step that runs again comes as late as it can, before the first step that needs it.
+    """
+    named = {step.name: step for step in steps}
+    found: dict[str, Step] = {}
+
+    def add(step: Step, *, needed: bool) -> None:
         record = kept.get(step.name, {})
         done = "printed" in record and record.get("digest") == current[step.name]
-        if not done or (step.name in needed and not is_there(record, out)):
-            found.append(step)
-            needed |= set(step.needs)
-    return found[::-1]
+        if step.name in found or (done and (not needed or is_there(record, out))):
+            return
+        for name in step.needs:
+            add(named[name], needed=True)
+        found[step.name] = step
+
+    wanted = set(wanted)
+    for step in steps:
+        add(step, needed=step.name in wanted)
+    return list(found.values())
 
 
 @dataclass

@@ -411,6 +411,9 @@ def test_what_was_not_packed_runs_again_only_if_it_is_needed(plan, done, tiny_cs
     runner = plan.Runner(out, str(tiny_csv))
     assert runner.run(steps) == []
     assert not (out / "one").exists()
+    more = [*steps, plan.Step("first", "evaluate {two}"), plan.Step("last", "evaluate {pair}")]
+    due = plan.steps_to_run(more, [], runner.kept, plan.digests(more, str(tiny_csv)), out)
+    assert [step.name for step in due] == ["first", "one", "pair", "last"]
     again = [*steps, plan.Step("again", "evaluate {pair} --json")]
     assert runner.run(again) == []
     assert len(runs(out / "one")) == 1
