@@ -173,7 +173,7 @@ def _decode_version(
     libtiff.pop_message()  # discard a message about the previous picture
     try:
         image = file.open()
-        if failure := _check_size(*image.size, most_pixels):
+        if failure := check_size(*image.size, most_pixels):
             return failure
         if not (frames := count_many_frames(file.kind, file.content) or _count_frames(image)):
             image, frames = file.open(), 1  # opening a damaged frame may have changed the image
@@ -191,7 +191,7 @@ def from_image(image: Image.Image) -> Picture | Failure:
     _silence_pillow()
     try:
         # The image belongs to the caller and must not be changed.
-        return _check_size(*image.size) or _load(image, _count_frames(image) or 1)
+        return check_size(*image.size) or _load(image, _count_frames(image) or 1)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a hostile file may be read only now
@@ -204,7 +204,7 @@ def from_array(pixels: npt.NDArray[np.uint8]) -> Picture | Failure:
         shape = "x".join(map(str, pixels.shape))
         return Failure("unsupported", f"an array of {pixels.dtype}, {shape}; give uint8 pixels, grey HxW or RGB HxWx3")
     height, width = pixels.shape[:2]
-    return _check_size(width, height) or Picture(Image.fromarray(np.ascontiguousarray(pixels)), width, height)
+    return check_size(width, height) or Picture(Image.fromarray(np.ascontiguousarray(pixels)), width, height)
 
 
 @cache
@@ -236,7 +236,8 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", module="PIL")
 
 
-def _check_size(width: int, height: int, most_pixels: int = MAX_PIXELS) -> Failure | None:
+def check_size(width: int, height: int, most_pixels: int = MAX_PIXELS) -> Failure | None:
+    """Return a failure if the size, in pixels, is not allowed for a picture."""
     if min(width, height) < 1:
         return Failure("corrupt", f"its header says {width}x{height} pixels; get the picture again")
     if width * height > most_pixels:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emotify.errors import UnavailableError
-from emotify.pictures.decoding import MAX_PIXELS, from_array
+from emotify.pictures.decoding import MAX_PIXELS, check_size
 from emotify.pictures.formats import describe_foreign, identify, is_video
 from emotify.pictures.reading import Failure, explain_read_error, open_file
 from emotify.prediction.content import Content
@@ -61,12 +61,7 @@ def clip_frames(path: Path, *, every: float = EVERY) -> Iterator[Content]:
             if time < due - _CLOSE:
                 continue
             due = (math.floor((time + _CLOSE) / every) + 1) * every if every else 0.0
-            pixels = reader.upright(frame)
-            checked = from_array(pixels)
-            if isinstance(checked, Failure):  # a bad frame size, which all frames share
-                yield Content(path, checked)
-                return
-            yield Content(path, pixels, time)
+            yield Content(path, reader.upright(frame), time)
     if reader.failure is not None:
         yield Content(path, reader.failure, reader.time if reader.count else None)
 
@@ -162,7 +157,7 @@ class _Reader:
             return False
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        self._aspect = stream.codec_context.sample_aspect_ratio or Fraction(1)
+        self._aspect = stream.sample_aspect_ratio or Fraction(1)  # of the container, else of the codec
         if stream.start_time is not None and stream.time_base is not None:
             self._start = float(stream.start_time * stream.time_base)
         return True
@@ -197,7 +192,11 @@ class _Reader:
         try:
             for packet in clip.demux(clip.streams.video[0]):
                 try:
-                    yield from packet.decode()
+                    for frame in packet.decode():
+                        if failure := check_size(self._width(frame), frame.height):
+                            self.failure = failure
+                            return
+                        yield frame
                 except self._av.FFmpegError:
                     self._damaged += 1
         except IndexError:  # PyAV fails after the last frame if another stream appeared after the clip was opened
@@ -221,8 +220,12 @@ class _Reader:
 
     def upright(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """Return a frame as RGB, uint8 (H, W, 3), with square pixels, rotated as the file says."""
-        pixels = frame.to_ndarray(format="rgb24", width=round(frame.width * self._aspect), height=frame.height)
+        pixels = frame.to_ndarray(format="rgb24", width=self._width(frame), height=frame.height)
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+    def _width(self, frame: VideoFrame) -> int:
+        """Return the width, in pixels, of a frame whose pixels are made square."""
+        return round(frame.width * self._aspect)
 
 
 def _seconds(clip: InputContainer) -> float:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import runpy
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from emotify.pictures.reading import Failure
 from emotify.prediction.faces import FaceResult
 from emotify.prediction.outputs.clips import faces_between
 from emotify.prediction.results import PictureResult
-from emotify.prediction.video import clip_frames, frames_at
+from emotify.prediction.video import all_frames, clip_frames, frames_at
 from emotify.reports.names import clock
 from tests.faults import command, under_strace
 
@@ -129,8 +130,24 @@ def test_rotation_and_pixel_aspect_ratio_are_applied(tmp_path):
     upright = pixels_of(path)[0]
     assert upright.shape == (96, 64, 3)
     assert upright[:40].mean() > 200 > 60 > upright[-40:].mean()  # the left side is now the top
-    stretched = write_clip(tmp_path / "b.mp4", frames, aspect=Fraction(3, 2))
-    assert pixels_of(stretched)[0].shape == (64, 144, 3)
+    for codec in ("libx264", "libvpx-vp9"):  # VP9 has no aspect ratio of its own, only the container has
+        stretched = write_clip(tmp_path / "b.mp4", frames, aspect=Fraction(3, 2), codec=codec)
+        assert pixels_of(stretched)[0].shape == (64, 144, 3)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "status"), [((60_000, 1), "too_large"), ((100, 1), "bad_aspect"), ((1, 60_000), "corrupt")]
+)
+def test_an_absurd_pixel_aspect_ratio_is_a_status(aspect, status, tmp_path):
+    """No frame is stretched to gigabytes."""
+    path = write_clip(tmp_path / "a.mp4", [np.full((64, 96, 3), 40, np.uint8)] * 5, aspect=Fraction(2))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"pasp") + 4
+    content[place : place + 8] = struct.pack(">II", *aspect)
+    path.write_bytes(content)
+    assert status_of(path) == status
+    assert not list(all_frames(path))
+    assert not list(frames_at(path, [0.0]))
 
 
 def damaged(clip: Path, folder: Path) -> dict[str, tuple[bytes, str]]:
