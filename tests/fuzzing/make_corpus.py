@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from PIL import Image, features
 from emotify.data import Split
 from emotify.data.synthetic import synthetic_splits
 from emotify.emotions import EMOTIONS
+from tests.clips import write_clip
 from tests.conftest import build_model
 from tests.fuzzing.targets import CORPUS
 from tests.pictures.making import chunk, with_chunks
@@ -198,10 +200,22 @@ def _exif(image: Image.Image) -> bytes:
     return exif.tobytes()
 
 
+def keep_clips() -> None:
+    face = next(pixels for _, label, pixels in faces() if label == EMOTIONS.index("happy"))
+    frames = [np.repeat(np.roll(face, 4 * number, axis=1)[:, :, None], 3, axis=2) for number in range(6)]
+    codecs = {"h264.mp4": "libx264", "vp9.mp4": "libvpx-vp9", "mpeg4.mov": "mpeg4", "vp8.webm": "libvpx"}
+    codecs |= {"mpeg4.avi": "mpeg4", "mpeg2.ts": "mpeg2video", "mpeg1.mpg": "mpeg1video", "flash.flv": "flv"}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, codec in codecs.items():
+            rate = 25 if codec.startswith("mpeg") else 10
+            keep("clips", name, write_clip(Path(folder) / name, frames, rate=rate, codec=codec).read_bytes())
+
+
 if __name__ == "__main__":
     keep_tables()
     keep_folders()
     keep_documents()
     keep_models()
     keep_pictures()
+    keep_clips()
     print(f"{sum(path.stat().st_size for path in CORPUS.rglob('*') if path.is_file()):,} bytes below {Path(CORPUS)}")

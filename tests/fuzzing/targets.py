@@ -34,6 +34,7 @@ from emotify.pictures.file_list import read_names
 from emotify.pictures.reading import Failure, read_picture
 from emotify.prediction.outputs.lines import lines_file
 from emotify.prediction.results import PictureResult
+from emotify.prediction.video import all_frames, clip_frames, frame_count, frame_rate, frames_at
 from emotify.runs import read_whole_run
 from emotify.training.checkpoint import load_tensors, save_tensors
 from emotify.training.classifier import open_run
@@ -199,6 +200,21 @@ def read_one_picture(content: bytes, folder: Path) -> str:
     return f"{picture.image.mode}, {picture.note}"
 
 
+def read_clip(content: bytes, folder: Path) -> str:
+    """Read a video clip as predict does, and its frames as --annotate and --report do."""
+    path = folder / "clip"
+    path.write_bytes(content)
+    *before, last = clip_frames(path, every=0.1)
+    assert not [each for each in before if isinstance(each.content, Failure)]
+    frames = sum(1 for _ in all_frames(path)) + sum(1 for _ in frames_at(path, [0.0, 0.3, 9.0]))
+    assert frame_rate(path) > 0
+    assert (frame_count(path, every=0.5) or 1) > 0
+    if isinstance(last.content, Failure):
+        assert last.content.message.isprintable(), last.content.message
+        return f"{last.content.status}: {last.content.message}"
+    return f"{len(before)} {frames}"
+
+
 def append_lines(content: bytes, folder: Path) -> str:
     """Resume a JSON lines file with --append: complete lines stay, and one line is added."""
     path = folder / "faces.jsonl"
@@ -306,6 +322,7 @@ TARGETS = {
     "models": Target(open_model, change_model, 10, 2500),
     "model-metadata": Target(read_model_back, change_json, 10, 500),
     "pictures": Target(read_one_picture, change_picture, 3, 700),
+    "clips": Target(read_clip, change_bytes, 10, 1500),
     "append-lines": Target(append_lines, change_lines, 1, 100),
     "append-parts": Target(append_parts, change_bytes, 2, 300),
     "file-lists": Target(read_list, change_bytes, 3, 200),
