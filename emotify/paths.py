@@ -20,7 +20,7 @@ def explain_missing(path: str) -> str | None:
     if _ADDRESS.match(path):
         return "it is a URL; download the file and name it"
     if path.startswith("~"):
-        return "the shell did not replace ~; write the folder's full path"
+        return "the shell did not replace ~; write out the full path"
     if "$" in path or path.count("%") > 1:
         return "the shell did not replace the variable; write out the path"
     if _PATTERN.search(path):
