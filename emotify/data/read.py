@@ -22,7 +22,7 @@ from emotify.data.types import Dataset, LabelledImages
 from emotify.emotions import EMOTIONS, class_name
 from emotify.errors import InputError, UsageError
 from emotify.files import printable
-from emotify.paths import explain_missing
+from emotify.paths import exists, explain_missing
 from emotify.runs import SYNTHETIC
 from emotify.words import amount
 
@@ -47,16 +47,13 @@ def find_data(given: str | Path | None, *, environment: Mapping[str, str] = os.e
     if environment.get("EMOTIFY_DATA"):
         return environment["EMOTIFY_DATA"]
     for place in _USUAL_PLACES:
-        if _exists(folder / place):
+        try:
+            found = exists(folder / place)
+        except OSError:  # reading the data reports why it is not accessible
+            found = True
+        if found:
             return str(folder / place)
     raise InputError(f"no data: none of {', '.join(_USUAL_PLACES)} exists here. {_ADVICE}")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # reading the data reports why it is not accessible
-        return True
 
 
 def find_ferplus(source: str, *, environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -152,9 +149,9 @@ def _read_source(
         return _exclude(splits, rules, findings)
     if path.is_dir():
         return read_folder(path, rules, findings, seed=seed, scored=scored)
-    if not path.exists() and (hint := explain_missing(str(source))):
+    if not (found := exists(path)) and (hint := explain_missing(str(source))):
         raise InputError(f"{printable(str(source))} does not exist: {hint}")
-    problem = "is neither a file nor a folder" if path.exists() else "does not exist"
+    problem = "is neither a file nor a folder" if found else "does not exist"
     raise InputError(f"{printable(path)} {problem}. {_ADVICE}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from emotify.data import find_data
@@ -35,11 +37,12 @@ def test_without_data_the_error_gives_the_download_address_and_synthetic_data(tm
     assert caught.value.exit_code == 4
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     ("given", "closed", "mode", "named"),
     [
         (None, "data", 0, "data/fer2013.csv"),
-        ("mine", "mine", 0, "mine/fer2013.csv"),
+        ("mine", "mine", 0, r"mine(/fer2013\.csv)?"),  # the folder itself from Python 3.14
         ("mine/x.csv", "mine", 0, "mine/x.csv"),
         ("mine", "mine", 0o111, "mine"),
         ("mine", "mine/test/happy", 0, "mine/test/happy"),
@@ -63,6 +66,7 @@ except InputError as error:
     print(error)
 """
     try:
-        assert printed_by_nobody(imports, statements, tmp_path) == f"cannot read {named}: Permission denied"
+        printed = printed_by_nobody(imports, statements, tmp_path)
+        assert re.fullmatch(f"cannot read {named}: Permission denied", printed), printed
     finally:
         folder.chmod(0o755)

@@ -19,7 +19,7 @@ from tests.data import outcomes
 
 
 def refusal(source, **options) -> str:
-    """Return the message of an error, which has no byte that is not text."""
+    """Return the message of an error, and check that it contains only text."""
     message = outcomes.refusal(source, **options)
     assert "\\x" not in message
     assert "\ufffd" not in message
@@ -89,8 +89,8 @@ def test_the_error_for_votes_that_are_not_a_csv_names_their_format(path, tmp_pat
         ("https://www.kaggle.com/fer2013.zip", "it is a URL; download the file and name it"),
         ("s3://bucket/fer2013.csv", "it is a URL"),
         ("file:///data/fer2013.csv", "it is a URL; write the path without file://"),
-        ("data/*.csv", "it is a pattern that nothing matches, or that was not expanded; name one file or folder"),
-        ("fer{1,2}", "it is a pattern"),
+        ("data/*.csv", "nothing matches this pattern; name files or folders"),
+        ("fer{1,2}", "nothing matches this pattern"),
         ("~nobody/fer2013.csv", "the shell did not replace ~"),
         ("$DATA/fer2013.csv", "the shell did not replace the variable"),
         ("%USERPROFILE%", "the shell did not replace the variable"),

@@ -391,7 +391,7 @@ def test_missing_paths_have_the_status_not_found(tmp_path):
         Path("C:\\photos\\face.png"): "Windows",
         Path("https://example.com/a.jpg"): "download",
         Path("s3://bucket/a.jpg"): "download",
-        Path("data:image/png;base64," + "iVBORw0KGgo" * 100): "download",
+        Path("data:image/png;base64," + "iVBORw0KGgo" * 100): "save the picture as a file",
         Path("file:///home/me/a.jpg"): "without file://",
         Path("photos/*.jpg"): "pattern",
         Path("photos/IMG_????.jpg"): "pattern",
