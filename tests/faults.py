@@ -59,7 +59,7 @@ def started(*words: object, program: Sequence[str] = EMOTIFY, **options: Any) ->
 def printed_by_nobody(imports: str, statements: str, folder: Path) -> str:
     """Run Python statements in a folder and return what they print. As root, run them as the user nobody.
 
-    The imports are run before, because nobody may have no permission to read Python's packages.
+    The imports come first, because this user may not be allowed to read Python's packages.
     """
     program = f"import os\n{imports}\nif os.geteuid() == 0:\n    os.setuid(65534)\n{statements}"
     words = [sys.executable, "-c", program]

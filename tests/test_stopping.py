@@ -113,10 +113,12 @@ import onnxruntime
 sent, other = int(sys.argv.pop(1)), sys.argv.pop(1)
 def run(*_, **__):
     try:
-        os.kill(os.getpid(), sent)
+        if sent:
+            os.kill(os.getpid(), sent)
         for _ in range(100): pass
     except KeyboardInterrupt:
         raise {"RuntimeError": RuntimeError, "KeyboardInterrupt": KeyboardInterrupt}[other]("replaced") from None
+    raise KeyboardInterrupt
 onnxruntime.InferenceSession.run = run
 from emotify.cli import main
 main()
@@ -133,6 +135,12 @@ def test_a_signal_is_not_lost_when_a_library_raises_another_error(sent, code, ot
     check_stopped(ended, code)
     assert ended.stderr.endswith("; resume with the same command and --append\n")
     assert not list(tmp_path.glob("*.log"))
+
+
+def test_an_interrupt_that_a_library_raises_by_itself_is_reported(pictures):
+    """It may have a handler of its own for Ctrl-C."""
+    ended = command(0, "none", "predict", pictures, program=[sys.executable, "-c", IN_A_LIBRARY])
+    assert (ended.code, ended.stderr.splitlines()[-1]) == (130, "error: interrupted")
 
 
 IN_DESTRUCTOR = """

@@ -106,12 +106,15 @@ def _reporting_errors() -> Iterator[None]:
             yield
     except (EmotifyError, Interrupted) as error:
         if "--debug" in sys.argv:
-            print_lines(traceback.format_exc())
+            print_lines(traceback.format_exc().rstrip())
         print_error(str(error))
         raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:  # raised by a library, without a signal that emotify got
+        print_error("interrupted")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     except MemoryError:
         if "--debug" in sys.argv:
-            print_lines(traceback.format_exc())
+            print_lines(traceback.format_exc().rstrip())
         print_error("not enough memory; close other programs, or lower --threads, or train's --batch-size")
         raise typer.Exit(ExitCode.UNAVAILABLE) from None
     except Exception as error:
@@ -163,6 +166,6 @@ def _report_bug(error: BaseException) -> ExitCode:
     except OSError:
         shown, where = True, "the traceback is above"
     if shown:
-        print_lines(text)
+        print_lines(text.rstrip())
     print_error(f"a bug in emotify: {type(error).__name__}: {str(error)[:300]}; {where}")
     return ExitCode.BUG

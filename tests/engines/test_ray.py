@@ -156,15 +156,12 @@ def test_an_error_in_a_worker_is_reported_in_one_line(class_folder, small_model,
 
 
 @needs_ray
-@pytest.mark.parametrize(
-    ("address", "reason"), [("auto", "Could not find any running Ray instance"), ("nonsense", "Invalid address format")]
-)
-def test_a_cluster_that_cannot_be_reached_is_reported_in_one_line(address, reason, class_folder, small_model, tmp_path):
+def test_a_cluster_that_cannot_be_reached_is_reported_in_one_line(class_folder, small_model, tmp_path):
     """It is exit 8, and names the variable with the address."""
     words = (class_folder, "--model", small_model, "--engine", "ray", "--parquet", "rows")
-    ended = predict(*words, folder=tmp_path, RAY_ADDRESS=address)
+    ended = predict(*words, folder=tmp_path, RAY_ADDRESS="nonsense")
     assert ended.returncode == 8
-    assert ended.stderr.startswith(f"error: cannot use Ray: {reason}")
+    assert ended.stderr.startswith("error: cannot use Ray: Invalid address format")
     assert re.search(r"\w; check \$RAY_ADDRESS\n$", ended.stderr)
     assert len(ended.stderr.splitlines()) == 1
 

@@ -117,7 +117,7 @@ def test_a_changed_checkpoint_is_exit_5_or_harmless(name, other, runs, tmp_path)
 
 @pytest.mark.parametrize("change", [{"temperature": 10**400}, {"run": "x" * 5000}, {"run": "\0"}])
 def test_a_changed_ensemble_is_exit_5(change, ensemble, tmp_path):
-    """Numbers and names of members are impossible."""
+    """The changed numbers and names are impossible."""
     document = json.loads((ensemble / "ensemble.json").read_text())
     if "run" in change:
         document["members"][0] |= change

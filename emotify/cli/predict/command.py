@@ -193,9 +193,7 @@ def _predict_here(
     for line in [*opened.written(), *([] if explainer is None else [explainer.written()])]:
         messages.notice(f"wrote {line}")
     if opened.changed:
-        messages.error(
-            f"{amount(opened.changed, 'picture')} changed while predicting; no copy or thumbnail of them was made"
-        )
+        messages.error(f"{amount(opened.changed, 'picture')} changed while predicting, and got no copy or thumbnail")
     if opened.kept:
         messages.notice(f"annotated copies that exist already and were kept: {opened.kept:,}; --force overwrites them")
 
