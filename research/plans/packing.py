@@ -3,6 +3,7 @@
 small.tar.gz has steps.json, the logs, the records and metrics of the runs, and the ensembles. weights.tar.0,
 weights.tar.1 and so on are the parts of one archive with the exported files and the weights of the finished runs,
 without the state of their optimizers. Filters and matrices are rounded to float16, which emotify reads like float32.
+parts.json in small.tar.gz has the SHA-256 of each part, so that a missing or damaged part is noticed.
 
 Exported files come first, then networks that learned from a teacher, then the other networks in the order of the plan.
 What was packed once is not packed again.
@@ -10,17 +11,22 @@ What was packed once is not packed again.
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
+import json
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from emotify.files import file_sha256, read_json, write_json
+from emotify.errors import InputError
+from emotify.files import file_sha256, read_json, write_bytes, write_json
 from emotify.runs import CHECKPOINT, ENSEMBLE
 
-STEPS = "steps.json"
+STEPS, PARTS = "steps.json", "parts.json"
 SMALL_FILE, WEIGHTS_FILE = "small.tar.gz", "weights.tar"
 MIB = 2**20
 PART = 16 * MIB  # largest size of a file
@@ -46,10 +52,11 @@ def is_there(record: Record, out: Path) -> bool:
 def pack(folder: Path, out: Path, kept: dict[str, Record]) -> None:
     """Write the finished steps of `kept`, whose results are in `out`, into files in `folder`, which must be empty.
 
-    Marks the packed results in `kept`, and saves it as steps.json. Prints the names of the results that do not fit.
+    Marks the packed results in `kept`, and saves it as steps.json when all files are written. Prints the names of the
+    results that do not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_small(folder / SMALL_FILE, out)  # first, whatever happens to the weights
+    _write_small(folder / SMALL_FILE, out, kept, {})  # first, whatever happens to the weights
     results = {name: out / record["result"] for name, record in kept.items() if _is_new(record, out)}
     names = sorted(results, key=lambda name: _rank(kept[name]["command"]))  # stable: else in the order of the plan
     content, packed = io.BytesIO(), []
@@ -59,16 +66,17 @@ def pack(folder: Path, out: Path, kept: dict[str, Record]) -> None:
             held = path.read_bytes() if path == results[name] else _rounded(path)
             if content.tell() + len(held) + tarfile.RECORDSIZE > TOTAL - SMALL:
                 continue
-            entry = tarfile.TarInfo(path.relative_to(out).as_posix())
-            entry.size = len(held)
-            archive.addfile(entry, io.BytesIO(held))
+            _add(archive, path.relative_to(out).as_posix(), held)
             kept[name]["packed"] = True
             packed.append(name)
+    parts: dict[str, str] = {}
+    for number, start in enumerate(range(0, len(content.getvalue()) if packed else 0, PART)):
+        part = content.getvalue()[start : start + PART]
+        name = f"{WEIGHTS_FILE}.{number}"
+        write_bytes(folder / name, part)
+        parts[name] = hashlib.sha256(part).hexdigest()
+    _write_small(folder / SMALL_FILE, out, kept, parts)  # again, with what was packed
     write_json(out / STEPS, kept)
-    _write_small(folder / SMALL_FILE, out)  # again, with what was packed
-    parts = range(0, len(content.getvalue()) if packed else 0, PART)
-    for number, start in enumerate(parts):
-        (folder / f"{WEIGHTS_FILE}.{number}").write_bytes(content.getvalue()[start : start + PART])
     sizes = [path.stat().st_size for path in folder.iterdir()]
     rest = [name for name in names if name not in packed]
     print(
@@ -78,17 +86,38 @@ def pack(folder: Path, out: Path, kept: dict[str, Record]) -> None:
 
 
 def unpack(folders: Iterable[Path], out: Path) -> None:
-    """Restore what `pack` wrote into these folders, the oldest first. Raises OSError if a file is missing."""
-    for folder in folders:
-        with tarfile.open(folder / SMALL_FILE) as archive:
-            archive.extractall(out, filter="data")
-        parts = sorted(folder.glob(f"{WEIGHTS_FILE}.*"))
-        if parts:
-            content = b"".join(path.read_bytes() for path in parts)
-            with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-                archive.extractall(out, filter="data")
+    """Restore what `pack` wrote into these folders, the oldest first.
+
+    steps.json is written last, so what an interrupted call leaves is not used. Raises InputError as `read_packed`.
+    """
+    packed = [read_packed(folder) for folder in folders]  # all of them, before a file is written
+    for content in (content for pair in packed for content in pair if content):
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            members = [member for member in archive if member.name not in (STEPS, PARTS)]
+            archive.extractall(out, members, filter="data")
     for path in out.glob(f"*/{ENSEMBLE}"):
         _accept_rounded(path)
+    write_bytes(out / STEPS, _read_member(packed[-1][0], STEPS))
+
+
+def read_packed(folder: Path) -> tuple[bytes, bytes]:
+    """Return the two archives that `pack` wrote into a folder: the small files, and the weights (empty if it has none).
+
+    Raises InputError if a file is missing or damaged.
+    """
+    if not (folder / SMALL_FILE).is_file():
+        raise InputError(f"{folder} has no {SMALL_FILE}; name the folders that --pack wrote")
+    try:
+        small = gzip.decompress((folder / SMALL_FILE).read_bytes())
+        parts: dict[str, str] = json.loads(_read_member(small, PARTS))
+    except (OSError, EOFError, zlib.error, tarfile.TarError, KeyError, ValueError) as error:
+        raise InputError(f"{folder} has a damaged {SMALL_FILE}; copy it again") from error
+    for name, digest in parts.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} has no {name}; copy it again")
+        if file_sha256(folder / name) != digest:
+            raise InputError(f"{folder} has a damaged {name}; copy it again")
+    return small, b"".join((folder / name).read_bytes() for name in parts)
 
 
 def _is_new(record: Record, out: Path) -> bool:
@@ -121,11 +150,30 @@ def _rounded(checkpoint: Path) -> bytes:
         return path.read_bytes()
 
 
-def _write_small(path: Path, out: Path) -> None:
-    with tarfile.open(path, "w:gz") as archive:
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def _read_member(archive: bytes, name: str) -> bytes:
+    """Return a file of an archive. Raises KeyError if it has no such file."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        file = opened.extractfile(name)
+        if file is None:
+            raise KeyError(name)
+        return file.read()
+
+
+def _write_small(path: Path, out: Path, kept: dict[str, Record], parts: dict[str, str]) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
         for each in sorted(out.rglob("*")):
-            if each.is_file() and each.suffix not in _LARGE and path.parent not in each.parents:
+            if each.is_file() and each.suffix not in _LARGE and each != out / STEPS:
                 archive.add(each, each.relative_to(out).as_posix())
+        _add(archive, STEPS, json.dumps(kept, indent=2).encode())
+        _add(archive, PARTS, json.dumps(parts, indent=2).encode())
+    write_bytes(path, content.getvalue())
     if (size := path.stat().st_size) > SMALL:
         print(f"{path} has {size / MIB:.1f} MiB, more than the {SMALL / MIB:.0f} MiB that it should have")
 

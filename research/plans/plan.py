@@ -13,10 +13,10 @@ steps that do not need its result. --dry prints the commands.
 --epochs, --device and --train change the commands, for a trial of a plan: python research/plans/plan.py gpu
 --data small.csv --device cpu --epochs 1 --train='--batch-size 64 --compile off'
 
-A computer that is at hand for minutes at a time gets --minutes, --pack and --unpack. After --minutes, no step begins,
-running trainings save their state, and all other running steps are ended and run again next time. --pack then writes
-what is finished into a few files (packing.py says which). --unpack restores these files into OUT on another computer.
-What was not packed runs again there, but only when a step needs it.
+Use --minutes, --pack and --unpack on a computer that you have for only some minutes at a time. After --minutes, no step
+begins, running trainings save their state, and all other running steps are ended and run again next time. --pack then
+writes what is finished into a few files (packing.py says which). --unpack restores these files into OUT on another
+computer. What was not packed runs again there, but only when a step needs it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from packing import SMALL_FILE, STEPS, Record, is_there, pack, unpack
+from packing import STEPS, Record, is_there, pack, read_packed, unpack
 
+from emotify.data import find_ferplus
+from emotify.errors import InputError
 from emotify.files import file_sha256, read_json, write_json
 
 PLANS = ("shipped", "study", "tried", "gpu")  # a step needs only steps before it, in this order
@@ -113,12 +115,16 @@ def choose_steps(plans: dict[str, list[Step]], wanted: Iterable[str]) -> list[St
 
 
 def digests(steps: Iterable[Step], data: str) -> dict[str, str]:
-    """Return a digest for each step: of its command, of the steps that it needs, and of the data.
+    """Return a digest for each step: of its command, of the steps that it needs, of the csv, and of FER+'s votes.
 
-    It is the same on every computer: it does not cover folders, --device and --threads.
+    The same csv and votes give the same digest on every computer, in any place and with any --device and --threads. Of
+    a folder as `data`, the digest covers the path and the votes, but not the images.
     """
     found: dict[str, str] = {}
     origin = file_sha256(Path(data)) if Path(data).is_file() else data
+    with contextlib.suppress(InputError):  # the commands report it
+        if (votes := find_ferplus(data)) and votes.is_file():
+            origin += f"\n{file_sha256(votes)}"
     for step in steps:
         command = re.sub(r"--(device|threads) \S+", "", step.command)
         parts = [" ".join(command.split()), origin, *(found[name] for name in step.needs)]
@@ -331,8 +337,14 @@ def read_command_line() -> tuple[argparse.Namespace, list[Step]]:
         parser.error(f"{options.plan} has no step {unknown[0]!r}; it has {', '.join(names)}")
     if options.pack and options.pack.exists() and any(options.pack.iterdir()):
         parser.error(f"--pack {options.pack} is not empty; name a new folder")
-    if missing := [folder for folder in options.unpack if not (folder / SMALL_FILE).exists()]:
-        parser.error(f"--unpack {missing[0]} has no {SMALL_FILE}; name the folders that --pack wrote")
+    if options.pack and options.pack.resolve().is_relative_to(options.out.resolve()):
+        parser.error(f"--pack {options.pack} is inside --out {options.out}; name a folder outside it")
+    if not (options.out / STEPS).exists():
+        try:
+            for folder in options.unpack:
+                read_packed(folder)
+        except InputError as error:
+            parser.error(f"--unpack {error}")
     changes = Changes(options.epochs, options.device, options.train)
     return options, [changes.apply(step) for step in choose_steps(plans, options.steps or names)]
 

@@ -118,6 +118,21 @@ def test_other_data_repeats_a_step(plan, tiny_csv, tmp_path):
     assert plan.digests([step], str(data)) != digest
 
 
+def test_other_votes_repeat_a_step(plan, tiny_csv, tmp_path, monkeypatch):
+    """They are found as emotify finds them. Another place of the same votes does not matter."""
+    monkeypatch.delenv("EMOTIFY_FERPLUS", raising=False)
+    step, data, votes = plan.Step("one", TRAIN), tmp_path / "fer2013.csv", tmp_path / "fer2013new.csv"
+    shutil.copy(tiny_csv, data)
+    found = []
+    for content in (None, "first", "second"):
+        if content is not None:
+            votes.write_text(content)
+        found.append(plan.digests([step], str(data))["one"])
+    assert len(set(found)) == 3
+    monkeypatch.setenv("EMOTIFY_FERPLUS", str(votes.rename(tmp_path / "moved.csv")))
+    assert plan.digests([step], str(data))["one"] == found[2]
+
+
 def test_the_options_of_a_trial_change_the_commands(plan):
     """A training of no epochs stays one, and a command without a device gets none."""
     changes = plan.Changes(epochs=2, device="cpu", train="--threads 1")
@@ -131,7 +146,7 @@ def test_the_options_of_a_trial_change_the_commands(plan):
 
 
 def test_a_step_that_fails_stops_only_what_needs_it(plan, tiny_csv, tmp_path, capfd):
-    """The others run. The failed step is named, with the error if that went to a file, and it runs again."""
+    """The other steps run. The failed step is named, with its error if it has a log. It runs again next time."""
     steps = [
         plan.Step("one", TRAIN),
         plan.Step("gate", "evaluate {one} --min-accuracy 1"),
@@ -254,6 +269,8 @@ def test_after_its_minutes_a_plan_stops_its_steps_and_packs(slow):
     ("words", "message"),
     [
         (["--pack", "here"], "--pack here is not empty; name a new folder"),
+        (["--pack", "plan/1"], "--pack plan/1 is inside --out plan; name a folder outside it"),
+        (["--pack", "here/../1", "--out", "."], "--pack here/../1 is inside --out .; name a folder outside it"),
         (["--unpack", "here"], "--unpack here has no small.tar.gz; name the folders that --pack wrote"),
     ],
 )
@@ -261,7 +278,7 @@ def test_a_wrong_folder_is_a_usage_error(words, message, tmp_path):
     """Nothing runs, and no file is replaced."""
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "file").touch()
-    command = [sys.executable, str(SCRIPT), "study", "--data", "synthetic", *words]
+    command = [sys.executable, str(SCRIPT), "study", "--data", "synthetic", "--minutes", "0", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith(f"error: {message}\n")
@@ -269,7 +286,7 @@ def test_a_wrong_folder_is_a_usage_error(words, message, tmp_path):
 
 
 def test_a_folder_with_steps_is_not_unpacked_over(slow):
-    """One command can so run on the same computer and on another one."""
+    """So the same command works on the first computer and on another one."""
     folder, command = slow
     first = subprocess.run([*command, "--minutes", "0", "--pack", "1"], cwd=folder, capture_output=True, check=False)
     assert first.returncode == 0
@@ -402,6 +419,55 @@ def test_another_computer_continues_with_what_was_packed(plan, done, tiny_csv, t
     for one, two in zip(before, after, strict=True):
         assert two["nll"] == pytest.approx(one["nll"], abs=1e-3)
         assert two["accuracy"] == pytest.approx(one["accuracy"], abs=0.02)
+
+
+@pytest.fixture
+def packed(plan, done, tmp_path, monkeypatch):
+    """Return a folder with small.tar.gz and several files of weights."""
+    monkeypatch.setattr(sys.modules["packing"], "PART", 2**20)
+    out = shutil.copytree(done[0], tmp_path / "plan")
+    plan.pack(tmp_path / "packed", out, plan.Runner(out, "synthetic").kept)
+    return tmp_path / "packed"
+
+
+@pytest.mark.parametrize(
+    ("name", "cut", "message"),
+    [
+        ("weights.tar.1", False, "has no weights.tar.1"),
+        ("weights.tar.1", True, "has a damaged weights.tar.1"),
+        ("small.tar.gz", True, "has a damaged small.tar.gz"),
+    ],
+)
+def test_a_missing_or_damaged_packed_file_is_a_usage_error(name, cut, message, plan, done, packed, tiny_csv, tmp_path):
+    """Nothing is written. With the whole file, the same command works."""
+    other = tmp_path / "other"
+    command = [sys.executable, str(SCRIPT), "study", "--data", str(tiny_csv), "--out", str(other), "--minutes", "0"]
+    command += ["--unpack", str(packed)]
+    whole = (packed / name).read_bytes()
+    (packed / name).unlink()
+    if cut:
+        (packed / name).write_bytes(whole[:-20])
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert failed.stderr.endswith(f"plan.py: error: --unpack {packed} {message}; copy it again\n")
+    assert not other.exists()
+    (packed / name).write_bytes(whole)
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert plan.Runner(other, str(tiny_csv)).run(done[1], wanted=[name for name, _ in PACKED]) == []
+    assert len(runs(other / "one")) == 1
+
+
+def test_what_an_interrupted_unpack_leaves_is_unpacked_again(plan, packed, tmp_path):
+    """Without a steps.json, nothing in the folder counts as a result."""
+    other = tmp_path / "other"
+    file = other / plan.read_json(tmp_path / "plan" / "steps.json")["file"]["result"]
+    (file / "obstacle").mkdir(parents=True)
+    with pytest.raises(OSError, match=re.escape(file.name)):
+        plan.unpack([packed], other)
+    assert not (other / "steps.json").exists()
+    shutil.rmtree(file)
+    plan.unpack([packed], other)
+    assert plan.is_there(plan.read_json(other / "steps.json")["file"], other)
 
 
 def test_what_was_not_packed_runs_again_only_if_it_is_needed(plan, done, tiny_csv, tmp_path):
