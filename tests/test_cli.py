@@ -348,8 +348,9 @@ def test_evaluate_shows_tables_without_colour_or_trailing_blanks(runs, tiny_csv)
 
 
 def test_a_score_below_min_accuracy_is_exit_7(runs, tiny_csv):
-    """A score below `--min-accuracy` exits 7."""
+    """A score below `--min-accuracy` exits 7, and a score above it exits 0."""
     assert "--min-accuracy" in invoke("evaluate", runs[0], "--data", tiny_csv, "--min-accuracy", 1, code=7).stderr
+    invoke("evaluate", runs[0], "--data", tiny_csv, "--min-accuracy", 0, code=0)
 
 
 def test_ensemble_is_the_mean_of_its_members(ensemble, runs, tiny_csv):
