@@ -356,7 +356,9 @@ def main() -> None:
     if options.dry:
         print("\n".join(f"{step.name}: emotify {step.command}" for step in steps))
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as after a Ctrl-C
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):  # an exception could arise anywhere, also while Popen holds a lock
+        signal.signal(number, lambda number, _: signals.append(number))
     options.out.mkdir(parents=True, exist_ok=True)
     if options.unpack and (options.out / STEPS).exists():
         print(f"{options.out} has a {STEPS} already, so nothing was unpacked")
@@ -365,16 +367,16 @@ def main() -> None:
     runner = Runner(options.out, options.data, jobs=options.jobs, logs=options.pack is not None)
 
     def is_over() -> bool:
-        return options.minutes is not None and time.monotonic() - began > 60 * options.minutes
+        return bool(signals) or (options.minutes is not None and time.monotonic() - began > 60 * options.minutes)
 
     try:
         left = runner.run(steps, wanted=options.steps, until=is_over)
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
     finally:
         if options.pack:
             pack(options.pack, options.out, runner.kept)
+    if signals:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)
     text = summary(steps, left, runner.failed, options.out)
     if runner.failed:
         sys.exit(text)
