@@ -18,7 +18,7 @@ import json
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -70,8 +70,9 @@ def pack(folder: Path, out: Path, kept: dict[str, Record]) -> None:
             kept[name]["packed"] = True
             packed.append(name)
     parts: dict[str, str] = {}
-    for number, start in enumerate(range(0, len(content.getvalue()) if packed else 0, PART)):
-        part = content.getvalue()[start : start + PART]
+    weights = content.getvalue() if packed else b""
+    for number, start in enumerate(range(0, len(weights), PART)):
+        part = weights[start : start + PART]
         name = f"{WEIGHTS_FILE}.{number}"
         write_bytes(folder / name, part)
         parts[name] = hashlib.sha256(part).hexdigest()
@@ -85,12 +86,11 @@ def pack(folder: Path, out: Path, kept: dict[str, Record]) -> None:
     )
 
 
-def unpack(folders: Iterable[Path], out: Path) -> None:
-    """Restore what `pack` wrote into these folders, the oldest first.
+def unpack(packed: Sequence[tuple[bytes, bytes]], out: Path) -> None:
+    """Restore what `read_packed` returned of some folders, the oldest first.
 
-    steps.json is written last, so what an interrupted call leaves is not used. Raises InputError as `read_packed`.
+    steps.json is written last, so what an interrupted call leaves is not used.
     """
-    packed = [read_packed(folder) for folder in folders]  # all of them, before a file is written
     for content in (content for pair in packed for content in pair if content):
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             members = [member for member in archive if member.name not in (STEPS, PARTS)]
@@ -112,12 +112,15 @@ def read_packed(folder: Path) -> tuple[bytes, bytes]:
         parts: dict[str, str] = json.loads(_read_member(small, PARTS))
     except (OSError, EOFError, zlib.error, tarfile.TarError, KeyError, ValueError) as error:
         raise InputError(f"{folder} has a damaged {SMALL_FILE}; copy it again") from error
+    weights = b""
     for name, digest in parts.items():
         if not (folder / name).is_file():
             raise InputError(f"{folder} has no {name}; copy it again")
-        if file_sha256(folder / name) != digest:
+        part = (folder / name).read_bytes()
+        if hashlib.sha256(part).hexdigest() != digest:
             raise InputError(f"{folder} has a damaged {name}; copy it again")
-    return small, b"".join((folder / name).read_bytes() for name in parts)
+        weights += part
+    return small, weights
 
 
 def _is_new(record: Record, out: Path) -> bool:

@@ -316,7 +316,7 @@ def summary(steps: Sequence[Step], left: Sequence[Step], failed: Mapping[str, st
 
 
 def read_command_line() -> tuple[argparse.Namespace, list[Step]]:
-    """Return the options and the chosen steps, with their changed commands."""
+    """Return the options, with what was packed as `unpack`, and the chosen steps with their changed commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", choices=PLANS)
     parser.add_argument("steps", nargs="*", metavar="STEP")
@@ -341,8 +341,7 @@ def read_command_line() -> tuple[argparse.Namespace, list[Step]]:
         parser.error(f"--pack {options.pack} is inside --out {options.out}; name a folder outside it")
     if not (options.out / STEPS).exists():
         try:
-            for folder in options.unpack:
-                read_packed(folder)
+            options.unpack = [read_packed(folder) for folder in options.unpack]
         except InputError as error:
             parser.error(f"--unpack {error}")
     changes = Changes(options.epochs, options.device, options.train)

@@ -408,7 +408,7 @@ def test_another_computer_continues_with_what_was_packed(plan, done, tiny_csv, t
     kept = plan.Runner(out, str(tiny_csv)).kept
     plan.pack(packed, shutil.copytree(out, tmp_path / "plan"), kept)
     other.mkdir()
-    plan.unpack([packed], other)
+    plan.unpack([plan.read_packed(packed)], other)
     runner = plan.Runner(other, str(tiny_csv))
     more = [*steps, plan.Step("again", "evaluate {one} {pair} {two} {file} --json")]
     assert runner.run(more) == []
@@ -463,10 +463,10 @@ def test_what_an_interrupted_unpack_leaves_is_unpacked_again(plan, packed, tmp_p
     file = other / plan.read_json(tmp_path / "plan" / "steps.json")["file"]["result"]
     (file / "obstacle").mkdir(parents=True)
     with pytest.raises(OSError, match=re.escape(file.name)):
-        plan.unpack([packed], other)
+        plan.unpack([plan.read_packed(packed)], other)
     assert not (other / "steps.json").exists()
     shutil.rmtree(file)
-    plan.unpack([packed], other)
+    plan.unpack([plan.read_packed(packed)], other)
     assert plan.is_there(plan.read_json(other / "steps.json")["file"], other)
 
 
